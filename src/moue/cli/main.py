@@ -1,0 +1,93 @@
+"""The `moue` command: a table of subcommands, and the one place where errors become exit codes.
+
+Each subcommand is a module ``moue.cli.<name>`` with ``configure(parser)`` and ``run(args) -> int | None``; it parses,
+calls one library function and prints. Only the module of the command that was asked for is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from moue._version import __version__
+from moue.errors import MoueError
+
+#: Subcommand to its one line of help; "data info" lives in ``moue.cli.data``.
+COMMANDS = {
+    "predict": "read faces in photos, folders, films or a camera",
+    "data": "import, inspect or synthesise a data set",
+    "networks": "list the networks that can be trained",
+    "models": "list the trained models",
+    "train": "train a network from a recipe",
+    "evaluate": "score a model on a data set",
+    "compare": "train what is missing, evaluate all, write one page",
+    "export": "turn a run into an ONNX model",
+}
+
+OK, WRONG_USE, PARTLY, INTERRUPTED = 0, 2, 3, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 all read, 2 wrong use or unusable data, 3 answered but some inputs could not be read, 130 interrupted.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(argv)
+    args = parser.parse_args(argv)
+    if not getattr(args, "command", None):
+        parser.print_help()
+        return WRONG_USE
+    # A terminated run ends as an interrupted one does: finally-blocks run and files are closed.
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return importlib.import_module(f"moue.cli.{args.command}").run(args) or OK
+    except KeyboardInterrupt:
+        _say("interrupted; what was done is whole")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, a closed pager) went away: not an error, and the flush at exit must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except (MoueError, OSError, MemoryError) as error:
+        if args.debug:
+            raise
+        _say(_sentence(error))
+        return WRONG_USE
+
+
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="moue", description="Facial expression recognition: train it, compare it, ship it.")
+    parser.add_argument("--version", action="version", version=f"moue {__version__}")
+    parser.set_defaults(debug=False)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    # The name of the command is the first word; only its own module is imported, so --help stays quick.
+    asked = next((a for a in argv if not a.startswith("-")), None)
+    for name, line in COMMANDS.items():
+        sub = commands.add_parser(name, help=line, description=line[0].upper() + line[1:] + ".")
+        if name == asked:
+            importlib.import_module(f"moue.cli.{name}").configure(sub)
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    if isinstance(error, MemoryError):
+        return "out of memory. Take a smaller batch or fewer inputs at a time."
+    return str(error)
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"moue: {message}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Rows and numbers in the format that was asked for: ``--format table|json|jsonl|csv|parquet``."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from moue.errors import UsageError, require
+
+FORMATS = ("table", "json", "jsonl", "csv", "parquet")
+
+
+def add_format(parser: argparse.ArgumentParser, default: str = "table") -> None:
+    """Add ``--format`` to a command."""
+    parser.add_argument("--format", choices=FORMATS, default=default, help=f"how to print the answer (default: {default})")
+
+
+def write(rows: Sequence[Mapping[str, Any]], format: str, answer: Any = None) -> None:
+    """Print rows on stdout.
+
+    Args:
+        rows: flat dictionaries with the same keys, for table, csv and parquet.
+        format: one of :data:`FORMATS`.
+        answer: what json and jsonl print instead of ``rows`` where the answer is nested; a list for jsonl gives a line an item.
+    """
+    answer = list(rows) if answer is None else answer
+    if format == "json":
+        sys.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    elif format == "jsonl":
+        for item in answer if isinstance(answer, list) else [answer]:
+            sys.stdout.write(json.dumps(item, ensure_ascii=False, allow_nan=False) + "\n")
+    elif format == "csv":
+        sys.stdout.write(to_csv(rows))
+    elif format == "parquet":
+        if sys.stdout.isatty():
+            raise UsageError("parquet is binary: send it to a file, as in `moue … --format parquet > rows.parquet`.")
+        sys.stdout.buffer.write(to_parquet(rows))
+    else:
+        sys.stdout.write(to_table(rows))
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV with a header; None is an empty field."""
+    text = io.StringIO(newline="")
+    if rows:
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
+
+
+def to_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows as a Parquet file.
+
+    Raises:
+        MissingExtra: without pyarrow.
+    """
+    pyarrow = require("pyarrow", "scale")
+    parquet = require("pyarrow.parquet", "scale")
+    sink = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist([dict(r) for r in rows]), sink)
+    return sink.getvalue()
+
+
+def to_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as aligned columns: numbers to the right, text to the left."""
+    if not rows:
+        return "(none)\n"
+    cells = [[_cell(row.get(key)) for key in rows[0]] for row in rows]
+    widths = [max(len(str(key)), *(len(c[i]) for c in cells)) for i, key in enumerate(rows[0])]
+    right = [all(isinstance(r.get(k), (int, float, type(None))) for r in rows) for k in rows[0]]
+
+    def line(values: Sequence[str]) -> str:
+        aligned = (v.rjust(w) if r else v.ljust(w) for v, w, r in zip(values, widths, right, strict=True))
+        return "  ".join(aligned).rstrip() + "\n"
+
+    return line([str(k) for k in rows[0]]) + "".join(line(c) for c in cells)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value)

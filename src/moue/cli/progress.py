@@ -1,0 +1,58 @@
+"""A progress line on stderr: count, rate and time left. Silent where stderr is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TextIO
+
+#: What library functions call as they go: (done, total or None when unknown).
+Report = Callable[[int, int | None], None]
+
+
+class Progress:
+    """A context manager whose instance is a :data:`Report`.
+
+    Args:
+        what: the word before the bar.
+        unit: what is counted, for the rate ("images").
+        stream: where to write; stderr by default, so that stdout holds the answer alone.
+    """
+
+    def __init__(self, what: str, unit: str = "", stream: TextIO | None = None) -> None:
+        self.what, self.unit = what, unit
+        self.stream = stream or sys.stderr
+        self.live = self.stream.isatty()
+        self.start = self.shown = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.live:
+            self.stream.write("\r\x1b[K")
+            self.stream.flush()
+
+    def __call__(self, done: int, total: int | None = None) -> None:
+        """Report ``done`` of ``total``; drawn ten times a second at most."""
+        now = time.monotonic()
+        if not self.live or (now - self.shown < 0.1 and done != total):
+            return
+        self.shown = now
+        rate = done / max(now - self.start, 1e-9)
+        text = f"{self.what} {done}" + (f"/{total}" if total else "") + f"  {rate:.3g} {self.unit}/s"
+        if total and done:
+            filled = round(24 * done / total)
+            left = (total - done) / rate
+            text = f"{self.what} [{'#' * filled}{'.' * (24 - filled)}] {done}/{total}  {rate:.3g} {self.unit}/s  {clock(left)} left"
+        self.stream.write(f"\r\x1b[K{text}")
+        self.stream.flush()
+
+
+def clock(seconds: float) -> str:
+    """Seconds as ``1:02:03`` or ``2:03``."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

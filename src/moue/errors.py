@@ -1,0 +1,111 @@
+"""Every exception that moue raises on purpose.
+
+::
+
+    MoueError
+    ├── UsageError            a wrong option, argument or configuration
+    │   └── UnknownName       a name that no registry holds; names the nearest ones
+    ├── DataError             a data set that cannot be used; names file, row and remedy
+    ├── ModelError            a model file that is missing, damaged or of another kind
+    │   └── WeightsMissing    published weights that cannot be had from here
+    ├── TrainingError         a training run that cannot go on (NaN loss, no space left)
+    ├── Unreadable            one input (photo, video) that cannot be read
+    └── MissingExtra          an optional dependency; says what to pip install (also an ImportError)
+
+Messages hold one sentence with what was required and what came, and, where one is known, a second one with what to do.
+The library raises; the command line alone turns these into exit codes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class MoueError(Exception):
+    """The base of all errors that moue raises on purpose."""
+
+
+class UsageError(MoueError, ValueError):
+    """An option, argument or configuration value that cannot be used."""
+
+
+class UnknownName(UsageError):
+    """A name that is not among the known ones.
+
+    Args:
+        kind: what the name should be, in words ("network", "recipe", "label set").
+        name: the name that came.
+        known: the names that would have worked.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
+        super().__init__(f"there is no {kind} named {name!r}. {hint}")
+        self.name = name
+        self.nearest = near
+
+
+class DataError(MoueError, ValueError):
+    """A data set, or a row of one, that cannot be used."""
+
+
+class ModelError(MoueError, ValueError):
+    """A trained model that is missing, damaged, or not what its spec says."""
+
+
+class WeightsMissing(ModelError):
+    """Published weights that are needed and cannot be had from here."""
+
+
+class TrainingError(MoueError, RuntimeError):
+    """A training run that cannot go on; its last good checkpoint is kept."""
+
+
+class Unreadable(MoueError, ValueError):
+    """One input that cannot be read as a picture or film.
+
+    Args:
+        reason: one sentence that names what is wrong.
+        status: the row's status word ("unreadable", "too_large", …).
+    """
+
+    def __init__(self, reason: str, status: str = "unreadable") -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class MissingExtra(MoueError, ImportError):
+    """A feature whose optional dependency is not installed.
+
+    Args:
+        module: the module that could not be imported.
+        extra: the extra of moue that brings it.
+    """
+
+    def __init__(self, module: str, extra: str) -> None:
+        super().__init__(f"this needs the package {module!r}, which is not installed. Type: pip install 'moue[{extra}]'")
+        self.extra = extra
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional module, or say which extra brings it.
+
+    Args:
+        module: dotted module name.
+        extra: the extra of moue that installs it.
+
+    Raises:
+        MissingExtra: when the module, or its top-level package, is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        # A broken installation of an existing package is not a missing extra: show its own error.
+        if error.name and error.name.split(".")[0] != module.split(".")[0]:
+            raise
+        raise MissingExtra(module.split(".")[0], extra) from error

@@ -1,0 +1,57 @@
+"""Networks, by name. The table is free of torch; :func:`create` loads what it needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from moue.errors import UsageError
+from moue.registry import Registry
+
+if TYPE_CHECKING:
+    from moue.models.base import Network
+
+__all__ = ["NETWORKS", "create"]
+
+NETWORKS = Registry(
+    "network",
+    {
+        "googlenet": "moue.models.googlenet:GoogLeNet",
+        "resnet50v2": "moue.models.resnet50v2:resnet50v2",
+        "resnet50v2-small": "moue.models.resnet50v2:resnet50v2_small",
+        "vit": "moue.models.vit:vit",
+        "vit-compact": "moue.models.vit:ViTCompact",
+        "effnet-lite0": "moue.models.effnet_lite:effnet_lite0",
+        "effnet-lite1": "moue.models.effnet_lite:effnet_lite1",
+        "effnet-lite2": "moue.models.effnet_lite:effnet_lite2",
+        "compact": "moue.models.compact:Compact",
+    },
+)
+
+
+def create(name: str, num_classes: int, **options: Any) -> Network:
+    """Build a network.
+
+    Args:
+        name: a name of :data:`NETWORKS`, or "hf:<name or folder>" for any Hugging Face image classifier.
+        num_classes: number of logits.
+        **options: the network's own keyword arguments.
+
+    Raises:
+        UnknownName: when there is no such network.
+        UsageError: when the network does not take one of the options.
+        WeightsMissing: when it needs published weights that cannot be had from here.
+    """
+    if name.startswith("hf:"):
+        from moue.models.hub import HubClassifier
+
+        build: Any = HubClassifier
+        options = {"source": name[3:], **options}
+    else:
+        build = NETWORKS.load(name)
+    try:
+        network: Network = build(num_classes=num_classes, **options)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise UsageError(f"the network {name!r}: {error}") from error
+    return network

@@ -1,0 +1,78 @@
+"""What every network of moue is: a module that takes raw pixels and gives logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from moue.spec import Colour
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a network turns raw pixels into its own input; all of it happens inside :meth:`Network.prepare`."""
+
+    size: int = 48
+    """Height and width that the network is fed, in pixels (its uint8 input)."""
+    colour: Colour = "grey"
+    """Colour that the network is fed: "grey" (one channel) or "rgb" (three)."""
+    upsample: int | None = None
+    """Side to which pixels are scaled inside (bilinear), e.g. 224; None keeps them."""
+    channels: int = 1
+    """Channels of the first layer; a grey input is repeated to three where this is 3."""
+    mean: tuple[float, ...] = (0.0,)
+    """Subtracted after division by 255; one value for all channels, or one each."""
+    std: tuple[float, ...] = (1.0,)
+    """Divided by after that."""
+
+
+class Network(nn.Module):
+    """Base class: ``forward`` is ``prepare`` → ``forward_features`` → ``forward_head``.
+
+    Subclasses set ``input`` before anything else and implement the two halves.
+    """
+
+    input: InputSpec
+
+    def __init__(self, input: InputSpec, num_classes: int) -> None:
+        super().__init__()
+        self.input = input
+        self.num_classes = num_classes
+        self.register_buffer("_mean", torch.tensor(input.mean).view(1, -1, 1, 1) * 255, persistent=False)
+        self.register_buffer("_scale", 1 / (torch.tensor(input.std).view(1, -1, 1, 1) * 255), persistent=False)
+
+    def prepare(self, pixels: Tensor) -> Tensor:
+        """Raw pixels to the first layer's input.
+
+        Args:
+            pixels: uint8 or float ``(N, C, H, W)`` in 0..255, C = 1 grey or 3 RGB.
+
+        Returns:
+            float ``(N, input.channels, S, S)``, scaled to ``input.upsample`` where it is set, normalised.
+        """
+        x = pixels.to(self._mean.dtype) if not pixels.is_floating_point() else pixels  # type: ignore[arg-type]
+        if self.input.upsample is not None and x.shape[-1] != self.input.upsample:
+            x = F.interpolate(x, size=(self.input.upsample, self.input.upsample), mode="bilinear", align_corners=False)
+        if self.input.channels == 3 and x.shape[1] == 1:
+            x = x.expand(-1, 3, -1, -1)
+        return cast(Tensor, (x - self._mean) * self._scale)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Prepared input to features: a map ``(N, D, h, w)`` or tokens ``(N, T, D)``."""
+        raise NotImplementedError
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Features to logits ``(N, num_classes)``."""
+        raise NotImplementedError
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Raw pixels ``(N, C, H, W)`` in 0..255 to logits ``(N, num_classes)``."""
+        return self.forward_head(self.forward_features(self.prepare(pixels)))
+
+    def forward_with_aux(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits, and those of the auxiliary classifiers that training adds with weight 0.3 (none by default)."""
+        return self(pixels), []

@@ -1,0 +1,157 @@
+"""The one result type: from the recogniser to the command line, the server, videos and metrics.
+
+Everything is a numpy array inside and validated on creation; plain Python types appear at the edges alone
+(:meth:`Faces.to_dict`). Coordinates are pixels of the upright picture, times are seconds, probabilities fractions of 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.errors import UsageError
+
+
+def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float32]:
+    """Probabilities from logits ``(N, K)``, after division by ``temperature``."""
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True, initial=-np.inf)
+    e = np.exp(scaled)
+    return (e / e.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Class probabilities of N pictures.
+
+    Raises:
+        UsageError: when shapes disagree or a row is no distribution.
+    """
+
+    probabilities: NDArray[np.float32]
+    """float32 ``(N, K)``; rows add up to 1."""
+    labels: tuple[str, ...]
+    """The K class names, in column order."""
+    uncertain_below: float = 0.0
+    """Answers whose top probability is below this are uncertain."""
+
+    def __post_init__(self) -> None:
+        p = self.probabilities
+        if p.ndim != 2 or p.shape[1] != len(self.labels):
+            raise UsageError(f"probabilities must be (N, {len(self.labels)}). Got {p.shape} instead.")
+        if len(p) and not (np.isfinite(p).all() and p.min() >= 0 and np.abs(p.sum(axis=1) - 1).max() < 1e-3):
+            raise UsageError("every row of probabilities must be a distribution: finite, not negative, adding up to 1.")
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    @property
+    def top(self) -> NDArray[np.int64]:
+        """int64 ``(N,)``: the most probable class of each row."""
+        return self.probabilities.argmax(axis=1).astype(np.int64)
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """float32 ``(N,)``: the probability of the most probable class."""
+        return self.probabilities.max(axis=1) if len(self) else np.zeros(0, np.float32)
+
+    @property
+    def names(self) -> list[str]:
+        """The most probable class of each row, by name."""
+        return [self.labels[i] for i in self.top]
+
+    @property
+    def uncertain(self) -> NDArray[np.bool_]:
+        """bool ``(N,)``: whether the top probability is below the threshold."""
+        return np.asarray(self.confidence < self.uncertain_below)
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The answer for one input: a photo, a frame of a film, or something that could not be read.
+
+    Raises:
+        UsageError: when the arrays disagree in length or shape.
+    """
+
+    source: str
+    status: str
+    """"ok", "no_face", "unreadable", or another word for why there are no faces."""
+    width: int = 0
+    height: int = 0
+    boxes: NDArray[np.float32] = None  # type: ignore[assignment]
+    """float32 ``(F, 4)``: x, y, width, height."""
+    scores: NDArray[np.float32] = None  # type: ignore[assignment]
+    """float32 ``(F,)``: the detector's certainty that this is a face."""
+    landmarks: NDArray[np.float32] | None = None
+    """float32 ``(F, 5, 2)``: left and right eye (as seen), nose, left and right mouth corner; or None."""
+    predictions: Predictions = None  # type: ignore[assignment]
+    """One row a face."""
+    tracks: NDArray[np.int64] | None = None
+    """int64 ``(F,)``: an identity that stays with a person over a film; None for photos."""
+    reason: str | None = None
+    """Why it could not be read; None when it could."""
+    frame: int | None = None
+    """Number of the frame in its film, from 0; None for photos."""
+    timestamp: float | None = None
+    """Seconds from the film's start; None for photos."""
+
+    def __post_init__(self) -> None:
+        empty = {
+            "boxes": np.zeros((0, 4), np.float32),
+            "scores": np.zeros(0, np.float32),
+            "predictions": Predictions(np.zeros((0, 0), np.float32), ()),
+        }
+        for name, value in empty.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        n = len(self.boxes)
+        if self.boxes.shape != (n, 4):
+            raise UsageError(f"boxes must be (F, 4). Got {self.boxes.shape} instead.")
+        if self.landmarks is not None and self.landmarks.shape != (n, 5, 2):
+            raise UsageError(f"landmarks must be ({n}, 5, 2). Got {self.landmarks.shape} instead.")
+        for name in ("scores", "predictions", "tracks"):
+            value = getattr(self, name)
+            if value is not None and len(value) != n:
+                raise UsageError(f"{name} must have a row for each of the {n} faces. Got {len(value)} instead.")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def with_(self, **changes: Any) -> Faces:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row of ``moue predict --format json``: plain types; ``frame``, ``timestamp``, ``track`` where they mean something."""
+        row: dict[str, Any] = {
+            "source": self.source,
+            "status": self.status,
+            "reason": self.reason,
+            "width": self.width,
+            "height": self.height,
+        }
+        if self.frame is not None:
+            row["frame"] = self.frame
+        if self.timestamp is not None:
+            row["timestamp"] = round(self.timestamp, 6)
+        row["faces"] = [self._face(i) for i in range(len(self))]
+        return row
+
+    def _face(self, i: int) -> dict[str, Any]:
+        p = self.predictions
+        face: dict[str, Any] = {
+            "box": [round(float(v), 2) for v in self.boxes[i]],
+            "score": round(float(self.scores[i]), 4),
+        }
+        if self.landmarks is not None:
+            face["landmarks"] = [[round(float(x), 2), round(float(y), 2)] for x, y in self.landmarks[i]]
+        if self.tracks is not None:
+            face["track"] = int(self.tracks[i])
+        face["label"] = p.names[i]
+        face["uncertain"] = bool(p.uncertain[i])
+        face["probabilities"] = {n: round(float(v), 5) for n, v in zip(p.labels, p.probabilities[i], strict=True)}
+        return face

@@ -1,0 +1,126 @@
+"""What a trained model needs a reader to know: it travels as JSON beside every model.
+
+The graph itself takes raw pixels (up-sampling and normalisation are inside), so the spec holds only what happens before
+the pixels (size, colour, crop) and after the logits (labels, temperature, threshold), and where the model comes from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from moue.errors import ModelError
+
+Colour = Literal["grey", "rgb"]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The contract of one model. Its input is uint8 ``(N, channels, size, size)`` in 0..255; its output float32 logits ``(N, K)``."""
+
+    name: str
+    """The model's name, as in ``--model``."""
+    network: str
+    """The architecture's name, as in ``moue networks``."""
+    labels: tuple[str, ...]
+    """Class names in output order."""
+    size: int = 48
+    """Height and width of the input in pixels."""
+    colour: Colour = "grey"
+    """"grey" (one channel, ITU-R 601 luma) or "rgb" (three channels, in that order)."""
+    margin: float = 0.0
+    """How much the detected box grows on each side before the crop, as a fraction of the box's longer side."""
+    level: bool = True
+    """Whether the crop is rotated so that the eyes are level."""
+    temperature: float = 1.0
+    """Logits are divided by this before softmax (Guo et al., "On calibration of modern neural networks", 2017)."""
+    uncertain: float = 0.4
+    """A top probability below this marks the answer as uncertain (0 to 1)."""
+    views: int = 1
+    """How many views of a face are averaged: 1, or 2 with the mirror image."""
+    sha256: str = ""
+    """Of the model file that this spec describes; empty when it describes none yet."""
+    licence: str = ""
+    """Licence of the weights, and what of the training data binds it."""
+    parameters: int = 0
+    """Number of weights."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """Measured scores, fractions of 1: "public_test", "public_test_se", "public_test_twin_free", …"""
+    trained: dict[str, Any] = field(default_factory=dict)
+    """Provenance: recipe, seed, epochs, minutes, machine, data fingerprint, moue version."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))
+        if not self.labels or len(set(self.labels)) != len(self.labels):
+            raise ModelError(f"a spec needs distinct labels. Got {self.labels!r} instead.")
+        if self.size < 1:
+            raise ModelError(f"size must be at least 1 pixel. Got {self.size!r} instead.")
+        if self.colour not in ("grey", "rgb"):
+            raise ModelError(f"colour must be 'grey' or 'rgb'. Got {self.colour!r} instead.")
+        if not self.temperature > 0:
+            raise ModelError(f"temperature must be above 0. Got {self.temperature!r} instead.")
+        if not 0 <= self.uncertain <= 1:
+            raise ModelError(f"uncertain must be between 0 and 1. Got {self.uncertain!r} instead.")
+        if self.views not in (1, 2):
+            raise ModelError(f"views must be 1 or 2 (the face and its mirror image). Got {self.views!r} instead.")
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, 3 for rgb."""
+        return 1 if self.colour == "grey" else 3
+
+    def with_(self, **changes: Any) -> ModelSpec:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, ready for JSON."""
+        return {**asdict(self), "labels": list(self.labels)}
+
+    def save(self, path: Path | str) -> None:
+        """Write the spec as JSON."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelSpec:
+        """The opposite of :meth:`to_dict`; fields that a later version wrote are ignored."""
+        known = {f.name for f in fields(cls)}
+        missing = {"name", "network", "labels"} - values.keys()
+        if missing:
+            raise ModelError(f"a model's JSON needs {', '.join(sorted(missing))}, which this one lacks.")
+        return cls(**{k: v for k, v in values.items() if k in known})
+
+    @classmethod
+    def load(cls, path: Path | str) -> ModelSpec:
+        """Read a spec from JSON.
+
+        Raises:
+            ModelError: when the file is missing or is no spec.
+        """
+        path = Path(path)
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ModelError(f"{path} is missing: a model's .onnx travels with a .json of the same name.") from None
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ModelError(f"{path} is not a model's JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ModelError(f"{path} is not a model's JSON: it holds a {type(values).__name__}, not an object.")
+        return cls.from_dict(values)
+
+
+def file_sha256(path: Path | str) -> str:
+    """The SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def _digest(file: Any) -> str:
+    # Python 3.10 has no hashlib.file_digest.
+    digest = hashlib.sha256()
+    for block in iter(lambda: file.read(1 << 20), b""):
+        digest.update(block)
+    return digest.hexdigest()

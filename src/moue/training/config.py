@@ -1,0 +1,277 @@
+"""A training run's configuration: four small dataclasses, filled alike by a recipe file and by ``--set optim.lr=3e-4``.
+
+No torch here: the command line reads, checks and lists recipes without it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from moue.errors import UnknownName, UsageError, require
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which rows are trained on, how classes are balanced, and how batches are augmented."""
+
+    labels: str = "fer2013"
+    """Label set: "fer2013", "ferplus" (needs votes) or "folders"."""
+    votes: str | None = None
+    """Path of fer2013new.csv; only for FER+ targets."""
+    validation: float = 0.2
+    """Share of Training that is held out, stratified, with exact twins on one side. 0 trains on all of it."""
+    class_weights: bool = False
+    """Weight the loss inversely to class frequency (scikit-learn's "balanced")."""
+    oversample: bool = False
+    """Draw minority classes as often as the largest one; augmentation makes the repeats differ."""
+    augment: bool = True
+    """Switches all of the following."""
+    flip: bool = True
+    """Mirror every other time that an image is seen."""
+    rotation: float = 12.0
+    """Largest rotation in degrees."""
+    scale: float = 0.12
+    """Largest relative change of scale; 0.12 is 0.88 to 1.12."""
+    shift: float = 0.10
+    """Largest shift, as a fraction of the side."""
+    brightness: float = 0.2
+    """Largest additive change, as a fraction of 255."""
+    contrast: float = 0.2
+    """Largest relative change of contrast."""
+    erase: float = 0.0
+    """Probability that a random rectangle is overwritten with noise-free grey (Zhong et al., 2020)."""
+    erase_size: float = 0.3
+    """Side of the erased square, as a fraction of the image's."""
+
+    def __post_init__(self) -> None:
+        _between(self, 0, 0.9, "validation")
+        _between(self, 0, 180, "rotation")
+        _between(self, 0, 1, "scale", "shift", "brightness", "contrast", "erase", "erase_size")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network, and with which options."""
+
+    network: str = "compact"
+    """A name of ``moue networks``, or "hf:<name or folder>"."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of that network."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimiser, schedule, loss."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    """"sgd" has Nesterov momentum."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    momentum: float = 0.9
+    """Of sgd."""
+    weight_decay: float = 0.0
+    """On weights of two or more dimensions; never on biases or norms."""
+    schedule: Literal["constant", "cosine", "onecycle", "linear"] = "constant"
+    """What the rate does after the warm-up: stays, falls along a half cosine, one cycle (up in the warm-up share, down to
+    near 0), or falls linearly to 0."""
+    warmup: float = 0.0
+    """Share of all steps in which the rate climbs to its peak."""
+    epochs: int = 25
+    batch: int = 64
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    """Alpha of the Beta distribution that mixes pairs of images (Zhang et al., 2018); 0 is off."""
+    ema: float = 0.0
+    """Decay per step of the moving average of weights that is evaluated and kept; 0 is off."""
+    clip: float = 0.0
+    """Largest norm of the gradient; 0 is off."""
+    layer_decay: float = 1.0
+    """Factor on the rate from each layer group to the one below it, for pretrained networks."""
+    sizes: tuple[int, ...] = ()
+    """Progressive input sizes: the run is cut into as many equal parts; empty is the network's own size throughout."""
+
+    def __post_init__(self) -> None:
+        _between(self, 1, 100_000, "epochs")
+        _between(self, 1, 65_536, "batch")
+        _between(self, 0, 1, "warmup", "ema", "layer_decay", "momentum")
+        _between(self, 0, 0.9, "label_smoothing")
+        _between(self, 0, 100, "weight_decay", "mixup", "clip")
+        if not self.lr > 0:
+            raise UsageError(f"optim.lr must be above 0. Got {self.lr!r} instead.")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that should not change the result."""
+
+    seed: int = 0
+    minutes: float | None = None
+    """Time budget: after timing the first steps, the number of epochs is set so that the whole schedule fits."""
+    device: str = "auto"
+    """"auto", "cpu", "cuda", "mps"."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """"auto" takes bf16 where the hardware multiplies it faster (CUDA of compute capability 8 on, CPUs with AMX)."""
+    threads: int = 0
+    """CPU threads; 0 lets torch choose."""
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and not self.minutes > 0:
+            raise UsageError(f"run.minutes must be above 0. Got {self.minutes!r} instead.")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, ready for YAML or JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """Build a configuration from nested dictionaries.
+
+        Raises:
+            UsageError: for an unknown key (names the nearest one) or a value of the wrong type.
+        """
+        return typing.cast(Config, _build(cls, values, ""))
+
+    def override(self, settings: typing.Iterable[str]) -> Config:
+        """A copy with ``section.key=value`` settings applied; values are read as YAML.
+
+        Raises:
+            UsageError: for a setting without "=", an unknown key or a value of the wrong type.
+        """
+        values = self.to_dict()
+        for setting in settings:
+            path, equals, text = setting.partition("=")
+            if not equals:
+                raise UsageError(f"--set takes section.key=value, as in optim.lr=3e-4. Got {setting!r} instead.")
+            *parents, key = path.strip().split(".")
+            node = values
+            for parent in parents:
+                node = node.setdefault(parent, {})
+                if not isinstance(node, dict):
+                    raise UsageError(f"{path}: {parent} holds a value, not a section.")
+            node[key] = _scalar(text)
+        return Config.from_dict(values)
+
+
+def load_recipe(name: str | Path) -> Config:
+    """The configuration of a shipped recipe ("study/googlenet") or of a YAML file of one's own.
+
+    Raises:
+        UnknownName: when neither a shipped recipe nor a file has that name.
+        UsageError: when the file is not a recipe.
+    """
+    yaml = require("yaml", "train")
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        shipped = recipes()
+        if str(name) not in shipped:
+            raise UnknownName("recipe", str(name), shipped)
+        path = shipped[str(name)]
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise UnknownName("recipe", str(name), recipes()) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} is not a recipe: {error}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} is not a recipe: it holds a {type(values).__name__}, not sections.")
+    return Config.from_dict(values)
+
+
+def recipes() -> dict[str, Path]:
+    """The shipped recipes, by name ("default", "study/googlenet")."""
+    root = Path(__file__).parent.parent / "recipes"
+    return {p.relative_to(root).with_suffix("").as_posix(): p for p in sorted(root.rglob("*.yaml"))}
+
+
+def _scalar(text: str) -> Any:
+    yaml = require("yaml", "train")
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        # YAML 1.1 reads 3e-4, which lacks a dot, as a string.
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _between(config: Any, low: float, high: float, *names: str) -> None:
+    section = type(config).__name__.removesuffix("Config").lower()
+    for name in names:
+        value = getattr(config, name)
+        if not low <= value <= high:
+            raise UsageError(f"{section}.{name} must be between {low} and {high}. Got {value!r} instead.")
+
+
+def _build(cls: Any, values: Any, where: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{where or 'a recipe'} must be a section of keys. Got {values!r} instead.")
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+    arguments = {}
+    for key, value in values.items():
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.5)
+            hint = f"Did you mean {where}{near[0]}?" if near else f"Known: {', '.join(names)}."
+            raise UsageError(f"there is no setting {where}{key}. {hint}")
+        hint_type = hints[key]
+        if dataclasses.is_dataclass(hint_type):
+            arguments[key] = _build(hint_type, value or {}, f"{where}{key}.")
+        else:
+            arguments[key] = _coerce(value, hint_type, f"{where}{key}")
+    return cls(**arguments)
+
+
+def _coerce(value: Any, kind: Any, where: str) -> Any:
+    """Check one value against its annotation; whole numbers pass as floats, nothing else is bent."""
+    origin = typing.get_origin(kind)
+    if origin is Literal:
+        if value in typing.get_args(kind):
+            return value
+        wanted = ", ".join(map(repr, typing.get_args(kind)))
+    elif origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        return _coerce(value, next(k for k in typing.get_args(kind) if k is not type(None)), where)
+    elif origin is tuple:
+        if isinstance(value, (list, tuple)):
+            return tuple(_coerce(v, typing.get_args(kind)[0], where) for v in value)
+        wanted = "a list"
+    elif origin is dict:
+        if isinstance(value, Mapping):
+            return dict(value)
+        wanted = "a section of keys"
+    elif kind is float:
+        if isinstance(value, str):
+            value = _scalar(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        wanted = "a number"
+    elif kind is int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        wanted = "a whole number"
+    else:
+        if isinstance(value, kind):
+            return value
+        wanted = {bool: "true or false", str: "a text"}.get(kind, getattr(kind, "__name__", str(kind)))
+    raise UsageError(f"{where} must be {wanted}. Got {value!r} instead.")
