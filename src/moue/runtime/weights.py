@@ -1,0 +1,143 @@
+"""Finds trained models in the wheel, in ``moue-models``, in a run folder or at a path, and checks their hashes."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from moue.errors import MissingExtra, ModelError, UnknownName
+from moue.spec import ModelSpec, file_sha256
+
+#: Models that the wheel carries, the default first.
+BUNDLED = ("default", "tiny", "ferplus")
+
+#: Models that the second distribution, ``moue-models``, carries.
+EXTRA = ("full", "googlenet", "resnet50v2", "vit")
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+class ModelFile(NamedTuple):
+    """A model's graph and spec."""
+
+    path: Path
+    """The ``.onnx`` file."""
+    spec: ModelSpec
+
+
+def find_model(name: str | Path) -> ModelFile:
+    """The file of a trained model, its hash checked against its spec.
+
+    Args:
+        name: a name of ``moue models``, the path of an ``.onnx`` with its ``.json``, or a run folder that holds an
+            exported ``model.onnx``. A known name wins over a file of that name: write ``./default`` for the file.
+
+    Raises:
+        UnknownName: when it is neither a known name nor a path.
+        ModelError: when the model is missing, damaged or changed, or its spec is missing.
+        MissingExtra: for a model of ``moue-models``, when that is not installed.
+    """
+    return check(_locate(name))
+
+
+def check(path: Path) -> ModelFile:
+    """A model file with the spec beside it, its hash checked.
+
+    Raises:
+        ModelError: when the spec is missing, names no hash, or the file has another one.
+    """
+    spec = ModelSpec.load(path.with_suffix(".json"))
+    if not spec.sha256:
+        raise ModelError(f"{path.with_suffix('.json')} names no sha256. Write both with: moue export RUN -o {path}")
+    found = file_sha256(path)
+    if found != spec.sha256:
+        raise ModelError(
+            f"{path} is damaged or was changed: its sha256 must be {spec.sha256[:12]}…. Got {found[:12]}… instead."
+        )
+    return ModelFile(path, spec)
+
+
+def list_models(folders: Iterable[str | Path] = ()) -> list[dict[str, Any]]:
+    """Every trained model of this installation, and those in some folders.
+
+    Args:
+        folders: looked through three levels deep for ``.onnx`` files with a ``.json`` beside them.
+
+    Returns:
+        A row a model: ``name``, ``origin`` ("bundled", "moue-models" or "local"), ``path``, ``network``, ``labels``
+        (list), ``size`` and ``colour`` of its input, ``parameters``, ``megabytes``, ``licence``, ``scores`` (fractions
+        of 1). Hashes are checked when a model is opened, not here.
+    """
+    rows = []
+    for origin, path in _everywhere(folders):
+        spec = ModelSpec.load(path.with_suffix(".json"))
+        rows.append(
+            {
+                "name": str(path) if origin == "local" else path.stem,
+                "origin": origin,
+                "path": str(path),
+                "network": spec.network,
+                "labels": list(spec.labels),
+                "size": spec.size,
+                "colour": spec.colour,
+                "parameters": spec.parameters,
+                "megabytes": round(path.stat().st_size / 1e6, 3),
+                "licence": spec.licence,
+                "scores": dict(spec.scores),
+            }
+        )
+    return rows
+
+
+def models_folder() -> Path | None:
+    """The folder of the models that ``moue-models`` brings; None where that is not installed."""
+    try:
+        return Path(importlib.import_module("moue_models").folder())
+    except ModuleNotFoundError as error:
+        if error.name != "moue_models":
+            raise
+        return None
+
+
+def _locate(name: str | Path) -> Path:
+    if name in BUNDLED:
+        path = ASSETS / f"{name}.onnx"
+        if not path.is_file():
+            has = ", ".join(n for n in BUNDLED if (ASSETS / f"{n}.onnx").is_file()) or "none"
+            raise ModelError(f"this installation lacks the bundled model {name!r}; it has {has}. Install moue again.")
+        return path
+    if name in EXTRA:
+        folder = models_folder()
+        if folder is None:
+            raise MissingExtra("moue-models", "models")
+        path = folder / f"{name}.onnx"
+        if not path.is_file():
+            raise ModelError(f"the installed moue-models lacks {name!r}. Type: pip install --upgrade moue-models")
+        return path
+    path = Path(name)
+    if path.is_dir():
+        if (path / "model.onnx").is_file():
+            return path / "model.onnx"
+        raise ModelError(f"{path} holds no model.onnx. If it is a run, type: moue export {path}")
+    if path.is_file():
+        if path.suffix != ".onnx":
+            raise ModelError(f"a model file must end in .onnx. Got {path} instead.")
+        return path
+    raise UnknownName("model", str(name), [*BUNDLED, *EXTRA])
+
+
+def _everywhere(folders: Iterable[str | Path]) -> Iterator[tuple[str, Path]]:
+    for name in BUNDLED:
+        if (ASSETS / f"{name}.onnx").is_file():
+            yield "bundled", ASSETS / f"{name}.onnx"
+    if (extra := models_folder()) is not None:
+        for name in EXTRA:
+            if (extra / f"{name}.onnx").is_file():
+                yield "moue-models", extra / f"{name}.onnx"
+    for folder in map(Path, folders):
+        for pattern in ("*.onnx", "*/*.onnx", "*/*/*.onnx"):
+            for path in sorted(folder.glob(pattern)):
+                if path.with_suffix(".json").is_file():
+                    yield "local", path
