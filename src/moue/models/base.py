@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +32,16 @@ class InputSpec:
 class Network(nn.Module):
     """Base class: ``forward`` is ``prepare`` → ``forward_features`` → ``forward_head``.
 
-    Subclasses set ``input`` before anything else and implement the two halves.
+    Subclasses implement the two halves.
+
+    Args:
+        input: how raw pixels become the first layer's input.
+        num_classes: number of logits.
     """
 
     input: InputSpec
+    _mean: Tensor
+    _scale: Tensor
 
     def __init__(self, input: InputSpec, num_classes: int) -> None:
         super().__init__()
@@ -54,12 +59,13 @@ class Network(nn.Module):
         Returns:
             float ``(N, input.channels, S, S)``, scaled to ``input.upsample`` where it is set, normalised.
         """
-        x = pixels.to(self._mean.dtype) if not pixels.is_floating_point() else pixels  # type: ignore[arg-type]
+        # To the weights' type: whole numbers up to 256 are exact even in bfloat16.
+        x = pixels.to(self._mean.dtype)
         if self.input.upsample is not None and x.shape[-1] != self.input.upsample:
             x = F.interpolate(x, size=(self.input.upsample, self.input.upsample), mode="bilinear", align_corners=False)
         if self.input.channels == 3 and x.shape[1] == 1:
             x = x.expand(-1, 3, -1, -1)
-        return cast(Tensor, (x - self._mean) * self._scale)
+        return (x - self._mean) * self._scale
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Prepared input to features: a map ``(N, D, h, w)`` or tokens ``(N, T, D)``."""
