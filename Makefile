@@ -1,0 +1,68 @@
+# The same commands on a laptop and in continuous integration. `make help` lists them.
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= demo
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PROJECTS := . $(wildcard packages/moue-models)
+MANIFESTS := $(wildcard pyproject.toml hatch_build.py packages/*/pyproject.toml packages/*/hatch_build.py)
+BROWSERS := chromium chromium-browser google-chrome
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test lint format docs bench browser clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
+
+install: $(STAMP)  ## create .venv and install moue from this checkout, with all that developing it takes
+
+# Rebuilt when a manifest or a pin changes; otherwise a second call costs nothing. Sources are installed editable.
+$(STAMP): constraints.txt $(MANIFESTS)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV), a few minutes the first time"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
+	@PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --constraint constraints.txt \
+	    --editable '.[dev]' $(patsubst %,--editable ./%,$(filter-out .,$(PROJECTS)))
+	@touch $@
+
+demo: install  ## read a photo with the bundled model, then train and compare three small networks on drawn faces
+	@$(BIN)/python scripts/astronaut.py $(OUT)/astronaut.png
+	$(BIN)/moue predict $(OUT)/astronaut.png --out $(OUT)/faces
+	$(BIN)/moue compare demo/googlenet demo/resnet50v2 demo/vit --data synth --out $(OUT)/study
+	@ls $(OUT)/faces $(OUT)/study >/dev/null
+	@echo "the annotated photo: $(OUT)/faces/astronaut.png   the comparison: $(OUT)/study/index.html"
+
+test: install browser lint  ## lint, types, tests
+	@$(BIN)/python -m pytest
+
+lint: install  ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: install  ## let ruff put imports and fixable findings right
+	@$(BIN)/ruff check --fix .
+
+docs: install  ## build docs/ into site/
+	@$(BIN)/python scripts/docs.py site
+
+bench: install  ## time training and reading on this machine
+	@$(BIN)/python benchmarks/training.py
+	@$(BIN)/python benchmarks/reading.py
+
+# Browser tests drive Chromium through playwright; Debian's package will do, so none is downloaded.
+browser:
+	@command -v $(BROWSERS) >/dev/null && exit 0; \
+	if command -v apt-get >/dev/null && test "$$(id -u)" = 0; then \
+	    echo "installing chromium for the browser tests"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; \
+	else \
+	    echo "The browser tests need Chromium. Install the package 'chromium' (Debian: sudo apt-get install chromium) and type make test again." >&2; \
+	    exit 1; \
+	fi
+
+clean:  ## remove what the other targets made, .venv too
+	rm -rf $(VENV) $(OUT) site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
