@@ -1,0 +1,139 @@
+"""The table of commands: exit codes, one sentence for an error, a traceback only when asked for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import moue
+from moue.cli import main as cli
+from moue.errors import DataError, MissingExtra
+
+Run = Callable[[argparse.Namespace], "int | None"]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Run], None]:
+    """Puts a command named `probe` into the table, whose work is the given function."""
+
+    def put(run: Run) -> None:
+        monkeypatch.setitem(cli.COMMANDS, "probe", "a command of this test")
+        monkeypatch.setitem(sys.modules, "moue.cli.probe", SimpleNamespace(configure=lambda parser: None, run=run))
+
+    return put
+
+
+def raising(error: BaseException) -> Run:
+    def run(args: argparse.Namespace) -> int:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(("answer", "code"), [(None, 0), (0, 0), (3, 3)])
+def test_the_commands_answer_is_the_exit_code(command: Callable[[Run], None], answer: int | None, code: int) -> None:
+    command(lambda args: answer)
+    assert cli.main(["probe"]) == code
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (DataError("set.csv, row 7: 2,303 pixels. A row needs 2,304."), "set.csv, row 7: 2,303 pixels. A row needs 2,304."),
+        (MissingExtra("torch", "train"), "pip install 'moue[train]'"),
+        (FileNotFoundError(2, "No such file or directory", "set.csv"), "set.csv: No such file or directory"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_an_error_is_one_sentence_on_stderr(
+    command: Callable[[Run], None], capsys: pytest.CaptureFixture[str], error: Exception, sentence: str
+) -> None:
+    command(raising(error))
+    assert cli.main(["probe"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("moue: ")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(command: Callable[[Run], None]) -> None:
+    command(raising(DataError("no rows")))
+    with pytest.raises(DataError, match="no rows"):
+        cli.main(["probe", "--debug"])
+
+
+def test_a_mistake_in_moue_itself_is_not_hidden(command: Callable[[Run], None]) -> None:
+    command(raising(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["probe"])
+
+
+def test_an_interrupted_command_ends_with_130(command: Callable[[Run], None], capsys: pytest.CaptureFixture[str]) -> None:
+    command(raising(KeyboardInterrupt()))
+    assert cli.main(["probe"]) == 130
+    assert capsys.readouterr().err == "moue: interrupted; what was done is whole\n"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"moue {moue.__version__}\n"
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    out = capsys.readouterr().out
+    for name, line in cli.COMMANDS.items():
+        assert name in out
+        assert line in " ".join(out.split())
+
+
+def parsers(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words of every command and sub-command."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, sub in action.choices.items():
+                yield (*path, name)
+                yield from parsers(sub, (*path, name))
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [(name,), *(p for p in parsers(cli._parser([name])) if p[0] == name and len(p) > 1)]
+    for path in words:
+        with pytest.raises(SystemExit) as end:
+            cli.main([*path, "--help"])
+        assert end.value.code == 0
+        assert capsys.readouterr().out.startswith(f"usage: moue {' '.join(path)}")
+
+
+@pytest.mark.parametrize("arguments", [["pedict", "a.jpg"], ["--colour"], ["networks", "--no-such-option"], ["predict"]])
+def test_wrong_use_exits_2_without_a_traceback(arguments: list[str]) -> None:
+    done = shell([sys.executable, "-m", "moue.cli.main", *arguments])
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "usage: moue" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    done = shell(["sh", "-c", f"({sys.executable} -m moue.cli.main networks --format json; echo code $? >&2) | true"])
+    assert "code 0" in done.stderr
+    assert "Broken" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def shell(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    source = str(Path(moue.__file__).parent.parent)
+    path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
+    return subprocess.run(arguments, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, timeout=120)

@@ -1,0 +1,53 @@
+"""What the tests share: a cache of their own, and a model small enough to be made on the spot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moue.expressions import FER2013
+from moue.spec import ModelSpec, file_sha256
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps the user's cache out of the tests, and the tests out of it; commands that they start see it too."""
+    before = os.environ.get("MOUE_CACHE")
+    os.environ["MOUE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["MOUE_CACHE"]
+    else:
+        os.environ["MOUE_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX model of FER-2013's seven classes with its spec beside it: random weights (seeded) on a 12×12 thumbnail."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    k = len(FER2013)
+    weights = np.random.default_rng(0).normal(0, 0.02, (144, k)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["pixels"], ["float"], to=TensorProto.FLOAT),
+            helper.make_node("AveragePool", ["float"], ["small"], kernel_shape=[4, 4], strides=[4, 4]),
+            helper.make_node("Flatten", ["small"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", 1, 48, 48])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", k])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    path = tmp_path_factory.mktemp("models") / "tiny_random.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    ModelSpec("tiny_random", "linear", FER2013.labels, parameters=weights.size, sha256=file_sha256(path)).save(
+        path.with_suffix(".json")
+    )
+    return path
