@@ -23,6 +23,8 @@ class LeftOut:
     source: str
     """File, and row where there is one: "fer2013.csv row 17"."""
     reason: str
+    by_rule: bool = False
+    """Whether the label set's own rule left it out (no FER+ majority), rather than damage."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class ImageTable:
             value = getattr(self, name)
             if value is not None and len(value) != n:
                 raise DataError(f"{name} must have a row for each of the {n} images. Got {len(value)} instead.")
-        if n and not (0 <= self.labels.min() and self.labels.max() < len(self.label_set)):
+        if n and not (self.labels.min() >= 0 and self.labels.max() < len(self.label_set)):
             raise DataError(f"labels must be between 0 and {len(self.label_set) - 1}. Got {self.labels.max()} instead.")
         if self.targets is not None and self.targets.shape[1] != len(self.label_set):
             raise DataError(f"targets must have {len(self.label_set)} columns. Got {self.targets.shape[1]} instead.")

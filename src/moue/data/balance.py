@@ -1,0 +1,70 @@
+"""Two remedies for unequal classes: weights in the loss, and drawing the rare ones more often."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.errors import DataError
+
+
+def class_weights(labels: NDArray[np.integer], k: int, names: Sequence[str] = ()) -> NDArray[np.float32]:
+    """Loss weights inverse to class frequency: ``n / (k * count)``, scikit-learn's "balanced".
+
+    Args:
+        labels: int ``(N,)``, 0 to ``k - 1``.
+        k: number of classes.
+        names: class names, for the error message.
+
+    Returns:
+        float32 ``(k,)``; their mean over the rows is 1.
+
+    Raises:
+        DataError: for a class without rows; names it.
+    """
+    counts = _counts(labels, k, names)
+    return (len(labels) / (k * counts)).astype(np.float32)
+
+
+def oversample(
+    labels: NDArray[np.integer], k: int, generator: np.random.Generator, names: Sequence[str] = ()
+) -> NDArray[np.int64]:
+    """Rows of one epoch in which every class is drawn as often as the largest one.
+
+    Every row comes at least as often as the count of its class goes into the largest; what is missing then is drawn
+    without repeats. Augmentation makes the repeats differ.
+
+    Args:
+        labels: int ``(N,)``, 0 to ``k - 1``.
+        k: number of classes.
+        generator: of the draw and the order.
+        names: class names, for the error message.
+
+    Returns:
+        int64 positions in ``labels``, ``(k * largest count,)``, shuffled.
+
+    Raises:
+        DataError: for a class without rows; names it.
+    """
+    largest = int(_counts(labels, k, names).max())
+    drawn = []
+    for label in range(k):
+        rows = np.flatnonzero(labels == label)
+        whole, rest = divmod(largest, len(rows))
+        drawn += [np.tile(rows, whole), generator.choice(rows, rest, replace=False)]
+    return generator.permutation(np.concatenate(drawn)).astype(np.int64)
+
+
+def _counts(labels: NDArray[np.integer], k: int, names: Sequence[str]) -> NDArray[np.int64]:
+    counts = np.bincount(np.asarray(labels, np.int64), minlength=k)
+    if len(counts) > k:
+        raise DataError(f"labels must be between 0 and {k - 1}. Got {len(counts) - 1} instead.")
+    if not counts.all():
+        empty = int(counts.argmin())
+        name = f"{names[empty]!r}" if len(names) == k else str(empty)
+        raise DataError(
+            f"every class needs at least one row to be balanced; class {name} has none. Do without, or add rows."
+        )
+    return counts

@@ -1,0 +1,166 @@
+"""Pictures in class folders: ``train/<class>/*`` and ``test/<class>/*`` as on Kaggle, or ``<class>/*`` of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from moue.data.archive import DAMAGE, MAX_MEMBER, Member, outside, reason
+from moue.data.bad import BadRows
+from moue.data.photos import decode
+from moue.data.table import ImageTable, LeftOut
+from moue.errors import DataError, UnknownName
+from moue.expressions import ALIASES, LabelSet, label_set
+from moue.preprocess import Colour, Picture, to_input
+
+#: Folder names that are splits, not classes.
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "publictest": "public_test",
+    "public_test": "public_test",
+    "privatetest": "private_test",
+    "private_test": "private_test",
+}
+
+#: File prefixes that name the competition's split, whatever folder the file is in.
+PREFIXES = {"Training_": "train", "PublicTest_": "public_test", "PrivateTest_": "private_test"}
+
+#: A file outside of the class folders is an error when it is a picture; read-me files may lie there.
+PICTURES = frozenset(["jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff", "pgm", "ppm"])
+
+#: Cuts the faces out of a picture: ``(picture, source) -> pictures``, one a face.
+Crop = Callable[[Picture, str], "list[Picture]"]
+
+
+def read(
+    members: Sequence[Member],
+    name: str,
+    bad: BadRows,
+    *,
+    labels: str = "fer2013",
+    size: int = 48,
+    colour: Colour = "grey",
+    crop: Crop | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> ImageTable:
+    """Read class folders.
+
+    Every file in a class folder counts as a picture; hidden ones (``.DS_Store``, ``__MACOSX/…``, ``Thumbs.db``) are no
+    part of a set. The split is that of the file's prefix (``PublicTest_…``), else of the folder above its class, else
+    "train".
+
+    Args:
+        members: the files, with paths relative to the folder or zip.
+        name: of the folder or zip.
+        bad: where pictures that cannot be used go.
+        labels: a label set's name; "folders" takes the folders' own names, sorted.
+        size: height and width of the table's images.
+        colour: of the table's images.
+        crop: cuts faces out of each picture; None takes each picture as one face.
+        progress: called with the files read and their number.
+
+    Raises:
+        DataError: when there are no class folders, and, unless they are skipped, for bad files and unknown classes.
+    """
+    placed = _places(members, bad, labels)
+    found = sorted({cls for _, _, cls in placed})
+    classes = label_set(labels, found)
+    index = _class_index(found, classes, bad)
+    images, numbers, splits, sources = [], [], [], []
+    for done, (member, split, cls) in enumerate(placed, start=1):
+        if progress:
+            progress(done, len(placed))
+        if cls not in index:
+            continue
+        try:
+            faces = _faces(member, crop)
+        except ValueError as error:
+            bad.add(member.path, str(error))
+            continue
+        if not faces:
+            bad.left_out.append(LeftOut(f"{bad.file}, {member.path}", "no face was found"))
+        for number, face in enumerate(faces, start=1):
+            images.append(to_input(face, size, colour))
+            numbers.append(index[cls])
+            splits.append(split)
+            sources.append(member.path if len(faces) == 1 else f"{member.path} face {number}")
+    if not images:
+        raise DataError(f"{bad.file} gave no picture. A set is a CSV, or pictures in one sub-folder a class.")
+    return ImageTable(
+        images=np.stack(images),
+        labels=np.array(numbers, np.int64),
+        split=np.array(splits),
+        source=sources,
+        label_set=classes,
+        left_out=tuple(bad.left_out),
+        name=name,
+    )
+
+
+def _faces(member: Member, crop: Crop | None) -> list[Picture]:
+    try:
+        data = member.read()
+    except (*DAMAGE, OSError, RuntimeError) as error:
+        # RuntimeError is zipfile's word for an encrypted member.
+        raise ValueError(f"cannot be read ({reason(error)})") from error
+    if len(data) > MAX_MEMBER:
+        raise ValueError(f"a picture file may have {MAX_MEMBER >> 20} MiB. Got {len(data) >> 20} MiB instead")
+    picture = decode(data)
+    return [picture] if crop is None else crop(picture, member.path)
+
+
+def _places(members: Sequence[Member], bad: BadRows, labels: str) -> list[tuple[Member, str, str]]:
+    """Each picture with its split and class folder."""
+    kept: list[tuple[Member, list[str]]] = []
+    for member in members:
+        parts = member.path.replace("\\", "/").split("/")
+        if any(p.startswith(".") and p != ".." for p in parts) or "__MACOSX" in parts or parts[-1] == "Thumbs.db":
+            continue
+        if outside(member.path):
+            bad.add(member.path, "a file's path must stay inside of its archive")
+            continue
+        kept.append((member, parts))
+    known = set() if labels == "folders" else _names(labels)
+    # A zip often wraps everything in one folder.
+    while kept and len({parts[0] for _, parts in kept}) == 1 and all(len(parts) > 2 for _, parts in kept):
+        top = kept[0][1][0]
+        if top.lower() in SPLIT_FOLDERS or top.lower() in known:
+            break
+        kept = [(member, parts[1:]) for member, parts in kept]
+    placed = []
+    for member, parts in kept:
+        *folders, file = parts
+        split = "train"
+        if len(folders) > 1 and folders[0].lower() in SPLIT_FOLDERS:
+            split = SPLIT_FOLDERS[folders[0].lower()]
+            folders = folders[1:]
+        if not folders or (len(folders) == 1 and folders[0].lower() in SPLIT_FOLDERS):
+            if file.rpartition(".")[2].lower() in PICTURES:
+                bad.add(member.path, "a picture must be in a folder that names its class")
+            continue
+        split = next((s for prefix, s in PREFIXES.items() if file.startswith(prefix)), split)
+        placed.append((member, split, folders[0]))
+    return placed
+
+
+def _names(labels: str) -> set[str]:
+    own = set(label_set(labels).labels)
+    return own | {alias for alias, name in ALIASES.items() if name in own}
+
+
+def _class_index(found: Sequence[str], classes: LabelSet, bad: BadRows) -> dict[str, int]:
+    """Class folder to label; unknown ones go to ``bad``."""
+    index = {}
+    for folder in found:
+        try:
+            # Own names are kept apart even where two are synonyms.
+            index[folder] = classes.labels.index(folder) if classes.name == "folders" else classes.index(folder)
+        except UnknownName as error:
+            bad.add(f"folder {folder!r}", f"{reason(error)} (--labels folders keeps the folders' own names)")
+    return index

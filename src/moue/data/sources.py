@@ -1,0 +1,258 @@
+"""Every data set by one function: :func:`load`."""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.data import cache as caches
+from moue.data import competition, folders, store
+from moue.data import votes as polls
+from moue.data.archive import DAMAGE, Limited, damaged, folder_members, kind_of, open_zip, outside, zip_members
+from moue.data.bad import BadRows
+from moue.data.folders import Crop
+from moue.data.table import ImageTable, LeftOut
+from moue.errors import DataError, UsageError
+from moue.expressions import FER2013, FERPLUS, label_set
+from moue.preprocess import Colour, to_input
+
+Report = Callable[[int, "int | None"], None]
+
+
+def load(
+    source: str | Path,
+    *,
+    labels: str = "fer2013",
+    votes: str | Path | None = None,
+    size: int = 48,
+    colour: Colour = "grey",
+    skip_bad: bool = False,
+    cache: bool = True,
+    progress: Report | None = None,
+    crop: Crop | None = None,
+) -> ImageTable:
+    """Read a data set, whatever its form; what it is is seen from its content.
+
+    Args:
+        source: the competition's CSV (plain, .gz, .zip, .tar.gz), class folders (a folder or zip), a file that
+            ``moue data import`` wrote, or "synth" or "synth:N:SEED" for the synthetic set.
+        labels: "fer2013"; "ferplus", for a CSV together with ``votes``, whose soft targets and majorities become the
+            table's; "folders" for the class folders' own names. A file that moue wrote keeps the label set it has.
+        votes: path of FER+'s ``fer2013new.csv``; not looked at for other labels than "ferplus".
+        size: height and width of the table's images in pixels.
+        colour: "grey" or "rgb".
+        skip_bad: go on without rows that cannot be used, and list them in ``left_out``.
+        cache: keep the parsed set in the user's cache folder (see :mod:`moue.data.cache`), and read it from there.
+        progress: called as ``progress(done, total or None)`` with counts of rows or files.
+        crop: cuts the faces out of each picture of a folder, ``(picture, source) -> pictures``; never cached.
+
+    Raises:
+        DataError: when the set, or without ``skip_bad`` one of its rows, cannot be used; names file, row and remedy.
+        UsageError: for an option that does not go with the source.
+        UnknownName: for an unknown label set.
+    """
+    label_set(labels)
+    if size < 1 or colour not in ("grey", "rgb"):
+        raise UsageError(f"size must be at least 1 and colour 'grey' or 'rgb'. Got {size!r} and {colour!r} instead.")
+    if str(source) == "synth" or str(source).startswith("synth:"):
+        if labels == "ferplus":
+            raise UsageError("the synthetic set has FER-2013's labels. Leave out --labels ferplus.")
+        return _fit(_synth(str(source)), size, colour)
+    path = Path(source)
+    vote_file = Path(votes) if votes is not None and labels == "ferplus" else None
+    own = not path.is_dir() and _is_own(path)
+    if own:
+        return _fit(_own(path, labels), size, colour)
+    keep = cache and crop is None
+    options: dict[str, object] = {"labels": labels, "size": size, "colour": colour, "skip_bad": skip_bad}
+    if vote_file is not None and not vote_file.is_file():
+        raise DataError(f"the votes file {vote_file} does not exist. Get fer2013new.csv from the FER+ repository.")
+    place = caches.place(path, vote_file, options) if keep else None
+    if place is not None and (table := caches.load(place)) is not None:
+        return table
+    table = _read(path, labels, vote_file, size, colour, BadRows(str(path), skip_bad), crop, progress)
+    if place is not None:
+        caches.save(table, place)
+    return table
+
+
+def _read(
+    path: Path,
+    labels: str,
+    vote_file: Path | None,
+    size: int,
+    colour: Colour,
+    bad: BadRows,
+    crop: Crop | None,
+    progress: Report | None,
+) -> ImageTable:
+    if path.is_dir():
+        members = list(folder_members(path))
+        if not members:
+            raise DataError(f"{path} is an empty folder. A set has one sub-folder a class, or is a CSV.")
+        return folders.read(
+            members, path.resolve().name, bad, labels=labels, size=size, colour=colour, crop=crop, progress=progress
+        )
+    if kind_of(path) == "zip":
+        with open_zip(path) as archive:
+            if not any(_is_csv(i.filename) for i in archive.infolist()):
+                members = zip_members(archive)
+                return folders.read(
+                    members, path.name, bad, labels=labels, size=size, colour=colour, crop=crop, progress=progress
+                )
+    if labels == "folders":
+        raise UsageError(f"{path} is a CSV, which has no class folders. Leave out --labels folders.")
+    if crop is not None:
+        raise UsageError(f"{path} is a CSV of cropped faces; faces are looked for in folders of photos alone.")
+    with _open_csv(path) as stream:
+        rows = competition.read(stream, str(path), bad, progress)
+    table = ImageTable(
+        images=rows.images,
+        labels=rows.labels,
+        split=rows.split,
+        source=[f"row {n}" for n in rows.numbers],
+        label_set=FER2013,
+        left_out=tuple(bad.left_out),
+        name=path.name,
+    )
+    if labels == "ferplus":
+        if vote_file is None:
+            raise UsageError("FER+ labels come from its votes: type --votes fer2013new.csv.")
+        table = _join(table, rows.numbers, vote_file, path)
+    return _fit(table, size, colour)
+
+
+def _join(table: ImageTable, numbers: NDArray[np.int64], vote_file: Path, path: Path) -> ImageTable:
+    """A competition table with FER+'s labels and soft targets; rows without a majority are left out and listed."""
+    polled = polls.read(vote_file)
+    if numbers.max() > len(polled.counts):
+        raise DataError(
+            f"{vote_file} has {len(polled.counts):,} rows, {path} has row {numbers.max():,}: they do not match."
+        )
+    index = numbers - 1
+    differ = polled.split[index] != table.split
+    if differ.any():
+        row = int(numbers[differ.argmax()])
+        raise DataError(
+            f"{path}, row {row}: Usage differs from row {row} of {vote_file}. Votes are joined by row, so the CSV "
+            "must keep the original order of fer2013.csv."
+        )
+    counts = polled.counts[index]
+    winner = polls.majority(counts)
+    reason = "FER+'s votes have no majority for an expression"
+    lost = [LeftOut(f"{path}, row {n}", reason, by_rule=True) for n in numbers[winner < 0]]
+    kept = table.take(winner >= 0)
+    if not len(kept):
+        raise DataError(f"no row of {path} has a majority in {vote_file}.")
+    return replace(
+        kept,
+        labels=winner[winner >= 0],
+        targets=polls.distribution(counts[winner >= 0]),
+        label_set=FERPLUS,
+        left_out=(*table.left_out, *lost),
+    )
+
+
+def _fit(table: ImageTable, size: int, colour: Colour) -> ImageTable:
+    """The table with images of another size or colour."""
+    channels = 1 if colour == "grey" else 3
+    if table.images.shape[1:] == (channels, size, size):
+        return table
+    pictures = (image[0] if len(image) == 1 else image.transpose(1, 2, 0) for image in table.images)
+    images = np.stack([to_input(np.ascontiguousarray(p), size, colour) for p in pictures])
+    return replace(table, images=images, _digests=[])
+
+
+def _synth(source: str) -> ImageTable:
+    parts = source.split(":")[1:]
+    if len(parts) > 2 or not all(p.isdecimal() for p in parts):
+        raise UsageError(f"the synthetic set is synth, synth:N or synth:N:SEED. Got {source!r} instead.")
+    from moue.data.synth import synthetic
+
+    return synthetic(*(int(p) for p in parts))
+
+
+def _is_own(path: Path) -> bool:
+    if kind_of(path) != "zip":
+        return False
+    with open_zip(path) as archive:
+        return store.MARK in archive.namelist()
+
+
+def _own(path: Path, labels: str) -> ImageTable:
+    table = store.load(path)
+    if labels == "ferplus" and table.label_set.name != "ferplus":
+        raise UsageError(f"{path} has {table.label_set.name} labels. Import its source again with --labels ferplus.")
+    return table
+
+
+def _is_csv(name: str) -> bool:
+    base = PurePosixPath(name.replace("\\", "/")).name
+    return base.lower().endswith(".csv") and not base.startswith(".") and "__MACOSX" not in name and not outside(name)
+
+
+@contextmanager
+def _open_csv(path: Path) -> Iterator[Limited]:
+    """The bytes of the competition's CSV, in whatever it is wrapped."""
+    kind, size = kind_of(path), path.stat().st_size
+    if kind == "plain":
+        with open(path, "rb") as file:
+            yield Limited(file, str(path), size, total=size)
+    elif kind == "gzip":
+        with open(path, "rb") as raw, gzip.GzipFile(fileobj=raw) as packed:
+            yield Limited(packed, str(path), size, position=raw.tell)
+    elif kind == "zip":
+        with open_zip(path) as archive:
+            infos = [i for i in archive.infolist() if _is_csv(i.filename)]
+
+            def open_info(info: zipfile.ZipInfo) -> Limited:
+                return Limited(archive.open(info), f"{path}, {info.filename}", info.compress_size, total=info.file_size)
+
+            best = _best([i.filename for i in infos], lambda n: open_info(infos[n]), path)
+            yield open_info(infos[best])
+    else:
+        try:
+            with open(path, "rb") as raw:
+                yield from _open_tar(path, raw, size)
+        except tarfile.TarError as error:
+            raise damaged(path, error) from error
+
+
+def _open_tar(path: Path, raw: IO[bytes], size: int) -> Iterator[Limited]:
+    # Once for the list, once for the rows: a compressed tar can only be read forwards.
+    with tarfile.open(fileobj=raw, mode="r:*") as archive:
+        try:
+            infos = [m for m in archive if m.isfile() and _is_csv(m.name)]
+        except DAMAGE as error:
+            raise damaged(path, error) from error
+
+        def open_info(number: int) -> Limited:
+            stream = archive.extractfile(infos[number])
+            assert stream is not None  # regular files alone were listed
+            return Limited(stream, f"{path}, {infos[number].name}", size, total=infos[number].size)
+
+        best = _best([m.name for m in infos], open_info, path)
+        yield open_info(best)
+
+
+def _best(names: list[str], open_one: Callable[[int], Limited], path: Path) -> int:
+    """Which CSV of an archive holds the faces: the one with emotion and pixels, best with Usage too."""
+    score = []
+    for number in range(len(names)):
+        try:
+            columns = competition.read_columns(open_one(number), names[number])[0]
+        except DAMAGE as error:
+            raise damaged(path, error) from error
+        score.append(sum(c in columns for c in ("emotion", "pixels", "usage")) if "pixels" in columns else 0)
+    if not score:
+        raise DataError(f"{path} holds no CSV. Give fer2013.csv, or an archive that holds it.")
+    return max(range(len(score)), key=score.__getitem__)

@@ -1,0 +1,132 @@
+"""The validation part that a run cuts from Training, and exact twins."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.data.table import ImageTable
+from moue.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which rows of a table are trained on and which are held out."""
+
+    train: NDArray[np.int64]
+    """Ascending positions in the whole table."""
+    validation: NDArray[np.int64]
+    """Ascending positions in the whole table; none of them has an exact twin in ``train``."""
+    seed: int
+    fraction: float
+    """What was asked for; the share held out comes as near to it as whole groups of twins allow."""
+    fingerprint: str
+    """Of the table that the positions belong to."""
+
+    def save(self, path: Path | str) -> None:
+        """Write the split as JSON."""
+        values = {
+            "seed": self.seed,
+            "fraction": self.fraction,
+            "fingerprint": self.fingerprint,
+            "train": self.train.tolist(),
+            "validation": self.validation.tolist(),
+        }
+        Path(path).write_text(json.dumps(values) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path | str) -> Split:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DataError: when the file is missing or no split.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls(
+                np.array(values["train"], np.int64),
+                np.array(values["validation"], np.int64),
+                int(values["seed"]),
+                float(values["fraction"]),
+                str(values["fingerprint"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path} is no saved split ({error}). Give the split.json of a run folder.") from error
+
+    def check(self, table: ImageTable) -> None:
+        """Make sure that the positions belong to this table.
+
+        Raises:
+            DataError: when they were cut from another one.
+        """
+        if table.fingerprint != self.fingerprint:
+            raise DataError(
+                f"the saved split was not cut from {table.name or 'this data set'}: pixels, labels or splits differ. "
+                "Give the set that the run was trained on, with the same labels, size and colour."
+            )
+
+
+def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0) -> Split:
+    """Cut a validation part from the table's "train" rows.
+
+    Each class gives its share of rows; exact twins stay on one side, whatever their labels. A table that has
+    "validation" rows of its own keeps them, less any "train" row that is an exact twin of one of them.
+
+    Args:
+        table: the whole set; only its "train" and "validation" rows are looked at.
+        fraction: share of each class that is held out, 0 to below 1; 0 holds out nothing.
+        seed: of the draw.
+
+    Raises:
+        DataError: when the table has no "train" rows.
+        UsageError: for a fraction outside of its range.
+    """
+    if not 0 <= fraction < 1:
+        raise UsageError(f"fraction must be at least 0 and below 1. Got {fraction!r} instead.")
+    rows = np.flatnonzero(table.split == "train")
+    if not len(rows):
+        table.part("train")
+    own = np.flatnonzero(table.split == "validation")
+    if len(own):
+        return Split(rows[twin_free(table.take(rows), table.take(own))], own, seed, fraction, table.fingerprint)
+    groups = twin_groups(table)[rows]
+    rng = np.random.default_rng(seed)
+    labels = table.labels[rows]
+    counts = np.bincount(labels, minlength=len(table.label_set))
+    wanted = np.rint(counts * fraction).astype(np.int64)
+    # A class that is there at all stays in training.
+    wanted = np.minimum(wanted, np.maximum(counts - 1, 0))
+    held = np.zeros(len(rows), bool)
+    order = rng.permutation(len(rows))
+    _, first, size = np.unique(groups, return_index=True, return_counts=True)
+    single = np.zeros(len(rows), bool)
+    single[first[size == 1]] = True
+    # Groups of twins are drawn first, while there is room for whole groups; rows without a twin then fill up exactly.
+    members: dict[int, list[int]] = {}
+    for i in order[~single[order]]:
+        members.setdefault(int(groups[i]), []).append(int(i))
+    for group in members.values():
+        need = np.bincount(labels[group], minlength=len(counts))
+        if rng.random() < fraction and (need <= wanted).all():
+            held[group] = True
+            wanted -= need
+    for label, room in enumerate(wanted):
+        alone = order[single[order] & (labels[order] == label)]
+        held[alone[:room]] = True
+    return Split(rows[~held], rows[held], seed, fraction, table.fingerprint)
+
+
+def twin_groups(table: ImageTable) -> NDArray[np.int64]:
+    """int64 ``(N,)``: a number for each distinct picture; rows with equal pixels share theirs."""
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(d, len(numbers)) for d in table.digests], np.int64)
+
+
+def twin_free(part: ImageTable, reference: ImageTable) -> NDArray[np.bool_]:
+    """bool ``(len(part),)``: which rows' pixels have no exact twin in the reference."""
+    known = set(reference.digests)
+    return np.array([d not in known for d in part.digests], bool)

@@ -1,0 +1,79 @@
+"""FER+ votes: ten annotators a face, one row for each row of the full ``fer2013.csv``, in its order.
+
+Barsoum et al., "Training deep networks for facial expression recognition with crowd-sourced label distribution", 2016.
+The majority as its authors take it: single votes are dropped as outliers, the class with more than half of what is left
+wins, and rows won by "unknown" or "not a face", or by no class, are left out.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.data.competition import USAGES
+from moue.errors import DataError
+from moue.expressions import FERPLUS
+
+#: The vote columns in FER+'s own words, in the order of :data:`moue.expressions.FERPLUS`; then what is no expression.
+COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "nf")
+
+
+@dataclass(frozen=True)
+class Votes:
+    """The votes file."""
+
+    counts: NDArray[np.int64]
+    """``(M, 10)``: eight expressions, unknown, not a face."""
+    split: NDArray[np.str_]
+    """``(M,)``."""
+
+
+def read(path: Path) -> Votes:
+    """Read ``fer2013new.csv``.
+
+    Raises:
+        DataError: when it is missing, empty, or no votes file; names the row.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is not FER+'s votes file: {error}") from error
+    except FileNotFoundError:
+        raise DataError(f"the votes file {path} does not exist. Get fer2013new.csv from the FER+ repository.") from None
+    columns = {name.strip().lower(): i for i, name in enumerate(rows[0])} if rows else {}
+    missing = [name for name in ("usage", *COLUMNS) if name not in columns]
+    if missing or len(rows) < 2:
+        what = f"needs the columns {', '.join(missing)}" if missing else "has no rows"
+        raise DataError(f"{path} is not FER+'s votes file: it {what}.")
+    counts = np.zeros((len(rows) - 1, len(COLUMNS)), np.int64)
+    splits = []
+    for number, row in enumerate(rows[1:], start=1):
+        try:
+            counts[number - 1] = [int(row[columns[name]]) for name in COLUMNS]
+            splits.append(USAGES[row[columns["usage"]].strip().lower()])
+        except (ValueError, IndexError, KeyError, OverflowError) as error:
+            raise DataError(f"{path}, row {number}: must hold a Usage and ten whole numbers ({error}).") from error
+    if counts.min() < 0:
+        raise DataError(f"{path}, row {int((counts < 0).any(axis=1).argmax()) + 1}: votes must not be negative.")
+    return Votes(counts, np.array(splits))
+
+
+def majority(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The class of each row of votes ``(M, 10)``: 0 to 7 in FER+'s order, -1 where no expression has a majority."""
+    kept = np.where(counts > 1, counts, 0)
+    top = kept.argmax(axis=1)
+    wins = 2 * kept.max(axis=1) > kept.sum(axis=1)
+    return np.where(wins & (top < len(FERPLUS)), top, -1).astype(np.int64)
+
+
+def distribution(counts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Votes ``(M, 10)`` to float32 ``(M, 8)``: shares of the eight expressions, single votes dropped; or zeros."""
+    kept = np.where(counts > 1, counts, 0)[:, : len(FERPLUS)].astype(np.float64)
+    total = kept.sum(axis=1, keepdims=True)
+    shares: NDArray[np.float64] = np.divide(kept, total, out=np.zeros_like(kept), where=total > 0)
+    return shares.astype(np.float32)
