@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from moue.cache import cache_dir
 from moue.errors import ModelError, UnknownName, UsageError, require
+from moue.runtime.results import Predictions, softmax
 from moue.spec import ModelSpec
 
 EngineName = Literal["auto", "onnxruntime", "openvino"]
@@ -193,6 +194,22 @@ class Engine:
             part = np.ascontiguousarray(images[start : start + batch])
             answer[start : start + batch] = self.graph({self._input: part})[0]
         return answer
+
+    def predict(self, images: NDArray[np.uint8], batch: int = 64) -> Predictions:
+        """Probabilities of face crops: logits, averaged with those of the mirror image where the spec has two views,
+        divided by the spec's temperature, through softmax.
+
+        Args:
+            images: as for :meth:`logits`.
+            batch: as for :meth:`logits`.
+
+        Raises:
+            UsageError: as :meth:`logits`.
+        """
+        logits = self.logits(images, batch)
+        if self.spec.views == 2:
+            logits = (logits + self.logits(images[..., ::-1], batch)) * np.float32(0.5)
+        return Predictions(softmax(logits, self.spec.temperature), self.spec.labels, self.spec.uncertain)
 
 
 def open_model(name: str | Path, *, engine: EngineName = "auto", threads: int = 0, many: bool = False) -> Engine:

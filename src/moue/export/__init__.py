@@ -1,0 +1,209 @@
+"""Turns a run into a model that reads faces without torch: an ONNX graph and its spec, checked against torch."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.data.table import ImageTable
+from moue.errors import DataError, ModelError, UsageError, require
+from moue.expressions import LabelSet
+from moue.preprocess import to_input
+from moue.runtime.engine import Engine, open_graph
+from moue.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["CALIBRATION", "TOLERANCE", "export"]
+
+#: Largest difference allowed between torch's logits and a float32 graph's, relative to the largest logit or to 1.
+TOLERANCE = 1e-4
+
+#: The same for graphs whose weights were rounded to float16.
+HALF_TOLERANCE = 2e-2
+
+#: How many training images the ranges of an 8-bit model are taken from.
+CALIBRATION = 512
+
+#: Where the loss of a rounded model is measured: the first of these that the data set has.
+MEASURED_ON = ("public_test", "validation", "test", "train")
+
+
+def export(
+    run: str | Path,
+    out: str | Path | None = None,
+    *,
+    int8: bool = False,
+    half: bool = False,
+    data: ImageTable | None = None,
+    split: str | None = None,
+    name: str | None = None,
+) -> ModelSpec:
+    """Write a run's network as ``out`` and its spec as the ``.json`` beside it.
+
+    Before anything is written, the graph's logits are compared with torch's, on noise and, where ``data`` is given, on
+    its pictures, in every engine that is installed.
+
+    Args:
+        run: a run folder.
+        out: path of the ``.onnx`` file; ``model.onnx`` in the run folder by default.
+        int8: multiply in 8 bits, with ranges taken from training images of ``data``.
+        half: store the weights as float16, for half the file; they are calculated with as float32.
+        data: pictures to check, calibrate and measure with.
+        split: where accuracy before and after rounding is measured; by default the first of :data:`MEASURED_ON`
+            that ``data`` has. Rows that 8-bit ranges were taken from are left out of it.
+        name: the model's name; by default the file's, or the run's where the file is called ``model.onnx``.
+
+    Returns:
+        The spec as written. After ``int8`` or ``half`` with ``data`` its scores are those of the rounded model,
+        ``{split: accuracy, split + "_fp32": accuracy before}``; scores of the model as it was are dropped.
+
+    Raises:
+        MissingExtra: without torch or onnx.
+        UsageError: for a file name that does not end in .onnx, int8 together with half, or int8 without data.
+        DataError: when the data has no training images or other classes than the model.
+        ModelError: when the run cannot be read, or graph and network differ.
+    """
+    path = Path(run) / "model.onnx" if out is None else Path(out)
+    if path.suffix != ".onnx":
+        raise UsageError(f"a model file must end in .onnx. Got {path} instead.")
+    if int8 and half:
+        raise UsageError("int8 and half exclude each other: 8-bit weights are smaller than half ones already.")
+    if int8 and data is None:
+        raise UsageError("int8 needs training images to take its ranges from. Add --data SET.")
+    require("torch", "train")
+    require("onnx", "train")
+    from moue.export.graph import halve, trace
+    from moue.models.load import load_run
+
+    loaded = load_run(run)
+    spec: ModelSpec = loaded.spec
+    spec = spec.with_(name=name or (spec.name if path.stem == "model" else path.stem))
+    images = None if data is None else _fitted(data, spec)
+    truth = None if data is None else _truth(data, spec)
+
+    graph = trace(loaded.network, spec)
+    samples = _samples(spec, images)
+    exact = np.asarray(loaded.logits(samples), np.float32)
+    _agree(spec, graph, samples, exact, TOLERANCE)
+    rounded = graph
+    calibration = np.zeros(0, np.int64)
+    if half:
+        rounded = halve(graph)
+        _agree(spec, rounded, samples, exact, HALF_TOLERANCE)
+    if int8 and data is not None and images is not None:
+        from moue.export.int8 import quantise
+
+        calibration = _calibration(data)
+        rounded = quantise(graph, images[calibration])
+    if rounded is not graph and data is not None and images is not None and truth is not None:
+        where, rows = _measured(data, split, calibration)
+        spec = spec.with_(
+            scores={
+                where: _accuracy(spec, rounded, images[rows], truth[rows]),
+                f"{where}_fp32": _accuracy(spec, graph, images[rows], truth[rows]),
+            }
+        )
+    return _write(path, rounded, spec)
+
+
+def _samples(spec: ModelSpec, images: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """What graph and network are compared on: noise, flat black and white, and up to 64 real pictures."""
+    shape = (spec.channels, spec.size, spec.size)
+    noise = np.random.default_rng(0).integers(0, 256, (16, *shape), dtype=np.uint8)
+    flat = np.stack([np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)])
+    real = images[_spread(len(images), 64)] if images is not None else noise[:0]
+    return np.concatenate([noise, flat, real])
+
+
+def _agree(
+    spec: ModelSpec, graph: onnx.ModelProto, samples: NDArray[np.uint8], exact: NDArray[np.float32], tolerance: float
+) -> None:
+    """Assert that a graph gives torch's logits, in every engine that is installed and at two batch sizes."""
+    for engine in _engines(spec, graph):
+        for batch in (64, 5):
+            worst = float(np.abs(engine.logits(samples, batch) - exact).max())
+            allowed = tolerance * max(1.0, float(np.abs(exact).max()))
+            if not worst <= allowed:
+                raise ModelError(
+                    f"the exported graph of {spec.name!r} differs from its network by {worst:.2g} in "
+                    f"{engine.graph.engine}, where {allowed:.2g} is allowed: nothing was written."
+                )
+
+
+def _engines(spec: ModelSpec, graph: onnx.ModelProto) -> list[Engine]:
+    from importlib.util import find_spec
+
+    model = graph.SerializeToString()
+    engines = [Engine(open_graph(model, engine="onnxruntime"), spec)]
+    if find_spec("openvino"):
+        engines.append(Engine(open_graph(model, engine="openvino"), spec))
+    return engines
+
+
+def _accuracy(spec: ModelSpec, graph: onnx.ModelProto, images: NDArray[np.uint8], truth: NDArray[np.int64]) -> float:
+    engine = Engine(open_graph(graph.SerializeToString(), many=True), spec)
+    return round(float((engine.predict(images).top == truth).mean()), 6)
+
+
+def _fitted(data: ImageTable, spec: ModelSpec) -> NDArray[np.uint8]:
+    """The table's images in the model's size and colour."""
+    if data.images.shape[1:] == (spec.channels, spec.size, spec.size):
+        return data.images
+    pictures = (image[0] if len(image) == 1 else image.transpose(1, 2, 0) for image in data.images)
+    return np.stack([to_input(picture, spec.size, spec.colour) for picture in pictures])
+
+
+def _truth(data: ImageTable, spec: ModelSpec) -> NDArray[np.int64]:
+    """The table's labels as positions in the model's outputs, mapped by name; -1 where the model has no such class."""
+    outputs = LabelSet(spec.name, spec.labels)
+    try:
+        places = np.array([outputs.index(label) for label in data.label_set.labels], np.int64)
+    except UsageError as error:
+        raise DataError(
+            f"{data.name or 'the data set'} and the model {spec.name!r} have other classes: {error}"
+        ) from error
+    return places[data.labels]
+
+
+def _calibration(data: ImageTable) -> NDArray[np.int64]:
+    rows = np.flatnonzero(data.split == "train")
+    if not len(rows):
+        data.part("train")  # Says which splits there are.
+    return rows[_spread(len(rows), CALIBRATION)]
+
+
+def _measured(data: ImageTable, split: str | None, without: NDArray[np.int64]) -> tuple[str, NDArray[np.int64]]:
+    """The split whose rows a rounded model is measured on, and those rows."""
+    free = np.ones(len(data), np.bool_)
+    free[without] = False
+    for name in (split,) if split else MEASURED_ON:
+        rows = ~np.isin(data.split, ("train", "validation")) if name == "test" else data.split == name
+        if (rows & free).any():
+            return name, np.flatnonzero(rows & free)
+    raise DataError(f"{data.name or 'the data set'} has no rows left to measure on in {split or 'any split'}.")
+
+
+def _spread(n: int, most: int) -> NDArray[np.int64]:
+    """Up to ``most`` of ``n`` positions, evenly spread, so that a sorted table gives of every class."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64)) if n else np.zeros(0, np.int64)
+
+
+def _write(path: Path, graph: onnx.ModelProto, spec: ModelSpec) -> ModelSpec:
+    """Both files, each whole or not at all."""
+    content = graph.SerializeToString()
+    spec = spec.with_(sha256=hashlib.sha256(content).hexdigest())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+        model, described = Path(folder) / "model.onnx", Path(folder) / "model.json"
+        model.write_bytes(content)
+        spec.save(described)
+        model.replace(path)
+        described.replace(path.with_suffix(".json"))
+    return spec
