@@ -114,11 +114,11 @@ class GoogLeNet(Network):
 
 
 class Inception(nn.Module):
-    """Four branches over the same map, joined by channel: 1×1, 3×3 and 5×5 behind 1×1 reductions, and a 3×3 max-pool."""
+    """Four branches over one map, joined by channel: 1×1, 3×3 and 5×5 behind 1×1 reductions, and a 3×3 max-pool."""
 
     def __init__(self, incoming: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pool: int) -> None:
         super().__init__()
-        # The three 1×1 convolutions that read the same map run as one; batch normalisation is by channel, so nothing changes.
+        # The 1×1 convolutions that read the same map run as one; batch normalisation is by channel, so nothing changes.
         self.parts = [one, reduce3, reduce5]
         self.ones = ConvNorm(incoming, sum(self.parts), 1)
         self.threes = ConvNorm(reduce3, three, 3)

@@ -1,0 +1,247 @@
+"""ResNet50V2, layer for layer Keras' `ResNet50V2`, and a variant for 48×48 pictures trained from scratch.
+
+He et al., "Identity mappings in deep residual networks", 2016. As in Keras, the step of 2 sits in the last block of
+each of the first three stacks, whose shortcut is then a 1×1 max-pool with stride 2, and the projection in the
+shortcut of each stack's first block reads the activated map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from moue.errors import UsageError
+from moue.models.base import InputSpec, Network
+from moue.spec import Colour
+
+#: Blocks in each of the four stacks.
+DEPTHS = (3, 4, 6, 3)
+
+#: Keras' batch normalisation; its momentum of 0.99 is torch's 0.01.
+EPSILON, MOMENTUM = 1.001e-5, 0.01
+
+
+def resnet50v2(
+    num_classes: int,
+    *,
+    weights: str | Path | None = None,
+    upsample: int = 224,
+    size: int = 48,
+    colour: Colour = "grey",
+    dropout: float = 0.25,
+    head_dropout: float = 0.5,
+) -> ResNet50V2:
+    """ResNet50V2 as Keras builds it; inside, pixels are scaled up, normalised to [-1, 1], grey repeated to 3 channels.
+
+    Args:
+        num_classes: number of logits.
+        weights: path of Keras' published `resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5`, or of another file
+            in Keras' legacy H5 layout with the same layers; None starts from random weights.
+        upsample: side to which pixels are scaled inside; 224 gives features of 7×7.
+        size: side of the input in pixels.
+        colour: "grey" or "rgb".
+        dropout: before the head's first batch normalisation.
+        head_dropout: before the last layer.
+
+    Raises:
+        WeightsMissing: when ``weights`` names a file that is not there.
+        ModelError: when that file does not hold a ResNet50V2.
+        MissingExtra: when ``weights`` is given and h5py is not installed.
+    """
+    network = ResNet50V2(
+        InputSpec(size=size, colour=colour, upsample=upsample, channels=3, mean=(0.5,), std=(0.5,)),
+        num_classes,
+        dropout=dropout,
+        head_dropout=head_dropout,
+    )
+    if weights is not None:
+        from moue.models.keras_h5 import load_resnet50v2
+
+        load_resnet50v2(network, Path(weights))
+    return network
+
+
+def resnet50v2_small(
+    num_classes: int,
+    *,
+    size: int = 48,
+    colour: Colour = "grey",
+    stem_stride: int = 2,
+    pool: bool = True,
+    last_map: int = 3,
+    width: float = 1.0,
+    dropout: float = 0.25,
+    head_dropout: float = 0.5,
+) -> ResNet50V2:
+    """ResNet50V2's four stacks on a stem for small pictures, to train from scratch; pixels are normalised to [-1, 1].
+
+    The first stack runs at ``size / stem_stride``, halved once more by ``pool``: 12×12 by default. The map is then
+    halved at the end of the first stacks until ``last_map`` is reached.
+
+    Args:
+        num_classes: number of logits.
+        size: side of the input in pixels.
+        colour: "grey" or "rgb".
+        stem_stride: 1 or 2.
+        pool: whether a 3×3 max-pool with stride 2 follows the first convolution.
+        last_map: side of the last map, 3 or 6 at 48 pixels.
+        width: factor on all channel numbers.
+        dropout: before the head's first batch normalisation.
+        head_dropout: before the last layer.
+
+    Raises:
+        UsageError: when the options cannot reach ``last_map``; names the sides that they can.
+    """
+    if stem_stride not in (1, 2):
+        raise UsageError(f"stem_stride must be 1 or 2. Got {stem_stride!r} instead.")
+    side = _halved(size, (stem_stride == 2) + pool)
+    reachable = [_halved(side, n) for n in range(4)]
+    if last_map not in reachable:
+        sides = ", ".join(map(str, dict.fromkeys(reachable)))
+        raise UsageError(f"last_map must be one of {sides} with this stem. Got {last_map!r} instead.")
+    halvings = reachable.index(last_map)
+    channels = 1 if colour == "grey" else 3
+    return ResNet50V2(
+        InputSpec(size=size, colour=colour, channels=channels, mean=(0.5,), std=(0.5,)),
+        num_classes,
+        strides=[2 if i < halvings else 1 for i in range(4)],
+        # As wide as the step needs: 3×3 for 1, 5×5 for 2.
+        stem_kernel=2 * stem_stride + 1,
+        stem_stride=stem_stride,
+        pool=pool,
+        width=width,
+        dropout=dropout,
+        head_dropout=head_dropout,
+    )
+
+
+class ResNet50V2(Network):
+    """Stem, four stacks of pre-activation bottlenecks, and the study's head.
+
+    The head: dropout, batch normalisation, flatten, dense 64, ReLU, batch normalisation, dropout, dense classes. The
+    study names no rate for the second dropout; 0.5 is what Srivastava et al. (2014) choose for hidden units, and the
+    head's 6.4 million weights are where this network overfits first.
+
+    Flattening goes by row, column, channel, as Keras does: a dense layer trained there reads the same numbers here.
+
+    Args:
+        input: how pixels become the first layer's input.
+        num_classes: number of logits.
+        strides: step of the last block of each stack.
+        stem_kernel: side of the first convolution.
+        stem_stride: its step.
+        pool: whether a max-pool follows it.
+        width: factor on all channel numbers.
+        dropout: the first.
+        head_dropout: the second.
+    """
+
+    def __init__(
+        self,
+        input: InputSpec,
+        num_classes: int,
+        *,
+        strides: Sequence[int] = (2, 2, 2, 1),
+        stem_kernel: int = 7,
+        stem_stride: int = 2,
+        pool: bool = True,
+        width: float = 1.0,
+        dropout: float = 0.25,
+        head_dropout: float = 0.5,
+    ) -> None:
+        super().__init__(input, num_classes)
+        base = max(8, round(8 * width) * 8)
+        self.pool = pool
+        self.conv1 = nn.Conv2d(input.channels, base, stem_kernel, stem_stride, padding=stem_kernel // 2)
+        side = _halved(input.upsample or input.size, (stem_stride == 2) + pool)
+        self.stacks = nn.ModuleList()
+        incoming = base
+        for i, (depth, stride) in enumerate(zip(DEPTHS, strides, strict=True)):
+            blocks = [
+                Bottleneck(
+                    incoming if block == 0 else 4 * base * 2**i,
+                    base * 2**i,
+                    stride=stride if block == depth - 1 else 1,
+                    project=block == 0,
+                )
+                for block in range(depth)
+            ]
+            self.stacks.append(nn.Sequential(*blocks))
+            incoming = 4 * base * 2**i
+            side = _halved(side, stride - 1)
+        self.post_bn = _norm(incoming)
+        self.head_dropout = nn.Dropout(dropout)
+        self.head_norm = _norm(incoming)
+        self.hidden = nn.Linear(incoming * side**2, 64)
+        self.hidden_norm = _norm(64, flat=True)
+        self.hidden_dropout = nn.Dropout(head_dropout)
+        self.classifier = nn.Linear(64, num_classes)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Prepared input ``(N, C, S, S)`` to the activated map ``(N, 2048 × width, S / 32, S / 32)``."""
+        x = self.conv1(x)
+        if self.pool:
+            # The padding counts as zeros, as in Keras: here the map has values below zero.
+            x = F.max_pool2d(F.pad(x, (1, 1, 1, 1)), 3, stride=2)
+        for stack in self.stacks:
+            x = stack(x)
+        return F.relu(self.post_bn(x))
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """The study's head."""
+        x = self.head_norm(self.head_dropout(features))
+        x = F.relu(self.hidden(x.permute(0, 2, 3, 1).flatten(1)))
+        out: Tensor = self.classifier(self.hidden_dropout(self.hidden_norm(x)))
+        return out
+
+
+class Bottleneck(nn.Module):
+    """Batch norm and ReLU, then 1×1, 3×3 and 1×1 convolutions, added to a shortcut.
+
+    Args:
+        incoming: channels that come.
+        inner: channels of the 3×3 convolution; four times as many go out.
+        stride: of the 3×3 convolution and the shortcut.
+        project: whether the shortcut is a 1×1 convolution of the activated map instead of the map itself.
+    """
+
+    def __init__(self, incoming: int, inner: int, stride: int, project: bool) -> None:
+        super().__init__()
+        self.stride = stride
+        self.preact_bn = _norm(incoming)
+        self.shortcut = nn.Conv2d(incoming, 4 * inner, 1, stride) if project else None
+        self.conv1 = nn.Conv2d(incoming, inner, 1, bias=False)
+        self.bn1 = _norm(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride, padding=1, bias=False)
+        self.bn2 = _norm(inner)
+        self.conv3 = nn.Conv2d(inner, 4 * inner, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, incoming, h, w)`` to ``(N, 4 × inner, h / stride, w / stride)``."""
+        active = F.relu(self.preact_bn(x))
+        if self.shortcut is not None:
+            short: Tensor = self.shortcut(active)
+        else:
+            # A 1×1 max-pool with stride 2 takes every second place.
+            short = x if self.stride == 1 else F.max_pool2d(x, 1, stride=self.stride)
+        y = F.relu(self.bn1(self.conv1(active)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        out: Tensor = self.conv3(y) + short
+        return out
+
+
+def _norm(channels: int, flat: bool = False) -> nn.BatchNorm1d | nn.BatchNorm2d:
+    return (nn.BatchNorm1d if flat else nn.BatchNorm2d)(channels, eps=EPSILON, momentum=MOMENTUM)
+
+
+def _halved(side: int, times: int) -> int:
+    """The side of a map after some steps of 2, each rounding up."""
+    for _ in range(times):
+        side = (side + 1) // 2
+    return side
