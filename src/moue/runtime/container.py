@@ -1,0 +1,191 @@
+"""Film files from outside: what kind of file it is, how it is opened, how its packets become frames (PyAV)."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from moue.errors import Unreadable
+
+Source = str | os.PathLike[str] | bytes | BinaryIO
+
+#: Endings that name a film where the content cannot be told (an empty or damaged file).
+SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv .mxf .h264 .264 .hevc".split()
+)
+
+_PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0", b"8BPS", b"%PDF", b"PK\3\4")
+_FILMS = (b"\x1aE\xdf\xa3", b"FLV\1", b"0&\xb2u\x8ef\xcf\x11", b"\0\0\1\xba", b"OggS")
+#: ISO media brands that are pictures: HEIF and AVIF.
+_PICTURE_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis", b"avif", b"avis")
+#: FFmpeg demuxers that read single pictures, or anything at all, as if it were a film.
+_NO_FILMS = ("image2", "_pipe", "gif", "apng", "webp", "tty", "lrc", "bin", "adf", "idf", "xbin", "rawvideo", "data")
+
+
+def is_video(path: str | os.PathLike[str]) -> bool:
+    """Whether a file holds a film (or sound) rather than a picture or anything else.
+
+    The first bytes decide for the common kinds; FFmpeg is asked for the rest, and the name for what is empty or so
+    damaged that nobody can tell, so that opening it gets to say what is wrong.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except OSError:
+        return path.suffix.lower() in SUFFIXES
+    known = _by_signature(head)
+    if known is None and head:
+        known = _by_probe(path)
+    return path.suffix.lower() in SUFFIXES if known is None else known
+
+
+def name_of(source: Source) -> str:
+    """The path, or "<film>" for bytes and nameless file objects."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else "<film>"
+
+
+@contextmanager
+def opened(source: Source, *, edits: bool = False) -> Iterator[Any]:
+    """The source as a PyAV input container, from its start.
+
+    Args:
+        source: a path, bytes, or a seekable binary file object.
+        edits: whether to obey the file's edit list, which hides frames and shifts the clock.
+
+    Raises:
+        Unreadable: when it is empty, damaged or no film.
+        FileNotFoundError, PermissionError, IsADirectoryError: when there is no file to open.
+    """
+    import av
+
+    name = name_of(source)
+    file: Any
+    if isinstance(source, (str, os.PathLike)):
+        file = os.fspath(source)
+        if Path(file).stat().st_size == 0:
+            raise Unreadable(f"{name} is empty.")
+    else:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        if not file.seekable():
+            raise Unreadable(f"{name}: a film needs a file that can be rewound. Read it into memory first.")
+        file.seek(0)
+    try:
+        container = av.open(file, metadata_errors="ignore", options={} if edits else {"ignore_editlist": "1"})
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise Unreadable(f"{name} cannot be opened as a film: it is damaged, incomplete or of another kind.") from error
+    with container:
+        if _no_film(container):
+            raise Unreadable(f"{name} is no film: its content is {container.format.name!r}.")
+        yield container
+
+
+def picture_stream(container: Any, name: str) -> Any:
+    """The first stream of moving pictures; the cover of a sound file is none.
+
+    Raises:
+        Unreadable: when there is none.
+    """
+    for stream in container.streams.video:
+        if stream.codec_context is not None and "attached_pic" not in str(stream.disposition):
+            return stream
+    holds = "sound alone" if container.streams.audio else "neither pictures nor sound"
+    raise Unreadable(f"{name} is a film without pictures: it holds {holds}.")
+
+
+def declared_duration(container: Any, stream: Any) -> float | None:
+    """Seconds that the file declares for its pictures; None where it does not."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    tag = next((value for key, value in stream.metadata.items() if key.upper().startswith("DURATION")), "")
+    parts = tag.split(":")
+    if len(parts) == 3 and all(part.replace(".", "", 1).isdigit() for part in parts):
+        return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])
+    # The whole file's length is the pictures' only where there is nothing else in it.
+    return container.duration / 1_000_000 if container.duration and len(container.streams) == 1 else None
+
+
+class Decoder:
+    """All frames of a stream, in the order in which they are shown.
+
+    A packet that cannot be decoded is counted in ``failed``, and the next one tried.
+    """
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        self.container, self.stream = container, stream
+        self.failed = 0
+        self.longest = 0.0
+        """The longest time, in seconds, that a picture of the stream is shown."""
+
+    def __iter__(self) -> Iterator[Any]:
+        import av
+
+        packets = self.container.demux(self.stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except (av.error.FFmpegError, OSError):
+                # The file breaks off here; what the decoder still holds is drawn out of it all the same.
+                self.failed += 1
+                yield from self._rest()
+                return
+            if packet is None:
+                return
+            if packet.duration and packet.time_base:
+                self.longest = max(self.longest, float(packet.duration * packet.time_base))
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                self.failed += 1
+                continue
+            self.failed += bool(packet.is_corrupt)
+            yield from frames
+
+    def _rest(self) -> Iterator[Any]:
+        import av
+
+        try:
+            yield from self.stream.codec_context.decode(None)
+        except av.error.FFmpegError:
+            return
+
+
+def _by_signature(head: bytes) -> bool | None:
+    """Film, no film, or None for "cannot tell"."""
+    if head[4:8] == b"ftyp":
+        return head[8:12] not in _PICTURE_BRANDS
+    if head[:4] == b"RIFF":
+        return head[8:12] == b"AVI "
+    if head.startswith(_PICTURES):
+        return False
+    if head.startswith(_FILMS) or (len(head) > 376 and head[0] == head[188] == head[376] == 0x47):
+        return True
+    # Text: FFmpeg takes some of it for subtitles, lyrics or terminal art.
+    return False if head and all(byte >= 0x20 or byte in b"\t\r\n\f" for byte in head) else None
+
+
+def _by_probe(path: Path) -> bool | None:
+    import av
+
+    try:
+        with av.open(str(path), metadata_errors="ignore", options={"analyzeduration": "0", "probesize": "65536"}) as file:
+            if _no_film(file):
+                return False
+            return any(s.type == "video" and s.codec_context and s.codec_context.width for s in file.streams) or None
+    except (av.error.FFmpegError, OSError, ValueError):
+        return None
+
+
+def _no_film(container: Any) -> bool:
+    # "bin" must not match "h264"-like names, and "mov,mp4,…" is a list: compare word by word.
+    words = container.format.name.split(",")
+    return any(word in _NO_FILMS or word.endswith("_pipe") for word in words)

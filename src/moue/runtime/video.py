@@ -1,0 +1,194 @@
+"""Films as streams of upright RGB pictures with exact times, in constant memory.
+
+Times come from the stream's own clock (presentation timestamps), never from counting frames, so 29.97 frames/s stays
+30000/1001 and variable rates keep their gaps. Every coded picture is read, those that an edit list hides too: nothing
+in a file goes unseen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.errors import Unreadable, UsageError
+from moue.runtime.container import Decoder, Source, declared_duration, is_video, name_of, opened, picture_stream
+
+__all__ = ["Frame", "Sampler", "Video", "is_video", "open_video"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a film or camera."""
+
+    index: int
+    """Its number in the stream, from 0; frames that were stepped over count."""
+    timestamp: float
+    """Seconds from the first picture of the stream."""
+    picture: NDArray[np.uint8]
+    """uint8 ``(H, W, 3)``, RGB, upright."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """A film that can be read as often as wanted; :func:`open_video` makes it."""
+
+    name: str
+    """Its path, or "<film>" for bytes and file objects."""
+    width: int
+    """Of the upright picture, in pixels."""
+    height: int
+    """Of the upright picture, in pixels."""
+    rate: Fraction | None
+    """Mean frames/s, exact: 30000/1001 for "29.97"; None where the file does not tell."""
+    duration: float | None
+    """Declared seconds; None where the file does not tell."""
+    length: int | None
+    """Declared (or, from rate and duration, expected) number of frames; None where it cannot be told."""
+    rotation: int
+    """Counter-clockwise degrees by which the coded pictures are turned to be upright: 0, 90, 180 or 270."""
+    sound: bool
+    """Whether there is a sound track."""
+    codec: str
+    """The picture codec's name ("h264")."""
+    time_base: Fraction
+    """The unit of the stream's clock, in seconds."""
+    source: Source = field(repr=False)
+    """What it was opened from."""
+
+    def frames(self, every: int = 1, fps: float | None = None) -> Iterator[Frame]:
+        """Stream the pictures, from the start, in the order in which they are shown.
+
+        Args:
+            every: take each Nth frame.
+            fps: take at most that many frames a second of film, by their timestamps; instead of ``every``.
+
+        Raises:
+            UsageError: when ``every`` or ``fps`` cannot be used, or both are given.
+            Unreadable: after all that could be decoded was given, when the film is cut off or damaged.
+        """
+        wanted = Sampler(every, fps)
+        return (frame for frame, taken in self.walk(wanted) if taken)
+
+    def walk(self, wanted: Sampler, *, all_pictures: bool = False) -> Iterator[tuple[Frame, bool]]:
+        """Stream every frame, together with whether the sampler wants it.
+
+        Args:
+            wanted: decides by index and timestamp.
+            all_pictures: convert the pictures of unwanted frames too; they are empty, ``(0, 0, 3)``, otherwise.
+
+        Raises:
+            Unreadable: after all that could be decoded was given, when the film is cut off or damaged.
+        """
+        # Imported late: reading photos does not need FFmpeg's libraries.
+        from av.video.reformatter import VideoReformatter
+
+        convert = VideoReformatter()
+        nothing = np.zeros((0, 0, 3), np.uint8)
+        with opened(self.source) as container:
+            stream = picture_stream(container, self.name)
+            stream.thread_type = "AUTO"
+            decoder = Decoder(container, stream)
+            step = float(1 / self.rate) if self.rate else 0.0
+            start: Fraction | None = None
+            clock, index = -step, -1
+            for index, coded in enumerate(decoder):
+                if coded.pts is None:
+                    clock += step
+                else:
+                    time = coded.pts * Fraction(coded.time_base)
+                    start = time if start is None else start
+                    clock = float(time - start)
+                taken = wanted(index, clock)
+                yield Frame(index, clock, _upright(convert, coded) if taken or all_pictures else nothing), taken
+        if index < 0:
+            raise Unreadable(f"{self.name}: not one picture of this film can be decoded.")
+        if self.duration and self.duration - clock > max(0.5, 3 * step, 2 * decoder.longest):
+            raise Unreadable(f"{self.name} is cut off: it ends after {clock:.2f} of {self.duration:.2f} seconds.")
+        if decoder.failed:
+            raise Unreadable(f"{self.name} is damaged: {decoder.failed} of its packets could not be decoded.")
+
+
+class Sampler:
+    """Which frames to take: each Nth, or so many a second of film.
+
+    Args:
+        every: take each Nth frame.
+        fps: take at most that many frames a second, by their timestamps.
+
+    Raises:
+        UsageError: when a value cannot be used, or both are given.
+    """
+
+    def __init__(self, every: int = 1, fps: float | None = None) -> None:
+        if every < 1 or int(every) != every:
+            raise UsageError(f"every must be a whole number from 1. Got {every!r} instead.")
+        if fps is not None and not (fps > 0 and math.isfinite(fps)):
+            raise UsageError(f"fps must be above 0. Got {fps!r} instead.")
+        if fps is not None and every != 1:
+            raise UsageError("every and fps both choose the frames to read: give one of them.")
+        self.every, self.fps = int(every), fps
+        self._due = 0
+
+    def __call__(self, index: int, timestamp: float) -> bool:
+        """Whether to take this frame; to be asked once a frame, in order."""
+        if self.fps is None:
+            return index % self.every == 0
+        # A millisecond of grace: clocks that count in milliseconds must not lose frames of a 30 frames/s film at fps=30.
+        slot = math.floor((timestamp + 1e-3) * self.fps)
+        if slot < self._due:
+            return False
+        self._due = slot + 1
+        return True
+
+
+def open_video(source: Source) -> Video:
+    """Open a film.
+
+    Args:
+        source: a path, the film's bytes, or a seekable binary file object.
+
+    Raises:
+        Unreadable: when it is empty, no film, or has no pictures in it; says which.
+        FileNotFoundError, PermissionError: when the file cannot be opened at all.
+    """
+    name = name_of(source)
+    with opened(source) as container:
+        stream = picture_stream(container, name)
+        rate = stream.average_rate or stream.guessed_rate
+        duration = declared_duration(container, stream)
+        # Only a decoded picture tells its size and rotation for certain.
+        first = next(iter(Decoder(container, stream)), None)
+        if first is None:
+            raise Unreadable(f"{name}: not one picture of this film can be decoded.")
+        rotation = _rotation(first)
+        size = (first.width, first.height)
+        return Video(
+            name=name,
+            width=size[rotation % 180 // 90],
+            height=size[1 - rotation % 180 // 90],
+            rate=Fraction(rate) if rate else None,
+            duration=duration,
+            length=stream.frames or (round(duration * rate) if duration and rate else None),
+            rotation=rotation,
+            sound=bool(container.streams.audio),
+            codec=stream.codec_context.name,
+            time_base=Fraction(stream.time_base),
+            source=source,
+        )
+
+
+def _rotation(coded: Any) -> int:
+    """Counter-clockwise degrees, to the nearest quarter turn."""
+    return round(coded.rotation / 90) % 4 * 90
+
+
+def _upright(convert: Any, coded: Any) -> NDArray[np.uint8]:
+    picture: NDArray[np.uint8] = convert.reformat(coded, format="rgb24").to_ndarray()
+    turns = _rotation(coded) // 90
+    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
