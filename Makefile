@@ -23,8 +23,8 @@ install: $(STAMP)  ## create .venv and install moue from this checkout, with all
 $(STAMP): constraints.txt $(MANIFESTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV), a few minutes the first time"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip
-	@PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --constraint constraints.txt \
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt pip
+	@PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --quiet --constraint constraints.txt \
 	    --editable '.[dev]' $(patsubst %,--editable ./%,$(filter-out .,$(PROJECTS)))
 	@touch $@
 

@@ -27,7 +27,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ONNX model of FER-2013's seven classes with its spec beside it: random weights (seeded) on a 12×12 thumbnail."""
+    """An ONNX model of FER-2013's classes with its spec beside it: random weights (seeded) on a 12×12 thumbnail."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

@@ -1,4 +1,4 @@
-"""The floors of the house (CONTRIBUTING.md): imports go down only, torch stays upstairs, and the base install stands alone."""
+"""The floors of the house (CONTRIBUTING.md): imports go down only, torch stays upstairs, the base install is whole."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ FLOOR = {unit: height for height, units in enumerate(FLOORS) for unit in units}
 WAYS_IN = {"cli", "server", "scale"}
 
 TORCH = {"torch", "lightning", "pytorch_lightning", "torchmetrics", "transformers"}
-KNOWS_TORCH = re.compile(r"moue\.(training(\..+)?|export|explain(\..+)?|models\.\w+)")
+KNOWS_TORCH = re.compile(r"moue\.((training|export|explain)(\..+)?|models\.\w+)")
+
+#: An entry of a lazy table: "moue.models.vit:ViTCompact", "moue.runtime.detect".
+ENTRY = re.compile(r"moue(\.[a-z_]\w*)+(:\w+)?")
 
 #: There is no CPU build of the first, and the others need it.
 NEVER = {"torchvision", "timm", "pytorch_grad_cam", "torchaudio"}
@@ -45,7 +48,7 @@ BASE = {"numpy", "PIL", "onnxruntime", "av"}
 
 #: What it does not bring, and what must therefore never be loaded by reading a picture.
 EXTRAS = ["torch", "matplotlib", "ray", "fastapi", "transformers", "pandas", "sklearn", "lightning", "scipy", "yaml"]
-ABSENT = [*EXTRAS, "onnx", "openvino", "pyarrow", "safetensors", "skimage", "cv2", "keras", "h5py", "uvicorn", "tensorboard"]
+ABSENT = [*EXTRAS, "onnx", "openvino", "pyarrow", "safetensors", "skimage", "cv2", "keras", "h5py", "uvicorn"]
 
 
 @dataclass(frozen=True)
@@ -89,13 +92,12 @@ def _walk(node: ast.AST, name: str, package: bool, eager: bool) -> Iterator[Impo
             # `from moue import errors` names the module in its second half.
             full = [f"{base}.{a.name}" for a in child.names] if base == "moue" else [base]
             yield from (Import(module, child.lineno, eager) for module in full)
-        elif isinstance(child, ast.Call) and _called(child) in ("require", "import_module", "__import__"):
-            if child.args and isinstance(child.args[0], ast.Constant):
+        elif isinstance(child, ast.Call) and child.args and isinstance(child.args[0], ast.Constant):
+            # A `require` whose module is not kept only asks whether the extra is there.
+            if _called(child) in ("require", "import_module", "__import__") and not isinstance(node, ast.Expr):
                 yield Import(str(child.args[0].value), child.lineno, False)
-        elif isinstance(child, ast.Constant) and isinstance(child.value, str):
-            # Entries of lazy tables: "moue.models.vit:ViTCompact", "moue.runtime.detect".
-            if re.fullmatch(r"moue(\.[a-z_]\w*)+(:\w+)?", child.value):
-                yield Import(child.value.partition(":")[0], child.lineno, False)
+        elif isinstance(child, ast.Constant) and ENTRY.fullmatch(str(child.value)):
+            yield Import(child.value.partition(":")[0], child.lineno, False)
         yield from _walk(child, name, package, eager and not later and not checked)
 
 
@@ -128,7 +130,7 @@ def test_the_walk_sees_imports_of_every_kind(tmp_path: Path) -> None:
     path = tmp_path / "sample.py"
     path.write_text(
         "import moue.errors\nfrom moue import spec\nfrom .table import X\nTABLE = {'a': 'moue.models.vit:ViT'}\n"
-        "def f():\n    from moue.cli import main\n    require('torch', 'train')\n"
+        "def f():\n    from moue.cli import main\n    t = require('torch', 'train')\n    require('ray', 'scale')\n"
     )
     seen = {(i.module, i.eager) for i in imports("moue.data.sample", path)}
     assert seen == {
@@ -249,8 +251,9 @@ def test_every_command_explains_itself_on_the_base_install() -> None:
 
 
 def test_a_missing_extra_is_named_with_what_to_type() -> None:
-    body = "from moue.cli.main import main\nsys.exit(main(['train', 'study/googlenet', '--data', 'synth', '--out', sys.argv[1]]))"
-    done = fresh(BLOCK.format(absent=ABSENT) + body, "never-made")
+    arguments = ["train", "study/googlenet", "--data", "synth", "--out", "never-made"]
+    body = "from moue.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+    done = fresh(BLOCK.format(absent=ABSENT) + body, *arguments)
     assert done.returncode == 2
     assert "pip install 'moue[train]'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -46,7 +46,7 @@ def test_the_commands_answer_is_the_exit_code(command: Callable[[Run], None], an
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (DataError("set.csv, row 7: 2,303 pixels. A row needs 2,304."), "set.csv, row 7: 2,303 pixels. A row needs 2,304."),
+        (DataError("set.csv, row 7: 2,303 pixels. A row needs 2,304."), "row 7: 2,303 pixels. A row needs 2,304."),
         (MissingExtra("torch", "train"), "pip install 'moue[train]'"),
         (FileNotFoundError(2, "No such file or directory", "set.csv"), "set.csv: No such file or directory"),
         (OSError(28, "No space left on device"), "No space left on device"),
@@ -77,7 +77,9 @@ def test_a_mistake_in_moue_itself_is_not_hidden(command: Callable[[Run], None]) 
         cli.main(["probe"])
 
 
-def test_an_interrupted_command_ends_with_130(command: Callable[[Run], None], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupted_command_ends_with_130(
+    command: Callable[[Run], None], capsys: pytest.CaptureFixture[str]
+) -> None:
     command(raising(KeyboardInterrupt()))
     assert cli.main(["probe"]) == 130
     assert capsys.readouterr().err == "moue: interrupted; what was done is whole\n"
@@ -117,7 +119,9 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         assert capsys.readouterr().out.startswith(f"usage: moue {' '.join(path)}")
 
 
-@pytest.mark.parametrize("arguments", [["pedict", "a.jpg"], ["--colour"], ["networks", "--no-such-option"], ["predict"]])
+@pytest.mark.parametrize(
+    "arguments", [["pedict", "a.jpg"], ["--colour"], ["networks", "--no-such-option"], ["predict"]]
+)
 def test_wrong_use_exits_2_without_a_traceback(arguments: list[str]) -> None:
     done = shell([sys.executable, "-m", "moue.cli.main", *arguments])
     assert done.returncode == 2
@@ -136,4 +140,5 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 def shell(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     source = str(Path(moue.__file__).parent.parent)
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
-    return subprocess.run(arguments, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, timeout=120)
+    env = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(arguments, capture_output=True, text=True, env=env, timeout=120)

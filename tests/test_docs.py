@@ -1,0 +1,118 @@
+"""What the documentation tells people to type works: commands parse, links lead somewhere, Python compiles."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from moue.cli.main import _parser
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+IDS = [p.relative_to(ROOT).as_posix() for p in PAGES]
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def blocks(page: Path, *languages: str) -> Iterator[str]:
+    for language, body in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language in languages:
+            yield body
+
+
+def typed(page: Path) -> Iterator[str]:
+    """The lines of console and shell blocks that a reader types, continuations joined, comments gone."""
+    for body in blocks(page, "console", "bash", "sh"):
+        for line in body.replace("\\\n", " ").splitlines():
+            line = line.removeprefix("$ ").strip()
+            if line.startswith(("moue ", "make ", "cat ", "pip ")) or " | moue " in line:
+                yield line
+
+
+def arguments(line: str) -> list[str] | None:
+    """What the shell would hand to `moue` in this line; None where it does not run it."""
+    words = shlex.split(line, comments=True)
+    if "|" in words and "moue" in words[words.index("|") :]:
+        words = words[words.index("|") + 1 :]
+    ends = [i for i, w in enumerate(words) if w in (">", "|", "&&", ";")]
+    words = words[: ends[0]] if ends else words
+    return words[1:] if words[0] == "moue" else None
+
+
+COMMANDS = [(i, line) for i, p in zip(IDS, PAGES, strict=True) for line in typed(p) if arguments(line) is not None]
+
+
+@pytest.mark.parametrize("page", IDS)
+def test_every_command_parses(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = {}
+    for words in (arguments(line) or [] for where, line in COMMANDS if where == page):
+        try:
+            _parser(words).parse_args(words)
+        except SystemExit as end:
+            if end.code != 0:
+                wrong[shlex.join(words)] = capsys.readouterr().err
+    assert not wrong
+
+
+def test_the_readme_shows_the_main_commands() -> None:
+    shown = {words[0] for page, line in COMMANDS if page == "README.md" and (words := arguments(line))}
+    assert {"predict", "models", "data", "compare", "train", "evaluate", "export"} <= shown
+
+
+def test_make_targets_that_are_mentioned_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        mentioned = {w for words in re.findall(r"(?:`|\$ )make ([a-z -]+)", text) for w in words.split()}
+        assert mentioned <= targets, page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        path, _, fragment = target.partition("#")
+        if re.match(r"[a-z]+:", target):
+            continue
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), target
+        if fragment:
+            assert fragment in anchors(linked), target
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_python_compiles(page: Path) -> None:
+    for body in blocks(page, "python"):
+        compile(body, str(page), "exec")
+
+
+def test_names_that_the_docs_take_from_moue_exist() -> None:
+    import moue
+
+    for page in PAGES:
+        for body in blocks(page, "python"):
+            for name in re.findall(r"\bmoue\.([A-Za-z_]\w*)", body):
+                assert hasattr(moue, name) or (Path(moue.__file__).parent / f"{name}.py").exists(), (page, name)
+
+
+def test_the_pages_build(tmp_path: Path) -> None:
+    build = [sys.executable, str(ROOT / "scripts" / "docs.py"), str(tmp_path)]
+    subprocess.run(build, check=True, capture_output=True, timeout=60)
+    index = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert 'href="training.html"' in index
+    assert "<table>" in index
+    for page in tmp_path.glob("*.html"):
+        for link in re.findall(r'href="([^":#]+)["#]', page.read_text(encoding="utf-8")):
+            target = tmp_path / link if "/" not in link else ROOT / link.removeprefix("../")
+            assert target.exists(), (page.name, link)
