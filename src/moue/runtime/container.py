@@ -76,7 +76,7 @@ def opened(source: Source, *, edits: bool = False) -> Iterator[Any]:
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         if not file.seekable():
             raise Unreadable(f"{name}: a film needs a file that can be rewound. Read it into memory first.")
-        file.seek(0)
+        file = _View(file)
     try:
         container = av.open(file, metadata_errors="ignore", options={} if edits else {"ignore_editlist": "1"})
     except (FileNotFoundError, PermissionError, IsADirectoryError):
@@ -87,6 +87,28 @@ def opened(source: Source, *, edits: bool = False) -> Iterator[Any]:
         if _no_film(container):
             raise Unreadable(f"{name} is no film: its content is {container.format.name!r}.")
         yield container
+
+
+class _View:
+    """A file object with a place of its own, so that pictures and sound can be read from one file side by side."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.place = file, 0
+
+    def read(self, size: int = -1) -> bytes:
+        self.file.seek(self.place)
+        data = self.file.read(size)
+        self.place += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if whence == 1:
+            offset, whence = offset + self.place, 0
+        self.place = self.file.seek(offset, whence)
+        return self.place
+
+    def tell(self) -> int:
+        return self.place
 
 
 def picture_stream(container: Any, name: str) -> Any:

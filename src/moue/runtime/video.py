@@ -58,6 +58,8 @@ class Video:
     """The picture codec's name ("h264")."""
     time_base: Fraction
     """The unit of the stream's clock, in seconds."""
+    start: Fraction
+    """The first picture's time on the stream's own clock, in seconds; timestamps count from it."""
     source: Source = field(repr=False)
     """What it was opened from."""
 
@@ -95,15 +97,12 @@ class Video:
             stream.thread_type = "AUTO"
             decoder = Decoder(container, stream)
             step = float(1 / self.rate) if self.rate else 0.0
-            start: Fraction | None = None
             clock, index = -step, -1
             for index, coded in enumerate(decoder):
                 if coded.pts is None:
                     clock += step
                 else:
-                    time = coded.pts * Fraction(coded.time_base)
-                    start = time if start is None else start
-                    clock = float(time - start)
+                    clock = float(coded.pts * Fraction(coded.time_base) - self.start)
                 taken = wanted(index, clock)
                 yield Frame(index, clock, _upright(convert, coded) if taken or all_pictures else nothing), taken
         if index < 0:
@@ -179,6 +178,7 @@ def open_video(source: Source) -> Video:
             sound=bool(container.streams.audio),
             codec=stream.codec_context.name,
             time_base=Fraction(stream.time_base),
+            start=(first.pts or 0) * Fraction(first.time_base or stream.time_base),
             source=source,
         )
 
