@@ -84,7 +84,11 @@ class OptimConfig:
     warmup: float = 0.0
     """Share of all steps in which the rate climbs to its peak."""
     epochs: int = 25
+    steps: int | None = None
+    """Steps of an epoch at most; None is the whole training part."""
     batch: int = 64
+    keep: Literal["last", "best"] = "best"
+    """Which epoch's weights the run keeps: its last, or the best on validation."""
     label_smoothing: float = 0.0
     mixup: float = 0.0
     """Alpha of the Beta distribution that mixes pairs of images (Zhang et al., 2018); 0 is off."""

@@ -1,0 +1,78 @@
+"""`moue train RECIPE --data SET --out RUN`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moue.cli.progress import Progress, clock
+from moue.errors import require
+
+if TYPE_CHECKING:
+    from moue.training.loop import Status
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of `moue train`."""
+    parser.add_argument("recipe", metavar="RECIPE", help="a shipped recipe's name, or a YAML file")
+    parser.add_argument("--data", required=True, metavar="SET", help="the data set: CSV, folder, zip, imported set, or synth")
+    parser.add_argument("--out", required=True, metavar="RUN", type=Path, help="the run folder to write")
+    parser.add_argument("--set", action="append", default=[], metavar="K=V", help="change a setting, as in optim.lr=3e-4")
+    parser.add_argument("--minutes", type=float, metavar="M", help="fit the schedule to this time")
+    parser.add_argument("--seed", type=int, metavar="S", help="random seed (default: the recipe's)")
+    parser.add_argument("--labels", metavar="SET", help="label set: fer2013, ferplus or folders (default: the recipe's)")
+    parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv, for --labels ferplus")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, and say where the run is."""
+    require("lightning", "train")
+    from moue import data
+    from moue.training.config import load_recipe
+    from moue.training.loop import fit
+
+    settings = list(args.set)
+    for key, value in (
+        ("run.minutes", args.minutes),
+        ("run.seed", args.seed),
+        ("data.labels", args.labels),
+        ("data.votes", args.votes),
+    ):
+        if value is not None:
+            settings.append(f"{key}={value}")
+    config = load_recipe(args.recipe).override(settings)
+    with Progress("reading", "rows") as progress:
+        table = data.load(args.data, labels=config.data.labels, votes=config.data.votes, progress=progress)
+    finished = fit(config, table, args.out, resume=args.resume, watch=Watch())
+    spec = finished.spec()
+    line = f"{args.out}: {spec.network}, {spec.trained['epochs']} epochs in {clock(spec.trained['hours'] * 3600)}"
+    if "validation" in spec.scores:
+        line += f", {spec.scores['validation']:.1%} on validation (face and mirror image)"
+    sys.stdout.write(line + "\n")
+
+
+class Watch:
+    """Shows a run on stderr: a live line on a terminal, and a line that stays for each epoch."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
+        self.live = sys.stderr.isatty()
+
+    def __call__(self, status: Status) -> None:
+        """Show one status."""
+        s = status
+        text = (
+            f"{self.prefix}epoch {s.epoch}/{s.epochs}  loss {s.loss:.3f}  accuracy {s.accuracy:.1%}"
+            f"  {s.images_per_second:.0f} images/s  {clock(s.seconds_left)} left"
+        )
+        if s.validation_accuracy is not None:
+            text += f"  validation loss {s.validation_loss:.3f}  accuracy {s.validation_accuracy:.1%}"
+        ended = s.step == s.steps
+        if self.live:
+            sys.stderr.write(f"\r\x1b[K{text if ended else f'{text}  step {s.step}/{s.steps}'}")
+        if ended and s.validation_accuracy is not None:
+            sys.stderr.write("\n" if self.live else f"{text}\n")
+        sys.stderr.flush()

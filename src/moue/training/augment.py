@@ -1,0 +1,87 @@
+"""Augmentation of whole batches, on the device that trains.
+
+All geometry (flip, rotation, scale, shift) is one affine map a picture and one bilinear sampling; light and erasing are
+elementwise. Every random number comes from the generator that is passed in, on the CPU, so a seed gives the same pictures
+on every device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from moue.training.config import DataConfig
+
+
+class Augment:
+    """Random views of a batch.
+
+    Args:
+        config: which changes, and how strong; see :class:`moue.training.config.DataConfig`.
+    """
+
+    def __init__(self, config: DataConfig) -> None:
+        self.config = config
+        self.geometric = config.augment and (config.rotation > 0 or config.scale > 0 or config.shift > 0)
+
+    def __call__(self, images: Tensor, generator: torch.Generator, flips: Tensor | None = None) -> Tensor:
+        """Augment a batch.
+
+        Args:
+            images: uint8 or float ``(N, C, H, W)``, 0..255.
+            generator: a CPU generator; the only source of randomness.
+            flips: bool ``(N,)``: which pictures to mirror; drawn with probability ½ each when None.
+
+        Returns:
+            float32 ``(N, C, H, W)``, 0..255 (values are clipped).
+        """
+        x = images.float()
+        c = self.config
+        if not c.augment:
+            return x
+        n, device = len(x), x.device
+
+        def draw(low: float, high: float) -> Tensor:
+            return torch.empty(n).uniform_(low, high, generator=generator).to(device)
+
+        if c.flip:
+            # Always drawn, so that passing flips does not shift the later random numbers.
+            drawn = draw(0, 1) < 0.5
+            flips = drawn if flips is None else flips.to(device)
+        else:
+            flips = None
+        if self.geometric:
+            angle = draw(-1, 1) * math.radians(c.rotation)
+            scale = 1 / (1 + draw(-1, 1) * c.scale)
+            dx, dy = draw(-1, 1) * 2 * c.shift, draw(-1, 1) * 2 * c.shift
+            cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+            mirror = 1.0 if flips is None else 1 - 2 * flips.float()
+            theta = torch.stack([cos * mirror, -sin, dx, sin * mirror, cos, dy], dim=1).view(n, 2, 3)
+            grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+            # Edges are repeated rather than filled with black: a black wedge would tell the angle.
+            x = F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        elif flips is not None:
+            x = torch.where(flips.view(-1, 1, 1, 1), x.flip(3), x)
+        if c.contrast > 0 or c.brightness > 0:
+            gain = 1 + draw(-1, 1).view(-1, 1, 1, 1) * c.contrast
+            bias = draw(-1, 1).view(-1, 1, 1, 1) * c.brightness * 255
+            mean = x.mean(dim=(1, 2, 3), keepdim=True)
+            x = ((x - mean) * gain + (mean + bias)).clamp_(0, 255)
+        if c.erase > 0:
+            x = self._erase(x, draw)
+        return x
+
+    def _erase(self, x: Tensor, draw: Callable[[float, float], Tensor]) -> Tensor:
+        """Overwrite a square of some pictures with mid-grey; it may reach over the border, so edges are erased as often."""
+        n, _, h, w = x.shape
+        side = self.config.erase_size
+        erased = draw(0, 1) < self.config.erase
+        cx, cy = draw(0, 1) * w, draw(0, 1) * h
+        columns = (torch.arange(w, device=x.device)[None] + 0.5 - cx[:, None]).abs() < side * w / 2
+        rows = (torch.arange(h, device=x.device)[None] + 0.5 - cy[:, None]).abs() < side * h / 2
+        hole = rows[:, None, :, None] & columns[:, None, None, :] & erased.view(n, 1, 1, 1)
+        return x.masked_fill(hole, 127.5)

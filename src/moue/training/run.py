@@ -1,0 +1,220 @@
+"""A run folder: what a training run leaves behind, and all that is needed to go on with it.
+
+::
+
+    RUN/
+      config.json           the resolved configuration
+      split.json            which rows were held out
+      run.json              machine, versions, git, data fingerprint, wall time, peak memory, status
+      history.csv           a row an epoch
+      checkpoints/          last.safetensors, best.safetensors: everything a resumed run needs
+      weights.safetensors   the weights that the run keeps
+      spec.json             ModelSpec of those weights
+      tensorboard/          event files, where tensorboard is installed
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from moue.data.splits import Split
+from moue.data.table import ImageTable
+from moue.errors import DataError, TrainingError, UsageError
+from moue.evaluation.calibration import fit_temperature, uncertain_threshold
+from moue.models.base import Network
+from moue.spec import ModelSpec
+from moue.training.config import Config
+
+#: What binds weights that were trained on FER-2013.
+LICENCE = "MIT for the weights; the training pictures (FER-2013) were published for research"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, whether it exists yet or not."""
+
+    folder: Path
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.folder / "config.json").exists()
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end."""
+        return self.exists and self.record().get("status") == "finished" and (self.folder / "weights.safetensors").exists()
+
+    def checkpoint(self, name: str) -> Path:
+        """Path of the checkpoint "last" or "best"."""
+        return self.folder / "checkpoints" / f"{name}.safetensors"
+
+    def config(self) -> Config:
+        """The resolved configuration."""
+        return Config.from_dict(self._json("config.json"))
+
+    def record(self) -> dict[str, Any]:
+        """What run.json holds."""
+        return self._json("run.json")
+
+    def spec(self) -> ModelSpec:
+        """The spec of the kept weights."""
+        return ModelSpec.load(self.folder / "spec.json")
+
+    def split(self, table: ImageTable) -> Split:
+        """The run's split of ``table``.
+
+        Raises:
+            DataError: when the run was trained on another data set.
+        """
+        if self.record().get("data", {}).get("fingerprint") != table.fingerprint:
+            raise DataError(
+                f"{self.folder} was trained on another data set ({self.record().get('data', {}).get('name')}); "
+                "give that one with --data to go on with the run."
+            )
+        return Split.load(self.folder / "split.json")
+
+    def history(self) -> list[dict[str, Any]]:
+        """One dictionary an epoch: epoch, losses, accuracies, lr, seconds, images_per_second."""
+        path = self.folder / "history.csv"
+        if not path.exists():
+            return []
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+        return [{**row, "epoch": int(row["epoch"] or 0)} for row in rows]
+
+    def begin(
+        self,
+        config: Config,
+        split: Split,
+        table: ImageTable,
+        network: Network,
+        machine: Mapping[str, Any],
+        precision: str,
+    ) -> None:
+        """Write what is known before the first step."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        split.save(self.folder / "split.json")
+        record = {
+            "status": "running",
+            "network": config.model.network,
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "precision": precision,
+            "seed": config.run.seed,
+            "data": {
+                "name": table.name,
+                "fingerprint": table.fingerprint,
+                "labels": list(table.label_set.labels),
+                "train": len(split.train),
+                "validation": len(split.validation),
+            },
+            "machine": dict(machine),
+            "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        self._write("run.json", record)
+        # Last: its presence is what says that a run was begun.
+        self._write("config.json", config.to_dict())
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Add an epoch to the history; a row of the same or a later epoch, left by a killed run, is replaced."""
+        rows = [r for r in self.history() if r["epoch"] < row["epoch"]] + [dict(row)]
+        path = self.folder / "history.csv"
+        temporary = path.with_suffix(".new")
+        try:
+            with open(temporary, "w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, fieldnames=list(row))
+                writer.writeheader()
+                writer.writerows(rows)
+            os.replace(temporary, path)
+        except OSError as error:
+            raise TrainingError(f"{path} cannot be written: {error.strerror}. The last good checkpoint is kept.") from error
+
+    def finish(
+        self,
+        weights: Mapping[str, Tensor],
+        labels: tuple[str, ...],
+        peak_memory: Mapping[str, float],
+        validation: tuple[np.ndarray, np.ndarray] | None,
+        network_input: tuple[int, str],
+    ) -> None:
+        """Write the kept weights, their spec with its temperature, and the end of the record."""
+        from safetensors.torch import save_file
+
+        config, record, history = self.config(), self.record(), self.history()
+        temporary = self.folder / ".weights.safetensors"
+        save_file(dict(weights), temporary)
+        os.replace(temporary, self.folder / "weights.safetensors")
+        seconds = sum(float(r["seconds"] or 0) for r in history)
+        epoch = len(history)
+        if config.optim.keep == "best" and self.checkpoint("best").exists():
+            epoch = max(history, key=lambda r: r["validation_accuracy"] or 0.0)["epoch"]
+        spec = ModelSpec(
+            name=self.folder.name,
+            network=config.model.network,
+            labels=labels,
+            size=network_input[0],
+            colour="rgb" if network_input[1] == "rgb" else "grey",
+            views=2,
+            licence=LICENCE,
+            parameters=record["parameters"],
+            trained={
+                "epochs": config.optim.epochs,
+                "epoch_kept": epoch,
+                "hours": round(seconds / 3600, 4),
+                "seed": config.run.seed,
+                "machine": record["machine"]["processor"]
+                if record["machine"]["accelerator"] == "cpu"
+                else record["machine"]["accelerator"],
+                "data": record["data"],
+                "moue": record["machine"]["versions"]["moue"],
+            },
+        )
+        if validation is not None:
+            logits, truth = validation
+            temperature = fit_temperature(logits, truth)
+            spec = spec.with_(
+                temperature=temperature,
+                uncertain=uncertain_threshold(logits, temperature),
+                scores={"validation": float((logits.argmax(1) == truth).mean())},
+            )
+        spec.save(self.folder / "spec.json")
+        record |= {"status": "finished", "seconds": seconds, "peak_memory_gb": dict(peak_memory), "epoch_kept": epoch}
+        record["ended"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        self._write("run.json", record)
+
+    def tensorboard(self) -> Any:
+        """Lightning's TensorBoard logger, or False where tensorboard is not installed (history.csv holds the same)."""
+        if importlib.util.find_spec("tensorboard") is None:
+            return False
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        return TensorBoardLogger(self.folder, name="tensorboard", version="")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UsageError(f"{self.folder} is not a run folder: it has no {name}.") from None
+        except (OSError, json.JSONDecodeError) as error:
+            raise UsageError(f"{path} cannot be read: {error}") from error
+        if not isinstance(values, dict):
+            raise UsageError(f"{path} cannot be read: it holds a {type(values).__name__}, not an object.")
+        return values
+
+    def _write(self, name: str, values: Any) -> None:
+        path = self.folder / name
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps(values, indent=2, default=str) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
