@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from moue.errors import MissingExtra, ModelError, UnknownName
+from moue.errors import MissingExtra, ModelError, UnknownName, UsageError
 from moue.spec import ModelSpec, file_sha256
 
 #: Models that the wheel carries, the default first.
@@ -66,28 +66,28 @@ def list_models(folders: Iterable[str | Path] = ()) -> list[dict[str, Any]]:
         folders: looked through three levels deep for ``.onnx`` files with a ``.json`` beside them.
 
     Returns:
-        A row a model: ``name``, ``origin`` ("bundled", "moue-models" or "local"), ``path``, ``network``, ``labels``
-        (list), ``size`` and ``colour`` of its input, ``parameters``, ``megabytes``, ``licence``, ``scores`` (fractions
-        of 1). Hashes are checked when a model is opened, not here.
+        A row a model: ``name``, ``origin`` ("bundled", "moue-models" or "local"), ``path``, ``megabytes``, ``network``,
+        ``labels`` (list), ``size`` and ``colour`` of its input, ``parameters``, ``licence``, ``scores`` (fractions of
+        1), ``remark``: why it cannot be used, or None. Hashes are checked when a model is opened, not here.
+
+    Raises:
+        UsageError: when one of the folders is none.
     """
     rows = []
     for origin, path in _everywhere(folders):
-        spec = ModelSpec.load(path.with_suffix(".json"))
-        rows.append(
-            {
-                "name": str(path) if origin == "local" else path.stem,
-                "origin": origin,
-                "path": str(path),
-                "network": spec.network,
-                "labels": list(spec.labels),
-                "size": spec.size,
-                "colour": spec.colour,
-                "parameters": spec.parameters,
-                "megabytes": round(path.stat().st_size / 1e6, 3),
-                "licence": spec.licence,
-                "scores": dict(spec.scores),
-            }
-        )
+        row: dict[str, Any] = {
+            "name": str(path) if origin == "local" else path.stem,
+            "origin": origin,
+            "path": str(path),
+            "megabytes": round(path.stat().st_size / 1e6, 3),
+        }
+        try:
+            spec = ModelSpec.load(path.with_suffix(".json")).to_dict()
+            remark = None
+        except ModelError as error:
+            spec, remark = {"labels": [], "scores": {}}, str(error)
+        row |= {k: spec.get(k) for k in ("network", "labels", "size", "colour", "parameters", "licence", "scores")}
+        rows.append(row | {"remark": remark})
     return rows
 
 
@@ -137,6 +137,8 @@ def _everywhere(folders: Iterable[str | Path]) -> Iterator[tuple[str, Path]]:
             if (extra / f"{name}.onnx").is_file():
                 yield "moue-models", extra / f"{name}.onnx"
     for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is no folder. Name folders to look for models in.")
         for pattern in ("*.onnx", "*/*.onnx", "*/*/*.onnx"):
             for path in sorted(folder.glob(pattern)):
                 if path.with_suffix(".json").is_file():

@@ -1,0 +1,209 @@
+"""Graphs run in either engine, alone or from many threads, and what cannot run says why in a sentence."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from moue.cache import cache_dir
+from moue.errors import MissingExtra, ModelError, UnknownName, UsageError
+from moue.runtime.engine import Engine, choose, open_graph, open_model
+from moue.runtime.results import softmax
+from moue.runtime.speed import faces_per_second
+from moue.spec import ModelSpec
+
+ENGINES = ["onnxruntime", "openvino"]
+SPEC = ModelSpec("small", "linear", tuple("abcdefg"), size=12)
+
+
+def linear(
+    channels: int = 1, size: int = 12, classes: int = 7, dtype: int = TensorProto.UINT8, rows: object = "N"
+) -> bytes:
+    """A graph that casts, flattens and multiplies by seeded weights."""
+    weights = np.random.default_rng(0).normal(0, 0.02, (channels * size * size, classes)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
+            helper.make_node("Flatten", ["float"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "weights"], ["logits"]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("images", dtype, [rows, channels, size, size])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [rows, classes])],
+        [numpy_helper.from_array(weights, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (75, 1, 12, 12), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_answers_do_not_depend_on_the_batch_or_its_order(engine: str, images: np.ndarray) -> None:
+    model = Engine(open_graph(linear(), engine=engine), SPEC)
+    whole = model.logits(images)
+    assert whole.dtype == np.float32
+    assert whole.shape == (75, 7)
+    for batch in (1, 7, 75, 1000):
+        assert np.abs(model.logits(images, batch) - whole).max() < 1e-4
+    order = np.random.default_rng(2).permutation(75)
+    assert np.abs(model.logits(images[order]) - whole[order]).max() < 1e-4
+    assert model.logits(images[:0]).shape == (0, 7)
+    assert len(model.predict(images[:0])) == 0
+
+
+def test_both_engines_agree(images: np.ndarray) -> None:
+    a, b = (Engine(open_graph(linear(), engine=engine), SPEC).logits(images) for engine in ENGINES)
+    assert np.abs(a - b).max() < 1e-4
+    assert np.array_equal(a.argmax(1), b.argmax(1))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_engine_serves_many_threads(engine: str, images: np.ndarray) -> None:
+    model = Engine(open_graph(linear(), engine=engine, threads=1), SPEC)
+    whole = model.logits(images)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda i: model.logits(images[i : i + 5]), list(range(70)) * 4))
+    for i, answer in zip(list(range(70)) * 4, answers, strict=True):
+        assert np.abs(answer - whole[i : i + 5]).max() < 1e-4
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_answer_survives_the_next_call(engine: str, images: np.ndarray) -> None:
+    graph = open_graph(linear(), engine=engine)
+    first = graph({"images": images[:5]})[0]
+    kept = first.copy()
+    graph({"images": images[5:10]})
+    assert np.array_equal(first, kept)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_strided_images_are_read_as_they_look(engine: str, images: np.ndarray) -> None:
+    model = Engine(open_graph(linear(), engine=engine), SPEC)
+    mirrored = images[..., ::-1]
+    assert np.abs(model.logits(mirrored) - model.logits(mirrored.copy())).max() < 1e-6
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_graph_tells_its_inputs_and_outputs(engine: str) -> None:
+    graph = open_graph(linear(channels=3), engine=engine)
+    assert graph.engine == engine
+    assert graph.inputs == {"images": ("uint8", (None, 3, 12, 12))}
+    assert graph.outputs == {"logits": ("float32", (None, 7))}
+
+
+def test_probabilities_follow_temperature_and_views(images: np.ndarray) -> None:
+    graph = open_graph(linear())
+    one = Engine(graph, SPEC.with_(temperature=2.0, uncertain=0.5))
+    assert np.allclose(one.predict(images).probabilities, softmax(one.logits(images), 2.0), atol=1e-6)
+    assert one.predict(images).uncertain_below == 0.5
+    two = Engine(graph, SPEC.with_(views=2))
+    both = (one.logits(images) + one.logits(images[..., ::-1])) / 2
+    assert np.allclose(two.predict(images).probabilities, softmax(both), atol=1e-6)
+    assert np.allclose(two.predict(images[..., ::-1]).probabilities, two.predict(images).probabilities, atol=1e-5)
+
+
+def test_auto_takes_openvino_for_many_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose() == "onnxruntime"
+    assert choose(many=True) == "openvino"
+    assert open_graph(linear(), many=True).engine == "openvino"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert choose(many=True) == "onnxruntime"
+
+
+def test_without_openvino_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'moue\[fast\]'"):
+        open_graph(linear(), engine="openvino")
+
+
+def test_openvino_keeps_compiled_graphs_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MOUE_CACHE", str(tmp_path / "cache"))
+    open_graph(linear(), engine="openvino")
+    assert list(cache_dir("openvino").glob("*.blob"))
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MOUE_CACHE", str(tmp_path / "file" / "cache"))
+    assert open_graph(linear(), engine="openvino").inputs
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_damaged_graph_is_a_sentence(engine: str, tmp_path: Path) -> None:
+    whole = linear()
+    (tmp_path / "cut.onnx").write_bytes(whole[: len(whole) // 2])
+    for source in (tmp_path / "cut.onnx", whole[: len(whole) // 2], b"not a graph"):
+        with pytest.raises(ModelError, match="damaged, or no ONNX graph") as caught:
+            open_graph(source, engine=engine)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match="is missing"):
+        open_graph(tmp_path / "none.onnx", engine=engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("graph", "words"),
+    [
+        ({"channels": 3}, r"input, uint8 \(N, 1, 12, 12\)\. Got uint8 \(N, 3, 12, 12\)"),
+        ({"size": 48}, r"Got uint8 \(N, 1, 48, 48\)"),
+        ({"classes": 8}, r"output, float32 \(N, 7\)\. Got float32 \(N, 8\)"),
+        ({"dtype": TensorProto.FLOAT}, r"Got float32 \(N, 1, 12, 12\)"),
+        ({"rows": 4}, r"Got uint8 \(4, 1, 12, 12\)"),
+    ],
+)
+def test_a_graph_of_another_shape_is_a_sentence(engine: str, graph: dict[str, int], words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        Engine(open_graph(linear(**graph), engine=engine), SPEC)  # type: ignore[arg-type]
+
+
+def test_wrong_use_is_a_sentence(images: np.ndarray) -> None:
+    with pytest.raises(UnknownName, match="Did you mean openvino"):
+        open_graph(linear(), engine="openvin")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="threads must be"):
+        open_graph(linear(), threads=-1)
+    model = Engine(open_graph(linear()), SPEC)
+    with pytest.raises(UsageError, match=r"takes uint8 \(N, 1, 12, 12\)\. Got float32 \(75, 1, 12, 12\)"):
+        model.logits(images.astype(np.float32))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"Got uint8 \(75, 12, 12\)"):
+        model.logits(images[:, 0])
+    with pytest.raises(UsageError, match="batch must be"):
+        model.logits(images, batch=0)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_model_opens_by_its_path(engine: str, tiny_onnx: Path) -> None:
+    model = open_model(tiny_onnx, engine=engine, threads=1)
+    assert model.spec.name == "tiny_random"
+    assert model.logits(np.zeros((3, 1, 48, 48), np.uint8)).shape == (3, 7)
+    assert faces_per_second(model, batch=2, seconds=0.01) > 0
+
+
+def test_opening_a_model_imports_no_more_than_it_needs(tiny_onnx: Path) -> None:
+    code = (
+        "import sys; from moue.runtime.engine import open_model\n"
+        f"open_model({str(tiny_onnx)!r})\n"
+        "print(sorted({'torch', 'openvino', 'onnx', 'av', 'PIL', 'logging.config'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert done.stderr == ""
+
+
+def test_onnx_runtime_keeps_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+    # An initializer that is also a graph input makes ONNX Runtime warn for each of them.
+    model = onnx.load_from_string(linear())
+    model.graph.input.append(helper.make_tensor_value_info("weights", TensorProto.FLOAT, [144, 7]))
+    open_graph(model.SerializeToString())
+    assert capfd.readouterr().err == ""

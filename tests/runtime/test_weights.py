@@ -1,0 +1,119 @@
+"""Models are found by name or path, and only what its spec describes is opened."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from moue.errors import MissingExtra, ModelError, UnknownName, UsageError
+from moue.runtime import weights
+from moue.runtime.weights import find_model, list_models
+
+
+def copy(model: Path, target: Path) -> Path:
+    """A model and its spec under another name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(model, target)
+    shutil.copy(model.with_suffix(".json"), target.with_suffix(".json"))
+    return target
+
+
+@pytest.fixture
+def moue_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A second distribution with an empty folder."""
+    folder = tmp_path / "moue_models"
+    folder.mkdir()
+    module = ModuleType("moue_models")
+    module.folder = lambda: folder  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "moue_models", module)
+    return folder
+
+
+def test_a_path_and_a_run_folder_name_a_model(tiny_onnx: Path, tmp_path: Path) -> None:
+    for name in (tiny_onnx, str(tiny_onnx)):
+        assert find_model(name).path == tiny_onnx
+        assert find_model(name).spec.name == "tiny_random"
+    copy(tiny_onnx, tmp_path / "run" / "model.onnx")
+    assert find_model(tmp_path / "run").path == tmp_path / "run" / "model.onnx"
+
+
+def test_a_changed_file_is_refused(tiny_onnx: Path, tmp_path: Path) -> None:
+    path = copy(tiny_onnx, tmp_path / "changed.onnx")
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(
+        ModelError, match=r"changed\.onnx is damaged or was changed: its sha256 must be [0-9a-f]{12}…\. Got"
+    ):
+        find_model(path)
+
+
+def test_a_spec_without_hash_or_a_missing_spec_is_refused(tiny_onnx: Path, tmp_path: Path) -> None:
+    path = copy(tiny_onnx, tmp_path / "bare.onnx")
+    spec = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps({**spec, "sha256": ""}))
+    with pytest.raises(ModelError, match="names no sha256"):
+        find_model(path)
+    path.with_suffix(".json").unlink()
+    with pytest.raises(ModelError, match=r"bare\.json is missing: a model's \.onnx travels with a \.json"):
+        find_model(path)
+
+
+def test_what_is_no_model_says_what_would_be(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="Did you mean default"):
+        find_model("defualt")
+    with pytest.raises(UnknownName, match="Known: default, ferplus, full"):
+        find_model(tmp_path / "nothing" / "xyz.qqq")
+    with pytest.raises(ModelError, match=r"holds no model\.onnx\. If it is a run, type: moue export"):
+        find_model(tmp_path)
+    (tmp_path / "weights.pt").touch()
+    with pytest.raises(ModelError, match=r"must end in \.onnx"):
+        find_model(tmp_path / "weights.pt")
+
+
+def test_bundled_models_go_by_name(monkeypatch: pytest.MonkeyPatch, tiny_onnx: Path, tmp_path: Path) -> None:
+    monkeypatch.setattr(weights, "ASSETS", tmp_path)
+    with pytest.raises(ModelError, match="lacks the bundled model 'default'; it has none"):
+        find_model("default")
+    copy(tiny_onnx, tmp_path / "tiny.onnx")
+    assert find_model("tiny").path == tmp_path / "tiny.onnx"
+    with pytest.raises(ModelError, match="it has tiny"):
+        find_model("default")
+
+
+def test_the_second_distribution_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "moue_models", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'moue\[models\]'"):
+        find_model("full")
+    assert weights.models_folder() is None
+
+
+def test_the_second_distribution_brings_models(moue_models: Path, tiny_onnx: Path) -> None:
+    with pytest.raises(ModelError, match=r"lacks 'full'\. Type: pip install --upgrade moue-models"):
+        find_model("full")
+    copy(tiny_onnx, moue_models / "full.onnx")
+    assert find_model("full").path == moue_models / "full.onnx"
+    assert [(m["name"], m["origin"]) for m in list_models() if m["origin"] != "bundled"] == [("full", "moue-models")]
+
+
+def test_models_are_listed_with_what_is_wrong_with_them(tiny_onnx: Path, tmp_path: Path, moue_models: Path) -> None:
+    copy(tiny_onnx, tmp_path / "mine" / "a" / "good.onnx")
+    bad = copy(tiny_onnx, tmp_path / "mine" / "bad.onnx")
+    bad.with_suffix(".json").write_text('{"name": "x"}')
+    (tmp_path / "mine" / "no_spec.onnx").touch()
+    rows = {Path(m["name"]).name: m for m in list_models([tmp_path / "mine"]) if m["origin"] == "local"}
+    assert list(rows) == ["bad.onnx", "good.onnx"]
+    good = rows["good.onnx"]
+    assert good["remark"] is None
+    assert good["labels"][3] == "happy"
+    assert good["parameters"] == 1008
+    assert good["megabytes"] == round(tiny_onnx.stat().st_size / 1e6, 3)
+    assert "needs labels, network" in rows["bad.onnx"]["remark"]
+    assert find_model(good["path"]).spec.network == "linear"
+    with pytest.raises(UsageError, match="is no folder"):
+        list_models([tmp_path / "none"])
