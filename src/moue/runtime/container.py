@@ -15,7 +15,11 @@ Source = str | os.PathLike[str] | bytes | BinaryIO
 
 #: Endings that name a film where the content cannot be told (an empty or damaged file).
 SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .wmv .flv .3gp .ogv .mxf .h264 .264 .hevc".split()
+    f".{name}"
+    for name in (
+        *("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "mts"),
+        *("m2ts", "wmv", "flv", "3gp", "ogv", "mxf", "h264", "264", "hevc"),
+    )
 )
 
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0", b"8BPS", b"%PDF", b"PK\3\4")
@@ -199,7 +203,9 @@ def _by_probe(path: Path) -> bool | None:
     import av
 
     try:
-        with av.open(str(path), metadata_errors="ignore", options={"analyzeduration": "0", "probesize": "65536"}) as file:
+        with av.open(
+            str(path), metadata_errors="ignore", options={"analyzeduration": "0", "probesize": "65536"}
+        ) as file:
             if _no_film(file):
                 return False
             return any(s.type == "video" and s.codec_context and s.codec_context.width for s in file.streams) or None

@@ -67,7 +67,9 @@ class FilmWriter:
     def __enter__(self) -> FilmWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             self.close(sound_to_the_end=kind is None)
         except (MoueError, OSError):

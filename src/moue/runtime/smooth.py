@@ -54,4 +54,4 @@ class Smoother:
         old = [track for track, (seen, _) in self._means.items() if timestamp - seen > 10 * self.constant]
         for track in old:
             del self._means[track]
-        return smoothed.astype(np.float32)
+        return np.asarray(smoothed, np.float32)

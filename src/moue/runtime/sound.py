@@ -124,7 +124,7 @@ def _origin(video: Video) -> Fraction:
     with opened(video.source) as file:
         for packet in _intact(file, picture_stream(file, video.name)):
             if shown is not None and packet.pts is not None and packet.pos == shown.pos:
-                apart = shown.pts * Fraction(shown.time_base) - packet.pts * Fraction(packet.time_base)
+                apart: Fraction = shown.pts * Fraction(shown.time_base) - packet.pts * Fraction(packet.time_base)
                 return video.start + apart
     return video.start
 

@@ -2,8 +2,8 @@
 
 After SORT (Bewley et al., "Simple online and realtime tracking", 2016): a Kalman filter with constant velocity for each
 face, and the assignment with the greatest total overlap; certain detections choose first and doubtful ones take what is
-left, after ByteTrack (Zhang et al., 2022). Overlap is measured with the distance of the centres taken off (Zheng et al.,
-"Distance-IoU loss", 2020), so that faces that moved by less than about their own size are still told. All spans are in
+left, after ByteTrack (Zhang et al., 2022). Overlap is measured with the distance of the centres taken off (Zheng et
+al., "Distance-IoU loss", 2020), so that faces that moved by less than about their own size are still told. All spans are in
 seconds, so frame rates, gaps and variable rates make no difference.
 """
 
@@ -107,7 +107,7 @@ class Tracker:
             track.misses += 1
         lost = [t for t in free if t.misses > 1 and timestamp - t.seen > self.patience]
         self._tracks = [t for t in self._tracks if t not in lost]
-        for row in np.flatnonzero(identities == 0):
+        for row in np.flatnonzero(identities == 0).tolist():
             identities[row] = self._start(boxes[row], timestamp)
         return identities
 

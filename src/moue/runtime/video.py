@@ -8,7 +8,7 @@ in a file goes unseen.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -77,7 +77,7 @@ class Video:
         wanted = Sampler(every, fps)
         return (frame for frame, taken in self.walk(wanted) if taken)
 
-    def walk(self, wanted: Sampler, *, all_pictures: bool = False) -> Iterator[tuple[Frame, bool]]:
+    def walk(self, wanted: Sampler, *, all_pictures: bool = False) -> Generator[tuple[Frame, bool], None, None]:
         """Stream every frame, together with whether the sampler wants it.
 
         Args:
@@ -138,7 +138,7 @@ class Sampler:
         """Whether to take this frame; to be asked once a frame, in order."""
         if self.fps is None:
             return index % self.every == 0
-        # A millisecond of grace: clocks that count in milliseconds must not lose frames of a 30 frames/s film at fps=30.
+        # A millisecond of grace: a clock that counts in milliseconds must not lose frames of a 30 frames/s film.
         slot = math.floor((timestamp + 1e-3) * self.fps)
         if slot < self._due:
             return False
@@ -185,7 +185,7 @@ def open_video(source: Source) -> Video:
 
 def _rotation(coded: Any) -> int:
     """Counter-clockwise degrees, to the nearest quarter turn."""
-    return round(coded.rotation / 90) % 4 * 90
+    return int(round(coded.rotation / 90) % 4 * 90)
 
 
 def _upright(convert: Any, coded: Any) -> NDArray[np.uint8]:

@@ -1,0 +1,146 @@
+"""A film in, one row a frame out: recognised in batches, tracked, smoothed, and annotated on request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.errors import Unreadable, UsageError
+from moue.runtime.container import Source, name_of
+from moue.runtime.draw import draw
+from moue.runtime.film import FilmWriter
+from moue.runtime.results import Faces, Predictions
+from moue.runtime.smooth import Smoother
+from moue.runtime.track import Tracker
+from moue.runtime.video import Frame, Sampler, Video, open_video
+
+#: Told after each batch: (frames gone by, frames in all or None).
+Report = Callable[[int, int | None], None]
+
+
+class Reader(Protocol):
+    """What a recogniser must be able to do here."""
+
+    def batch(self, pictures: Sequence[NDArray[np.uint8]], /) -> Sequence[Faces]:
+        """One answer for each picture, uint8 ``(H, W, 3)`` RGB."""
+        ...
+
+
+class Follower:
+    """Turns the answers for single frames into those of a film: who is who, and steady probabilities.
+
+    Args:
+        track: whether to give faces an identity; without it nothing is smoothed either.
+        smooth: time constant in seconds; 0 for none.
+
+    Raises:
+        UsageError: when ``smooth`` is negative.
+    """
+
+    def __init__(self, track: bool = True, smooth: float = 0.3) -> None:
+        self._tracker = Tracker() if track else None
+        self._smoother = Smoother(smooth)
+
+    def __call__(self, faces: Faces, frame: Frame, source: str) -> Faces:
+        """The row of one frame; frames must come in order."""
+        row = faces.with_(source=source, frame=frame.index, timestamp=frame.timestamp)
+        if self._tracker is None:
+            return row
+        tracks = self._tracker.update(faces.boxes, faces.scores, frame.timestamp)
+        said = faces.predictions
+        smooth = self._smoother(tracks, said.probabilities, frame.timestamp)
+        return row.with_(tracks=tracks, predictions=Predictions(smooth, said.labels, said.uncertain_below))
+
+
+def read_video(
+    recognizer: Reader,
+    source: Source | Video,
+    *,
+    every: int = 1,
+    fps: float | None = None,
+    smooth: float = 0.3,
+    track: bool = True,
+    batch: int = 8,
+    film: str | os.PathLike[str] | BinaryIO | None = None,
+    report: Report | None = None,
+) -> Iterator[Faces]:
+    """Read the faces in a film, one row a frame, in constant memory.
+
+    A film that cannot be read gives one row that says why. One that is cut off or damaged gives a row for each frame
+    that can be decoded, and then one last row, without frame number, of status "unreadable" with the reason.
+
+    Args:
+        recognizer: has ``batch(pictures) -> list[Faces]``.
+        source: path, bytes, seekable binary file object, or an opened :class:`Video`.
+        every: read each Nth frame.
+        fps: read at most that many frames a second of film; instead of ``every``.
+        smooth: time constant of the probabilities' smoothing over time, in seconds; 0 for none.
+        track: whether to give faces an identity that stays (1, 2, …); smoothing needs it.
+        batch: frames that go to the recogniser together.
+        film: where to write the annotated film (.mp4); it has all frames, those not read with the faces last seen.
+            Closing the iterator early leaves a film that plays.
+        report: called after each batch with (frames gone by, frames in all or None).
+
+    Raises:
+        UsageError: at once, when an option cannot be used.
+        OSError: when the annotated film cannot be written (disk full); what was written plays.
+    """
+    wanted = Sampler(every, fps)
+    follow = Follower(track, smooth)
+    if batch < 1:
+        raise UsageError(f"batch must be at least 1. Got {batch!r} instead.")
+    return _rows(recognizer, source, wanted, follow, batch, film, report)
+
+
+def _rows(
+    recognizer: Reader,
+    source: Source | Video,
+    wanted: Sampler,
+    follow: Follower,
+    batch: int,
+    film: str | os.PathLike[str] | BinaryIO | None,
+    report: Report | None,
+) -> Iterator[Faces]:
+    name = source.name if isinstance(source, Video) else name_of(source)
+    try:
+        video = source if isinstance(source, Video) else open_video(source)
+    except Unreadable as error:
+        yield Faces(name, error.status, reason=str(error))
+        return
+    except OSError as error:
+        yield Faces(name, "unreadable", reason=f"{name}: {error.strerror or error}.")
+        return
+    ended: Unreadable | None = None
+    last: Faces | None = None
+    with ExitStack() as stack:
+        writer = stack.enter_context(FilmWriter(film, like=video)) if film is not None else None
+        walk = video.walk(wanted, all_pictures=writer is not None)
+        stack.callback(walk.close)
+        while ended is None:
+            held: list[tuple[Frame, bool]] = []
+            # Frames between those that are read are held too when a film is written, so they count for the memory.
+            try:
+                while sum(taken for _, taken in held) < batch and len(held) < 2 * batch:
+                    held.append(next(walk))
+            except StopIteration:
+                if not held:
+                    break
+            except Unreadable as error:
+                ended = error
+            answers = iter(recognizer.batch([frame.picture for frame, taken in held if taken]) if held else ())
+            for frame, taken in held:
+                if taken:
+                    last = follow(next(answers), frame, name)
+                if writer is not None:
+                    writer.write(draw(frame.picture, last) if last is not None else frame.picture, frame.timestamp)
+                if taken and last is not None:
+                    yield last
+            if report is not None and held:
+                report(held[-1][0].index + 1, video.length)
+    if ended is not None:
+        yield Faces(name, ended.status, video.width, video.height, reason=str(ended))
