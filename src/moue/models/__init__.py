@@ -19,7 +19,7 @@ NETWORKS = Registry(
         "resnet50v2": "moue.models.resnet50v2:resnet50v2",
         "resnet50v2-small": "moue.models.resnet50v2:resnet50v2_small",
         "vit": "moue.models.vit:vit",
-        "vit-compact": "moue.models.vit:ViTCompact",
+        "vit-compact": "moue.models.vit_compact:ViTCompact",
         "effnet-lite0": "moue.models.effnet_lite:effnet_lite0",
         "effnet-lite1": "moue.models.effnet_lite:effnet_lite1",
         "effnet-lite2": "moue.models.effnet_lite:effnet_lite2",
