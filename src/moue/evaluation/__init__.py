@@ -1,1 +1,1 @@
-"""evaluation"""
+"""Numbers, figures and reports out of predictions; nothing here imports torch."""

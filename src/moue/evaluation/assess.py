@@ -1,0 +1,106 @@
+"""One model on one split of one data set: what ``moue evaluate`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+
+from moue.data.sources import load
+from moue.data.splits import Split
+from moue.data.table import SPLITS, ImageTable
+from moue.errors import DataError, UnknownName
+from moue.evaluation.metrics import Evaluation
+from moue.evaluation.model import is_run, open_any
+from moue.evaluation.picture_rows import check_suffix, prediction_rows, write_rows
+from moue.evaluation.scoring import Report, score, truth_of, without_twin
+
+#: The file of a run folder that holds its own cut of Training.
+RUN_SPLIT = "split.json"
+
+
+def assess(
+    name: str | Path,
+    data: str | Path,
+    split: str,
+    *,
+    labels: str = "fer2013",
+    votes: str | Path | None = None,
+    views: int | None = None,
+    predictions: str | Path | None = None,
+    batch: int = 256,
+    progress: Callable[[str, str], AbstractContextManager[Report]] | None = None,
+) -> Evaluation:
+    """Evaluate a trained model.
+
+    Args:
+        name: a run folder, an ``.onnx`` with its ``.json``, or a name of ``moue models``.
+        data: any source that :func:`moue.data.sources.load` reads.
+        split: one of :data:`moue.data.table.SPLITS`; see :func:`rows_of`.
+        labels: the label set of the data.
+        votes: FER+'s votes, for its labels.
+        views: 1, or 2 to average each face with its mirror image; by default what the model's spec says.
+        predictions: a CSV or Parquet file to write with one row a picture.
+        batch: pictures that are read at a time.
+        progress: makes a progress line: called with what is done and its unit, gives a context manager.
+
+    Raises:
+        UsageError: for a wrong option, or a class that the model does not know.
+        DataError: for data that cannot be used, or lacks the split.
+        ModelError: for a model that cannot be opened.
+    """
+    if split not in SPLITS:
+        raise UnknownName("split", split, SPLITS)
+    if predictions is not None:
+        check_suffix(predictions)
+    model = open_any(name)
+    line = progress or (lambda what, unit: nullcontext(lambda done, total: None))
+    with line("reading", "rows") as report:
+        table = load(
+            data, labels=labels, votes=votes, size=model.spec.size, colour=model.spec.colour, progress=report
+        )  # At the model's own size, so that large pictures are scaled once.
+    part, reference = rows_of(table, split, Path(name) if is_run(name) else None)
+    with line("evaluating", "images") as report:
+        evaluation, answers = score(
+            model, part, reference=reference, split=split, views=views, batch=batch, progress=report
+        )
+    if predictions is not None:
+        free = without_twin(part, reference)
+        write_rows(predictions, prediction_rows(part, answers, truth_of(part, model.spec), free))
+    return evaluation
+
+
+def rows_of(table: ImageTable, split: str, run: Path | None = None) -> tuple[ImageTable, ImageTable | None]:
+    """The rows of a split, and the Training rows that its twins are looked for in.
+
+    "train" and "validation" are the two parts that a run saved; without a run, the rows that the data set itself files
+    so. Every other split is compared with all of Training, as its validation part has served to choose the weights.
+
+    Args:
+        table: the whole set.
+        split: one of :data:`moue.data.table.SPLITS`.
+        run: the run folder, where there is one.
+
+    Returns:
+        The rows, and their reference: None for "train" itself and where the set has no Training rows.
+
+    Raises:
+        DataError: when there are no such rows, or the run was trained on another set.
+    """
+    if split in ("train", "validation") and run is not None:
+        saved = Split.load(run / RUN_SPLIT)
+        saved.check(table)
+        rows = saved.train if split == "train" else saved.validation
+        if not len(rows):
+            raise DataError(f"the run {run} held out no validation rows (data.validation = 0). Choose another split.")
+        return table.take(rows), table.take(saved.train) if split == "validation" else None
+    if split == "validation" and not (table.split == "validation").any():
+        raise DataError(
+            f"{table.name or 'the data set'} has no validation rows of its own: a run cuts them from Training. "
+            "Give the run folder as the model, or take --split public_test."
+        )
+    part = table.part(split)
+    trained = np.isin(table.split, ("train",) if split == "validation" else ("train", "validation"))
+    return part, table.take(trained) if split != "train" and trained.any() else None

@@ -1,0 +1,240 @@
+"""Scores of predictions against the truth: pure functions of numpy arrays, and :class:`Evaluation` that holds them all.
+
+Every score is a fraction of 1 and nothing is ever NaN: a class without rows has ``None`` for its recall and is left out
+of the balanced accuracy and of the macro F1; a class that is never predicted has ``None`` for its precision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.errors import DataError, UsageError
+from moue.runtime.results import Predictions
+
+#: Bins of the calibration error, as in Guo et al., "On calibration of modern neural networks" (2017).
+BINS = 15
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How well one class is told apart."""
+
+    n: int
+    """Rows whose truth is this class."""
+    precision: float | None
+    """Share of the rows predicted as this class that are of it; None where it is never predicted."""
+    recall: float | None
+    """Share of its rows that are predicted as it; None where it has no rows."""
+    f1: float | None
+    """2 TP / (2 TP + FP + FN); None where the class is neither there nor predicted."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All scores of one set of rows."""
+
+    n: int
+    accuracy: float
+    accuracy_se: float
+    """Standard error of the accuracy, sqrt(a (1 - a) / n)."""
+    balanced_accuracy: float
+    """Mean recall over the classes that have rows."""
+    macro_f1: float
+    """Mean F1 over the classes that have rows."""
+    top2: float
+    """Share of rows whose truth is among the two most probable classes."""
+    nll: float
+    """Mean negative log-likelihood of the truth, in nats."""
+    ece: float
+    """Expected calibration error over :data:`BINS` equal bins of the top probability."""
+    per_class: dict[str, ClassScore]
+    """By class name, in label order."""
+    confusion: NDArray[np.int64]
+    """int64 ``(K, K)``: rows are the truth, columns the prediction."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, ready for JSON."""
+        values = {f.name: getattr(self, f.name) for f in fields(Scores)}
+        values["per_class"] = {name: asdict(score) for name, score in self.per_class.items()}
+        values["confusion"] = self.confusion.tolist()
+        return values
+
+
+@dataclass(frozen=True)
+class Evaluation(Scores):
+    """The scores of one model on one split: what ``moue evaluate --format json`` prints."""
+
+    model: str
+    network: str
+    split: str
+    labels: tuple[str, ...]
+    twin_free: Scores | None
+    """The same on the rows without an exact twin in Training; None where there is no Training to compare with."""
+    views: int
+    """1, or 2 where each face was averaged with its mirror image."""
+    seconds: float
+    """Wall time of the predictions."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types in the order that ``moue evaluate`` documents."""
+        scores = super().to_dict()
+        confusion = scores.pop("confusion")
+        return {
+            "model": self.model,
+            "network": self.network,
+            "split": self.split,
+            **scores,
+            "labels": list(self.labels),
+            "confusion": confusion,
+            "twin_free": None if self.twin_free is None else self.twin_free.to_dict(),
+            "views": self.views,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def evaluate(
+    predictions: Predictions,
+    truth: NDArray[np.int64],
+    *,
+    model: str = "",
+    network: str = "",
+    split: str = "",
+    twin_free: NDArray[np.bool_] | None = None,
+    views: int = 1,
+    seconds: float = 0.0,
+) -> Evaluation:
+    """All scores of predictions, and once more those of their twin-free rows.
+
+    Args:
+        predictions: of N rows.
+        truth: int64 ``(N,)``: positions in ``predictions.labels``.
+        model: the model's name.
+        network: its architecture's name.
+        split: which rows these are.
+        twin_free: bool ``(N,)``: rows without an exact twin in Training; None where there is nothing to compare with.
+        views: how many views of a face were averaged.
+        seconds: how long the predictions took.
+
+    Raises:
+        DataError: when there are no rows.
+        UsageError: when predictions and truth disagree in length, or the truth lies outside of the labels.
+    """
+    clean = None
+    if twin_free is not None and twin_free.any():
+        if len(twin_free) != len(truth):
+            raise UsageError(f"twin_free must have {len(truth)} rows. Got {len(twin_free)} instead.")
+        kept = Predictions(predictions.probabilities[twin_free], predictions.labels, predictions.uncertain_below)
+        clean = scores(kept, truth[twin_free])
+    whole = scores(predictions, truth)
+    return Evaluation(
+        **{f.name: getattr(whole, f.name) for f in fields(Scores)},
+        model=model,
+        network=network,
+        split=split,
+        labels=predictions.labels,
+        twin_free=clean,
+        views=views,
+        seconds=seconds,
+    )
+
+
+def scores(predictions: Predictions, truth: NDArray[np.int64]) -> Scores:
+    """All scores of one set of rows; arguments and errors as in :func:`evaluate`."""
+    n, k = len(predictions), len(predictions.labels)
+    if len(truth) != n:
+        raise UsageError(f"truth must have a row for each of the {n} predictions. Got {len(truth)} instead.")
+    if not n:
+        raise DataError("there are no rows to evaluate.")
+    if truth.min() < 0 or truth.max() >= k:
+        raise UsageError(f"truth must be between 0 and {k - 1}. Got {truth.min()} to {truth.max()} instead.")
+    table = confusion_matrix(truth, predictions.top, k)
+    classes = per_class(table, predictions.labels)
+    there = [c for c in classes.values() if c.n]
+    accuracy = float(np.trace(table)) / n
+    return Scores(
+        n=n,
+        accuracy=accuracy,
+        accuracy_se=standard_error(accuracy, n),
+        balanced_accuracy=sum(c.recall or 0.0 for c in there) / len(there),
+        macro_f1=sum(c.f1 or 0.0 for c in there) / len(there),
+        top2=top_k(predictions.probabilities, truth, 2),
+        nll=negative_log_likelihood(predictions.probabilities, truth),
+        ece=calibration_error(predictions.confidence, predictions.top == truth),
+        per_class=classes,
+        confusion=table,
+    )
+
+
+def standard_error(accuracy: float, n: int) -> float:
+    """Standard error of an accuracy (0 to 1) measured on ``n`` independent rows."""
+    return math.sqrt(accuracy * (1 - accuracy) / n)
+
+
+def confusion_matrix(truth: NDArray[np.int64], predicted: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """int64 ``(k, k)`` counts: rows are the truth, columns the prediction."""
+    return np.bincount(truth * k + predicted, minlength=k * k).reshape(k, k).astype(np.int64)
+
+
+def per_class(confusion: NDArray[np.int64], labels: Sequence[str]) -> dict[str, ClassScore]:
+    """Precision, recall and F1 of each class, by name, out of a confusion matrix ``(K, K)``."""
+    rows, columns, right = confusion.sum(1), confusion.sum(0), confusion.diagonal()
+    return {
+        name: ClassScore(
+            n=int(rows[i]),
+            precision=_ratio(right[i], columns[i]),
+            recall=_ratio(right[i], rows[i]),
+            f1=_ratio(2 * right[i], rows[i] + columns[i]),
+        )
+        for i, name in enumerate(labels)
+    }
+
+
+def top_k(probabilities: NDArray[np.floating], truth: NDArray[np.int64], k: int) -> float:
+    """Share of rows whose truth is among the ``k`` most probable classes; of equals the first counts as higher."""
+    own = probabilities[np.arange(len(truth)), truth][:, None]
+    earlier = np.arange(probabilities.shape[1])[None] < truth[:, None]
+    rank = (probabilities > own).sum(1) + ((probabilities == own) & earlier).sum(1)
+    return float((rank < k).mean())
+
+
+def negative_log_likelihood(probabilities: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
+    """Mean of -ln p(truth); what single precision rounded to 0 counts as its smallest number (87.3 nats)."""
+    own = probabilities[np.arange(len(truth)), truth].astype(np.float64)
+    return float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean())
+
+
+def reliability(
+    confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = BINS
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """How often answers of one confidence are right.
+
+    Args:
+        confidence: ``(N,)`` top probabilities.
+        correct: ``(N,)`` whether each answer is right.
+        bins: number of equal bins ``((i-1)/bins, i/bins]``.
+
+    Returns:
+        ``(bins,)`` each: number of rows, their mean confidence, their accuracy (both 0 where a bin has no rows).
+    """
+    where = np.clip(np.ceil(confidence.astype(np.float64) * bins).astype(np.int64) - 1, 0, bins - 1)
+    counts = np.bincount(where, minlength=bins)
+    rows = np.maximum(counts, 1)
+    confidences = np.bincount(where, weights=confidence, minlength=bins) / rows
+    accuracies = np.bincount(where, weights=correct, minlength=bins) / rows
+    return counts.astype(np.int64), confidences, accuracies
+
+
+def calibration_error(confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = BINS) -> float:
+    """Expected calibration error: the bins' distance between confidence and accuracy, weighted by their rows."""
+    counts, confidences, accuracies = reliability(confidence, correct, bins)
+    return float((counts * np.abs(confidences - accuracies)).sum() / counts.sum())
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return float(part) / float(whole) if whole else None

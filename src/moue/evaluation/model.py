@@ -1,0 +1,55 @@
+"""Any trained model, whatever it is stored as: a run's torch weights, an ONNX file, or a name of ``moue models``."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.spec import ModelSpec
+
+#: The file that makes a folder a run whose weights torch can load.
+RUN_WEIGHTS = "weights.safetensors"
+
+
+class Model(Protocol):
+    """What can be scored."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Labels, input and temperature."""
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits float32 ``(N, K)`` of uint8 images ``(N, C, size, size)``, 0..255, in the spec's colour."""
+
+
+def is_run(name: str | Path) -> bool:
+    """Whether this is a run folder with trained weights."""
+    return (Path(name) / RUN_WEIGHTS).is_file()
+
+
+def open_any(name: str | Path) -> Model:
+    """Open a trained model.
+
+    Args:
+        name: a run folder (its torch weights; its exported ``model.onnx`` where torch is not installed), the path of an
+            ``.onnx`` with its ``.json``, or a name of ``moue models``.
+
+    Raises:
+        UnknownName: when there is no such model.
+        ModelError: when it is damaged, or not what its spec says.
+        MissingExtra: when it is in an extra that is not installed.
+    """
+    if is_run(name) and (importlib.util.find_spec("torch") or not (Path(name) / "model.onnx").is_file()):
+        from moue.errors import require
+
+        require("torch", "train")
+        from moue.models.load import load_run
+
+        return cast(Model, load_run(Path(name)))
+    from moue.runtime.engine import open_model
+
+    return open_model(name, many=True)

@@ -1,0 +1,91 @@
+"""One row a picture: what a model said of each, as CSV or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.data.table import ImageTable
+from moue.errors import UsageError, require
+from moue.evaluation.files import replace_files
+from moue.runtime.results import Predictions
+
+COLUMNS = ("source", "split", "truth", "predicted", "correct", "twin")
+
+
+def prediction_rows(
+    part: ImageTable,
+    predictions: Predictions,
+    truth: NDArray[np.int64],
+    twin_free: NDArray[np.bool_] | None = None,
+) -> list[dict[str, Any]]:
+    """One row a picture: :data:`COLUMNS`, then a probability (0 to 1) for each class.
+
+    ``twin`` says whether the picture has an exact twin in Training; None where there is no Training to compare with.
+    A class that is called like one of the columns gets a column ``p(name)``.
+
+    Args:
+        part: the rows that were scored.
+        predictions: one row each.
+        truth: int64 ``(N,)``: positions in ``predictions.labels``, see :func:`moue.evaluation.scoring.truth_of`.
+        twin_free: bool ``(N,)``, or None.
+    """
+    names = [f"p({label})" if label in COLUMNS else label for label in predictions.labels]
+    top = predictions.top
+    return [
+        {
+            "source": part.source[i],
+            "split": str(part.split[i]),
+            "truth": predictions.labels[truth[i]],
+            "predicted": predictions.labels[top[i]],
+            "correct": bool(truth[i] == top[i]),
+            "twin": None if twin_free is None else not twin_free[i],
+            **{name: round(float(p), 6) for name, p in zip(names, predictions.probabilities[i], strict=True)},
+        }
+        for i in range(len(predictions))
+    ]
+
+
+def check_suffix(path: Path | str) -> None:
+    """Refuse a file that is neither ``.csv`` nor ``.parquet``, before any work is done for it.
+
+    Raises:
+        UsageError: for another suffix.
+    """
+    if Path(path).suffix.lower() not in (".csv", ".parquet"):
+        raise UsageError(f"--predictions takes a file that ends in .csv or .parquet. Got {str(path)!r} instead.")
+
+
+def write_rows(path: Path | str, rows: list[dict[str, Any]]) -> Path:
+    """Write rows with equal keys as CSV or Parquet, by the suffix; an older file is replaced by a whole one only.
+
+    Raises:
+        UsageError: for another suffix.
+        MissingExtra: for Parquet without pyarrow.
+        OSError: when it cannot be written.
+    """
+    path = Path(path)
+    check_suffix(path)
+    if path.suffix.lower() == ".parquet":
+        pyarrow, parquet = require("pyarrow", "scale"), require("pyarrow.parquet", "scale")
+        sink = io.BytesIO()
+        parquet.write_table(pyarrow.Table.from_pylist(rows), sink)
+        content = sink.getvalue()
+    else:
+        content = csv_text(rows).encode()
+    return replace_files({path: content})[0]
+
+
+def csv_text(rows: list[dict[str, Any]]) -> str:
+    """Rows with equal keys as CSV with a header; None is an empty field."""
+    text = io.StringIO(newline="")
+    if rows:
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()

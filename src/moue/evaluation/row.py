@@ -1,0 +1,86 @@
+"""One line of the comparison: a model that ran, one that could not, or a number quoted from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.errors import UsageError
+from moue.evaluation.metrics import Evaluation
+from moue.runtime.results import Predictions
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the comparison knows of one model.
+
+    Raises:
+        UsageError: when a row that ran has no evaluation, or one that did not has no reason.
+    """
+
+    name: str
+    """How the page calls it; no two rows may share one."""
+    network: str
+    status: Literal["ok", "not run"] = "ok"
+    reason: str | None = None
+    """Why it did not run, as it reads after "not run: " ("needs google/vit-base-patch16-224")."""
+    evaluation: Evaluation | None = None
+    predictions: Predictions | None = None
+    """Of the evaluated rows; with ``truth``, what tests the differences and draws the reliability diagram."""
+    truth: NDArray[np.int64] | None = None
+    """int64 ``(N,)``: positions in ``predictions.labels``."""
+    history: Sequence[dict[str, Any]] | None = None
+    """One dictionary an epoch: epoch (from 1), train_loss, train_accuracy, validation_loss, validation_accuracy, lr,
+    seconds, images_per_second; a value may be missing or None."""
+    hours: float | None = None
+    """Wall time of the training."""
+    epochs: float | None = None
+    parameters: int | None = None
+    gflop: float | None = None
+    """Billions of floating-point operations for one picture, forward."""
+    latency_ms: float | None = None
+    """Milliseconds for one picture."""
+    quoted: bool = False
+    """A number from a publication: never measured here, never tested against."""
+    quoted_accuracy: float | None = None
+    """Fraction of 1; for quoted rows."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """How it was made, for the page's end: command, recipe, seed, run folder, device."""
+
+    def __post_init__(self) -> None:
+        if self.quoted:
+            if self.quoted_accuracy is None:
+                raise UsageError(f"the quoted row {self.name!r} needs its quoted_accuracy.")
+        elif self.status == "ok" and self.evaluation is None:
+            raise UsageError(f"the row {self.name!r} needs its evaluation, or status='not run' and a reason.")
+        elif self.status == "not run" and not self.reason:
+            raise UsageError(f"the row {self.name!r} was not run and needs the reason why.")
+
+    @property
+    def ran(self) -> bool:
+        """Whether it was trained or opened, and evaluated, here."""
+        return self.status == "ok" and not self.quoted
+
+    @property
+    def accuracy(self) -> float | None:
+        """Fraction of 1, measured or quoted; None for a row that was not run."""
+        return self.evaluation.accuracy if self.evaluation is not None else self.quoted_accuracy
+
+    @property
+    def correct(self) -> NDArray[np.bool_] | None:
+        """bool ``(N,)``: which pictures it gets right; None where predictions or truth are missing."""
+        if self.predictions is None or self.truth is None:
+            return None
+        return np.asarray(self.predictions.top == self.truth)
+
+
+#: What the study that the recipes of ``study/`` follow reports for FER-2013; for orientation beside one's own rows.
+STUDY = (
+    Row("GoogLeNet (the study)", "googlenet", quoted=True, quoted_accuracy=0.55, hours=2.0, epochs=60),
+    Row("ResNet50V2 (the study)", "resnet50v2", quoted=True, quoted_accuracy=0.68, hours=3.5, epochs=25),
+    Row("ViT (the study)", "vit", quoted=True, quoted_accuracy=0.69, hours=25.0, epochs=30),
+)

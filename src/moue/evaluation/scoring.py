@@ -1,0 +1,150 @@
+"""From a model and a table of pictures to its scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.data.splits import twin_free
+from moue.data.table import ImageTable
+from moue.errors import DataError, ModelError, UnknownName, UsageError
+from moue.evaluation.metrics import Evaluation, evaluate
+from moue.evaluation.model import Model
+from moue.expressions import LabelSet
+from moue.preprocess import to_input
+from moue.runtime.results import Predictions, softmax
+from moue.spec import ModelSpec
+
+#: Called as pictures are read: (done, total).
+Report = Callable[[int, "int | None"], None]
+
+
+def score(
+    model: Model,
+    part: ImageTable,
+    *,
+    reference: ImageTable | None = None,
+    split: str | None = None,
+    views: int | None = None,
+    batch: int = 256,
+    progress: Report | None = None,
+) -> tuple[Evaluation, Predictions]:
+    """Evaluate a model on every row of a table.
+
+    Args:
+        model: what :func:`moue.evaluation.model.open_any` gives.
+        part: the rows to score; their pictures may have any size and colour, their classes are mapped by name.
+        reference: the rows that the model was trained on; with them, the rows of ``part`` without an exact twin there
+            are scored once more by themselves.
+        split: the name to report; by default the one that all rows of ``part`` share, or "test".
+        views: 1, or 2 to average each face with its mirror image; by default what the spec says.
+        batch: pictures that are read at a time.
+        progress: called after each batch.
+
+    Returns:
+        The scores, and the probabilities in the spec's label order, one row a picture.
+
+    Raises:
+        DataError: when there are no rows.
+        UsageError: when the table holds a class that the model does not know; names it.
+        ModelError: when the model gives something other than finite logits.
+    """
+    if not len(part):
+        raise DataError(f"{part.name or 'the data set'} has no rows to evaluate.")
+    spec, truth = model.spec, truth_of(part, model.spec)
+    views = spec.views if views is None else views
+    start = time.perf_counter()
+    predictions = predict(model, part.images, views=views, batch=batch, progress=progress)
+    seconds = time.perf_counter() - start
+    shared = set(part.split.tolist())
+    evaluation = evaluate(
+        predictions,
+        truth,
+        model=spec.name,
+        network=spec.network,
+        split=split or (shared.pop() if len(shared) == 1 else "test"),
+        twin_free=without_twin(part, reference),
+        views=views,
+        seconds=seconds,
+    )
+    return evaluation, predictions
+
+
+def predict(
+    model: Model, images: NDArray[np.uint8], *, views: int = 1, batch: int = 256, progress: Report | None = None
+) -> Predictions:
+    """Class probabilities of pictures.
+
+    With two views the logits of a face and of its mirror image are averaged, then divided by the spec's temperature
+    (which was fitted that way) and turned into probabilities.
+
+    Args:
+        model: the model.
+        images: uint8 ``(N, C, H, W)``, 0..255, C = 1 grey or 3 RGB, of any size.
+        views: 1 or 2.
+        batch: pictures that are read at a time.
+        progress: called after each batch.
+
+    Raises:
+        UsageError: for another number of views, or a batch below 1.
+        ModelError: when the model gives something other than finite logits ``(N, K)``.
+    """
+    if views not in (1, 2):
+        raise UsageError(f"views must be 1 or 2 (the face and its mirror image). Got {views!r} instead.")
+    if batch < 1:
+        raise UsageError(f"batch must be at least 1. Got {batch!r} instead.")
+    spec = model.spec
+    logits = np.empty((len(images), len(spec.labels)), np.float32)
+    for start in range(0, len(images), batch):
+        pixels = fit(images[start : start + batch], spec)
+        answer = model.logits(pixels)
+        if views == 2:
+            answer = (answer + model.logits(np.ascontiguousarray(pixels[..., ::-1]))) * np.float32(0.5)
+        if answer.shape != (len(pixels), len(spec.labels)) or not np.isfinite(answer).all():
+            raise ModelError(
+                f"the model {spec.name!r} must give finite logits ({len(pixels)}, {len(spec.labels)}). "
+                f"Got {answer.shape} with {int((~np.isfinite(answer)).sum())} that are not finite."
+            )
+        logits[start : start + len(pixels)] = answer
+        if progress:
+            progress(start + len(pixels), len(images))
+    return Predictions(softmax(logits, spec.temperature), spec.labels, spec.uncertain)
+
+
+def fit(images: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.uint8]:
+    """Pictures uint8 ``(N, C, H, W)`` of any size and colour as the model's input ``(N, C', size, size)``."""
+    if images.shape[1:] == (spec.channels, spec.size, spec.size):
+        return images
+    pictures = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
+    return np.stack([to_input(np.ascontiguousarray(p), spec.size, spec.colour) for p in pictures])
+
+
+def truth_of(part: ImageTable, spec: ModelSpec) -> NDArray[np.int64]:
+    """The table's labels, int64 ``(N,)``, as positions in the model's own labels; mapped by name.
+
+    Raises:
+        UsageError: when rows have a class that the model does not know.
+    """
+    own, lacking = LabelSet(spec.name, spec.labels), []
+    mapping = np.full(len(part.label_set), -1, np.int64)
+    for i in np.unique(part.labels):
+        try:
+            mapping[i] = own.index(part.label_set.labels[i])
+        except UnknownName:
+            lacking.append(part.label_set.labels[i])
+    if lacking:
+        raise UsageError(
+            f"the model {spec.name!r} does not know the class{'es' if len(lacking) > 1 else ''} {', '.join(lacking)} "
+            f"of {part.name or 'the data set'}; it knows {', '.join(spec.labels)}. Choose --labels to match."
+        )
+    return mapping[part.labels]
+
+
+def without_twin(part: ImageTable, reference: ImageTable | None) -> NDArray[np.bool_] | None:
+    """bool ``(N,)``: rows of ``part`` whose pixels do not occur in ``reference``; None without one."""
+    if reference is None or not len(reference):
+        return None
+    return twin_free(part, reference)
