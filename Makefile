@@ -49,8 +49,8 @@ docs: install  ## build docs/ into site/
 	@$(BIN)/python scripts/docs.py site
 
 bench: install  ## time training and reading on this machine
-	@$(BIN)/python benchmarks/training.py
-	@$(BIN)/python benchmarks/reading.py
+	@$(BIN)/python benchmarks/training.py --json build/bench/training.json
+	@$(BIN)/python benchmarks/reading.py --json build/bench/reading.json
 
 # Browser tests drive Chromium through playwright; Debian's package will do, so none is downloaded.
 browser:
