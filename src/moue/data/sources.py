@@ -20,6 +20,7 @@ from moue.data import votes as polls
 from moue.data.archive import DAMAGE, Limited, damaged, folder_members, kind_of, open_zip, outside, zip_members
 from moue.data.bad import BadRows
 from moue.data.folders import Crop
+from moue.data.synth import synthetic
 from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError, UsageError
 from moue.expressions import FER2013, FERPLUS, label_set
@@ -176,8 +177,6 @@ def _synth(source: str) -> ImageTable:
     parts = source.split(":")[1:]
     if len(parts) > 2 or not all(p.isdecimal() for p in parts):
         raise UsageError(f"the synthetic set is synth, synth:N or synth:N:SEED. Got {source!r} instead.")
-    from moue.data.synth import synthetic
-
     return synthetic(*(int(p) for p in parts))
 
 
