@@ -33,7 +33,7 @@ demo: install  ## read a photo with the bundled model, then train and compare th
 	$(BIN)/moue predict $(OUT)/astronaut.png --out $(OUT)/faces
 	$(BIN)/moue compare demo/googlenet demo/resnet50v2 demo/vit --data synth --out $(OUT)/study
 	@ls $(OUT)/faces $(OUT)/study >/dev/null
-	@echo "the annotated photo: $(OUT)/faces/astronaut.png   the comparison: $(OUT)/study/index.html"
+	@echo "the annotated photo: $(OUT)/faces/astronaut.png   the comparison: $(OUT)/study/comparison.html"
 
 test: install browser lint  ## lint, types, tests
 	@$(BIN)/python -m pytest

@@ -120,7 +120,8 @@ def process(command: list[str]) -> tuple[float, float]:
     said = child.stderr.read()
     _, status, usage = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - start
-    if code := os.waitstatus_to_exitcode(status):
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if code := child.returncode:
         sys.exit(f"{' '.join(command[:4])} … ended with {code}:\n{said.decode(errors='replace')[-800:]}")
     return seconds, usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
