@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def read(
     placed = _places(members, bad, labels)
     found = sorted({cls for _, _, cls in placed})
     classes = label_set(labels, found)
-    index = _class_index(found, classes, bad)
+    index = _class_index(Counter(cls for _, _, cls in placed), classes, bad)
     images, numbers, splits, sources = [], [], [], []
     for done, (member, split, cls) in enumerate(placed, start=1):
         if progress:
@@ -154,13 +155,16 @@ def _names(labels: str) -> set[str]:
     return own | {alias for alias, name in ALIASES.items() if name in own}
 
 
-def _class_index(found: Sequence[str], classes: LabelSet, bad: BadRows) -> dict[str, int]:
-    """Class folder to label; unknown ones go to ``bad``."""
+def _class_index(found: Mapping[str, int], classes: LabelSet, bad: BadRows) -> dict[str, int]:
+    """Class folder to label, of folders with their numbers of files; unknown ones go to ``bad``."""
     index = {}
-    for folder in found:
+    for folder, files in found.items():
         try:
             # Own names are kept apart even where two are synonyms.
             index[folder] = classes.labels.index(folder) if classes.name == "folders" else classes.index(folder)
         except UnknownName as error:
-            bad.add(f"folder {folder!r}", f"{reason(error)} (--labels folders keeps the folders' own names)")
+            bad.add(
+                f"folder {folder!r} ({files:,} files)",
+                f"{reason(error)} (--labels folders keeps the folders' own names)",
+            )
     return index

@@ -1,0 +1,173 @@
+"""``moue data info|import|synth``: inspect, convert and synthesise data sets."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from moue.cli import output
+from moue.cli.progress import Progress
+from moue.errors import MissingExtra, UsageError, require
+
+SET_HELP = (
+    "the competition's CSV (plain, .gz, .zip, .tar.gz), a folder or zip with one sub-folder a class, "
+    "a file that `moue data import` wrote, or synth or synth:N:SEED"
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    info = _action(actions, "info", _info, "count classes and splits, find exact twins and conflicting labels")
+    info.add_argument("set", metavar="SET", help=SET_HELP)
+    _reading(info)
+    info.add_argument("--out", type=Path, metavar="DIR", help="write a bar chart, a pie chart and sample grids there")
+    imports = _action(actions, "import", _import, "read a set once and write it as one file that loads at once")
+    imports.add_argument("set", metavar="SRC", help=SET_HELP)
+    imports.add_argument("-o", "--output", type=Path, metavar="SET", required=True, help="the file to write")
+    _reading(imports)
+    synth = _action(actions, "synth", _synth, "draw a synthetic set of faces")
+    synth.add_argument("-o", "--output", type=Path, metavar="SET", required=True, help="the file to write")
+    synth.add_argument("--n", type=int, default=7000, help="number of faces (default: 7000)")
+    synth.add_argument("--seed", type=int, default=0, help="of the drawing (default: 0)")
+
+
+def run(args: argparse.Namespace) -> int | None:
+    """Run the subcommand that was asked for."""
+    act: Callable[[argparse.Namespace], int | None] = args.act
+    return act(args)
+
+
+def _action(
+    actions: Any, name: str, act: Callable[[argparse.Namespace], int | None], line: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=line, description=line[0].upper() + line[1:] + ".")
+    parser.set_defaults(act=act)
+    output.add_format(parser)
+    # Where the option stands must not matter; without a default it cannot undo the one that stands before the action.
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    return parser
+
+
+def _reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--labels",
+        default="fer2013",
+        choices=("fer2013", "ferplus", "folders"),
+        help="label set; folders takes the class folders' own names (default: fer2013)",
+    )
+    parser.add_argument("--votes", type=Path, metavar="FILE", help="fer2013new.csv, for --labels ferplus")
+    parser.add_argument("--size", type=int, default=48, help="height and width of the images in pixels (default: 48)")
+    parser.add_argument("--colour", choices=("grey", "rgb"), default="grey", help="of the images (default: grey)")
+    parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
+
+
+def _load(args: argparse.Namespace) -> Any:
+    from moue.data import load
+
+    with Progress("reading", "images") as progress:
+        return load(
+            args.set,
+            labels=args.labels,
+            votes=args.votes,
+            size=args.size,
+            colour=args.colour,
+            skip_bad=args.skip_bad,
+            progress=progress,
+        )
+
+
+def _info(args: argparse.Namespace) -> int:
+    table = _load(args)
+    if args.out is not None:
+        from moue.data.pictures import draw
+
+        for path in draw(table, args.out, _augmentation()):
+            _remark(f"wrote {path}")
+    return _show(table, args.format)
+
+
+def _import(args: argparse.Namespace) -> int:
+    from moue.data import store
+
+    if args.output.resolve() == Path(args.set).resolve():
+        raise UsageError(f"{args.output} is the source itself. Give the new set another name.")
+    table = _load(args)
+    store.save(table, args.output)
+    _remark(f"wrote {args.output}")
+    return _show(table, args.format)
+
+
+def _synth(args: argparse.Namespace) -> int:
+    from moue.data import store
+    from moue.data.synth import synthetic
+
+    table = synthetic(args.n, args.seed)
+    store.save(table, args.output)
+    _remark(f"wrote {args.output}")
+    return _show(table, args.format)
+
+
+def _show(table: Any, format: str) -> int:
+    """Print what a set holds.
+
+    Returns:
+        3 where rows could not be read, else 0; rows that the label set's own rule leaves out are no failure.
+    """
+    from moue.data.info import describe
+
+    answer = describe(table)
+    rows = [
+        {"split": split, "class": name, "images": n, "share": n / max(1, sum(counts.values()))}
+        for split, counts in answer["splits"].items()
+        for name, n in counts.items()
+    ]
+    output.write(rows, format, answer)
+    if format == "table":
+        sys.stdout.write(_sentences(answer))
+    unread = [row for row in table.left_out if not row.by_rule]
+    for row in unread:
+        _remark(f"left out {row.source}: {row.reason}")
+    if ruled := len(table.left_out) - len(unread):
+        _remark(
+            f"left out {ruled:,} rows by the rule of the label set {table.label_set.name!r}; --format json lists them"
+        )
+    return 3 if unread else 0
+
+
+def _sentences(answer: dict[str, Any]) -> str:
+    twins = answer["twins"]
+    lines = [f"\n{answer['n']:,} images of {answer['image_size']}×{answer['image_size']} pixels"]
+    lines += [f"{n:,} images of {split} repeat another one of it exactly" for split, n in twins["within"].items()]
+    for pair, n in twins["across"].items():
+        first, second = pair.split("-")
+        lines.append(f"{n:,} images of {second} have an exact twin in {first}")
+    lines.append(f"{twins['conflicting']:,} images have an exact twin with another label")
+    return "\n".join(lines) + "\n"
+
+
+def _augmentation() -> Any:
+    """How training changes a batch, where torch is installed."""
+    try:
+        torch = require("torch", "train")
+        augmenter = require("moue.training.augment", "train")
+    except MissingExtra as error:
+        _remark(f"no augmentation grid: {error}")
+        return None
+    from moue.training.config import DataConfig
+
+    augment = augmenter.Augment(DataConfig())
+    generator = torch.Generator().manual_seed(0)
+
+    def change(images: Any) -> Any:
+        changed = augment(torch.from_numpy(images), generator)
+        return changed.round().clamp(0, 255).to(torch.uint8).numpy()
+
+    return change
+
+
+def _remark(text: str) -> None:
+    sys.stderr.write(f"moue: {text}\n")

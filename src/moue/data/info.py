@@ -1,0 +1,56 @@
+"""What is in a data set: counts, exact twins, label conflicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.data.splits import twin_groups
+from moue.data.table import SPLITS, ImageTable
+
+
+def describe(table: ImageTable) -> dict[str, Any]:
+    """A data set in numbers, in plain types ready for JSON.
+
+    Returns:
+        ``n``; ``image_size`` in pixels; ``splits`` as ``{split: {class: n}}``, every class in each; ``left_out`` as a list
+        of ``{source, reason}``; ``twins`` in rows: ``within`` as ``{split: n}`` are those that repeat an earlier row of
+        the same split, ``across`` as ``{"train-public_test": n}`` those of the second split whose pixels are in the
+        first, ``conflicting`` those whose pixels also stand under another label.
+    """
+    groups = twin_groups(table)
+    splits = [s for s in SPLITS if (table.split == s).any()]
+    distinct = {s: np.unique(groups[table.split == s]) for s in splits}
+    return {
+        "n": len(table),
+        "image_size": table.size,
+        "splits": {s: class_counts(table, table.split == s) for s in splits},
+        "twins": {
+            "within": {s: int((table.split == s).sum()) - len(distinct[s]) for s in splits},
+            "across": {
+                f"{a}-{b}": int(np.isin(groups[table.split == b], distinct[a]).sum())
+                for i, a in enumerate(splits)
+                for b in splits[i + 1 :]
+            },
+            "conflicting": _conflicting(groups, table.labels),
+        },
+        "left_out": [{"source": row.source, "reason": row.reason} for row in table.left_out],
+    }
+
+
+def class_counts(table: ImageTable, rows: NDArray[np.bool_]) -> dict[str, int]:
+    """How many of the rows each class has, in the label set's order."""
+    counts = np.bincount(table.labels[rows], minlength=len(table.label_set))
+    return {name: int(n) for name, n in zip(table.label_set.labels, counts, strict=True)}
+
+
+def _conflicting(groups: NDArray[np.int64], labels: NDArray[np.int64]) -> int:
+    if not len(groups):
+        return 0
+    low = np.full(int(groups.max()) + 1, np.iinfo(np.int64).max)
+    high = np.full(len(low), -1)
+    np.minimum.at(low, groups, labels)
+    np.maximum.at(high, groups, labels)
+    return int((low != high)[groups].sum())
