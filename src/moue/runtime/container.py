@@ -173,7 +173,6 @@ class Decoder:
             except av.error.FFmpegError:
                 self.failed += 1
                 continue
-            self.failed += bool(packet.is_corrupt)
             yield from frames
 
     def _rest(self) -> Iterator[Any]:

@@ -15,8 +15,8 @@ from moue.runtime.results import Faces
 def draw(picture: NDArray[np.uint8], faces: Faces, *, bars: bool = True, caption: str = "") -> NDArray[np.uint8]:
     """A copy of a picture with its faces marked.
 
-    Each face gets a box in the colour of its expression, its track (in films), the label with its probability ("?" where
-    the answer is uncertain), and, where the face is large enough for them to be read, a bar for each class.
+    Each face gets a box in the colour of its expression, its track (in films), the label with its probability ("?"
+    where the answer is uncertain), and, where the face is large enough for them to be read, a bar for each class.
 
     Args:
         picture: uint8 ``(H, W, 3)`` RGB or ``(H, W)`` grey, upright.

@@ -6,6 +6,7 @@ written plays, whether the writing ended well, by Ctrl-C, by a full disk or by a
 
 from __future__ import annotations
 
+import errno
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -59,9 +60,17 @@ class FilmWriter:
         self._size: tuple[int, int] | None = None
         self._stream: Any = None
         self._sound: Sound | None = None
-        self._broken: OSError | None = None
-        options = {"movflags": _movflags(), "video_track_timescale": str(self._clock.denominator)}
-        file = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
+        self._broken = False
+        options = {
+            "movflags": _movflags(),
+            "flush_packets": "1",
+            "video_track_timescale": str(self._clock.denominator),
+        }
+        file: Any = path
+        if isinstance(path, (str, os.PathLike)):
+            file = os.fspath(path)
+            # FFmpeg opens it with the first packet only: a folder that is missing should be told before any work.
+            open(file, "wb").close()
         self._container = av.open(file, "w", format="mp4", options=options)
 
     def __enter__(self) -> FilmWriter:
@@ -99,7 +108,7 @@ class FilmWriter:
             self._container.mux(self._stream.encode(frame))
             if self._sound is not None:
                 self._sound.until(timestamp)
-        except OSError as error:
+        except (OSError, av.error.FFmpegError) as error:
             raise self._failed(error) from error
 
     def close(self, *, sound_to_the_end: bool = True) -> None:
@@ -111,23 +120,25 @@ class FilmWriter:
         Raises:
             OSError: when the rest cannot be written.
         """
+        import av
+
         if self._container is None:
             return
         container, self._container = self._container, None
         try:
-            if self._stream is not None and self._broken is None:
+            if self._stream is not None and not self._broken:
                 container.mux(self._stream.encode(None))
                 if self._sound is not None and sound_to_the_end:
                     self._sound.until(None)
-        except OSError as error:
+        except (OSError, av.error.FFmpegError) as error:
             raise self._failed(error) from error
         finally:
             if self._sound is not None:
                 self._sound.close()
             try:
                 container.close()
-            except OSError as error:
-                if self._broken is None:
+            except (OSError, av.error.FFmpegError) as error:
+                if not self._broken:
                     raise self._failed(error) from error
 
     def _begin(self, picture: NDArray[np.uint8]) -> None:
@@ -146,10 +157,12 @@ class FilmWriter:
         if self._like is not None and self._like.sound:
             self._sound = Sound(self._like, self._container)
 
-    def _failed(self, error: OSError) -> OSError:
-        """The error with the file's name in it, of the same kind."""
-        self._broken = error
-        return OSError(error.errno, f"{error.strerror or error}; the film so far is kept", self.name)
+    def _failed(self, error: BaseException) -> OSError:
+        """The error with the film's name in it; a file object's own error arrives wrapped by FFmpeg's."""
+        self._broken = True
+        causes = [e for e in (error, error.__cause__, error.__context__) if isinstance(e, OSError)]
+        number, words = (causes[0].errno, causes[0].strerror) if causes else (errno.EIO, str(error))
+        return OSError(number, f"{words or error}; the film so far is kept", self.name)
 
 
 def _movflags() -> str:

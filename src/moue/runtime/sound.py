@@ -54,13 +54,14 @@ class Sound:
         """(seconds of film, packet) of the output's sound stream."""
         packets = self._copies(source, track) if self._copied else self._encoded(source, track)
         for packet in packets:
-            yield float(packet.pts * Fraction(packet.time_base)), packet
+            # What sounds before the first picture (an encoder's priming, above all) would push the pictures back.
+            if packet.pts >= 0:
+                yield float(packet.pts * Fraction(packet.time_base)), packet
 
     def _copies(self, source: Any, track: Any) -> Iterator[Any]:
         shift = round(self._origin / Fraction(track.time_base))
         for packet in _intact(source, track):
-            if packet.dts is None or packet.pts is None or packet.pts < shift:
-                # What sounds before the first picture has no place in the film.
+            if packet.dts is None or packet.pts is None:
                 continue
             packet.pts -= shift
             packet.dts -= shift

@@ -3,8 +3,8 @@
 After SORT (Bewley et al., "Simple online and realtime tracking", 2016): a Kalman filter with constant velocity for each
 face, and the assignment with the greatest total overlap; certain detections choose first and doubtful ones take what is
 left, after ByteTrack (Zhang et al., 2022). Overlap is measured with the distance of the centres taken off (Zheng et
-al., "Distance-IoU loss", 2020), so that faces that moved by less than about their own size are still told. All spans are in
-seconds, so frame rates, gaps and variable rates make no difference.
+al., "Distance-IoU loss", 2020), so that faces that moved by less than about their own size are still told. All
+spans are in seconds, so frame rates, gaps and variable rates make no difference.
 """
 
 from __future__ import annotations
@@ -116,7 +116,9 @@ class Tracker:
             return []
         places = np.array([[*(t.place[:2] - t.place[2:] / 2), *t.place[2:]] for t in tracks])
         likeness = nearness(np.asarray(boxes, np.float64)[rows], places)
-        allowed = likeness >= self.overlap
+        sizes = np.asarray(boxes, np.float64)[rows, 2:].prod(-1)[:, None] / places[:, 2:].prod(-1)
+        # The same spot is not enough: nobody's face doubles or halves its side between two looks.
+        allowed = (likeness >= self.overlap) & (sizes < 4) & (sizes > 1 / 4)
         # A pair that is not allowed costs as much as leaving both alone.
         gain = np.where(allowed, likeness - self.overlap + 1e-6, 0.0)
         return [(int(rows[i]), tracks[j]) for i, j in assign(-gain) if allowed[i, j]]

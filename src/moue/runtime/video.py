@@ -97,12 +97,16 @@ class Video:
             stream.thread_type = "AUTO"
             decoder = Decoder(container, stream)
             step = float(1 / self.rate) if self.rate else 0.0
-            clock, index = -step, -1
+            start, clock, index = self.start, -step, -1
             for index, coded in enumerate(decoder):
                 if coded.pts is None:
                     clock += step
                 else:
-                    clock = float(coded.pts * Fraction(coded.time_base) - self.start)
+                    time = coded.pts * Fraction(coded.time_base)
+                    if index and time - start < clock:
+                        # Recordings put one behind the other, each with a clock from zero: go on from where we are.
+                        start = time - Fraction(clock + step)
+                    clock = float(time - start)
                 taken = wanted(index, clock)
                 yield Frame(index, clock, _upright(convert, coded) if taken or all_pictures else nothing), taken
         if index < 0:

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import errno
+import io
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from films import SquareReader, make_film, scene
+
+from moue.errors import UsageError
+from moue.runtime import film as film_module
+from moue.runtime.film import FilmWriter
+from moue.runtime.video import open_video
+from moue.runtime.watch import read_video
+
+
+def times(path: Any) -> list[float]:
+    return [frame.timestamp for frame in open_video(path).frames()]
+
+
+def loudness(path: Path) -> tuple[float, float]:
+    """When the sound starts and how much of it there is, seconds; silence is not counted."""
+    with av.open(str(path)) as file:
+        track = file.streams.audio[0]
+        heard = [
+            (float(f.pts * f.time_base), f.samples / f.sample_rate)
+            for f in file.decode(track)
+            if np.abs(f.to_ndarray().astype(float)).max() > (500 if "s16" in f.format.name else 0.05)
+        ]
+    return heard[0][0], sum(length for _, length in heard)
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "ts"])
+def test_the_annotated_film_keeps_times_and_marks_faces(tmp_path: Path, kind: str) -> None:
+    source = make_film(tmp_path / f"in.{kind}", [scene(i) for i in range(40)], rate=Fraction(30000, 1001))
+    list(read_video(SquareReader(), source, film=tmp_path / "out.mp4"))
+    assert times(tmp_path / "out.mp4") == times(source)
+    out = open_video(tmp_path / "out.mp4")
+    assert (out.codec, out.width, out.height) == ("h264", 160, 96)
+    before, after = (next(open_video(p).frames()).picture.astype(int) for p in (source, tmp_path / "out.mp4"))
+    # The box is drawn around the square (10 to 34), not far from it.
+    assert np.abs(after - before)[28:56, 8:36].max() > 80
+    assert np.abs(after - before)[70:].max() < 40
+
+
+def test_variable_rates_and_odd_sizes_are_kept_even(tmp_path: Path) -> None:
+    ticks = [0, 40, 80, 500, 510, 1200, 1240, 3000]
+    source = make_film(
+        tmp_path / "in.mkv", [scene(i) for i in range(8)], times=ticks, time_base=Fraction(1, 1000), rate=Fraction(25)
+    )
+    with FilmWriter(tmp_path / "out.mp4", like=open_video(source)) as writer:
+        for frame in open_video(source).frames():
+            writer.write(frame.picture[:95, :159], frame.timestamp)
+    out = open_video(tmp_path / "out.mp4")
+    assert [round(t * 1000) for t in times(tmp_path / "out.mp4")] == ticks
+    assert (out.width, out.height) == (160, 96)
+
+
+def test_another_frame_size_is_fitted_in(tmp_path: Path) -> None:
+    with FilmWriter(tmp_path / "out.mp4") as writer:
+        for i, shape in enumerate(((96, 160), (200, 200), (3, 1))):
+            writer.write(np.full((*shape, 3), 200, np.uint8), i / 10)
+    pictures = [f.picture for f in open_video(tmp_path / "out.mp4").frames()]
+    assert [p.shape for p in pictures] == [(96, 160, 3)] * 3
+    assert pictures[1][48, 80].min() > 180
+    assert pictures[1][48, 5].max() < 40
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec", "kept"),
+    [("mp4", "aac", "aac"), ("mp4", "libmp3lame", "mp3"), ("mkv", "libopus", "opus"), ("mkv", "pcm_s16le", "aac")],
+)
+def test_the_sound_is_kept(tmp_path: Path, kind: str, codec: str, kept: str) -> None:
+    source = make_film(tmp_path / f"in.{kind}", [scene(i) for i in range(50)], sound=codec)
+    list(read_video(SquareReader(), source, film=tmp_path / "out.mp4"))
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        assert file.streams.audio[0].codec_context.codec.canonical_name == kept
+    (start, length), (old_start, old_length) = loudness(tmp_path / "out.mp4"), loudness(source)
+    assert start == pytest.approx(old_start, abs=0.05)
+    assert length == pytest.approx(old_length, abs=0.06)
+    assert times(tmp_path / "out.mp4") == times(source)
+
+
+def test_copied_sound_is_the_same_packets(tmp_path: Path) -> None:
+    source = make_film(tmp_path / "in.mp4", [scene(i) for i in range(25)], sound="aac")
+    list(read_video(SquareReader(), source.read_bytes(), film=tmp_path / "out.mp4"))
+    packets = []
+    for path in (source, tmp_path / "out.mp4"):
+        with av.open(str(path)) as file:
+            packets.append([bytes(p) for p in file.demux(file.streams.audio[0]) if p.size])
+    # Only what lies wholly before the first picture may be missing.
+    assert packets[1] in (packets[0], packets[0][1:])
+
+
+def test_sound_and_pictures_come_from_one_file_object(tmp_path: Path) -> None:
+    source = make_film(tmp_path / "in.mp4", [scene(i) for i in range(25)], sound="aac")
+    with open(source, "rb") as file:
+        assert len(list(read_video(SquareReader(), file, film=tmp_path / "out.mp4"))) == 25
+    assert open_video(tmp_path / "out.mp4").sound
+
+
+def test_all_frames_are_in_the_film_where_only_some_are_read(tmp_path: Path) -> None:
+    source = make_film(tmp_path / "in.mp4", [scene(i) for i in range(30)])
+    rows = list(read_video(SquareReader(), source, every=10, film=tmp_path / "out.mp4"))
+    assert len(rows) == 3
+    assert times(tmp_path / "out.mp4") == times(source)
+
+
+def test_ctrl_c_leaves_a_film_that_plays(tmp_path: Path) -> None:
+    source = make_film(tmp_path / "in.mp4", [scene(i) for i in range(60)], sound="aac")
+    rows = read_video(SquareReader(), source, film=tmp_path / "out.mp4", batch=4)
+    with pytest.raises(KeyboardInterrupt):
+        for row in rows:
+            if row.frame == 29:
+                raise KeyboardInterrupt
+    rows.close()
+    assert len(times(tmp_path / "out.mp4")) == 30
+    # The sound ends with the pictures.
+    assert sum(loudness(tmp_path / "out.mp4")) < 1.5
+
+
+KILLED = """
+import os, sys
+from fractions import Fraction
+import numpy as np
+from moue.runtime.film import FilmWriter
+
+writer = FilmWriter(sys.argv[1], rate=Fraction(10))
+noise = np.random.default_rng(0)
+for i in range(120):
+    writer.write(noise.integers(0, 255, (32, 48, 3), np.uint8), i / 10)
+os._exit(9)
+"""
+
+
+def test_a_killed_process_leaves_a_film_that_plays(tmp_path: Path) -> None:
+    assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "out.mp4")]).returncode == 9
+    film = open_video(tmp_path / "out.mp4")
+    seen = 0
+    try:
+        for _ in film.frames():
+            seen += 1
+    except ValueError:
+        pass
+    assert seen >= 40
+
+
+class FullDisk(io.BytesIO):
+    """A file that takes so many bytes and not one more."""
+
+    name = "full.mp4"
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+def test_a_full_disk_is_told_and_what_was_written_plays(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (100, 32, 48, 3), np.uint8)
+    source = make_film(tmp_path / "in.mp4", list(noise), rate=Fraction(10), sound="aac")
+    disk = FullDisk(100_000)
+    rows = []
+    with pytest.raises(OSError, match="No space left") as told:
+        for row in read_video(SquareReader(), source, film=disk):
+            rows.append(row)
+    assert told.value.errno == errno.ENOSPC
+    assert told.value.filename == "full.mp4"
+    seen = 0
+    try:
+        for _ in open_video(disk.getvalue()).frames():
+            seen += 1
+    except ValueError:
+        pass
+    assert seen >= 10
+
+
+def test_wrong_names_and_places_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"\.mp4"):
+        FilmWriter(tmp_path / "out.avi")
+    with pytest.raises(OSError, match="No such file"):
+        FilmWriter(tmp_path / "nowhere" / "out.mp4")
+    FilmWriter(tmp_path / "never_written.mp4").close()
+
+
+def test_without_x264_another_encoder_writes_the_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(film_module, "_ENCODERS", (("no_such_encoder", {}), ("mpeg4", {"q": "4"})))
+    source = make_film(tmp_path / "in.mp4", [scene(i) for i in range(10)], rate=Fraction(30000, 1001))
+    list(read_video(SquareReader(), source, film=tmp_path / "out.mp4"))
+    assert open_video(tmp_path / "out.mp4").codec == "mpeg4"
+    assert times(tmp_path / "out.mp4") == times(source)

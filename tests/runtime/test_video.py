@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from films import make_film, make_sound, pieces, scene
+from PIL import Image
+
+from moue.errors import Unreadable, UsageError
+from moue.runtime.video import is_video, open_video
+
+NTSC = Fraction(30000, 1001)
+
+
+@pytest.fixture(scope="module")
+def ntsc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 frames at 29.97."""
+    path = tmp_path_factory.mktemp("films") / "ntsc film.mp4"
+    return make_film(path, [scene(i) for i in range(60)], rate=NTSC, options={"movflags": "faststart"})
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "ts", "avi", "mov"])
+def test_a_rate_of_29_97_stays_exact_in_every_container(tmp_path: Path, kind: str) -> None:
+    film = open_video(make_film(tmp_path / f"film.{kind}", [scene(i) for i in range(30)], rate=NTSC))
+    assert film.rate == NTSC
+    times = [frame.timestamp for frame in film.frames()]
+    # Matroska counts in milliseconds, MPEG-TS in 1/90000 s; nobody may drift.
+    np.testing.assert_allclose(times, np.arange(30) * 1001 / 30000, atol=1.1e-3 if kind == "mkv" else 1.2e-5)
+    assert times[0] == 0.0
+
+
+def test_a_film_is_read_from_path_bytes_and_file_alike(ntsc: Path) -> None:
+    with open(ntsc, "rb") as file:
+        for source in (ntsc, str(ntsc), ntsc.read_bytes(), io.BytesIO(ntsc.read_bytes()), file):
+            film = open_video(source)
+            frames = list(film.frames())
+            assert [f.index for f in frames] == list(range(60)) == [f.index for f in film.frames()]
+            assert frames[7].timestamp == pytest.approx(7 * 1001 / 30000, abs=1e-9)
+            assert frames[0].picture.shape == (96, 160, 3)
+            assert frames[0].picture.dtype == np.uint8
+            assert (film.length, film.width, film.height, film.codec, film.sound) == (60, 160, 96, "h264", False)
+            assert film.duration == pytest.approx(60 * 1001 / 30000, abs=1e-4)
+    assert np.abs(frames[0].picture.astype(int) - scene(0)).mean() < 8
+
+
+def test_colours_come_as_rgb(tmp_path: Path) -> None:
+    red = np.full((64, 64, 3), (200, 20, 30), np.uint8)
+    picture = next(open_video(make_film(tmp_path / "red.mp4", [red] * 3)).frames()).picture
+    np.testing.assert_allclose(picture.mean(axis=(0, 1)), (200, 20, 30), atol=6)
+
+
+def test_variable_rates_keep_their_own_times(tmp_path: Path) -> None:
+    ticks = [0, 40, 80, 500, 510, 1200, 1240, 3000]
+    path = make_film(tmp_path / "variable.mp4", [scene(i) for i in range(8)], times=ticks, time_base=Fraction(1, 1000))
+    assert [round(f.timestamp * 1000) for f in open_video(path).frames()] == ticks
+    # At most two a second: the first frame of each half second that has one.
+    assert [f.index for f in open_video(path).frames(fps=2)] == [0, 3, 5, 7]
+
+
+def test_every_and_fps_choose_frames(ntsc: Path) -> None:
+    film = open_video(ntsc)
+    assert [f.index for f in film.frames(every=25)] == [0, 25, 50]
+    assert [f.index for f in film.frames(fps=10)][:4] == [0, 3, 6, 9]
+    assert len(list(film.frames(fps=30))) == len(list(film.frames(fps=1000))) == 60
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"every": 0}, {"every": 1.5}, {"fps": 0}, {"fps": float("nan")}, {"every": 2, "fps": 5}]
+)
+def test_unusable_choices_are_refused_at_once(ntsc: Path, wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        open_video(ntsc).frames(**wrong)
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_rotation_in_the_metadata_is_applied(tmp_path: Path, turn: int) -> None:
+    upright = np.zeros((64, 96, 3), np.uint8)
+    upright[:32, :48] = 255
+    coded = np.ascontiguousarray(np.rot90(upright, -turn // 90))
+    film = open_video(make_film(tmp_path / "turned.mp4", [coded] * 3, rotation=turn))
+    picture = next(film.frames()).picture
+    assert (film.width, film.height, film.rotation) == (96, 64, turn)
+    assert np.abs(picture.astype(int) - upright).mean() < 8
+
+
+def test_the_frame_size_may_change_in_mid_film(tmp_path: Path) -> None:
+    small = make_film(tmp_path / "a.ts", [scene(i) for i in range(10)]).read_bytes()
+    large = make_film(tmp_path / "b.ts", [scene(i, 320, 192) for i in range(10)]).read_bytes()
+    (tmp_path / "both.ts").write_bytes(small + large)
+    frames = list(open_video(tmp_path / "both.ts").frames())
+    assert [f.picture.shape for f in frames] == [(96, 160, 3)] * 10 + [(192, 320, 3)] * 10
+    # The second part's own clock begins anew; the film's goes on.
+    assert [f.timestamp for f in frames] == pytest.approx(np.arange(20) / 25, abs=1e-4)
+
+
+def test_frames_that_an_edit_list_hides_are_read_too(tmp_path: Path) -> None:
+    path = make_film(tmp_path / "film.mp4", [scene(i) for i in range(30)])
+    data = bytearray(path.read_bytes())
+    place = data.index(b"elst")
+    # Version, flags, count, duration, then where in the media the showing starts: three frames further on.
+    start = int.from_bytes(data[place + 16 : place + 20], "big")
+    with av.open(str(path)) as file:
+        tick = file.streams.video[0].time_base
+    data[place + 16 : place + 20] = (start + round(Fraction(3, 25) / tick)).to_bytes(4, "big")
+    assert [f.timestamp for f in open_video(bytes(data)).frames()] == pytest.approx(np.arange(30) / 25)
+
+
+def test_a_film_that_is_cut_off_gives_what_is_there_and_then_says_so(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (50, 96, 160, 3), np.uint8)
+    for name, options in (("a.mp4", {"movflags": "faststart"}), ("a.mkv", {})):
+        path = make_film(tmp_path / name, list(noise), options=options)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        seen = []
+        with pytest.raises(Unreadable, match="cut off"):
+            for frame in open_video(path).frames():
+                seen.append(frame.index)
+        assert 10 < len(seen) < 40
+        assert seen == list(range(len(seen)))
+
+
+def test_damage_in_the_middle_is_told_at_the_end(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (50, 96, 160, 3), np.uint8)
+    path = make_film(tmp_path / "a.mp4", list(noise))
+    data = bytearray(path.read_bytes())
+    at, size = pieces(bytes(data))[b"mdat"]
+    data[at + size // 3 : at + size // 2] = bytes(size // 2 - size // 3)
+    seen = 0
+    with pytest.raises(Unreadable, match="damaged"):
+        for _ in open_video(bytes(data)).frames():
+            seen += 1
+    assert seen > 10
+
+
+def test_what_is_no_film_says_why(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
+    (tmp_path / "words.mp4").write_text("this is no film\n" * 50)
+    Image.new("RGB", (64, 64)).save(tmp_path / "photo.jpg")
+    make_sound(tmp_path / "song.mp4")
+    whole = make_film(tmp_path / "whole.mp4", [scene(i) for i in range(10)])
+    (tmp_path / "headless.mp4").write_bytes(whole.read_bytes()[:-900])
+    for name, words in {
+        "empty.mp4": "is empty",
+        "noise.mp4": "cannot be opened",
+        "words.mp4": "cannot be opened",
+        "photo.jpg": "no film",
+        "song.mp4": "sound alone",
+        "headless.mp4": "incomplete",
+    }.items():
+        with pytest.raises(Unreadable, match=words) as told:
+            open_video(tmp_path / name)
+        assert name in str(told.value)
+    with pytest.raises(FileNotFoundError):
+        open_video(tmp_path / "missing.mp4")
+
+
+def test_films_are_told_from_other_files_by_their_content(tmp_path: Path, ntsc: Path) -> None:
+    (tmp_path / "film.jpg").write_bytes(ntsc.read_bytes())
+    make_film(tmp_path / "film.ts", [scene(i) for i in range(5)]).rename(tmp_path / "film")
+    make_film(tmp_path / "film.h264", [scene(i) for i in range(5)]).rename(tmp_path / "raw")
+    make_film(tmp_path / "film.mkv", [scene(i) for i in range(5)])
+    make_sound(tmp_path / "song.m4a")
+    (tmp_path / "empty.mov").touch()
+    for name in ("film.jpg", "film", "raw", "film.mkv", "song.m4a", "empty.mov", "missing.mp4"):
+        assert is_video(tmp_path / name), name
+    photo = Image.fromarray(scene(0))
+    for ending in ("jpg", "png", "gif", "webp", "bmp", "tiff", "ppm", "tga"):
+        photo.save(tmp_path / f"photo.{ending}")
+    photo.save(tmp_path / "photo.mp4", format="png")
+    (tmp_path / "list.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "bytes").write_bytes(np.random.default_rng(1).bytes(3000))
+    np.save(tmp_path / "array.npy", scene(0))
+    for path in (*tmp_path.glob("photo.*"), tmp_path / "list.csv", tmp_path / "bytes", tmp_path / "array.npy"):
+        assert not is_video(path), path.name

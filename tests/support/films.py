@@ -1,0 +1,111 @@
+"""Films made on the spot, and a recogniser that finds a bright square: what the film tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.expressions import FER2013
+from moue.runtime.results import Faces, Predictions
+
+SIDE = 24
+
+
+def scene(step: int, width: int = 160, height: int = 96, square: bool = True) -> NDArray[np.uint8]:
+    """A dark picture with a white square that wanders to the right, two pixels a step."""
+    picture = np.full((height, width, 3), 30, np.uint8)
+    if square:
+        x = 10 + 2 * step % (width - SIDE - 20)
+        picture[30 : 30 + SIDE, x : x + SIDE] = 255
+    return picture
+
+
+def make_film(
+    path: Path,
+    pictures: Sequence[NDArray[np.uint8]],
+    *,
+    rate: Fraction = Fraction(25),
+    times: Sequence[int] | None = None,
+    time_base: Fraction | None = None,
+    sound: str | None = None,
+    rotation: int = 0,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Write pictures as H.264; ``times`` in ticks of ``time_base``, else one a frame; ``sound`` names a codec."""
+    with av.open(str(path), "w", options=options or {}) as file:
+        stream = file.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "g": "10"})
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        if time_base:
+            stream.codec_context.time_base = time_base
+        if rotation:
+            stream.set_display_rotation(rotation)
+        track = file.add_stream(sound, rate=48000) if sound else None
+        if track is not None:
+            track.layout = "mono"
+        for i, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = times[i] if times else i
+            frame.time_base = time_base or 1 / rate
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+        if track is not None:
+            _hum(file, track, float(len(pictures) / rate))
+    return path
+
+
+def make_sound(path: Path, seconds: float = 1.0) -> Path:
+    """A file that holds a tone and no pictures."""
+    with av.open(str(path), "w") as file:
+        track = file.add_stream("aac", rate=48000)
+        track.layout = "mono"
+        _hum(file, track, seconds)
+    return path
+
+
+def _hum(file, track, seconds: float) -> None:
+    tone = (0.3 * np.sin(np.arange(round(48000 * seconds)) * 2 * np.pi * 440 / 48000)).astype(np.float32)
+    formats = {"pcm_s16le": ("s16", (tone * 32767).astype(np.int16)), "libopus": ("flt", tone)}
+    format, samples = formats.get(track.codec_context.name, ("fltp", tone))
+    for at in range(0, len(samples), 960):
+        frame = av.AudioFrame.from_ndarray(samples[None, at : at + 960], format=format, layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, at, Fraction(1, 48000)
+        file.mux(track.encode(frame))
+    file.mux(track.encode(None))
+
+
+def pieces(data: bytes, at: int = 0, end: int | None = None) -> dict[bytes, tuple[int, int]]:
+    """The boxes of an MP4 file at one level: name to (offset, size)."""
+    found, end = {}, len(data) if end is None else end
+    while at + 8 <= end:
+        size = int.from_bytes(data[at : at + 4], "big") or end - at
+        found[data[at + 4 : at + 8]] = (at, size)
+        at += size
+    return found
+
+
+class SquareReader:
+    """Answers with the white square of :func:`scene` as a face; happy when it is in the left half, sad else."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        """How many pictures came with each call."""
+
+    def batch(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Faces]:
+        self.sizes.append(len(pictures))
+        return [self.faces(picture) for picture in pictures]
+
+    def faces(self, picture: NDArray[np.uint8], source: str = "") -> Faces:
+        height, width = picture.shape[:2]
+        ys, xs = np.nonzero(picture.min(axis=2) > 140)
+        if not len(xs):
+            return Faces(source, "no_face", width, height)
+        box = np.array([[xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]], np.float32)
+        p = np.full((1, len(FER2013)), 0.02, np.float32)
+        p[0, FER2013.index("happy" if xs.mean() < width / 2 else "sad")] = 0.88
+        return Faces(source, "ok", width, height, box, np.ones(1, np.float32), None, Predictions(p, FER2013.labels))
