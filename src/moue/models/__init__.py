@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from moue.errors import UsageError
@@ -10,7 +11,7 @@ from moue.registry import Registry
 if TYPE_CHECKING:
     from moue.models.base import Network
 
-__all__ = ["NETWORKS", "create"]
+__all__ = ["NETWORKS", "builder", "create"]
 
 NETWORKS = Registry(
     "network",
@@ -41,13 +42,9 @@ def create(name: str, num_classes: int, **options: Any) -> Network:
         UsageError: when the network does not take one of the options.
         WeightsMissing: when it needs published weights that cannot be had from here.
     """
+    build = builder(name)
     if name.startswith("hf:"):
-        from moue.models.hub import HubClassifier
-
-        build: Any = HubClassifier
         options = {"source": name[3:], **options}
-    else:
-        build = NETWORKS.load(name)
     try:
         network: Network = build(num_classes=num_classes, **options)
     except TypeError as error:
@@ -55,3 +52,19 @@ def create(name: str, num_classes: int, **options: Any) -> Network:
             raise
         raise UsageError(f"the network {name!r}: {error}") from error
     return network
+
+
+def builder(name: str) -> Callable[..., Network]:
+    """What :func:`create` calls for a name: a class, or a function whose signature shows the network's options.
+
+    Raises:
+        UnknownName: when there is no such network.
+    """
+    build: Callable[..., Network]
+    if name.startswith("hf:"):
+        from moue.models.hub import HubClassifier
+
+        build = HubClassifier
+    else:
+        build = NETWORKS.load(name)
+    return build

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,9 @@ class Network(nn.Module):
     """
 
     input: InputSpec
+    rebuild: dict[str, Any]
+    """Options that build this architecture again without reading or fetching published weights ("pretrained": False);
+    they are saved with the weights."""
     _mean: Tensor
     _scale: Tensor
 
@@ -47,6 +51,7 @@ class Network(nn.Module):
         super().__init__()
         self.input = input
         self.num_classes = num_classes
+        self.rebuild = {}
         self.register_buffer("_mean", torch.tensor(input.mean).view(1, -1, 1, 1) * 255, persistent=False)
         self.register_buffer("_scale", 1 / (torch.tensor(input.std).view(1, -1, 1, 1) * 255), persistent=False)
 

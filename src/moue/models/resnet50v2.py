@@ -61,6 +61,7 @@ def resnet50v2(
         from moue.models.keras_h5 import load_resnet50v2
 
         load_resnet50v2(network, Path(weights))
+        network.rebuild = {"weights": None}
     return network
 
 

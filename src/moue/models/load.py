@@ -1,0 +1,155 @@
+"""A trained network's weights to and from files, and a run folder as a model that gives logits.
+
+Reads what training leaves in a run folder: `config.json` (which network, with which options), `spec.json` (labels,
+input) and `weights.safetensors`. The header of the latter may carry options that build the network again without
+published weights, so reading a run never fetches anything.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from moue.errors import ModelError, UnknownName, UsageError, require
+from moue.models import builder, create
+from moue.models.base import Network
+from moue.spec import ModelSpec
+
+#: The key of the safetensors header under which a network's ``rebuild`` options travel.
+REBUILD = "rebuild"
+
+
+@dataclass(frozen=True)
+class TorchModel:
+    """A trained network with its spec; in evaluation mode, on its device."""
+
+    spec: ModelSpec
+    network: Network
+    device: torch.device
+
+    def logits(self, images: NDArray[np.uint8], batch: int = 256) -> NDArray[np.float32]:
+        """Logits float32 ``(N, K)`` of uint8 images ``(N, C, size, size)``, 0..255, in the spec's colour.
+
+        Args:
+            images: the pictures.
+            batch: how many go through the network at a time.
+
+        Raises:
+            UsageError: when the images are not of the spec's shape and type.
+        """
+        spec = self.spec
+        wanted = (spec.channels, spec.size, spec.size)
+        if images.dtype != np.uint8 or images.shape[1:] != wanted:
+            shape = ", ".join(map(str, wanted))
+            raise UsageError(f"{spec.name!r} takes uint8 (N, {shape}). Got {images.dtype} {images.shape} instead.")
+        answers = [np.zeros((0, len(spec.labels)), np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(images), batch):
+                part = torch.from_numpy(np.ascontiguousarray(images[start : start + batch])).to(self.device)
+                answers.append(self.network(part).float().cpu().numpy())
+        return np.concatenate(answers)
+
+
+def load_run(path: Path | str, device: str = "auto") -> TorchModel:
+    """Open a run folder's trained network.
+
+    Args:
+        path: the run folder.
+        device: "auto" (CUDA, then Apple's MPS, then the CPU) or a torch device's name.
+
+    Raises:
+        ModelError: when a file of the run is missing or damaged, or the files do not belong together.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ModelError(f"there is no run folder {folder}. Type: moue train RECIPE --data SET --out {folder}")
+    spec = ModelSpec.load(folder / "spec.json") if (folder / "spec.json").is_file() else None
+    weights = folder / "weights.safetensors"
+    if spec is None or not weights.is_file():
+        lacks = weights.name if spec is not None else "spec.json"
+        raise ModelError(f"the run {folder} has no {lacks}: it is not finished. Go on with: moue train … --resume")
+    name, options = _network(folder / "config.json")
+    state, rebuild = _read(weights)
+    try:
+        network = create(name, len(spec.labels), **{**options, **_without_weights(name), **rebuild})
+    except UsageError as error:
+        raise ModelError(f"{folder / 'config.json'}: {error}") from error
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1:2] or [str(error)]
+        raise ModelError(
+            f"{weights} does not fit the network {name!r} with {len(spec.labels)} classes: {first[0].strip()}"
+        ) from error
+    on = _device(device)
+    return TorchModel(spec, network.eval().requires_grad_(False).to(on), on)
+
+
+def load_network(path: Path | str) -> Network:
+    """The trained network of a run folder, in evaluation mode; raises as :func:`load_run` does."""
+    return load_run(path).network
+
+
+def save_network(network: Network, path: Path | str, weights: Mapping[str, Tensor] | None = None) -> None:
+    """Write a network's weights as safetensors, with the options that rebuild it; replaces the file in one step.
+
+    Args:
+        network: whose weights, and whose ``rebuild`` options.
+        path: the file to write, ``RUN/weights.safetensors`` in a run.
+        weights: other values of the same names to write instead of the network's own (a moving average).
+    """
+    save_file = require("safetensors.torch", "train").save_file
+    state = network.state_dict() if weights is None else weights
+    # Copies: safetensors refuses tensors that share memory or have gaps.
+    tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}")
+    save_file(tensors, temporary, metadata={REBUILD: json.dumps(network.rebuild)})
+    temporary.replace(path)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    safetensors = require("safetensors", "train")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            rebuild = json.loads((file.metadata() or {}).get(REBUILD, "{}"))
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(rebuild)  # noqa: SIM118
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise ModelError(f"{path} is no readable safetensors file: {error}") from error
+
+
+def _network(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        model = json.loads(path.read_text(encoding="utf-8"))["model"]
+        return str(model["network"]), dict(model.get("options") or {})
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing: it says which network the run trained.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is not a run's configuration: {error!r}") from error
+
+
+def _without_weights(name: str) -> dict[str, Any]:
+    """Options that keep a network from reading published weights, for files whose header says nothing."""
+    try:
+        accepted = inspect.signature(builder(name)).parameters
+    except UnknownName:
+        return {}
+    neutral = {"pretrained": False, "weights": None}
+    return {key: value for key, value in neutral.items() if key in accepted}
+
+
+def _device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
