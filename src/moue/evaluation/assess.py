@@ -16,6 +16,7 @@ from moue.evaluation.metrics import Evaluation
 from moue.evaluation.model import is_run, open_any
 from moue.evaluation.picture_rows import check_suffix, prediction_rows, write_rows
 from moue.evaluation.scoring import Report, score, truth_of, without_twin
+from moue.preprocess import Colour
 
 #: The file of a run folder that holds its own cut of Training.
 RUN_SPLIT = "split.json"
@@ -28,6 +29,8 @@ def assess(
     *,
     labels: str = "fer2013",
     votes: str | Path | None = None,
+    size: int = 48,
+    colour: Colour = "grey",
     views: int | None = None,
     predictions: str | Path | None = None,
     batch: int = 256,
@@ -41,6 +44,9 @@ def assess(
         split: one of :data:`moue.data.table.SPLITS`; see :func:`rows_of`.
         labels: the label set of the data.
         votes: FER+'s votes, for its labels.
+        size: height and width at which the data is read, in pixels, before it is scaled to the model's input. The
+            default is FER-2013's own, and what training reads; take more for a model made for larger pictures.
+        colour: "grey" or "rgb", at which it is read.
         views: 1, or 2 to average each face with its mirror image; by default what the model's spec says.
         predictions: a CSV or Parquet file to write with one row a picture.
         batch: pictures that are read at a time.
@@ -58,9 +64,7 @@ def assess(
     model = open_any(name)
     line = progress or (lambda what, unit: nullcontext(lambda done, total: None))
     with line("reading", "rows") as report:
-        table = load(
-            data, labels=labels, votes=votes, size=model.spec.size, colour=model.spec.colour, progress=report
-        )  # At the model's own size, so that large pictures are scaled once.
+        table = load(data, labels=labels, votes=votes, size=size, colour=colour, progress=report)
     part, reference = rows_of(table, split, Path(name) if is_run(name) else None)
     with line("evaluating", "images") as report:
         evaluation, answers = score(

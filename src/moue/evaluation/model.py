@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moue.errors import MissingExtra
 from moue.spec import ModelSpec
 
 #: The file that makes a folder a run whose weights torch can load.
@@ -43,13 +44,13 @@ def open_any(name: str | Path) -> Model:
         ModelError: when it is damaged, or not what its spec says.
         MissingExtra: when it is in an extra that is not installed.
     """
-    if is_run(name) and (importlib.util.find_spec("torch") or not (Path(name) / "model.onnx").is_file()):
-        from moue.errors import require
-
-        require("torch", "train")
+    torch = importlib.util.find_spec("torch") is not None
+    if is_run(name) and (torch or not (Path(name) / "model.onnx").is_file()):
+        if not torch:
+            raise MissingExtra("torch", "train")
         from moue.models.load import load_run
 
-        return cast(Model, load_run(Path(name)))
+        return load_run(Path(name))
     from moue.runtime.engine import open_model
 
     return open_model(name, many=True)

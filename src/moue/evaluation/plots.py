@@ -107,7 +107,7 @@ def curves(history: Sequence[Mapping[str, Any]], format: Format = "svg") -> byte
 
 
 def all_curves(histories: Mapping[str, tuple[int, Sequence[Mapping[str, Any]]]], format: Format = "svg") -> bytes:
-    """Validation loss and accuracy of several runs over their epochs; by name: the model's place on the page, history."""
+    """Validation loss and accuracy of several runs over their epochs; by name: place on the page, history."""
     with _figure(8.4, 3.4, 2, format) as (axes, sink):
         for axis, what in zip(axes, ("loss", "accuracy"), strict=True):
             axis.set_title("Validation loss" if what == "loss" else "Validation accuracy, per cent")

@@ -1,0 +1,87 @@
+"""`moue compare [RECIPE|RUN|MODEL]… --data SET --out DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from moue.cli.evaluate import SPLITS
+from moue.cli.output import add_format, write
+from moue.cli.progress import Progress
+from moue.errors import MissingExtra, require
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of `moue compare`."""
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="RECIPE|RUN|MODEL",
+        help="recipes to train, run folders, or models (default: the study's three recipes)",
+    )
+    parser.add_argument(
+        "--data", required=True, metavar="SET", help="the data set: CSV, folder, zip, imported set, or synth"
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="where the page, its table and the runs go"
+    )
+    parser.add_argument("--minutes", type=float, metavar="M", help="fit each training to this time")
+    parser.add_argument(
+        "--split", default="public_test", choices=SPLITS, help="the rows to score (default: public_test)"
+    )
+    parser.add_argument(
+        "--labels", default="fer2013", choices=("fer2013", "ferplus", "folders"), help="label set (default: fer2013)"
+    )
+    parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv, for --labels ferplus")
+    parser.add_argument("--seed", type=int, metavar="S", help="random seed of each training (default: the recipe's)")
+    parser.add_argument("--set", action="append", default=[], metavar="K=V", help="change a setting of every recipe")
+    add_format(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Compare, and print the page's table."""
+    # Asked for now, so that hours of training do not end in the lack of what draws the page.
+    require("matplotlib", "report")
+    if find_spec("torch") is None:
+        raise MissingExtra("torch", "train")
+    from moue.cli.train import Watch
+    from moue.evaluation.report import table_rows
+    from moue.training.study import command_line, compare
+
+    rows = compare(
+        args.names,
+        data=args.data,
+        out=args.out,
+        minutes=args.minutes,
+        split=args.split,
+        settings=args.set,
+        labels=args.labels,
+        votes=args.votes,
+        seed=args.seed,
+        progress=Progress,
+        log=_say,
+        watch=lambda name: Watch(f"{name}: "),
+        command=command_line(sys.argv[1:]),
+    )
+    table = table_rows(rows)
+    if args.format == "table":
+        shown = (
+            "model",
+            "status",
+            "accuracy",
+            "accuracy_se",
+            "twin_free_accuracy",
+            "training_hours",
+            "epochs",
+            "parameters",
+        )
+        write([{key: row[key] for key in (*shown, "reason")} for row in table], "table")
+        sys.stdout.write(f"\n{args.out / 'comparison.html'}\n")
+    else:
+        write(table, args.format)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"moue: {text}\n")

@@ -1,0 +1,120 @@
+"""`moue evaluate MODEL --data SET --split SPLIT`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moue.cli.output import add_format, to_table, write
+from moue.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from moue.evaluation.metrics import Evaluation
+
+SPLITS = ("train", "validation", "public_test", "private_test", "test")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of `moue evaluate`."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="a run folder, an .onnx with its .json, or a name of `moue models`"
+    )
+    parser.add_argument(
+        "--data", required=True, metavar="SET", help="the data set: CSV, folder, zip, imported set, or synth"
+    )
+    parser.add_argument(
+        "--split", required=True, choices=SPLITS, help="the rows; train and validation as the run cut them"
+    )
+    parser.add_argument(
+        "--labels", default="fer2013", choices=("fer2013", "ferplus", "folders"), help="label set (default: fer2013)"
+    )
+    parser.add_argument("--votes", type=Path, metavar="FILE", help="fer2013new.csv, for --labels ferplus")
+    parser.add_argument(
+        "--predictions", type=Path, metavar="FILE", help="write one row an image there: .csv or .parquet"
+    )
+    parser.add_argument(
+        "--views", type=int, choices=(1, 2), help="2 averages each face with its mirror image (default: the model's)"
+    )
+    parser.add_argument(
+        "--size", type=int, default=48, help="read the set at this size in pixels (default: 48, as training does)"
+    )
+    parser.add_argument(
+        "--colour", choices=("grey", "rgb"), default="grey", help="read the set in this colour (default: grey)"
+    )
+    add_format(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Score one model and print the answer."""
+    from moue.evaluation.assess import assess
+
+    evaluation = assess(
+        args.model,
+        args.data,
+        args.split,
+        labels=args.labels,
+        votes=args.votes,
+        size=args.size,
+        colour=args.colour,
+        views=args.views,
+        predictions=args.predictions,
+        progress=Progress,
+    )
+    if args.predictions is not None:
+        sys.stderr.write(f"moue: {args.predictions}: {evaluation.n:,} rows\n")
+    if args.format == "table":
+        sys.stdout.write(summary(evaluation))
+    else:
+        write([flat(evaluation)], args.format, evaluation.to_dict())
+
+
+def flat(evaluation: Evaluation) -> dict[str, Any]:
+    """The answer as one row of plain numbers, for CSV and Parquet: twin-free scores and recalls as columns."""
+    values = evaluation.to_dict()
+    clean, classes = values.pop("twin_free") or {}, values.pop("per_class")
+    nested = ("labels", "confusion")
+    row = {key: value for key, value in values.items() if key not in nested}
+    row |= {
+        f"twin_free_{key}": clean.get(key) for key in ("n", "accuracy", "accuracy_se", "balanced_accuracy", "macro_f1")
+    }
+    return row | {f"recall_{name}": score["recall"] for name, score in classes.items()}
+
+
+def summary(evaluation: Evaluation) -> str:
+    """The answer for people: scores, classes, and the confusion matrix."""
+    e = evaluation
+    views = ", each averaged with its mirror image" if e.views == 2 else ""
+    lines = [f"{e.model} ({e.network}) on {e.n:,} images of {e.split}{views}, {e.seconds:.1f} s", ""]
+    scores = [("all", e), *([("twin-free", e.twin_free)] if e.twin_free is not None else [])]
+    rows = [
+        {
+            "images": name,
+            "n": s.n,
+            "accuracy": f"{s.accuracy:.2%} ± {s.accuracy_se:.2%}",
+            "balanced": f"{s.balanced_accuracy:.2%}",
+            "macro F1": f"{s.macro_f1:.2%}",
+            "top 2": f"{s.top2:.2%}",
+            "nll": f"{s.nll:.3f}",
+            "ece": f"{s.ece:.2%}",
+        }
+        for name, s in scores
+    ]
+    classes = [
+        {
+            "class": name,
+            "n": score.n,
+            "precision": _percent(score.precision),
+            "recall": _percent(score.recall),
+            "f1": _percent(score.f1),
+            # Columns of the confusion matrix: what this class was taken for.
+            **{f"as {other}": int(n) for other, n in zip(e.labels, counts, strict=True)},
+        }
+        for (name, score), counts in zip(e.per_class.items(), e.confusion, strict=True)
+    ]
+    return "\n".join(lines) + "\n" + to_table(rows) + "\n" + to_table(classes)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
