@@ -76,7 +76,7 @@ def test_every_and_fps_read_fewer_frames(film: Path) -> None:
 def test_what_cannot_be_read_is_a_row_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     make_sound(tmp_path / "song.mp4")
-    for name, words in (("empty.mp4", "empty"), ("song.mp4", "sound alone"), ("missing.mp4", "No such file")):
+    for name, words in (("empty.mp4", "empty"), ("song.mp4", "sound alone"), ("missing.mp4", "no such file")):
         (row,) = read_video(SquareReader(), tmp_path / name, film=tmp_path / "out.mp4")
         assert row.status == "unreadable"
         assert words in str(row.reason)

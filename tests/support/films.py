@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
+from moue.errors import Unreadable
 from moue.expressions import FER2013
 from moue.runtime.results import Faces, Predictions
 
@@ -87,6 +89,17 @@ def pieces(data: bytes, at: int = 0, end: int | None = None) -> dict[bytes, tupl
         found[data[at + 4 : at + 8]] = (at, size)
         at += size
     return found
+
+
+def drain(items: Iterable[Any]) -> tuple[list[Any], BaseException | None]:
+    """All items, and what ended them if it was an error."""
+    taken: list[Any] = []
+    try:
+        for item in items:
+            taken.append(item)
+    except (Unreadable, OSError, KeyboardInterrupt) as error:
+        return taken, error
+    return taken, None
 
 
 class SquareReader:

@@ -180,7 +180,7 @@ def _rows(recognizer: Reader, name: str, latest: _Latest, follow: Follower, wind
                 return
             yield row
     why = f": {latest.error}" if latest.error else ""
-    yield Faces(name, "camera_lost", *size, reason=f"{name} gives no more pictures{why}.")
+    yield Faces(name, "camera_lost", *size, reason=f"the camera gives no more pictures{why}")
 
 
 class CameraWindow:

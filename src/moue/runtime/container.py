@@ -70,26 +70,25 @@ def opened(source: Source, *, edits: bool = False) -> Iterator[Any]:
     """
     import av
 
-    name = name_of(source)
     file: Any
     if isinstance(source, (str, os.PathLike)):
         file = os.fspath(source)
         if Path(file).stat().st_size == 0:
-            raise Unreadable(f"{name} is empty.")
+            raise Unreadable("the file is empty")
     else:
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         if not file.seekable():
-            raise Unreadable(f"{name}: a film needs a file that can be rewound. Read it into memory first.")
+            raise Unreadable("a film needs a file that can be rewound: read it into memory first")
         file = _View(file)
     try:
         container = av.open(file, metadata_errors="ignore", options={} if edits else {"ignore_editlist": "1"})
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise Unreadable(f"{name} cannot be opened as a film: it is damaged, incomplete or of another kind.") from error
+        raise Unreadable("it cannot be opened as a film: damaged, incomplete or of another kind") from error
     with container:
         if _no_film(container):
-            raise Unreadable(f"{name} is no film: its content is {container.format.name!r}.")
+            raise Unreadable(f"not a film: its content is {container.format.name!r}")
         yield container
 
 
@@ -115,7 +114,7 @@ class _View:
         return self.place
 
 
-def picture_stream(container: Any, name: str) -> Any:
+def picture_stream(container: Any) -> Any:
     """The first stream of moving pictures; the cover of a sound file is none.
 
     Raises:
@@ -125,7 +124,7 @@ def picture_stream(container: Any, name: str) -> Any:
         if stream.codec_context is not None and "attached_pic" not in str(stream.disposition):
             return stream
     holds = "sound alone" if container.streams.audio else "neither pictures nor sound"
-    raise Unreadable(f"{name} is a film without pictures: it holds {holds}.")
+    raise Unreadable(f"a film without pictures: it holds {holds}")
 
 
 def declared_duration(container: Any, stream: Any) -> float | None:

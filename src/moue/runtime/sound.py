@@ -121,9 +121,9 @@ def _origin(video: Video) -> Fraction:
     clocks are apart.
     """
     with opened(video.source, edits=True) as file:
-        shown = next((p for p in _intact(file, picture_stream(file, video.name)) if p.pts is not None), None)
+        shown = next((p for p in _intact(file, picture_stream(file)) if p.pts is not None), None)
     with opened(video.source) as file:
-        for packet in _intact(file, picture_stream(file, video.name)):
+        for packet in _intact(file, picture_stream(file)):
             if shown is not None and packet.pts is not None and packet.pos == shown.pos:
                 apart: Fraction = shown.pts * Fraction(shown.time_base) - packet.pts * Fraction(packet.time_base)
                 return video.start + apart

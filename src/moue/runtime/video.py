@@ -93,7 +93,7 @@ class Video:
         convert = VideoReformatter()
         nothing = np.zeros((0, 0, 3), np.uint8)
         with opened(self.source) as container:
-            stream = picture_stream(container, self.name)
+            stream = picture_stream(container)
             stream.thread_type = "AUTO"
             decoder = Decoder(container, stream)
             step = float(1 / self.rate) if self.rate else 0.0
@@ -110,11 +110,11 @@ class Video:
                 taken = wanted(index, clock)
                 yield Frame(index, clock, _upright(convert, coded) if taken or all_pictures else nothing), taken
         if index < 0:
-            raise Unreadable(f"{self.name}: not one picture of this film can be decoded.")
+            raise Unreadable("not one picture of this film can be decoded")
         if self.duration and self.duration - clock > max(0.5, 3 * step, 2 * decoder.longest):
-            raise Unreadable(f"{self.name} is cut off: it ends after {clock:.2f} of {self.duration:.2f} seconds.")
+            raise Unreadable(f"the film is cut off: it ends after {clock:.2f} of {self.duration:.2f} seconds")
         if decoder.failed:
-            raise Unreadable(f"{self.name} is damaged: {decoder.failed} of its packets could not be decoded.")
+            raise Unreadable(f"the film is damaged: {decoder.failed} of its packets could not be decoded")
 
 
 class Sampler:
@@ -162,13 +162,13 @@ def open_video(source: Source) -> Video:
     """
     name = name_of(source)
     with opened(source) as container:
-        stream = picture_stream(container, name)
+        stream = picture_stream(container)
         rate = stream.average_rate or stream.guessed_rate
         duration = declared_duration(container, stream)
         # Only a decoded picture tells its size and rotation for certain.
         first = next(iter(Decoder(container, stream)), None)
         if first is None:
-            raise Unreadable(f"{name}: not one picture of this film can be decoded.")
+            raise Unreadable("not one picture of this film can be decoded")
         rotation = _rotation(first)
         size = (first.width, first.height)
         return Video(

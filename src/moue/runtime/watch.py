@@ -113,7 +113,7 @@ def _rows(
         yield Faces(name, error.status, reason=str(error))
         return
     except OSError as error:
-        yield Faces(name, "unreadable", reason=f"{name}: {error.strerror or error}.")
+        yield Faces(name, "unreadable", reason=(error.strerror or str(error)).lower())
         return
     ended: Unreadable | None = None
     last: Faces | None = None

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from films import SquareReader, scene
+
+from moue.errors import MissingExtra
+from moue.runtime import camera
+from moue.runtime.camera import camera_frames, watch_camera
+
+
+class Pictures:
+    """A camera that gives some pictures, each when asked to, and is then unplugged."""
+
+    def __init__(self, count: int, *, error: Exception | None = None) -> None:
+        self.count, self.error = count, error
+        self.given = 0
+        self.released = False
+        self.more = threading.Semaphore(0)
+
+    def read(self) -> tuple[bool, Any]:
+        self.more.acquire()
+        if self.given == self.count:
+            if self.error:
+                raise self.error
+            return False, None
+        self.given += 1
+        return True, scene(self.given - 1)[:, :, ::-1]
+
+    def release(self) -> None:
+        self.released = True
+
+
+class Endless(Pictures):
+    """A camera that always has another picture."""
+
+    def __init__(self) -> None:
+        super().__init__(10**9)
+
+    def read(self) -> tuple[bool, Any]:
+        time.sleep(0.002)
+        self.more.release()
+        return super().read()
+
+
+class Screen:
+    """A window whose user ends it after some pictures."""
+
+    def __init__(self, after: int = 10**9) -> None:
+        self.after = after
+        self.shown: list[np.ndarray] = []
+        self.closed = False
+
+    def show(self, picture: np.ndarray) -> bool:
+        self.shown.append(picture)
+        return len(self.shown) < self.after
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_lost_camera_ends_with_a_row_that_says_so() -> None:
+    for error in (None, RuntimeError("bus reset")):
+        capture, screen, rows = Pictures(3, error=error), Screen(), []
+        capture.more.release()
+        for row in watch_camera(SquareReader(), capture=capture, window=screen):
+            rows.append(row)
+            capture.more.release()
+        assert [r.status for r in rows] == ["ok", "ok", "ok", "camera_lost"]
+        assert [r.frame for r in rows[:3]] == [0, 1, 2]
+        assert rows[0].timestamp == 0
+        assert all(r.tracks is not None and r.tracks.tolist() == [1] for r in rows[:3])
+        assert rows[-1].reason
+        assert (error is None) or ("bus reset" in rows[-1].reason)
+        assert capture.released
+        assert screen.closed
+        assert len(screen.shown) == 3
+
+
+def test_the_latest_frame_wins() -> None:
+    capture = Pictures(6)
+    capture.more.release()
+    frames = camera_frames(capture=capture)
+    assert next(frames).index == 0
+    # Five more come while nobody looks, and then it is unplugged.
+    for _ in range(6):
+        capture.more.release()
+    assert capture_is_over(capture)
+    last = next(frames)
+    assert last.index == 5
+    np.testing.assert_array_equal(last.picture, scene(5))
+    with pytest.raises(StopIteration):
+        next(frames)
+
+
+def capture_is_over(capture: Pictures) -> bool:
+    for thread in threading.enumerate():
+        if thread.name == "moue-camera":
+            thread.join(timeout=10)
+    return capture.released
+
+
+def test_the_user_ends_the_window_and_the_camera_is_given_back() -> None:
+    capture, screen = Endless(), Screen(after=2)
+    rows = list(watch_camera(SquareReader(), capture=capture, window=screen))
+    assert len(rows) == 2
+    assert rows[-1].status == "ok"
+    assert screen.closed
+    assert capture.released
+    # The picture has the rate in its corner and the box around the square.
+    x, y, width, _ = rows[0].boxes[0].astype(int)
+    assert (screen.shown[0][y : y + 2, x : x + width] != scene(0)[y : y + 2, x : x + width]).any()
+    assert (screen.shown[0][:10, :40] != scene(0)[:10, :40]).any()
+
+
+def test_stopping_early_gives_the_camera_back() -> None:
+    capture = Endless()
+    rows = watch_camera(SquareReader(), capture=capture)
+    next(rows)
+    rows.close()
+    assert capture_is_over(capture)
+
+
+def test_without_opencv_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(module: str, extra: str) -> None:
+        raise MissingExtra(module, extra)
+
+    monkeypatch.setattr(camera, "require", absent)
+    with pytest.raises(MissingExtra, match=r"moue\[camera\]"):
+        watch_camera(SquareReader(), 0)
+    with pytest.raises(MissingExtra, match=r"moue\[camera\]"):
+        camera_frames(0)
