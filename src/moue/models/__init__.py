@@ -19,7 +19,7 @@ NETWORKS = Registry(
         "googlenet": "moue.models.googlenet:GoogLeNet",
         "resnet50v2": "moue.models.resnet50v2:resnet50v2",
         "resnet50v2-small": "moue.models.resnet50v2:resnet50v2_small",
-        "vit": "moue.models.vit:vit",
+        "vit": "moue.models.vit:ViT",
         "vit-compact": "moue.models.vit_compact:ViTCompact",
         "effnet-lite0": "moue.models.effnet_lite:effnet_lite0",
         "effnet-lite1": "moue.models.effnet_lite:effnet_lite1",

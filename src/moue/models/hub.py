@@ -1,0 +1,234 @@
+"""Any Hugging Face image classifier as a network of ours, its processor turned into our input.
+
+Weights come from a local folder (`config.json`, `model.safetensors`, `preprocessor_config.json`) or from the hub.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import torch
+from torch import Tensor, nn
+
+from moue.errors import ModelError, WeightsMissing, require
+from moue.expressions import canonical
+from moue.models.base import InputSpec, Network
+from moue.spec import Colour
+
+#: Keys of a configuration that describe its labels; a network built again has our number of them, without names.
+LABEL_KEYS = ("id2label", "label2id", "num_labels")
+
+
+class HubClassifier(Network):
+    """A Hugging Face image classifier.
+
+    Where the published head has ``num_classes`` outputs it is kept, else there is a new one. The input (size, mean,
+    deviation) is the processor's; a pixel that it leaves in 0..255 or scales to 0..1 is served alike.
+
+    Args:
+        num_classes: number of logits.
+        source: the model's name on the hub, or a local folder.
+        pretrained: whether to read its weights; without, only the architecture.
+        labels: the wanted order of the classes, by name; a kept head that knows all of them is put into this order.
+        size: side of the input in pixels, scaled inside to what the processor says.
+        colour: "grey" or "rgb".
+        architecture: the model's configuration, in place of the one that ``source`` has.
+        processor: its preprocessing, likewise.
+
+    Raises:
+        WeightsMissing: when the model cannot be had from here.
+        ModelError: when it is no image classifier.
+        MissingExtra: without transformers.
+    """
+
+    labels: tuple[str, ...] | None
+    """The kept head's class names in output order; None for a new head."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        source: str,
+        pretrained: bool = True,
+        labels: Sequence[str] = (),
+        size: int = 48,
+        colour: Colour = "grey",
+        architecture: dict[str, Any] | None = None,
+        processor: dict[str, Any] | None = None,
+    ) -> None:
+        config = read_config(source, architecture)
+        processor = read_processor(source) if processor is None else processor
+        super().__init__(input_of(processor, config, size, colour), num_classes)
+        published = {int(key): str(name) for key, name in (config.id2label or {}).items()}
+        kept = pretrained and len(published) == num_classes
+        config.num_labels = num_classes
+        auto = require("transformers", "train").AutoModelForImageClassification
+        self.body = build(auto, config, source, pretrained)
+        # Most models end in one module from a pooled vector to logits: cut there, what comes before it is features.
+        name = next((n for n in ("classifier", "head") if isinstance(getattr(self.body, n, None), nn.Module)), None)
+        self.classifier: nn.Module = getattr(self.body, name) if name else nn.Identity()
+        if name:
+            setattr(self.body, name, nn.Identity())
+        self.labels = tuple(published[i] for i in range(num_classes)) if kept else None
+        if self.labels is not None and labels:
+            self._reorder(labels)
+        self.rebuild = {
+            "pretrained": False,
+            "architecture": plain(config),
+            "processor": processor,
+        }
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Prepared input to what enters the classifier, ``(N, D)`` or a map ``(N, D, 1, 1)``.
+
+        For a model that does not end in one classifier module these are its logits, and the head passes them on.
+        """
+        return cast(Tensor, self.body(pixel_values=x).logits)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """The model's own classifier."""
+        return cast(Tensor, self.classifier(features))
+
+    def _reorder(self, wanted: Sequence[str]) -> None:
+        """Put a kept head's outputs into the wanted order, where it knows every name."""
+        own = [canonical(label) for label in self.labels or ()]
+        last = next(
+            (m for m in reversed(list(self.classifier.modules())) if isinstance(m, (nn.Linear, nn.Conv2d))), None
+        )
+        if last is None or sorted(own) != sorted(map(canonical, wanted)):
+            return
+        order = [own.index(canonical(label)) for label in wanted]
+        with torch.no_grad():
+            last.weight.copy_(last.weight[order].clone())
+            if last.bias is not None:
+                last.bias.copy_(last.bias[order].clone())
+        self.labels = tuple(wanted)
+
+
+def read_config(source: str, architecture: dict[str, Any] | None = None) -> Any:
+    """A model's configuration: from its folder or the hub, or from one that was saved.
+
+    Raises:
+        WeightsMissing: when it cannot be had from here.
+    """
+    transformers = require("transformers", "train")
+    if architecture is not None:
+        values = dict(architecture)
+        return transformers.AutoConfig.for_model(values.pop("model_type"), **values)
+    with _had_from(source), _quiet():
+        return transformers.AutoConfig.from_pretrained(source, **_where(source))
+
+
+def read_processor(source: str) -> dict[str, Any]:
+    """A model's preprocessing as plain values: ``size``, ``mean``, ``std`` (after division by 255)."""
+    transformers = require("transformers", "train")
+    with _had_from(source), _quiet():
+        values, _ = transformers.image_processing_utils.ImageProcessingMixin.get_image_processor_dict(
+            source, **_where(source)
+        )
+    size = values.get("crop_size") if values.get("do_center_crop") else None
+    size = size or values.get("size") or {}
+    side = size if isinstance(size, int) else size.get("height") or size.get("shortest_edge")
+    normalise = values.get("do_normalize", True)
+    mean = values.get("image_mean") or [0.5] * 3 if normalise else [0.0]
+    std = values.get("image_std") or [0.5] * 3 if normalise else [1.0]
+    # Processors that do not rescale hand 0..255 to the normalisation; ours divides by 255 always.
+    factor = values.get("rescale_factor", 1 / 255) * 255 if values.get("do_rescale", True) else 255.0
+    return {"size": side, "mean": [m / factor for m in mean], "std": [s / factor for s in std]}
+
+
+def input_of(processor: dict[str, Any], config: Any, size: int, colour: Colour) -> InputSpec:
+    """Our input of a processor's values; the configuration says what it leaves open."""
+    side = processor.get("size") or getattr(config, "image_size", None) or 224
+    side = side if isinstance(side, int) else max(side)
+    channels = int(getattr(config, "num_channels", 3))
+    return InputSpec(size, colour, side, channels, tuple(processor["mean"]), tuple(processor["std"]))
+
+
+def build(kind: Any, config: Any, source: str, pretrained: bool) -> nn.Module:
+    """A model of a configuration, with or without its published weights.
+
+    Args:
+        kind: a transformers model class, or an "Auto" one.
+        config: its configuration, with our number of classes.
+        source: where weights are.
+        pretrained: whether to read them; a head of another size is made new.
+
+    Raises:
+        WeightsMissing: when they cannot be had from here.
+        ModelError: when the configuration is none of an image classifier.
+    """
+    try:
+        if not pretrained:
+            return cast(nn.Module, (getattr(kind, "from_config", None) or kind)(config))
+        with _had_from(source), _quiet():
+            return cast(
+                nn.Module, kind.from_pretrained(source, config=config, ignore_mismatched_sizes=True, **_where(source))
+            )
+    except (ValueError, KeyError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{source} is not an image classifier that transformers can build: {error}") from error
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A configuration as plain values, without what only describes its origin and labels' names."""
+    values = json.loads(config.to_json_string(use_diff=False))
+    drop = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
+    return {key: value for key, value in values.items() if key not in drop}
+
+
+@contextmanager
+def _had_from(source: str) -> Iterator[None]:
+    try:
+        yield
+    # Transformers raises OSError for what it cannot find or reach; bad names are a ValueError of the hub's client.
+    except (OSError, ValueError) as error:
+        if Path(source).is_dir():
+            raise WeightsMissing(f"the folder {source} does not hold a Hugging Face model: {_first(error)}") from error
+        if source.startswith((".", "/", "~", "\\")):
+            raise WeightsMissing(f"there is no folder {source}: it should hold a Hugging Face model.") from error
+        raise WeightsMissing(
+            f"the model {source!r} cannot be fetched from here. On a machine with network type: hf download {source} "
+            f"--local-dir FOLDER, bring FOLDER here, and set model.options.source=FOLDER; "
+            f"or train 'vit-compact', which needs no published weights."
+        ) from error
+
+
+def _where(source: str) -> dict[str, bool]:
+    """Where to look: without a network only in folders and in what was fetched before; the hub's client retries long."""
+    host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    if Path(source).is_dir() or getproxies():
+        return {"local_files_only": Path(source).is_dir()}
+    try:
+        socket.create_connection((host.hostname or "", host.port or 443), timeout=5).close()
+    except OSError:
+        return {"local_files_only": True}
+    return {"local_files_only": False}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' remarks (a new head is what was asked for) and bars off the terminal."""
+    log = require("transformers", "train").utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

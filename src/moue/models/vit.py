@@ -1,0 +1,98 @@
+"""ViT-B/16 from Hugging Face, of which the last layer, the final norm and a new classifier are trained.
+
+Dosovitskiy et al., "An image is worth 16×16 words", 2021; weights `google/vit-base-patch16-224` (ImageNet-21k, then
+ImageNet).
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from moue.errors import ModelError, UsageError, require
+from moue.models.base import InputSpec, Network
+from moue.models.hub import build, plain, read_config
+from moue.spec import Colour
+
+SOURCE = "google/vit-base-patch16-224"
+
+
+class ViT(Network):
+    """``ViTForImageClassification`` on pixels that are scaled up inside, normalised to [-1, 1], grey repeated.
+
+    Of the default source 7,094,791 of 85,804,039 weights are trained for seven classes: the last layer, the final
+    layer norm and the classifier.
+
+    Args:
+        num_classes: number of logits.
+        source: the model's name on the hub, or a local folder with its files.
+        pretrained: whether to read its weights.
+        trainable_layers: how many of the last encoder layers are trained; -1 trains everything, embeddings too.
+        size: side of the input in pixels, scaled inside to the model's own (224).
+        colour: "grey" or "rgb".
+        architecture: the model's configuration, in place of the one that ``source`` has.
+
+    Raises:
+        WeightsMissing: when the weights cannot be had from here.
+        ModelError: when the source holds another kind of model.
+        UsageError: for a ``trainable_layers`` out of range.
+        MissingExtra: without transformers.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        source: str = SOURCE,
+        pretrained: bool = True,
+        trainable_layers: int = 1,
+        size: int = 48,
+        colour: Colour = "grey",
+        architecture: dict[str, Any] | None = None,
+    ) -> None:
+        transformers = require("transformers", "train")
+        if architecture is None and not pretrained and source == SOURCE:
+            # ViTConfig's own defaults are this model's; nothing need be fetched for its shape.
+            architecture = {"model_type": "vit"}
+        config = read_config(source, architecture)
+        if config.model_type != "vit":
+            raise ModelError(f"{source} holds a {config.model_type!r} model, not a ViT. Try the network 'hf:{source}'.")
+        layers = config.num_hidden_layers
+        if not -1 <= trainable_layers <= layers:
+            raise UsageError(f"trainable_layers must be between -1 and {layers}. Got {trainable_layers!r} instead.")
+        config.num_labels = num_classes
+        channels = config.num_channels
+        super().__init__(InputSpec(size, colour, config.image_size, channels, mean=(0.5,), std=(0.5,)), num_classes)
+        self.model = build(transformers.ViTForImageClassification, config, source, pretrained)
+        self.rebuild = {"pretrained": False, "architecture": plain(config)}
+        if trainable_layers >= 0:
+            self._freeze_below(trainable_layers)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Prepared input to normalised tokens ``(N, 1 + places, D)``, the class token first."""
+        return cast(Tensor, self._vit(pixel_values=x).last_hidden_state)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """The class token to logits."""
+        return cast(Tensor, self._classifier(features[:, 0]))
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The encoder's layers."""
+        # Transformers 5 holds them in the model, 4 in its encoder.
+        return cast(nn.ModuleList, self._vit.layers if hasattr(self._vit, "layers") else self._vit.encoder.layer)
+
+    @property
+    def _vit(self) -> Any:
+        return self.model.vit
+
+    @property
+    def _classifier(self) -> nn.Linear:
+        return cast(nn.Linear, self.model.classifier)
+
+    def _freeze_below(self, trainable: int) -> None:
+        self.requires_grad_(False)
+        kept = list(self.layers)[len(self.layers) - trainable :]
+        for module in (*kept, self._vit.layernorm, self._classifier):
+            module.requires_grad_(True)
