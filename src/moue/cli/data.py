@@ -152,21 +152,13 @@ def _sentences(answer: dict[str, Any]) -> str:
 def _augmentation() -> Any:
     """How training changes a batch, where torch is installed."""
     try:
-        torch = require("torch", "train")
-        augmenter = require("moue.training.augment", "train")
+        require("torch", "train")
     except MissingExtra as error:
         _remark(f"no augmentation grid: {error}")
         return None
-    from moue.training.config import DataConfig
+    from moue.training.augment import preview
 
-    augment = augmenter.Augment(DataConfig())
-    generator = torch.Generator().manual_seed(0)
-
-    def change(images: Any) -> Any:
-        changed = augment(torch.from_numpy(images), generator)
-        return changed.round().clamp(0, 255).to(torch.uint8).numpy()
-
-    return change
+    return preview
 
 
 def _remark(text: str) -> None:

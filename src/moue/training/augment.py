@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -85,3 +87,17 @@ class Augment:
         rows = (torch.arange(h, device=x.device)[None] + 0.5 - cy[:, None]).abs() < side * h / 2
         hole = rows[:, None, :, None] & columns[:, None, None, :] & erased.view(n, 1, 1, 1)
         return x.masked_fill(hole, 127.5)
+
+
+def preview(images: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:
+    """How training changes some pictures by default, for people to look at.
+
+    Args:
+        images: uint8 ``(N, C, H, W)``, 0..255.
+        seed: of the changes.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    changed = Augment(DataConfig())(torch.from_numpy(images), torch.Generator().manual_seed(seed))
+    return changed.round().clamp(0, 255).to(torch.uint8).numpy()
