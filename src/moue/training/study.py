@@ -1,0 +1,212 @@
+"""`moue compare`: train what has no run yet, evaluate all on the same rows, write one page."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moue.data.sources import load
+from moue.data.table import ImageTable
+from moue.errors import MissingExtra, UnknownName, UsageError, WeightsMissing
+from moue.evaluation.assess import rows_of
+from moue.evaluation.metrics import Evaluation
+from moue.evaluation.model import Model, open_any
+from moue.evaluation.report import STUDY, Row, write_comparison
+from moue.evaluation.scoring import score, truth_of
+from moue.models.summary import describe
+from moue.runtime.weights import list_models
+from moue.training import machine
+from moue.training.config import Config, load_recipe, recipes
+from moue.training.loop import Watch, fit
+from moue.training.run import Run
+
+#: The study's three networks, in its order.
+THREE = ("study/googlenet", "study/resnet50v2", "study/vit")
+
+Line = Callable[[str, str], AbstractContextManager[Callable[[int, "int | None"], None]]]
+
+
+def compare(
+    names: Sequence[str] = (),
+    *,
+    data: str,
+    out: Path,
+    minutes: float | None = None,
+    split: str = "public_test",
+    settings: Sequence[str] = (),
+    labels: str = "fer2013",
+    votes: str | None = None,
+    seed: int | None = None,
+    progress: Line | None = None,
+    log: Callable[[str], None] | None = None,
+    watch: Callable[[str], Watch] | None = None,
+    command: str = "",
+) -> list[Row]:
+    """Compare networks on one data set.
+
+    Args:
+        names: recipes (trained into ``out/runs/`` unless a run of theirs is there; an interrupted one is taken up), run
+            folders, or models; by default the study's three recipes.
+        data: any source that :func:`moue.data.sources.load` reads.
+        out: where the page, its table and the runs go.
+        minutes: time for each training.
+        split: the rows to evaluate on.
+        settings: changes of every recipe, as ``optim.lr=3e-4``.
+        labels: the label set.
+        votes: FER+'s votes, for its labels.
+        seed: of every training.
+        progress: makes a progress line, called with what is done and its unit.
+        log: called with a line of text at each turn.
+        watch: makes a training's watcher out of its name.
+        command: the command line, for the page.
+
+    Returns:
+        The rows of the page. A recipe whose weights or packages cannot be had is a row "not run: needs …".
+
+    Raises:
+        UsageError: for a name that is no recipe, run or model, or a run of another data set.
+    """
+    names = list(names) or list(THREE)
+    say = log or (lambda text: None)
+    line = progress or (lambda what, unit: nullcontext(lambda done, total: None))
+    if len(set(names)) < len(names):
+        raise UsageError(f"each network is compared once. Got {', '.join(names)} instead.")
+    plans = {name: _plan(name, settings, minutes, seed, labels, votes) for name in names}
+    with line("reading", "rows") as report:
+        table = load(data, labels=labels, votes=votes, progress=report)
+    part, _ = rows_of(table, split)
+    rows: list[Row] = []
+    for name, plan in plans.items():
+        say(f"{name}: {'training' if isinstance(plan, Config) else 'reading'}")
+        try:
+            row = _row(name, plan, table, split, out, watch)
+        except (WeightsMissing, MissingExtra) as error:
+            # Never a stand-in: what could not be had is said in the row's place.
+            network = plan.model.network if isinstance(plan, Config) else name
+            row = Row(_short(name, names), network, status="not run", reason=f"needs {_need(error)}")
+        else:
+            row = _renamed(row, _short(name, names))
+            say(f"{name}: {row.accuracy:.1%} of {len(part)} rows of {split}")
+        rows.append(row)
+    if any(name.startswith("study/") for name in names):
+        rows += STUDY
+    device = machine.device()
+    about = machine.describe(device)
+    write_comparison(
+        rows,
+        out,
+        title=f"{', '.join(_short(n, names) for n in names)} on {table.name}",
+        provenance={
+            "Command": command,
+            "Data": f"{table.name}, {len(table):,} rows, fingerprint {table.fingerprint}",
+            "Evaluated on": f"{split}, {len(part):,} rows",
+            "Machine": about["processor"] if device.type == "cpu" else about["accelerator"],
+            "Versions": about["versions"],
+            "Commit": (about["git"] or {}).get("commit", "an installed package"),
+            "Seeds": ", ".join(str(r.details["seed"]) for r in rows if "seed" in r.details) or "none trained here",
+            "Date": time.strftime("%Y-%m-%d"),
+        },
+    )
+    return rows
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command as a reader would type it."""
+    return "moue " + " ".join(map(shlex.quote, arguments))
+
+
+def _plan(
+    name: str, settings: Sequence[str], minutes: float | None, seed: int | None, labels: str, votes: str | None
+) -> Config | Run | str:
+    """What to do for a name: train a recipe, read a run folder, or open a model."""
+    if Run(Path(name)).exists:
+        return Run(Path(name))
+    shipped, models = recipes(), [m["name"] for m in list_models()]
+    if name in models and name not in shipped or Path(name).suffix == ".onnx":
+        return name
+    if name not in shipped and Path(name).suffix not in (".yaml", ".yml"):
+        raise UnknownName("recipe, run or model", name, [*shipped, *models])
+    changes = [*settings, f"data.labels={labels}"]
+    changes += [f"data.votes={votes}"] if votes else []
+    changes += [f"run.minutes={minutes}"] if minutes else []
+    changes += [f"run.seed={seed}"] if seed is not None else []
+    return load_recipe(name).override(changes)
+
+
+def _row(
+    name: str, plan: Config | Run | str, table: ImageTable, split: str, out: Path, watch: Callable[[str], Watch] | None
+) -> Row:
+    if isinstance(plan, Config):
+        folder = out / "runs" / Path(name).with_suffix("").as_posix().strip("/.").replace("/", "-")
+        run = Run(folder)
+        if run.exists and run.record()["data"]["fingerprint"] != table.fingerprint:
+            raise UsageError(f"{folder} holds a run on other data ({run.record()['data']['name']}). Choose another --out.")
+        plan = fit(plan, table, folder, resume=run.exists, watch=watch(name) if watch else None)
+    model = open_any(plan.folder if isinstance(plan, Run) else plan)
+    evaluation, predictions, truth = _evaluate(model, table, split, plan.folder if isinstance(plan, Run) else None)
+    row = {
+        "name": name,
+        "network": model.spec.network,
+        "evaluation": evaluation,
+        "predictions": predictions,
+        "truth": truth,
+        "parameters": model.spec.parameters,
+        "latency_ms": latency(model),
+    }
+    trained = model.spec.trained
+    row["hours"], row["epochs"] = trained.get("hours"), trained.get("epochs")
+    row["details"] = {k: trained[k] for k in ("seed", "machine") if k in trained}
+    if isinstance(plan, Run):
+        config = plan.config()
+        row["history"] = plan.history()
+        row["gflop"] = describe(config.model.network, len(model.spec.labels), **_offline(config))["gflop"]
+        row["details"] |= {"epoch kept": trained.get("epoch_kept"), "configuration": json.dumps(config.to_dict())}
+    return Row(**row)
+
+
+def _evaluate(model: Model, table: ImageTable, split: str, run: Path | None) -> tuple[Evaluation, Any, Any]:
+    part, reference = rows_of(table, split, run)
+    evaluation, predictions = score(model, part, reference=reference, split=split)
+    return evaluation, predictions, truth_of(part, model.spec)
+
+
+def latency(model: Model, repeats: int = 20) -> float:
+    """Milliseconds for one picture, one view: the median of some calls after a warm-up."""
+    spec = model.spec
+    picture = np.random.default_rng(0).integers(0, 256, (1, spec.channels, spec.size, spec.size), dtype=np.uint8)
+    taken = []
+    for _ in range(repeats + 3):
+        began = time.perf_counter()
+        model.logits(picture)
+        taken.append(time.perf_counter() - began)
+    return 1000 * statistics.median(taken[3:])
+
+
+def _offline(config: Config) -> dict[str, Any]:
+    """A network's options without its weights, which counting does not need."""
+    return {k: v for k, v in config.model.options.items() if k != "weights"}
+
+
+def _need(error: Exception) -> str:
+    text = str(error)
+    return text.removeprefix("this needs ")
+
+
+def _short(name: str, names: Sequence[str]) -> str:
+    """The last part of a name where no other one ends the same."""
+    last = Path(name).stem if Path(name).suffix in (".yaml", ".yml", ".onnx") else Path(name).name
+    return last if sum(Path(n).stem == Path(name).stem for n in names) == 1 else name
+
+
+def _renamed(row: Row, name: str) -> Row:
+    from dataclasses import replace
+
+    return replace(row, name=name)

@@ -1,0 +1,72 @@
+"""Checkpoints: what goes in comes out, no pickles, and a failed write leaves the old one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from moue.errors import TrainingError
+from moue.training import checkpoint
+
+STATE = {
+    "epoch": 3,
+    "lr": 1e-3,
+    "name": "a",
+    "none": None,
+    "flags": (True, False),
+    "weights": {"w": torch.arange(6.0).view(2, 3), "half": torch.ones(2, dtype=torch.bfloat16)},
+    "optimizer": {"state": {0: {"step": torch.tensor(5.0), "m": torch.ones(3)}, 1: {}}, "groups": [{"lr": 0.1, "params": [0, 1]}]},
+}
+
+
+def equal(a: object, b: object) -> bool:
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+def test_a_state_survives_the_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "c" / "last.safetensors"
+    checkpoint.save(STATE, path)
+    assert equal(checkpoint.load(path), STATE)
+    assert [p.name for p in path.parent.iterdir()] == ["last.safetensors"]
+
+
+def test_tied_tensors_are_kept(tmp_path: Path) -> None:
+    shared = torch.ones(3)
+    checkpoint.save({"a": shared, "b": shared[:2]}, tmp_path / "x.safetensors")
+    assert torch.equal(checkpoint.load(tmp_path / "x.safetensors")["b"], torch.ones(2))
+
+
+def test_code_is_never_stored(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="function"):
+        checkpoint.save({"f": equal}, tmp_path / "x.safetensors")
+
+
+def test_a_failed_write_leaves_the_last_good_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.safetensors"
+    checkpoint.save({"epoch": 1}, path)
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(TrainingError, match="No space left"):
+        checkpoint.save({"epoch": 2}, path)
+    assert checkpoint.load(path) == {"epoch": 1}
+
+
+def test_a_damaged_file_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "last.safetensors"
+    checkpoint.save(STATE, path)
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(TrainingError, match="cannot be read"):
+        checkpoint.load(path)
+    with pytest.raises(TrainingError):
+        checkpoint.load(tmp_path / "absent.safetensors")

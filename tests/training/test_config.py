@@ -1,0 +1,76 @@
+"""Recipes and settings: what a wrong word gets told, and that every shipped recipe holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moue.errors import UnknownName, UsageError
+from moue.training.config import Config, load_recipe, recipes
+
+
+@pytest.mark.parametrize("name", sorted(recipes()))
+def test_every_shipped_recipe_loads_and_names_its_command(name: str) -> None:
+    config = load_recipe(name)
+    assert config.model.network
+    head = recipes()[name].read_text(encoding="utf-8").splitlines()
+    comments = [line for line in head if line.startswith("#")]
+    assert any(f"moue train {name} " in line for line in comments), "the head must give the command"
+
+
+def test_the_studys_recipes_hold_the_studys_settings() -> None:
+    for name, epochs in (("study/googlenet", 60), ("study/resnet50v2", 25), ("study/vit", 30)):
+        config = load_recipe(name)
+        assert (config.optim.name, config.optim.lr, config.optim.epochs) == ("adam", 1e-3, epochs)
+        assert config.data.validation == 0.2
+        assert config.data.class_weights
+        assert config.data.flip
+        assert config.data.scale > 0
+        assert config.data.brightness > 0
+
+
+def test_settings_override_and_keep_their_types() -> None:
+    config = Config().override(["optim.lr=3e-4", "optim.epochs=3", "data.flip=false", "model.options.width=0.5", "optim.sizes=[32, 48]"])
+    assert config.optim.lr == 3e-4
+    assert config.optim.epochs == 3
+    assert config.data.flip is False
+    assert config.model.options == {"width": 0.5}
+    assert config.optim.sizes == (32, 48)
+    assert Config.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("optim.learning_rate=1", "optim.learning_rate"),
+        ("optim.epoch=1", "epochs"),
+        ("optim.lr=fast", "optim.lr must be a number"),
+        ("optim.lr=0", "above 0"),
+        ("optim.epochs=2.5", "whole number"),
+        ("optim.name=adamax", "'adam', 'adamw', 'sgd'"),
+        ("data.validation=1.5", "between 0 and 0.9"),
+        ("optim.lr", "section.key=value"),
+        ("data.flip=perhaps", "true or false"),
+    ],
+)
+def test_a_wrong_setting_says_what_was_wanted(setting: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words.replace("(", r"\(")):
+        Config().override([setting])
+
+
+def test_an_unknown_recipe_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="study/googlenet"):
+        load_recipe("study/googlenett")
+    with pytest.raises(UnknownName):
+        load_recipe(tmp_path / "absent.yaml")
+
+
+def test_a_file_that_is_no_recipe_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("- 1\n- 2\n")
+    with pytest.raises(UsageError, match="not a recipe"):
+        load_recipe(path)
+    path.write_text("optim: {lr: [")
+    with pytest.raises(UsageError, match="not a recipe"):
+        load_recipe(path)

@@ -1,0 +1,199 @@
+"""The loop, on drawn faces: it learns, it can be killed, it says what went wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from moue.data.synth import synthetic
+from moue.data.table import ImageTable
+from moue.errors import DataError, TrainingError, UsageError
+from moue.training import loop
+from moue.training.config import Config
+from moue.training.loop import Status, fit
+
+SMALL = Config().override(
+    [
+        "model.options={widths: [8, 16], blocks: [1, 1]}",
+        "optim.epochs=3",
+        "optim.lr=0.003",
+        "optim.batch=64",
+        "optim.ema=0.9",
+        "optim.schedule=onecycle",
+        "optim.warmup=0.2",
+        "optim.keep=last",
+        "run.threads=1",
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def table() -> ImageTable:
+    return synthetic(900, seed=1)
+
+
+def test_a_run_learns_and_leaves_a_whole_folder(table: ImageTable, tmp_path: Path) -> None:
+    seen: list[Status] = []
+    config = SMALL.override(["optim.epochs=6", "optim.keep=best"])
+    run = fit(config, table, tmp_path / "run", watch=seen.append)
+    history = run.history()
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    assert run.finished
+    spec = run.spec()
+    assert spec.labels == table.label_set.labels
+    assert spec.scores["validation"] > 0.3, "guessing the largest class gives about 0.25"
+    assert 0.1 < spec.temperature < 10
+    best = max(range(6), key=lambda i: history[i]["validation_accuracy"])
+    assert spec.trained["epoch_kept"] == history[best]["epoch"]
+    record = run.record()
+    assert record["machine"]["versions"]["torch"]
+    assert record["peak_memory_gb"]["process"] > 0
+    assert Config.from_dict(json.loads((tmp_path / "run" / "config.json").read_text())) == run.config()
+    split = run.split(table)
+    assert not set(split.train) & set(split.validation)
+    assert seen[-1].epoch == seen[-1].epochs == 6
+    assert seen[-1].validation_accuracy == pytest.approx(history[-1]["validation_accuracy"])
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+    assert not [p for p in (tmp_path / "run").rglob("*") if p.suffix in (".pt", ".pth", ".ckpt", ".pkl")]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(table: ImageTable, tmp_path: Path) -> None:
+    config = SMALL.override(["optim.epochs=1"])
+    folders = [fit(c, table, tmp_path / n).folder for n, c in (("a", config), ("b", config), ("c", config.override(["run.seed=1"])))]
+    a, b, c = (load_file(f / "weights.safetensors") for f in folders)
+    assert all(np.array_equal(a[k], b[k]) for k in a)
+    assert not all(np.array_equal(a[k], c[k]) for k in a)
+
+
+def test_a_run_killed_in_mid_epoch_ends_with_the_same_weights(tmp_path: Path) -> None:
+    """SIGKILL gives no chance to tidy up; what is resumed is the last whole epoch, and the end is bit for bit the same."""
+
+    def command(out: Path, *more: str) -> list[str]:
+        settings = ["model.options={widths: [8, 16], blocks: [1, 1]}", "optim.epochs=4", "optim.ema=0.9", "run.threads=1"]
+        settings += ["data.oversample=true", "optim.mixup=0.2", "optim.batch=32", "optim.keep=last"]
+        sets = [a for s in settings for a in ("--set", s)]
+        return [sys.executable, "-m", "moue.cli.main", "train", "compact", "--data", "synth:900:1", "--out", str(out), *sets, *more]
+
+    environment = {**os.environ, "MOUE_CACHE": str(tmp_path / "cache")}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(command(whole), check=True, env=environment, capture_output=True)
+    process = subprocess.Popen(command(broken), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        # The second epoch's checkpoint is there, so the third epoch is being trained.
+        if (broken / "history.csv").exists() and (broken / "history.csv").read_text().count("\n") >= 3:
+            break
+        time.sleep(0.005)
+    time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    assert not (broken / "weights.safetensors").exists()
+    subprocess.run(command(broken, "--resume"), check=True, env=environment, capture_output=True)
+    a, b = load_file(whole / "weights.safetensors"), load_file(broken / "weights.safetensors")
+    assert a.keys() == b.keys()
+    assert all(np.array_equal(a[k], b[k]) for k in a)
+    epochs = [line.split(",")[0] for line in (broken / "history.csv").read_text().splitlines()[1:]]
+    assert epochs == ["1", "2", "3", "4"]
+
+
+def test_a_folder_with_a_run_is_not_overwritten(table: ImageTable, tmp_path: Path) -> None:
+    config = SMALL.override(["optim.epochs=1"])
+    run = fit(config, table, tmp_path / "run")
+    before = (tmp_path / "run" / "weights.safetensors").stat().st_mtime_ns
+    with pytest.raises(UsageError, match="--resume"):
+        fit(config, table, tmp_path / "run")
+    assert fit(config, table, tmp_path / "run", resume=True).folder == run.folder
+    assert (tmp_path / "run" / "weights.safetensors").stat().st_mtime_ns == before, "a finished run is not trained again"
+    with pytest.raises(DataError, match="another data set"):
+        (tmp_path / "run" / "weights.safetensors").unlink()
+        fit(config, synthetic(300, seed=9), tmp_path / "run", resume=True)
+
+
+def test_a_time_budget_sets_the_epochs(table: ImageTable, tmp_path: Path) -> None:
+    config = SMALL.override(["optim.epochs=500", "run.minutes=0.05"])
+    run = fit(config, table, tmp_path / "run")
+    epochs = run.config().optim.epochs
+    assert 1 <= epochs < 500
+    assert len(run.history()) == epochs
+    # A budget below one epoch gives one short epoch.
+    short = fit(config.override(["run.minutes=0.0005"]), table, tmp_path / "short").config().optim
+    assert (short.epochs, short.steps is not None and short.steps < 12) == (1, True)
+
+
+def test_a_loss_that_blows_up_ends_with_words_and_keeps_the_checkpoint(table: ImageTable, tmp_path: Path) -> None:
+    good = SMALL.override(["optim.epochs=1"])
+    fit(good, table, tmp_path / "run")
+    last = (tmp_path / "run" / "checkpoints" / "last.safetensors").read_bytes()
+    # The run goes on with a rate that no network survives.
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    settings["optim"] |= {"epochs": 3, "lr": 1e30, "name": "sgd", "schedule": "constant"}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(settings))
+    (tmp_path / "run" / "weights.safetensors").unlink()
+    fresh = replace(good, optim=replace(good.optim, lr=1e30, name="sgd", epochs=3, warmup=0.0, schedule="constant"))
+    with pytest.raises(TrainingError, match=r"no longer finite.*optim\.lr="):
+        fit(fresh, table, tmp_path / "other")
+    assert (tmp_path / "run" / "checkpoints" / "last.safetensors").read_bytes() == last
+
+
+def test_a_class_without_rows_is_named(table: ImageTable, tmp_path: Path) -> None:
+    disgust = table.label_set.index("disgust")
+    with pytest.raises(DataError, match="disgust"):
+        fit(SMALL, table.take(table.labels != disgust), tmp_path / "run")
+
+
+def test_no_space_left_keeps_the_last_checkpoint(table: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from moue.training import checkpoint
+
+    real, calls = checkpoint.save_file, []
+
+    def sometimes(*args: object, **kwargs: object) -> None:
+        calls.append(1)
+        if len(calls) > 1:
+            raise OSError(28, "No space left on device")
+        real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(checkpoint, "save_file", sometimes)
+    with pytest.raises(TrainingError, match="No space left"):
+        fit(SMALL.override(["data.validation=0"]), table, tmp_path / "run")
+    assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.safetensors")["epoch"] == 0
+
+
+def test_balance_and_soft_choices_run(table: ImageTable, tmp_path: Path) -> None:
+    settings = ["optim.epochs=1", "data.class_weights=true", "data.oversample=true", "optim.sizes=[32, 48]", "optim.clip=1"]
+    config = SMALL.override([*settings, "optim.label_smoothing=0.1", "data.erase=0.5", "optim.name=adamw", "optim.epochs=2"])
+    run = fit(config, table, tmp_path / "run")
+    split = run.split(table)
+    counts = np.bincount(table.labels[split.train])
+    assert len(run.history()) == 2
+    assert counts.max() * len(counts) > len(split.train), "oversampling makes the epoch longer than the part"
+
+
+def test_machine_auto_precision_is_never_slower_emulation(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from moue.training import machine
+
+    for amx, wanted in ((False, "fp32"), (True, "bf16")):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx, raising=False)
+        assert machine.precision("auto", torch.device("cpu")) == wanted
+    with pytest.raises(UsageError, match="cpu, cuda or mps"):
+        machine.device("gpu0")
+
+
+def test_quietness(table: ImageTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(SMALL.override(["optim.epochs=1"]), table, tmp_path / "run")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == ""
+    assert loop.__name__ == "moue.training.loop"

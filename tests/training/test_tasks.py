@@ -1,0 +1,93 @@
+"""The loss: equal to the textbook's where it is the textbook's, and each option changes what it should."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from moue.models import create
+from moue.models.base import InputSpec, Network
+from moue.training.config import OptimConfig
+from moue.training.optimiser import build, schedule
+from moue.training.tasks import AUXILIARY, Supervised, mixup
+
+
+class WithAux(Network):
+    """Gives logits and two auxiliary ones, all fixed."""
+
+    def __init__(self, logits: Tensor, auxiliary: list[Tensor]) -> None:
+        super().__init__(InputSpec(), logits.shape[1])
+        self.answer = (logits, auxiliary)
+
+    def forward_with_aux(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return self.answer
+
+
+def one_hot(labels: Tensor) -> Tensor:
+    return F.one_hot(labels, 7).float()
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor]:
+    torch.manual_seed(0)
+    return torch.randn(32, 7), torch.randint(0, 7, (32,))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_plain_and_weighted_loss_equal_torchs(batch: tuple[Tensor, Tensor], smoothing: float) -> None:
+    logits, labels = batch
+    config = OptimConfig(label_smoothing=smoothing)
+    ours = Supervised(config).loss(logits, one_hot(labels))
+    assert float(ours) == pytest.approx(float(F.cross_entropy(logits, labels, label_smoothing=smoothing)), abs=1e-6)
+    weights = np.linspace(0.5, 2, 7).astype(np.float32)
+    if not smoothing:
+        ours = Supervised(config, weights).loss(logits, one_hot(labels))
+        assert float(ours) == pytest.approx(float(F.cross_entropy(logits, labels, weight=torch.from_numpy(weights))), abs=1e-6)
+
+
+def test_auxiliary_losses_count_with_their_weight(batch: tuple[Tensor, Tensor]) -> None:
+    logits, labels = batch
+    network = WithAux(logits, [logits * 2, logits * -1])
+    answer = Supervised(OptimConfig())(network, torch.zeros(32, 1, 48, 48), one_hot(labels), torch.Generator())
+    wanted = F.cross_entropy(logits, labels) + AUXILIARY * (
+        F.cross_entropy(logits * 2, labels) + F.cross_entropy(-logits, labels)
+    )
+    assert float(answer["loss"]) == pytest.approx(float(wanted), abs=1e-5)
+    assert torch.equal(answer["logits"], logits)
+
+
+def test_mixup_mixes_pictures_and_targets_alike() -> None:
+    images = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 4, 4)
+    targets = torch.eye(8)
+    mixed, soft = mixup(images, targets, 0.4, torch.Generator().manual_seed(3))
+    assert torch.allclose(soft.sum(1), torch.ones(8))
+    assert torch.allclose(mixed[:, 0, 0, 0], soft @ torch.arange(8.0), atol=1e-5)
+    assert not torch.equal(soft, targets)
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "linear", "onecycle"])
+def test_schedules_peak_at_one_and_end_near_zero(name: str) -> None:
+    config = OptimConfig(schedule=name, warmup=0.2)  # type: ignore[arg-type]
+    factors = [schedule(config, 100)(s) for s in range(100)]
+    assert max(factors) == pytest.approx(1.0, abs=0.06)
+    assert factors[0] < 0.1
+    assert factors[-1] == (1.0 if name == "constant" else pytest.approx(0.0, abs=0.02))
+    assert factors[:20] == sorted(factors[:20])
+
+
+def test_decay_spares_norms_and_biases_and_layers_get_their_rates() -> None:
+    network = create("compact", 7)
+    groups = build(network, OptimConfig(name="sgd", weight_decay=0.1)).param_groups
+    for group in groups:
+        for p in group["params"]:
+            assert (p.ndim > 1) == (group["weight_decay"] == 0.1)
+    assert sum(len(g["params"]) for g in groups) == len(list(network.parameters()))
+    layered = build(network, OptimConfig(name="adamw", lr=1.0, layer_decay=0.5)).param_groups
+    assert sum(len(g["params"]) for g in layered) == len(list(network.parameters()))
+    rate = {id(p): g["lr"] for g in layered for p in g["params"]}
+    assert rate[id(network.classifier.weight)] == 1.0  # type: ignore[union-attr]
+    stem = next(network.stem.parameters())  # type: ignore[operator,union-attr]
+    assert rate[id(stem)] < 0.1
