@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moue.data import ImageTable
-from moue.expressions import FER2013
+from moue.expressions import FER2013, LabelSet
 
 PIXELS = 48 * 48
 
@@ -71,10 +71,12 @@ def folder_of(path: Path, files: Mapping[str, bytes]) -> Path:
     return path
 
 
-def table_of(digits: Sequence[int], labels: Sequence[int], split: Sequence[str] | str = "train") -> ImageTable:
+def table_of(
+    digits: Sequence[int], labels: Sequence[int], split: Sequence[str] | str = "train", classes: LabelSet = FER2013
+) -> ImageTable:
     """A table of tiny pictures; equal digits are exact twins."""
     n = len(digits)
     images = np.zeros((n, 1, 2, 2), np.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 1] = np.array(digits, int) % 256, np.array(digits, int) // 256
     splits = np.array([split] * n if isinstance(split, str) else split, "<U12")
-    return ImageTable(images, np.array(labels, np.int64), splits, [f"row {i + 1}" for i in range(n)], FER2013)
+    return ImageTable(images, np.array(labels, np.int64), splits, [f"row {i + 1}" for i in range(n)], classes)

@@ -15,10 +15,10 @@ def describe(table: ImageTable) -> dict[str, Any]:
     """A data set in numbers, in plain types ready for JSON.
 
     Returns:
-        ``n``; ``image_size`` in pixels; ``splits`` as ``{split: {class: n}}``, every class in each; ``left_out`` as a list
-        of ``{source, reason}``; ``twins`` in rows: ``within`` as ``{split: n}`` are those that repeat an earlier row of
-        the same split, ``across`` as ``{"train-public_test": n}`` those of the second split whose pixels are in the
-        first, ``conflicting`` those whose pixels also stand under another label.
+        ``n``; ``image_size`` in pixels; ``splits`` as ``{split: {class: n}}`` with every class in each; ``left_out``
+        as a list of ``{source, reason}``; ``twins`` in rows: ``within`` (``{split: n}``) are those that repeat an
+        earlier row of the same split, ``across`` (``{"train-public_test": n}``) those of the second split whose
+        pixels are in the first, ``conflicting`` those whose pixels also stand under another label.
     """
     groups = twin_groups(table)
     splits = [s for s in SPLITS if (table.split == s).any()]

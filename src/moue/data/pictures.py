@@ -45,7 +45,7 @@ def draw(table: ImageTable, folder: Path | str, augment: Change | None = None, s
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")
-        figure.savefig(paths[-1], dpi=120, bbox_inches="tight")
+        figure.savefig(paths[-1], dpi=110)
     return paths
 
 
@@ -93,9 +93,8 @@ def _pie(table: ImageTable) -> Any:
     axes = figure.add_subplot()
     axes.pie(
         list(counts.values()),
-        labels=[f"{n} ({c:,})" for n, c in counts.items()],
+        labels=[f"{n}\n{c:,} ({c / len(table):.1%})" for n, c in counts.items()],
         colors=[_tint(n) for n in counts],
-        autopct="%.1f%%",
         startangle=90,
         counterclock=False,
         wedgeprops={"linewidth": 1, "edgecolor": "white"},

@@ -1,0 +1,143 @@
+"""`moue data info|import|synth`: answers on stdout, remarks on stderr, exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from sets import broken, folder_of, jpeg, simple_csv
+
+from moue.cli.main import main
+from moue.data import load
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    path = tmp_path / "fer.csv"
+    path.write_text(simple_csv())
+    return path
+
+
+def test_info_in_json(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "info", str(csv), "--format", "json"]) == 0
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert answer["n"] == 21
+    assert answer["splits"]["public_test"]["happy"] == 1
+    assert answer["twins"]["across"] == {"train-public_test": 0}
+    assert err == ""
+
+
+def test_info_as_table_and_csv(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "info", str(csv)]) == 0
+    text = capsys.readouterr().out
+    assert "21 images of 48×48 pixels" in text
+    assert "0 images of public_test have an exact twin in train" in text
+    assert main(["data", "info", str(csv), "--format", "csv"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "split,class,images,share"
+    assert len(lines) == 15
+
+
+def test_info_draws_pictures(csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "info", str(csv), "--out", str(tmp_path / "out"), "--format", "json"]) == 0
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == {"classes_bar.png", "classes_pie.png", "samples.png", "augmented.png"}
+    out, err = capsys.readouterr()
+    assert json.loads(out)["n"] == 21
+    assert err.count("wrote") == 4
+
+
+def test_without_torch_the_augmentation_grid_is_a_remark(
+    csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main(["data", "info", str(csv), "--out", str(tmp_path / "out")]) == 0
+    assert not (tmp_path / "out" / "augmented.png").exists()
+    assert "moue[train]" in capsys.readouterr().err
+
+
+def test_a_bad_row_ends_with_one_sentence(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    csv.write_text(broken(simple_csv(), 4, "3,", "9,"))
+    assert main(["data", "info", str(csv)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"moue: {csv}, row 4: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_left_out_rows_are_listed_and_change_the_exit_code(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    csv.write_text(broken(simple_csv(), 4, "3,", "9,"))
+    assert main(["data", "info", str(csv), "--skip-bad", "--format", "json"]) == 3
+    out, err = capsys.readouterr()
+    [row] = json.loads(out)["left_out"]
+    assert row["source"] == f"{csv}, row 4"
+    assert f"left out {csv}, row 4: emotion must be" in err
+
+
+def test_rows_without_a_majority_are_no_failure(csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    votes = tmp_path / "votes.csv"
+    head = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"
+    usage = ["Training"] * 14 + ["PublicTest"] * 7
+    votes.write_text(
+        head + "".join(f"{u},f.png,{'9,1' if i else '5,5'},0,0,0,0,0,0,0,0\n" for i, u in enumerate(usage))
+    )
+    args = ["data", "info", str(csv), "--labels", "ferplus", "--votes", str(votes), "--format", "json"]
+    assert main(args) == 0
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert answer["n"] == 20
+    assert answer["splits"]["train"]["neutral"] == 13
+    assert len(answer["left_out"]) == 1
+    assert "left out 1 rows by the rule" in err
+
+
+def test_import_writes_a_set_that_loads_as_its_source(
+    csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "sets" / "mine"
+    assert main(["data", "import", str(csv), "-o", str(out), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] == 21
+    assert load(out).fingerprint == load(csv).fingerprint
+
+
+def test_import_of_folders(tmp_path: Path) -> None:
+    path = folder_of(tmp_path / "f", {"bored/a.jpg": jpeg(1, (80, 70), "RGB"), "awake/b.jpg": jpeg(2)})
+    args = [
+        "data",
+        "import",
+        str(path),
+        "-o",
+        str(tmp_path / "set"),
+        "--labels",
+        "folders",
+        "--size",
+        "64",
+        "--colour",
+        "rgb",
+    ]
+    assert main(args) == 0
+    table = load(tmp_path / "set", size=64, colour="rgb")
+    assert table.images.shape == (2, 3, 64, 64)
+    assert table.label_set.labels == ("awake", "bored")
+
+
+def test_import_never_overwrites_its_source(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = csv.read_bytes()
+    assert main(["data", "import", str(csv), "-o", str(csv)]) == 2
+    assert "is the source itself" in capsys.readouterr().err
+    assert csv.read_bytes() == before
+
+
+def test_synth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "synth", "-o", str(tmp_path / "s"), "--n", "40", "--seed", "5", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] == 40
+    assert load(tmp_path / "s").fingerprint == load("synth:40:5").fingerprint
+    assert main(["data", "synth", "-o", str(tmp_path / "s"), "--n", "3"]) == 2
+
+
+def test_debug_may_stand_last(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="does not exist"):
+        main(["data", "info", str(tmp_path / "nothing"), "--debug"])

@@ -1,0 +1,220 @@
+"""Class folders and zips of them: splits, names, own pictures, and archives that mean harm."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sets import folder_of, jpeg, zip_of
+
+from moue.data import archive, load
+from moue.errors import DataError, UnknownName
+from moue.preprocess import Picture
+
+KAGGLE = {
+    "train/angry/Training_1.jpg": jpeg(1),
+    "train/happy/Training_2.jpg": jpeg(2),
+    "test/happy/PublicTest_3.jpg": jpeg(3),
+    "test/sad/PrivateTest_4.jpg": jpeg(4),
+    "test/sad/other.jpg": jpeg(5),
+}
+
+
+def png(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("wrap", ["", "archive/", "a/b/"])
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_kaggle_folders(tmp_path: Path, kind: str, wrap: str) -> None:
+    files = {wrap + name: data for name, data in KAGGLE.items()}
+    path = folder_of(tmp_path / "fer", files) if kind == "folder" else zip_of(tmp_path / "fer.zip", files)
+    table = load(path)
+    rows = {
+        s.removeprefix(wrap): (p, table.label_set.labels[k])
+        for s, p, k in zip(table.source, table.split, table.labels, strict=True)
+    }
+    assert rows == {
+        "train/angry/Training_1.jpg": ("train", "angry"),
+        "train/happy/Training_2.jpg": ("train", "happy"),
+        "test/happy/PublicTest_3.jpg": ("public_test", "happy"),
+        "test/sad/PrivateTest_4.jpg": ("private_test", "sad"),
+        "test/sad/other.jpg": ("test", "sad"),
+    }
+    assert len(table.part("test")) == 3
+    decoded = np.asarray(Image.open(io.BytesIO(jpeg(1))))
+    assert (table.images[list(table.labels).index(0), 0] == decoded).all()
+
+
+def test_own_folders_of_any_size_and_colour(tmp_path: Path) -> None:
+    files = {
+        "Joy/a.jpg": jpeg(1, (90, 60), "RGB"),
+        "Joy/deeper/b.png": png(Image.new("RGBA", (20, 20), (0, 0, 0, 0))),
+        "anger/c.png": png(Image.fromarray(np.full((7, 5), 65535, np.uint16))),
+        "readme.txt": b"mine",
+        "Joy/.DS_Store": b"\0",
+        "__MACOSX/Joy/._a.jpg": b"\0",
+    }
+    table = load(folder_of(tmp_path / "mine", files), size=32, colour="rgb")
+    assert table.images.shape == (3, 3, 32, 32)
+    assert [table.label_set.labels[k] for k in table.labels] == ["happy", "happy", "angry"]
+    assert set(table.split.tolist()) == {"train"}
+    # Nothing is behind a transparent picture but white; 16 bits keep their brightness.
+    assert (table.images[1:] == 255).all()
+
+
+def test_the_folders_own_names(tmp_path: Path) -> None:
+    files = {"train/bored/a.jpg": jpeg(1), "train/awake/b.jpg": jpeg(2), "validation/bored/c.jpg": jpeg(3)}
+    table = load(folder_of(tmp_path / "mine", files), labels="folders")
+    assert table.label_set.labels == ("awake", "bored")
+    assert sorted(zip(table.split.tolist(), table.labels.tolist(), strict=True)) == [
+        ("train", 0),
+        ("train", 1),
+        ("validation", 1),
+    ]
+
+
+def test_exif_orientation_is_honoured(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.repeat(np.array([[0], [255]], np.uint8), 24, axis=0).repeat(48, axis=1))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    file = io.BytesIO()
+    picture.save(file, "JPEG", exif=exif)
+    [image] = load(folder_of(tmp_path / "mine", {"happy/a.jpg": file.getvalue()})).images
+    assert image[0, :20].min() > 200
+    assert image[0, 28:].max() < 50
+
+
+BAD_PICTURES = {
+    "not a picture": (b"hello", "no picture that can be opened"),
+    "empty": (b"", "is empty"),
+    "truncated": (jpeg(1, (200, 200))[:3000], "truncated or damaged"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_PICTURES)
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_a_bad_picture_is_named_and_left_out_on_request(tmp_path: Path, kind: str, what: str) -> None:
+    data, reason = BAD_PICTURES[what]
+    files = {"happy/good.jpg": jpeg(1), "sad/bad.jpg": data}
+    path = folder_of(tmp_path / "f", files) if kind == "folder" else zip_of(tmp_path / "f.zip", files)
+    with pytest.raises(DataError, match=reason) as caught:
+        load(path)
+    assert f"{path}, sad/bad.jpg" in str(caught.value)
+    assert "--skip-bad" in str(caught.value)
+    table = load(path, skip_bad=True)
+    assert list(table.source) == ["happy/good.jpg"]
+    assert [row.source for row in table.left_out] == [f"{path}, sad/bad.jpg"]
+
+
+def test_an_unknown_class_folder(tmp_path: Path) -> None:
+    path = folder_of(tmp_path / "f", {"happy/a.jpg": jpeg(1), "hapy/b.jpg": jpeg(2), "hapy/c.jpg": jpeg(3)})
+    with pytest.raises(DataError, match=r"folder 'hapy' \(2 files\).*Did you mean happy\?.*--labels folders"):
+        load(path)
+    table = load(path, skip_bad=True)
+    assert len(table) == 1
+    assert len(table.left_out) == 1
+
+
+def test_a_picture_without_a_class_folder(tmp_path: Path) -> None:
+    path = folder_of(tmp_path / "f", {"train/happy/a.jpg": jpeg(1), "train/b.jpg": jpeg(2)})
+    with pytest.raises(DataError, match=r"train/b\.jpg: a picture must be in a folder that names its class"):
+        load(path)
+
+
+def test_folders_without_pictures(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty folder"):
+        load(tmp_path / "empty")
+    with pytest.raises(DataError, match="gave no picture"):
+        load(zip_of(tmp_path / "a.zip", {"readme.txt": b"a"}))
+
+
+@pytest.mark.parametrize(
+    "name", ["../../happy/evil.jpg", "/happy/evil.jpg", "happy/../../evil.jpg", "..\\happy\\evil.jpg"]
+)
+def test_a_zip_cannot_reach_outside(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    path = zip_of(tmp_path / "in" / "f.zip", {"happy/a.jpg": jpeg(1), name: jpeg(2)})
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError, match="inside of its archive"):
+        load(path, cache=False)
+    assert len(load(path, cache=False, skip_bad=True)) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    bombs = {
+        "picture.zip": {"happy/a.jpg": bytes(archive.RATIO_FREE + 1)},
+        "many.zip": {f"happy/{i}.jpg": bytes(4 << 20) for i in range(5)},
+        "csv.zip": {"fer2013.csv": b"emotion,pixels\n" + bytes(archive.RATIO_FREE + 1)},
+    }
+    for name, files in bombs.items():
+        with pytest.raises(DataError, match="decompression bomb"):
+            load(zip_of(tmp_path / name, files), skip_bad=True)
+
+
+def test_a_gzip_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gzip
+
+    monkeypatch.setattr(archive, "RATIO_FREE", 1 << 16)
+    row = b"3," + b" ".join([b"0"] * 2304) + b"\n"
+    (path := tmp_path / "fer.csv.gz").write_bytes(gzip.compress(b"emotion,pixels\n" + row * 200))
+    with pytest.raises(DataError, match="decompression bomb"):
+        load(path)
+
+
+def test_a_set_larger_than_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MAX_TOTAL", 1000)
+    with pytest.raises(DataError, match="the limit"):
+        load(zip_of(tmp_path / "f.zip", {"happy/a.jpg": jpeg(1)}))
+
+
+def test_a_picture_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    # A PNG's header alone, of 30,000 × 30,000 pixels.
+    data = bytearray(png(Image.new("L", (1, 1))))
+    data[16:24] = (30_000).to_bytes(4, "big") * 2
+    import zlib
+
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path = folder_of(tmp_path / "f", {"happy/a.png": bytes(data)})
+    with pytest.raises(DataError, match="100,000,000 pixels"):
+        load(path)
+
+
+def test_an_encrypted_member(tmp_path: Path) -> None:
+    data = bytearray(zip_of(tmp_path / "f.zip", {"happy/a.jpg": jpeg(1)}).read_bytes())
+    with zipfile.ZipFile(tmp_path / "f.zip") as whole:
+        start = whole.start_dir
+    data[6] |= 1
+    data[start + 8] |= 1
+    (tmp_path / "f.zip").write_bytes(data)
+    with pytest.raises(DataError, match="encrypted"):
+        load(tmp_path / "f.zip")
+
+
+def test_a_crop_gives_a_row_a_face(tmp_path: Path) -> None:
+    path = folder_of(
+        tmp_path / "f", {"happy/two.jpg": jpeg(1, (96, 48)), "sad/none.jpg": jpeg(2), "sad/one.jpg": jpeg(3)}
+    )
+
+    def crop(picture: Picture, source: str) -> list[Picture]:
+        if "none" in source:
+            return []
+        return [picture[:, :48], picture[:, 48:]] if "two" in source else [picture]
+
+    table = load(path, crop=crop)
+    assert list(table.source) == ["happy/two.jpg face 1", "happy/two.jpg face 2", "sad/one.jpg"]
+    assert table.labels.tolist() == [3, 3, 4]
+    assert [(row.source, row.reason) for row in table.left_out] == [(f"{path}, sad/none.jpg", "no face was found")]
+
+
+def test_unknown_label_sets_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="fer2013"):
+        load(folder_of(tmp_path / "f", {"happy/a.jpg": jpeg(1)}), labels="fer2012")

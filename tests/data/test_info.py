@@ -1,0 +1,58 @@
+"""Counts, twins, conflicts; and the pictures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sets import table_of
+
+from moue.data import LeftOut
+from moue.data.info import describe
+from moue.data.pictures import draw
+from moue.data.synth import synthetic
+
+
+def test_describe() -> None:
+    digits = [1, 1, 1, 2, 3, 1, 4, 4, 5]
+    labels = [0, 0, 3, 1, 2, 0, 5, 6, 2]
+    table = table_of(digits, labels, ["train"] * 5 + ["public_test"] * 4)
+    answer = describe(replace(table, left_out=(LeftOut("a.csv, row 3", "bad"),)))
+    assert json.loads(json.dumps(answer)) == answer
+    assert answer["n"] == 9
+    assert answer["image_size"] == 2
+    assert list(answer["splits"]) == ["train", "public_test"]
+    assert answer["splits"]["train"] == {
+        "angry": 2, "disgust": 1, "fear": 1, "happy": 1, "sad": 0, "surprise": 0, "neutral": 0,
+    }  # fmt: skip
+    assert answer["twins"] == {
+        "within": {"train": 2, "public_test": 1},
+        "across": {"train-public_test": 1},
+        "conflicting": 6,
+    }
+    assert answer["left_out"] == [{"source": "a.csv, row 3", "reason": "bad"}]
+
+
+def test_pictures(tmp_path: Path) -> None:
+    table = synthetic(200)
+    seen: list[NDArray[np.uint8]] = []
+
+    def invert(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        seen.append(images)
+        return 255 - images
+
+    paths = draw(table, tmp_path / "deep", invert)
+    assert [p.name for p in paths] == ["classes_bar.png", "classes_pie.png", "samples.png", "augmented.png"]
+    for path in paths:
+        with Image.open(path) as picture:
+            assert min(picture.size) > 250
+            assert np.asarray(picture.convert("L")).std() > 10
+    assert all(images.shape == (9, 1, 48, 48) for images in seen)
+
+
+def test_pictures_without_augmentation_and_with_few_rows(tmp_path: Path) -> None:
+    assert len(draw(table_of([1, 2], [0, 3]), tmp_path)) == 3
