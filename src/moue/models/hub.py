@@ -204,7 +204,7 @@ def _had_from(source: str) -> Iterator[None]:
 
 
 def _where(source: str) -> dict[str, bool]:
-    """Where to look: without a network only in folders and in what was fetched before; the hub's client retries long."""
+    """Without a network look only at what was fetched before: the hub's client would go on trying for half a minute."""
     host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
     if Path(source).is_dir() or getproxies():
         return {"local_files_only": Path(source).is_dir()}

@@ -80,7 +80,7 @@ def load_run(path: Path | str, device: str = "auto") -> TorchModel:
     name, options = _network(folder / "config.json")
     state, rebuild = _read(weights)
     try:
-        network = create(name, len(spec.labels), **{**options, **_without_weights(name), **rebuild})
+        network = create(name, len(spec.labels), **{**options, **without_weights(name), **rebuild})
     except UsageError as error:
         raise ModelError(f"{folder / 'config.json'}: {error}") from error
     try:
@@ -137,7 +137,7 @@ def _network(path: Path) -> tuple[str, dict[str, Any]]:
         raise ModelError(f"{path} is not a run's configuration: {error!r}") from error
 
 
-def _without_weights(name: str) -> dict[str, Any]:
+def without_weights(name: str) -> dict[str, Any]:
     """Options that keep a network from reading published weights, for files whose header says nothing."""
     try:
         accepted = inspect.signature(builder(name)).parameters

@@ -1,0 +1,50 @@
+"""What a network costs, without training or downloading it: weights and arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from moue.models import NETWORKS, create
+
+
+def describe(name: str, num_classes: int = 7, **options: Any) -> dict[str, Any]:
+    """The row of ``moue networks`` for one network; nothing is computed or read, so it takes neither time nor weights.
+
+    Args:
+        name: as for :func:`moue.models.create`.
+        num_classes: number of logits.
+        **options: the network's own.
+
+    Returns:
+        ``{name, parameters, trainable, gflop, input}``: numbers of weights; two operations for each multiplication of
+        one forward pass, in 10⁹; and the input as "1×48×48", with " → 224" where pixels are scaled up inside.
+
+    Raises:
+        UnknownName: when there is no such network.
+        UsageError: when the network does not take one of the options.
+        WeightsMissing: for "hf:…" whose configuration cannot be had from here.
+    """
+    from moue.models.load import without_weights
+
+    # On the meta device tensors have shapes and no values.
+    with torch.device("meta"):
+        network = create(name, num_classes, **{**options, **without_weights(name)}).eval()
+    channels = 1 if network.input.colour == "grey" else 3
+    size, inside = network.input.size, network.input.upsample
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, channels, size, size, device="meta"))
+    return {
+        "name": name,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "trainable": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "gflop": round(counter.get_total_flops() / 1e9, 4),
+        "input": f"{channels}×{size}×{size}" + (f" → {inside}" if inside and inside != size else ""),
+    }
+
+
+def networks(num_classes: int = 7) -> list[dict[str, Any]]:
+    """:func:`describe` of every network with its default options."""
+    return [describe(name, num_classes) for name in NETWORKS]
