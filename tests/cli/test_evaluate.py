@@ -17,17 +17,22 @@ def evaluate(*extra: str, model: Path, data: str = "synth:210:1") -> int:
 def test_json_is_the_answer_alone(tiny_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate("--format", "json", model=tiny_onnx) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer["model"] == "tiny_random" and answer["views"] == 1
-    assert 0 <= answer["accuracy"] <= 1 and sum(map(sum, answer["confusion"])) == answer["n"]
+    assert answer["model"] == "tiny_random"
+    assert answer["views"] == 1
+    assert 0 <= answer["accuracy"] <= 1
+    assert sum(map(sum, answer["confusion"])) == answer["n"]
 
 
 def test_the_table_is_readable_and_the_row_flat(tiny_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(model=tiny_onnx) == 0
     text = capsys.readouterr().out
-    assert "accuracy" in text and "surprise" in text and "±" in text
+    assert "accuracy" in text
+    assert "surprise" in text
+    assert "±" in text
     assert evaluate("--format", "csv", model=tiny_onnx) == 0
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
-    assert float(row["recall_happy"]) <= 1 and "twin_free_accuracy" in row
+    assert float(row["recall_happy"]) <= 1
+    assert "twin_free_accuracy" in row
 
 
 def test_two_views_and_predictions(tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,7 +40,8 @@ def test_two_views_and_predictions(tiny_onnx: Path, tmp_path: Path, capsys: pyte
     assert evaluate("--views", "2", "--predictions", str(out), "--format", "json", model=tiny_onnx) == 0
     captured = capsys.readouterr()
     answer = json.loads(captured.out)
-    assert answer["views"] == 2 and str(out) in captured.err
+    assert answer["views"] == 2
+    assert str(out) in captured.err
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == answer["n"]
@@ -47,4 +53,5 @@ def test_wrong_use_ends_in_one_line(tiny_onnx: Path, tmp_path: Path, capsys: pyt
     assert evaluate(model=tiny_onnx, data=str(tmp_path / "none.csv")) == 2
     assert evaluate("--predictions", "rows.xlsx", model=tiny_onnx) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3 and all(line.startswith("moue: ") for line in lines)
+    assert len(lines) == 3
+    assert all(line.startswith("moue: ") for line in lines)

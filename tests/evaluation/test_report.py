@@ -55,7 +55,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     paths = write_comparison(
         rows, out, title="A | title <i>", provenance={"command": "moue compare", "versions": {"a": 1}}
     )
-    assert paths[0] == out / "comparison.html" and all(path.is_file() for path in paths)
+    assert paths[0] == out / "comparison.html"
+    assert all(path.is_file() for path in paths)
     return out
 
 
@@ -81,7 +82,8 @@ def test_the_page_is_well_formed_and_needs_nothing_but_itself(written: Path) -> 
     assert page.open == []
     assert not {"script", "link", "iframe"} & {tag for tag, _ in page.seen}
     sources = [a["src"] or "" for tag, a in page.seen if tag == "img"]
-    assert len(sources) >= 8 and all(s.startswith("data:image/svg+xml;base64,") for s in sources)
+    assert len(sources) >= 8
+    assert all(s.startswith("data:image/svg+xml;base64,") for s in sources)
     assert not re.search(r"(src|href)=\"?https?:|url\(|@import", text)
     for source in sources:
         ElementTree.fromstring(base64.b64decode(source.partition(",")[2]))
@@ -97,7 +99,9 @@ def test_every_picture_has_words_and_every_table_a_caption(written: Path) -> Non
 
 def test_names_cannot_break_the_page_or_the_markdown_table(written: Path) -> None:
     text = (written / "comparison.html").read_text(encoding="utf-8")
-    assert "weak &lt;b&gt;" in text and "weak <b>" not in text and "google/vit &amp; co" in text
+    assert "weak &lt;b&gt;" in text
+    assert "weak <b>" not in text
+    assert "google/vit &amp; co" in text
     anchors = re.findall(r'id="([^"]+)"', text)
     assert len(anchors) == len(set(anchors)) == 2
     assert all(f'href="#{anchor}"' in text for anchor in anchors)
@@ -105,9 +109,11 @@ def test_names_cannot_break_the_page_or_the_markdown_table(written: Path) -> Non
 
 def test_what_did_not_run_and_what_is_quoted_is_said(written: Path) -> None:
     text = (written / "comparison.html").read_text(encoding="utf-8")
-    assert "not run: needs google/vit" in text and text.count('class="quoted"') == 3
+    assert "not run: needs google/vit" in text
+    assert text.count('class="quoted"') == 3
     markdown = (written / "comparison.md").read_text(encoding="utf-8")
-    assert "not run: needs google/vit" in markdown and "55% (quoted)" in markdown
+    assert "not run: needs google/vit" in markdown
+    assert "55% (quoted)" in markdown
     for name in re.findall(r"\(figures/([^)]+)\)", markdown):
         assert (written / "figures" / name).is_file()
 
@@ -118,7 +124,8 @@ def test_csv_and_json_hold_the_numbers(written: Path) -> None:
     assert [r["status"] for r in rows] == ["ok", "ok", "not run", "quoted", "quoted", "quoted"]
     assert STRONG.evaluation is not None
     assert float(rows[1]["accuracy"]) == STRONG.evaluation.accuracy
-    assert rows[2]["accuracy"] == "" and rows[2]["reason"] == "needs google/vit & co"
+    assert rows[2]["accuracy"] == ""
+    assert rows[2]["reason"] == "needs google/vit & co"
     answer = json.loads((written / "comparison.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert answer["rows"][1]["evaluation"]["confusion"] == STRONG.evaluation.confusion.tolist()
     assert answer["rows"][0]["history"][1]["validation_loss"] is None
@@ -138,7 +145,8 @@ def test_a_failure_leaves_the_older_page_whole(tmp_path: Path, monkeypatch: pyte
     def full(path: Path, content: bytes) -> int:
         if "json" in path.name:
             raise OSError(28, "No space left on device")
-        return path.open("wb").write(content)
+        with path.open("wb") as file:
+            return file.write(content)
 
     monkeypatch.setattr(files.Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
@@ -197,7 +205,8 @@ def test_one_model_or_none_makes_a_page_too(tmp_path: Path) -> None:
 def test_quoted_numbers_are_set_beside_the_same_family_alone() -> None:
     own = replace(STRONG, network="resnet50v2-small")
     words = said(own, *STUDY)["Beside the quoted numbers"]
-    assert "ResNet50V2" in words and "GoogLeNet" not in words
+    assert "ResNet50V2" in words
+    assert "GoogLeNet" not in words
 
 
 @pytest.mark.parametrize(
@@ -211,7 +220,8 @@ def test_quoted_numbers_are_set_beside_the_same_family_alone() -> None:
 )
 def test_curves_are_read(train: list[float], held: list[float], loss: list[float], kind: str) -> None:
     seen = reading(history(train, held, loss))
-    assert seen is not None and seen.kind == kind
+    assert seen is not None
+    assert seen.kind == kind
     assert reading([{"epoch": 1, "train_loss": 1.0}]) is None
 
 
@@ -232,8 +242,10 @@ def test_labels_of_near_points_do_not_hide_each_other() -> None:
 
 def test_the_table_has_plain_numbers() -> None:
     flat = table_rows([STRONG, MISSING])
-    assert flat[0]["training_hours"] == 1.0 and flat[0]["twin_free_n"] == int((TRUTH != 1).sum())
-    assert flat[0].keys() == flat[1].keys() and flat[1]["n"] is None
+    assert flat[0]["training_hours"] == 1.0
+    assert flat[0]["twin_free_n"] == int((TRUTH != 1).sum())
+    assert flat[0].keys() == flat[1].keys()
+    assert flat[1]["n"] is None
     text = io.StringIO()
     csv.DictWriter(text, list(flat[0])).writerows(flat)
 
@@ -241,7 +253,9 @@ def test_the_table_has_plain_numbers() -> None:
 def test_the_card_says_what_it_is_scores_and_cannot_tell() -> None:
     spec = ModelSpec("m", "compact", FER2013.labels, parameters=3_100_000, licence="MIT", trained={"seed": 0})
     card = model_card(spec, STRONG.evaluation)
-    assert "3,100,000 parameters" in card and "seed: 0" in card and "| fear |" in card
+    assert "3,100,000 parameters" in card
+    assert "seed: 0" in card
+    assert "| fear |" in card
     assert "not what a person feels" in card
     assert "public test: 0.6800" in model_card(spec.with_(scores={"public_test": 0.68}))
     assert "Not measured." in model_card(spec)

@@ -26,7 +26,8 @@ class Brightness:
         self.spec, self.calls = spec, 0
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        assert images.dtype == np.uint8 and images.shape[1:] == (self.spec.channels, self.spec.size, self.spec.size)
+        assert images.dtype == np.uint8
+        assert images.shape[1:] == (self.spec.channels, self.spec.size, self.spec.size)
         self.calls += 1
         k = len(self.spec.labels)
         distance = np.abs(images[:, 0, 0, :1].astype(np.float32) - 30 * np.arange(k, dtype=np.float32))
@@ -50,7 +51,8 @@ def test_classes_are_mapped_by_name() -> None:
     mapped = table([0, 1, 2, 3], names=LabelSet("folders", ("Happiness", "sad", "Anger", "fear")))
     assert truth_of(mapped, SPEC).tolist() == [3, 4, 0, 2]
     evaluation, _ = score(model, mapped)
-    assert evaluation.per_class["happy"].n == 1 and evaluation.labels == FER2013.labels
+    assert evaluation.per_class["happy"].n == 1
+    assert evaluation.labels == FER2013.labels
 
 
 def test_a_class_that_the_model_lacks_is_named_but_an_empty_one_is_not() -> None:
@@ -63,7 +65,8 @@ def test_a_class_that_the_model_lacks_is_named_but_an_empty_one_is_not() -> None
 def test_pictures_of_another_size_and_colour_reach_the_model_in_its_own() -> None:
     wanted = SPEC.with_(size=5, colour="rgb")
     evaluation, predictions = score(Brightness(wanted), table([0, 1, 2, 6]))
-    assert evaluation.accuracy == 1 and len(predictions) == 4
+    assert evaluation.accuracy == 1
+    assert len(predictions) == 4
 
 
 def test_two_views_average_logits_before_the_temperature() -> None:
@@ -82,14 +85,16 @@ def test_the_batch_size_changes_nothing_and_progress_ends_at_the_end() -> None:
     two, b = score(Brightness(SPEC), part, batch=4, progress=lambda done, total: seen.append((done, total)))
     assert (a.probabilities == b.probabilities).all()
     assert replace(one, seconds=0).to_dict() == replace(two, seconds=0).to_dict()
-    assert seen[0] == (4, 23) and seen[-1] == (23, 23)
+    assert seen[0] == (4, 23)
+    assert seen[-1] == (23, 23)
 
 
 def test_rows_with_a_twin_in_training_are_left_out_of_the_second_score() -> None:
     part = table([0, 1, 2, 3])
     training = part.take(np.array([1, 3]))
     evaluation, _ = score(Brightness(SPEC), part, reference=training)
-    assert evaluation.twin_free is not None and evaluation.twin_free.n == 2
+    assert evaluation.twin_free is not None
+    assert evaluation.twin_free.n == 2
     assert score(Brightness(SPEC), part)[0].twin_free is None
     assert score(Brightness(SPEC), part, reference=part)[0].twin_free is None
 
@@ -124,7 +129,8 @@ def test_a_row_an_image_as_csv_and_parquet(tmp_path: Path) -> None:
         read = list(csv.DictReader(file))
     assert list(read[0]) == ["source", "split", "truth", "predicted", "correct", "twin", *FER2013.labels]
     assert [r["twin"] for r in read] == ["False", "True", "False"]
-    assert read[1]["truth"] == read[1]["predicted"] == "happy" and read[1]["source"] == "row 1"
+    assert read[1]["truth"] == read[1]["predicted"] == "happy"
+    assert read[1]["source"] == "row 1"
     assert sum(float(read[0][name]) for name in FER2013.labels) == pytest.approx(1, abs=1e-4)
     import pyarrow.parquet
 
@@ -138,7 +144,9 @@ def test_a_class_called_like_a_column_keeps_both() -> None:
     spec = ModelSpec("m", "n", names.labels, size=8)
     _, predictions = score(Brightness(spec), part)
     row = prediction_rows(part, predictions, truth_of(part, spec))[0]
-    assert row["truth"] == "truth" and "p(truth)" in row and row["twin"] is None
+    assert row["truth"] == "truth"
+    assert "p(truth)" in row
+    assert row["twin"] is None
 
 
 def test_a_model_file_is_assessed_from_its_path(tiny_onnx: Path, tmp_path: Path) -> None:
@@ -146,7 +154,8 @@ def test_a_model_file_is_assessed_from_its_path(tiny_onnx: Path, tmp_path: Path)
     assert model.spec.name == "tiny_random"
     out = tmp_path / "rows.csv"
     evaluation = assess(tiny_onnx, "synth:210:1", "public_test", predictions=out)
-    assert evaluation.model == "tiny_random" and 0 < evaluation.n < 210
+    assert evaluation.model == "tiny_random"
+    assert 0 < evaluation.n < 210
     assert len(out.read_text().splitlines()) == evaluation.n + 1
     assert evaluation.twin_free is not None
 

@@ -75,7 +75,8 @@ class Evaluation(Scores):
     split: str
     labels: tuple[str, ...]
     twin_free: Scores | None
-    """The same on the rows without an exact twin in Training; None where there is no Training to compare with, or no such row."""
+    """The same on the rows without an exact twin in Training; None where there is no Training to compare with, or no
+    such row."""
     views: int
     """1, or 2 where each face was averaged with its mirror image."""
     seconds: float
