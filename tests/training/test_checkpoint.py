@@ -17,7 +17,10 @@ STATE = {
     "none": None,
     "flags": (True, False),
     "weights": {"w": torch.arange(6.0).view(2, 3), "half": torch.ones(2, dtype=torch.bfloat16)},
-    "optimizer": {"state": {0: {"step": torch.tensor(5.0), "m": torch.ones(3)}, 1: {}}, "groups": [{"lr": 0.1, "params": [0, 1]}]},
+    "optimizer": {
+        "state": {0: {"step": torch.tensor(5.0), "m": torch.ones(3)}, 1: {}},
+        "groups": [{"lr": 0.1, "params": [0, 1]}],
+    },
 }
 
 

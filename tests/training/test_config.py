@@ -31,7 +31,9 @@ def test_the_studys_recipes_hold_the_studys_settings() -> None:
 
 
 def test_settings_override_and_keep_their_types() -> None:
-    config = Config().override(["optim.lr=3e-4", "optim.epochs=3", "data.flip=false", "model.options.width=0.5", "optim.sizes=[32, 48]"])
+    config = Config().override(
+        ["optim.lr=3e-4", "optim.epochs=3", "data.flip=false", "model.options.width=0.5", "optim.sizes=[32, 48]"]
+    )
     assert config.optim.lr == 3e-4
     assert config.optim.epochs == 3
     assert config.data.flip is False

@@ -45,7 +45,9 @@ def test_plain_and_weighted_loss_equal_torchs(batch: tuple[Tensor, Tensor], smoo
     weights = np.linspace(0.5, 2, 7).astype(np.float32)
     if not smoothing:
         ours = Supervised(config, weights).loss(logits, one_hot(labels))
-        assert float(ours) == pytest.approx(float(F.cross_entropy(logits, labels, weight=torch.from_numpy(weights))), abs=1e-6)
+        assert float(ours) == pytest.approx(
+            float(F.cross_entropy(logits, labels, weight=torch.from_numpy(weights))), abs=1e-6
+        )
 
 
 def test_auxiliary_losses_count_with_their_weight(batch: tuple[Tensor, Tensor]) -> None:
@@ -89,5 +91,5 @@ def test_decay_spares_norms_and_biases_and_layers_get_their_rates() -> None:
     assert sum(len(g["params"]) for g in layered) == len(list(network.parameters()))
     rate = {id(p): g["lr"] for g in layered for p in g["params"]}
     assert rate[id(network.classifier.weight)] == 1.0  # type: ignore[union-attr]
-    stem = next(network.stem.parameters())  # type: ignore[operator,union-attr]
+    stem = next(network.features.parameters())  # type: ignore[operator,union-attr]
     assert rate[id(stem)] < 0.1

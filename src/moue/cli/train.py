@@ -17,12 +17,18 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `moue train`."""
     parser.add_argument("recipe", metavar="RECIPE", help="a shipped recipe's name, or a YAML file")
-    parser.add_argument("--data", required=True, metavar="SET", help="the data set: CSV, folder, zip, imported set, or synth")
+    parser.add_argument(
+        "--data", required=True, metavar="SET", help="the data set: CSV, folder, zip, imported set, or synth"
+    )
     parser.add_argument("--out", required=True, metavar="RUN", type=Path, help="the run folder to write")
-    parser.add_argument("--set", action="append", default=[], metavar="K=V", help="change a setting, as in optim.lr=3e-4")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="K=V", help="change a setting, as in optim.lr=3e-4"
+    )
     parser.add_argument("--minutes", type=float, metavar="M", help="fit the schedule to this time")
     parser.add_argument("--seed", type=int, metavar="S", help="random seed (default: the recipe's)")
-    parser.add_argument("--labels", metavar="SET", help="label set: fer2013, ferplus or folders (default: the recipe's)")
+    parser.add_argument(
+        "--labels", metavar="SET", help="label set: fer2013, ferplus or folders (default: the recipe's)"
+    )
     parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv, for --labels ferplus")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
 

@@ -45,9 +45,7 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
     return math.exp((low + high) / 2)
 
 
-def uncertain_threshold(
-    logits: NDArray[np.floating], temperature: float, coverage: float = COVERAGE
-) -> float:
+def uncertain_threshold(logits: NDArray[np.floating], temperature: float, coverage: float = COVERAGE) -> float:
     """The top probability that ``coverage`` of the answers reach: below it an answer is marked uncertain.
 
     Args:

@@ -1,8 +1,8 @@
 """Augmentation of whole batches, on the device that trains.
 
 All geometry (flip, rotation, scale, shift) is one affine map a picture and one bilinear sampling; light and erasing are
-elementwise. Every random number comes from the generator that is passed in, on the CPU, so a seed gives the same pictures
-on every device.
+elementwise. Every random number comes from the generator that is passed in, on the CPU, so a seed gives the same
+pictures on every device.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Augment:
         return x
 
     def _erase(self, x: Tensor, draw: Callable[[float, float], Tensor]) -> Tensor:
-        """Overwrite a square of some pictures with mid-grey; it may reach over the border, so edges are erased as often."""
+        """Overwrite a square of some pictures with mid-grey; it may reach over the border: edges go as often."""
         n, _, h, w = x.shape
         side = self.config.erase_size
         erased = draw(0, 1) < self.config.erase
@@ -101,3 +101,10 @@ def preview(images: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:
     """
     changed = Augment(DataConfig())(torch.from_numpy(images), torch.Generator().manual_seed(seed))
     return changed.round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def scaled(images: Tensor, size: int) -> Tensor:
+    """Float pictures ``(N, C, H, W)`` at ``size`` × ``size``, smoothed before they shrink; as they are at that size."""
+    if images.shape[-1] == size:
+        return images
+    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)

@@ -35,7 +35,7 @@ def save(state: Any, path: Path | str) -> None:
         save_file(tensors, temporary, metadata={"tree": tree})
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
         raise TrainingError(f"the checkpoint {path} cannot be written ({error}); the one before it is kept.") from error

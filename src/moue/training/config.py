@@ -71,7 +71,8 @@ class OptimConfig:
     """Optimiser, schedule, loss."""
 
     name: Literal["adam", "adamw", "sgd", "muon"] = "adam"
-    """"sgd" has Nesterov momentum; "muon" orthogonalises the momentum of convolutions, the rest is sgd at half the rate."""
+    """"sgd" has Nesterov momentum; "muon" orthogonalises the momentum of convolutions,
+    with sgd at half the rate for the rest."""
     lr: float = 1e-3
     """Peak learning rate."""
     momentum: float = 0.9
@@ -79,8 +80,8 @@ class OptimConfig:
     weight_decay: float = 0.0
     """On weights of two or more dimensions; never on biases or norms."""
     schedule: Literal["constant", "cosine", "onecycle", "linear"] = "constant"
-    """What the rate does after the warm-up: stays, falls along a half cosine, one cycle (up in the warm-up share, down to
-    near 0), or falls linearly to 0."""
+    """What the rate does after the warm-up: stays, falls along a half cosine, one cycle (up in the warm-up share,
+    down to near 0), or falls linearly to 0."""
     warmup: float = 0.0
     """Share of all steps in which the rate climbs to its peak."""
     epochs: int = 25

@@ -1,8 +1,8 @@
 """The one training loop: `fit(config, table, folder)` makes a run folder, and takes an interrupted one up again.
 
-The whole data set lies on the device as uint8, so there are no loader workers: the loop counts steps, and each step picks
-its rows. Every random number of a step comes from (seed, epoch, step), which is why a run that was killed at any moment
-ends with the same weights as an unbroken one.
+The whole data set lies on the device as uint8, so there are no loader workers: the loop counts steps, and each step
+picks its rows. Every random number of a step comes from (seed, epoch, step), which is why a run that was killed at any
+moment ends with the same weights as an unbroken one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,22 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from moue.data.balance import class_weights, oversample
-from moue.data.splits import Split, stratified_split
+from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
 from moue.models import create
 from moue.models.base import Network
-from moue.training import machine, optimiser
-from moue.training.augment import Augment
+from moue.training import checkpoint, machine, optimiser
+from moue.training.augment import Augment, scaled
+from moue.training.budget import fit_to_time
 from moue.training.checkpoint import SafeCheckpointIO
 from moue.training.config import Config
+from moue.training.rows import Rows
 from moue.training.run import Run
 from moue.training.tasks import Supervised, Task
 
@@ -106,19 +109,21 @@ def fit(
         split = stratified_split(table, config.data.validation, config.run.seed)
     torch.manual_seed(config.run.seed)
     network = create(config.model.network, len(table.label_set), **config.model.options)
-    train = _Rows.of(table, split.train, network, device)
-    validation = _Rows.of(table, split.validation, network, device) if len(split.validation) else None
+    train = Rows.of(table, split.train, network.input, device)
+    validation = Rows.of(table, split.validation, network.input, device) if len(split.validation) else None
     absent = np.flatnonzero(np.bincount(train.labels.cpu().numpy(), minlength=len(table.label_set)) == 0)
     if len(absent):
         names = ", ".join(table.label_set.labels[i] for i in absent)
-        raise DataError(f"{table.name or 'the data set'} has no training rows of the class {names}. Add some, or remove the class.")
+        raise DataError(
+            f"{table.name or 'the data set'} has no training rows of the class {names}. Add some, or remove the class."
+        )
     weights = class_weights(train.labels.cpu().numpy(), len(table.label_set)) if config.data.class_weights else None
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = _Module(config, network, task or Supervised(config.optim, weights), train, validation, watch)
     module.to(device)
     if not run.exists:
-        module.config = config = _fit_to_time(config, module, precision)
+        module.config = config = fit_to_time(config, network, module.task, train, validation, module.steps, precision)
         run.begin(config, split, table, network, machine.describe(device), precision)
-    module.finish_setup(run)
     _quiet()
     trainer = pl.Trainer(
         max_epochs=config.optim.epochs,
@@ -148,58 +153,34 @@ def fit(
         )
     if trainer.interrupted:
         raise KeyboardInterrupt
-    weights = module.kept(run)
     run.finish(
-        weights,
+        module.kept(run),
         table.label_set.labels,
         machine.peak_memory(device),
-        validation_rows(module),
+        _calibration(module),
         (network.input.size, network.input.colour),
     )
     return run
 
 
-def validation_rows(module: _Module) -> tuple[np.ndarray, np.ndarray] | None:
-    """Logits (mean of face and mirror image) and labels of the validation part under the kept weights, for calibration."""
+def _calibration(module: _Module) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+    """Logits (mean of face and mirror image) and labels of the validation part, under the kept weights."""
     if module.validation is None:
         return None
-    network = module.kept_network
-    logits = 0.5 * (module.logits(network, module.validation.images) + module.logits(network, module.validation.images.flip(3)))
+    network, images = module.kept_network, module.validation.images
+    logits = 0.5 * (module.logits(network, images) + module.logits(network, images.flip(3)))
     return logits.float().cpu().numpy(), module.validation.labels.cpu().numpy()
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Some rows of a table, on the device."""
-
-    images: Tensor
-    labels: Tensor
-    targets: Tensor
-
-    @classmethod
-    def of(cls, table: ImageTable, rows: np.ndarray, network: Network, device: torch.device) -> _Rows:
-        from moue.preprocess import to_input
-
-        images = table.images[rows]
-        spec = network.input
-        if images.shape[1:] != (1 if spec.colour == "grey" else 3, spec.size, spec.size):
-            images = np.stack(
-                [to_input(i[0] if len(i) == 1 else i.transpose(1, 2, 0), spec.size, spec.colour) for i in images]
-            )
-        labels = torch.from_numpy(table.labels[rows])
-        targets = F.one_hot(labels, len(table.label_set)).float() if table.targets is None else torch.from_numpy(table.targets[rows])
-        return cls(torch.from_numpy(images).to(device), labels.to(device), targets.to(device))
 
 
 class _Module(pl.LightningModule):
     """The network, its task and its rows, in the shape that Lightning drives."""
 
     def __init__(
-        self, config: Config, network: Network, task: Task, train: _Rows, validation: _Rows | None, watch: Watch | None
+        self, config: Config, network: Network, task: Task, train: Rows, validation: Rows | None, watch: Watch | None
     ) -> None:
         super().__init__()
         self.config, self.task, self.train_rows, self.validation, self.watch = config, task, train, validation, watch
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False).eval() if config.optim.ema > 0 else None
         self.augment = Augment(config.data)
         self.order: np.ndarray = np.zeros(0, np.int64)
@@ -207,12 +188,8 @@ class _Module(pl.LightningModule):
         self.totals = torch.zeros(3)
         self.report: dict[str, float] = {}
         self.validated: tuple[float, float] | None = None
-
-    def finish_setup(self, run: Run) -> None:
-        """Take the resolved configuration into use."""
-        self.run_folder = run
-        self.began = time.monotonic()
         self.first_epoch: int | None = None
+        self.began = self.epoch_began = time.monotonic()
 
     @property
     def rows_per_epoch(self) -> int:
@@ -235,8 +212,6 @@ class _Module(pl.LightningModule):
     def kept(self, run: Run) -> dict[str, Tensor]:
         """The weights that the run keeps: of its last epoch or of its best on validation, averaged where they were."""
         if self.config.optim.keep == "best" and self.validation is not None and run.checkpoint("best").exists():
-            from moue.training import checkpoint
-
             state = checkpoint.load(run.checkpoint("best"))["network"]
             self.kept_network.load_state_dict(state)
         return {k: v.detach().cpu().contiguous() for k, v in self.kept_network.state_dict().items()}
@@ -275,11 +250,13 @@ class _Module(pl.LightningModule):
         on = rows.to(self.train_rows.images.device)
         assert self.flipped is not None
         images = self.augment(self.train_rows.images[on], generator, self.flipped[rows])
-        images = self._progressive(images, self.current_epoch)
+        images = scaled(images, self._size(self.current_epoch))
         images = images.contiguous(memory_format=torch.channels_last)
         answer = self.task(self.network, images, self.train_rows.targets[on], generator)
         hits = (answer["logits"].argmax(1) == self.train_rows.labels[on]).sum()
-        self.totals += torch.stack([answer["loss"].detach().float() * len(on), hits.float(), torch.tensor(float(len(on)))]).cpu()
+        self.totals += torch.stack(
+            [answer["loss"].detach().float() * len(on), hits.float(), torch.tensor(float(len(on)))]
+        ).cpu()
         return answer["loss"]
 
     def on_train_batch_end(self, outputs: Any, batch: Any, step: int) -> None:
@@ -288,8 +265,8 @@ class _Module(pl.LightningModule):
         if step % 10 == 9 or step == self.steps - 1:
             if not math.isfinite(float(self.totals[0])):
                 raise TrainingError(
-                    f"the loss is no longer finite in epoch {self.current_epoch + 1}; the last good checkpoint is kept. "
-                    f"Try a lower rate: --set optim.lr={self.config.optim.lr / 3:.1g}"
+                    f"the loss is no longer finite in epoch {self.current_epoch + 1}; the last good checkpoint is kept."
+                    f" Try a lower rate: --set optim.lr={self.config.optim.lr / 3:.1g}"
                 )
             self._tell(step)
 
@@ -311,7 +288,7 @@ class _Module(pl.LightningModule):
         network.eval()
         try:
             with torch.inference_mode():
-                return torch.cat([network(part) for part in images.split(batch)])
+                return torch.cat([network(part) for part in torch.split(images, batch)])
         finally:
             network.train(training)
 
@@ -321,14 +298,10 @@ class _Module(pl.LightningModule):
         torch.manual_seed(seed)
         return torch.Generator().manual_seed(seed)
 
-    def _progressive(self, images: Tensor, epoch: int) -> Tensor:
-        sizes = self.config.optim.sizes
-        if not sizes:
-            return images
-        size = sizes[min(len(sizes) - 1, epoch * len(sizes) // self.config.optim.epochs)]
-        if size == images.shape[-1]:
-            return images
-        return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    def _size(self, epoch: int) -> int:
+        """The side that an epoch's pictures are scaled to."""
+        sizes = self.config.optim.sizes or (self.train_rows.images.shape[-1],)
+        return sizes[min(len(sizes) - 1, epoch * len(sizes) // self.config.optim.epochs)]
 
     def _update_average(self) -> None:
         assert self.average is not None
@@ -373,7 +346,7 @@ class _Keeper(Checkpoint):
     def __init__(self, run: Run) -> None:
         self.run = run
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: _Module) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: _Module) -> None:
         loss, accuracy = module.validated or (None, None)
         module._tell(module.steps - 1, validated=True)
         row = {
@@ -389,51 +362,14 @@ class _Keeper(Checkpoint):
         best = max((r["validation_accuracy"] or 0.0 for r in self.run.history()[: trainer.current_epoch]), default=0.0)
         self.run.log(row)
         if trainer.logger is not None:
-            trainer.logger.log_metrics({k: v for k, v in row.items() if v is not None and k != "epoch"}, step=row["epoch"])
+            trainer.logger.log_metrics(
+                {k: v for k, v in row.items() if v is not None and k != "epoch"}, step=row["epoch"]
+            )
         if accuracy is not None and accuracy > best:
-            from moue.training import checkpoint
-
-            checkpoint.save({"network": module.kept_network.state_dict(), "epoch": row["epoch"]}, self.run.checkpoint("best"))
+            checkpoint.save(
+                {"network": module.kept_network.state_dict(), "epoch": row["epoch"]}, self.run.checkpoint("best")
+            )
         trainer.save_checkpoint(self.run.checkpoint("last"))
-
-
-def _fit_to_time(config: Config, module: _Module, precision: str) -> Config:
-    """Set the epochs so that the whole schedule fits ``run.minutes``, by timing some steps at each size."""
-    if config.run.minutes is None:
-        return config
-    sizes = config.optim.sizes or (module.network.input.size,)
-    probe = copy.deepcopy(module.network).train()
-    optim = optimiser.build(probe, config.optim)
-    batch = min(config.optim.batch, len(module.train_rows.labels))
-    seconds = []
-    for size in sizes:
-        taken = []
-        for step in range(6):
-            began = time.monotonic()
-            images = module.augment(module.train_rows.images[:batch], torch.Generator().manual_seed(step))
-            if size != images.shape[-1] and config.optim.sizes:
-                images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
-            images = images.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                answer = module.task(probe, images, module.train_rows.targets[:batch], torch.Generator().manual_seed(step))
-            optim.zero_grad()
-            answer["loss"].backward()
-            optim.step()
-            float(answer["loss"])
-            taken.append(time.monotonic() - began)
-        # The first steps choose kernels and fill caches.
-        seconds.append(float(np.median(taken[2:])))
-    step_time = float(np.mean(seconds)) * (1.03 if config.optim.ema else 1.0)
-    # A forward pass is about a third of a step.
-    checking = 0.0 if module.validation is None else len(module.validation.labels) / batch * step_time / 3
-    budget = config.run.minutes * 60 * 0.95
-    epoch_time = module.steps * step_time + checking
-    epochs = int(budget // epoch_time)
-    if epochs >= 1:
-        return replace(config, optim=replace(config.optim, epochs=min(epochs, config.optim.epochs)))
-    # Not even one epoch fits: one short epoch.
-    steps = max(1, int((budget - checking) // step_time))
-    return replace(config, optim=replace(config.optim, epochs=1, steps=steps))
 
 
 def _quiet() -> None:

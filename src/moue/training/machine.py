@@ -98,7 +98,10 @@ def git_state() -> dict[str, Any] | None:
         ).stdout.strip()
 
     try:
-        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "--", str(here.parent)))}
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "changed": bool(git("status", "--porcelain", "--", str(here.parent))),
+        }
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -50,7 +50,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__([g for g in groups if g["params"]], {"lr": config.lr, "weight_decay": 0.0, "momentum": 0.0})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step."""
         loss = None
         if closure is not None:
@@ -87,11 +87,12 @@ def orthogonal(matrix: Tensor, steps: int = 3) -> Tensor:
     for _ in range(steps):
         gram = wide @ wide.T
         wide = 3.4445 * wide + (-4.7750 * gram + 2.0315 * gram @ gram) @ wide
-    return (wide if x.shape[0] <= x.shape[1] else wide.T).to(matrix.dtype)
+    nearest: Tensor = wide if x.shape[0] <= x.shape[1] else wide.T
+    return nearest.to(matrix.dtype)
 
 
 def parameter_groups(network: Network, config: OptimConfig) -> list[dict[str, object]]:
-    """Groups with their own decay and, with ``layer_decay`` below 1, their own rate: full at the top, less towards the input."""
+    """Groups with their own decay and, with ``layer_decay`` below 1, a rate that falls towards the input."""
     layers = list(_layers(network))
     groups: list[dict[str, object]] = []
     for i, layer in enumerate(layers):

@@ -18,7 +18,6 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,7 +53,9 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether it came to its end."""
-        return self.exists and self.record().get("status") == "finished" and (self.folder / "weights.safetensors").exists()
+        return (
+            self.exists and self.record().get("status") == "finished" and (self.folder / "weights.safetensors").exists()
+        )
 
     def checkpoint(self, name: str) -> Path:
         """Path of the checkpoint "last" or "best"."""
@@ -136,9 +137,11 @@ class Run:
                 writer = csv.DictWriter(file, fieldnames=list(row))
                 writer.writeheader()
                 writer.writerows(rows)
-            os.replace(temporary, path)
+            temporary.replace(path)
         except OSError as error:
-            raise TrainingError(f"{path} cannot be written: {error.strerror}. The last good checkpoint is kept.") from error
+            raise TrainingError(
+                f"{path} cannot be written: {error.strerror}. The last good checkpoint is kept."
+            ) from error
 
     def finish(
         self,
@@ -154,7 +157,7 @@ class Run:
         config, record, history = self.config(), self.record(), self.history()
         temporary = self.folder / ".weights.safetensors"
         save_file(dict(weights), temporary)
-        os.replace(temporary, self.folder / "weights.safetensors")
+        temporary.replace(self.folder / "weights.safetensors")
         seconds = sum(float(r["seconds"] or 0) for r in history)
         epoch = len(history)
         if config.optim.keep == "best" and self.checkpoint("best").exists():
@@ -217,4 +220,4 @@ class Run:
         path = self.folder / name
         temporary = path.with_suffix(".new")
         temporary.write_text(json.dumps(values, indent=2, default=str) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        temporary.replace(path)

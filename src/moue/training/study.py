@@ -130,7 +130,7 @@ def _plan(
     if Run(Path(name)).exists:
         return Run(Path(name))
     shipped, models = recipes(), [m["name"] for m in list_models()]
-    if name in models and name not in shipped or Path(name).suffix == ".onnx":
+    if (name in models and name not in shipped) or Path(name).suffix == ".onnx":
         return name
     if name not in shipped and Path(name).suffix not in (".yaml", ".yml"):
         raise UnknownName("recipe, run or model", name, [*shipped, *models])
@@ -148,7 +148,9 @@ def _row(
         folder = out / "runs" / Path(name).with_suffix("").as_posix().strip("/.").replace("/", "-")
         run = Run(folder)
         if run.exists and run.record()["data"]["fingerprint"] != table.fingerprint:
-            raise UsageError(f"{folder} holds a run on other data ({run.record()['data']['name']}). Choose another --out.")
+            raise UsageError(
+                f"{folder} holds a run on other data ({run.record()['data']['name']}). Choose another --out."
+            )
         plan = fit(plan, table, folder, resume=run.exists, watch=watch(name) if watch else None)
     model = open_any(plan.folder if isinstance(plan, Run) else plan)
     evaluation, predictions, truth = _evaluate(model, table, split, plan.folder if isinstance(plan, Run) else None)

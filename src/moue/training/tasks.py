@@ -1,6 +1,7 @@
 """What a network is trained on: a task turns a network and a batch into ``{"loss", "logits"}``.
 
-The loop knows no loss of its own, so label smoothing, soft labels, class weights, mixing and auxiliary heads all live here.
+The loop knows no loss of its own, so label smoothing, soft labels, class weights, mixing and auxiliary
+heads all live here.
 """
 
 from __future__ import annotations

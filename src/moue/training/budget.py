@@ -1,0 +1,77 @@
+"""A time budget becomes a number of epochs, by timing some steps."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+
+from moue.models.base import Network
+from moue.training import optimiser
+from moue.training.augment import Augment, scaled
+from moue.training.config import Config
+from moue.training.rows import Rows
+from moue.training.tasks import Task
+
+#: The share of the budget that is planned: machines slow down more often than they speed up.
+MARGIN = 0.95
+
+
+def fit_to_time(
+    config: Config, network: Network, task: Task, train: Rows, validation: Rows | None, steps: int, precision: str
+) -> Config:
+    """The configuration whose whole schedule fits ``run.minutes``; as it is where there is no budget.
+
+    Args:
+        config: its epochs are the most that will be trained.
+        network: copied for the timing, not changed.
+        task: the objective.
+        train: the training rows.
+        validation: the rows that each epoch ends with, or None.
+        steps: of an epoch.
+        precision: "bf16" or "fp32".
+    """
+    if config.run.minutes is None:
+        return config
+    probe = copy.deepcopy(network).train()
+    optim = optimiser.build(probe, config.optim)
+    augment = Augment(config.data)
+    batch = min(config.optim.batch, len(train))
+
+    def step(size: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        images = scaled(augment(train.images[:batch], generator), size)
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            answer = task(probe, images, train.targets[:batch], generator)
+        optim.zero_grad()
+        torch.autograd.backward(answer["loss"])
+        optim.step()
+        answer["loss"].item()  # Waits for the device.
+
+    sizes = config.optim.sizes or (network.input.size,)
+    one = float(np.mean([_median_time(partial(step, size)) for size in sizes]))
+    # A forward pass is about a third of a step; both are measured in whole batches.
+    checking = 0.0 if validation is None else len(validation) / batch * one / 3
+    budget = config.run.minutes * 60 * MARGIN
+    epochs = int(budget // (steps * one + checking))
+    if epochs >= 1:
+        return replace(config, optim=replace(config.optim, epochs=min(epochs, config.optim.epochs)))
+    # Not even one epoch fits: one short epoch.
+    short = max(1, int((budget - checking) // one))
+    return replace(config, optim=replace(config.optim, epochs=1, steps=short))
+
+
+def _median_time(step: Callable[[int], None], repeats: int = 6, warm: int = 2) -> float:
+    """Seconds of a step; the first ones choose kernels and fill caches, and do not count."""
+    taken = []
+    for seed in range(repeats):
+        began = time.perf_counter()
+        step(seed)
+        taken.append(time.perf_counter() - began)
+    return float(np.median(taken[warm:]))

@@ -1,0 +1,44 @@
+"""Some rows of a table on the device that trains: the whole set lies there, so there are no loader workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from moue.data.table import ImageTable
+from moue.models.base import InputSpec
+from moue.preprocess import to_input
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Pictures and their targets, aligned."""
+
+    images: Tensor
+    """uint8 ``(N, C, size, size)``, 0..255, in the network's size and colour."""
+    labels: Tensor
+    """int64 ``(N,)``."""
+    targets: Tensor
+    """float32 ``(N, K)``: soft targets where the table has them, else one-hot labels."""
+
+    @classmethod
+    def of(cls, table: ImageTable, rows: NDArray[np.int64], spec: InputSpec, device: torch.device) -> Rows:
+        """The given rows of a table, scaled and coloured for a network's input."""
+        images = table.images[rows]
+        if images.shape[1:] != (1 if spec.colour == "grey" else 3, spec.size, spec.size):
+            pictures = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
+            images = np.stack([to_input(np.ascontiguousarray(p), spec.size, spec.colour) for p in pictures])
+        labels = torch.from_numpy(table.labels[rows])
+        if table.targets is None:
+            targets = F.one_hot(labels, len(table.label_set)).float()
+        else:
+            targets = torch.from_numpy(table.targets[rows])
+        return cls(torch.from_numpy(images).to(device), labels.to(device), targets.to(device))
+
+    def __len__(self) -> int:
+        return len(self.labels)
