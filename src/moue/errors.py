@@ -84,11 +84,12 @@ class MissingExtra(MoueError, ImportError):
 
     Args:
         module: the module that could not be imported.
-        extra: the extra of moue that brings it.
+        extra: the extra of moue that brings it; "" for a package that no extra brings.
     """
 
     def __init__(self, module: str, extra: str) -> None:
-        super().__init__(f"this needs the package {module!r}, which is not installed. Type: pip install 'moue[{extra}]'")
+        remedy = f"'moue[{extra}]'" if extra else module
+        super().__init__(f"this needs the package {module!r}, which is not installed. Type: pip install {remedy}")
         self.extra = extra
 
 

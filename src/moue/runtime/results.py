@@ -126,7 +126,7 @@ class Faces:
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The row of ``moue predict --format json``: plain types; ``frame``, ``timestamp``, ``track`` where they mean something."""
+        """The row of ``moue predict --format json``: plain types; ``frame`` and ``timestamp`` for films alone."""
         row: dict[str, Any] = {
             "source": self.source,
             "status": self.status,
@@ -140,6 +140,22 @@ class Faces:
             row["timestamp"] = round(self.timestamp, 6)
         row["faces"] = [self._face(i) for i in range(len(self))]
         return row
+
+    def to_frame(self) -> Any:
+        """The answer as a pandas ``DataFrame``, a row a face; see :func:`moue.runtime.frame.to_frame`.
+
+        Raises:
+            MissingExtra: without pandas.
+        """
+        from moue.runtime.frame import to_frame
+
+        return to_frame(self)
+
+    def draw(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A copy of the picture, uint8 ``(H, W, 3)`` RGB, with the faces marked; see :func:`moue.runtime.draw.draw`."""
+        from moue.runtime.draw import draw
+
+        return draw(picture, self)
 
     def _face(self, i: int) -> dict[str, Any]:
         p = self.predictions

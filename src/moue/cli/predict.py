@@ -1,0 +1,198 @@
+"""``moue predict``: read faces in photos, folders, films or a camera."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from moue.cli.main import PARTLY
+from moue.cli.output import add_format, to_csv, to_parquet, write
+from moue.cli.progress import Progress, Report
+from moue.runtime.frame import to_rows
+from moue.runtime.outbox import Outbox
+from moue.runtime.picture import MAX_PIXELS
+from moue.runtime.recognizer import Recognizer
+from moue.runtime.results import Faces
+from moue.runtime.sources import Source, expand, require_one
+
+#: More pictures than this are many: an engine that takes longer to start pays.
+MANY = 50
+#: What is no failure: a file that is neither picture nor film, and a camera that was pulled out.
+FINE = ("ok", "no_face", "skipped", "camera_lost")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add = parser.add_argument
+    add(
+        "sources", nargs="+", metavar="SOURCE", help="file, folder, glob, film, camera number, or - for a list on stdin"
+    )
+    add("--out", metavar="DIR", help="folder for the rows and the annotated picture or film of each input")
+    add("--model", default="default", help="a name of `moue models`, an .onnx file or a run folder (default: default)")
+    add("--detector", default="centerface", choices=("centerface", "none"), help="none: each picture is one face")
+    add("--engine", default="auto", choices=("auto", "onnxruntime", "openvino"), help="what runs the graphs")
+    add("--threads", type=int, default=0, help="CPU threads (default: all)")
+    add("--min-score", type=float, default=0.5, help="how sure the detector must be, 0 to 1 (default: 0.5)")
+    add("--uncertain", type=float, help="mark answers below this probability, 0 to 1 (default: the model's own)")
+    add("--small-faces", action="store_true", help="search at the native size, not on 1280 pixels")
+    add("--views", type=int, choices=(1, 2), help="2: average a face and its mirror image (default: the model's own)")
+    add("--every", type=int, default=1, metavar="N", help="read each Nth frame of a film")
+    add("--fps", type=float, help="read at most that many frames a second of a film")
+    add("--max-pixels", type=int, default=MAX_PIXELS, help=f"refuse larger pictures (default: {MAX_PIXELS})")
+    add("--no-window", action="store_true", help="show no window for a camera")
+    add_format(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, print, and answer 3 when something could not be read."""
+    require_one(args.sources)
+    if args.out and args.format == "parquet":
+        to_parquet([])  # Say at once that the extra is missing.
+    outbox = Outbox(args.out) if args.out else None
+    sources, total = _counted(args.sources)
+    recognizer = Recognizer(
+        args.model,
+        args.detector,
+        engine=args.engine,
+        threads=args.threads,
+        min_score=args.min_score,
+        uncertain=args.uncertain,
+        small_faces=args.small_faces,
+        views=args.views,
+        max_pixels=args.max_pixels,
+        many=total is None or total > MANY,
+    )
+    printer = _Printer(args.format, recognizer.spec.labels)
+    try:
+        with Progress("reading", "inputs") as progress:
+            for done, source in enumerate(sources, start=1):
+                if outbox is None:
+                    for answer in _answers(recognizer, source, args, progress):
+                        printer(answer)
+                else:
+                    _keep(recognizer, source, args, outbox, printer, progress)
+                progress(done, total)
+    finally:
+        # Interrupted, what was read so far is the answer.
+        printer.close()
+    return PARTLY if printer.failed else 0
+
+
+def _counted(names: list[str]) -> tuple[Iterator[Source], int | None]:
+    """The sources, and their number or, for a film, a camera or a list on stdin, None."""
+    found = expand(names)
+    if "-" in names:
+        return found, None
+    every = list(found)
+    moving = any(source.kind in ("video", "camera") for source in every)
+    return iter(every), None if moving else len(every)
+
+
+def _answers(
+    recognizer: Recognizer, source: Source, args: argparse.Namespace, report: Report, film: str | None = None
+) -> Iterator[Faces]:
+    if source.kind == "camera":
+        from moue.runtime.camera import watch_camera
+
+        return watch_camera(recognizer, int(source.path), window=not args.no_window)
+    if source.kind == "video":
+        from moue.runtime.watch import read_video
+
+        return read_video(recognizer, source.path, every=args.every, fps=args.fps, film=film, report=report)
+    return recognizer.stream([source])
+
+
+def _keep(
+    recognizer: Recognizer,
+    source: Source,
+    args: argparse.Namespace,
+    outbox: Outbox,
+    printer: _Printer,
+    report: Report,
+) -> None:
+    """Read one input, and write its rows and its annotated picture or film."""
+    stem = outbox.stem(source)
+    film = str(outbox.folder / f"{stem}.mp4") if source.kind == "video" else None
+    answers: list[Faces] = []
+    try:
+        for answer in _answers(recognizer, source, args, report, film):
+            answers.append(answer)
+            printer(answer)
+    finally:
+        suffix = "json" if args.format == "table" else args.format
+        if answers:
+            outbox.write(f"{stem}.{suffix}", _file(answers, suffix, recognizer.spec.labels))
+    if source.kind == "picture" and answers[0].status in ("ok", "no_face"):
+        shown = outbox.picture(stem, answers[0].draw(recognizer.open(source.path)), source.path)
+        sys.stderr.write(f"{shown}\n")
+    elif film and os.path.exists(film):  # noqa: PTH110
+        sys.stderr.write(f"{film}\n")
+
+
+def _file(answers: list[Faces], suffix: str, labels: tuple[str, ...]) -> bytes:
+    if suffix == "parquet":
+        return to_parquet(to_rows(answers, labels))
+    if suffix == "csv":
+        return to_csv(to_rows(answers, labels)).encode()
+    rows = [answer.to_dict() for answer in answers]
+    if suffix == "jsonl":
+        return b"".join(_line(row).encode() for row in rows)
+    return (json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+class _Printer:
+    """Prints answers: at once as JSON lines and CSV, at the end in the other formats."""
+
+    def __init__(self, format: str, labels: tuple[str, ...]) -> None:
+        self.format, self.labels = format, labels
+        self.failed = False
+        self._answers: list[Faces] = []
+        self._header = True
+
+    def __call__(self, answer: Faces) -> None:
+        self.failed |= answer.status not in FINE
+        if self.format == "jsonl":
+            sys.stdout.write(_line(answer.to_dict()))
+            sys.stdout.flush()
+        elif self.format == "csv":
+            text = to_csv(to_rows(answer, self.labels))
+            sys.stdout.write(text if self._header else text.partition("\n")[2])
+            self._header = False
+        else:
+            self._answers.append(answer)
+
+    def close(self) -> None:
+        if self.format in ("json", "parquet"):
+            nested = [answer.to_dict() for answer in self._answers]
+            write(to_rows(self._answers, self.labels) if self.format == "parquet" else [], self.format, nested)
+        elif self.format == "table":
+            write(list(chain.from_iterable(map(_shown, self._answers))), "table")
+
+
+def _shown(answer: Faces) -> Iterator[dict[str, Any]]:
+    """The rows of the table: what a person wants to see."""
+    said = answer.predictions
+    when = "" if answer.timestamp is None else f"{answer.timestamp:.2f} s"
+    remark = "" if answer.status in ("ok", "no_face") else f"{answer.status}: {answer.reason}"
+    if not len(answer):
+        remark = remark or "no face"
+        yield {"source": answer.source, "time": when, "box": "", "label": "", "probability": None, "remark": remark}
+    for i, (x, y, w, h) in enumerate(answer.boxes):
+        track = "" if answer.tracks is None else f"track {answer.tracks[i]} "
+        yield {
+            "source": answer.source,
+            "time": when,
+            "box": f"{x:.0f} {y:.0f} {w:.0f} {h:.0f}",
+            "label": said.names[i],
+            "probability": round(float(said.confidence[i]), 3),
+            "remark": (track + ("uncertain" if said.uncertain[i] else "")).strip(),
+        }

@@ -1,0 +1,51 @@
+"""Answers as tidy rows: one a face, for tables, CSV, Parquet and pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from moue.errors import require
+from moue.runtime.results import Faces
+
+#: The columns before those of the expressions.
+COLUMNS = ("source", "status", "frame", "timestamp", "track", "x", "y", "w", "h", "score", "label", "uncertain")
+
+
+def to_rows(faces: Faces | Iterable[Faces], labels: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """One flat dictionary a face, and one with None in the face's columns for an answer without faces.
+
+    Args:
+        faces: one answer or many.
+        labels: the expressions' columns; those of the answers where left out.
+
+    Returns:
+        Rows that all have the keys of :data:`COLUMNS`, then one an expression with its probability, 0 to 1.
+    """
+    answers = [faces] if isinstance(faces, Faces) else list(faces)
+    if labels is None:
+        labels = list(dict.fromkeys(label for answer in answers for label in answer.predictions.labels))
+    return [row for answer in answers for row in _rows(answer, labels)]
+
+
+def to_frame(faces: Faces | Iterable[Faces], labels: Sequence[str] | None = None) -> Any:
+    """:func:`to_rows` as a pandas ``DataFrame``.
+
+    Raises:
+        MissingExtra: without pandas.
+    """
+    pandas = require("pandas", "")
+    rows = to_rows(faces, labels)
+    return pandas.DataFrame(rows, columns=list(rows[0]) if rows else [*COLUMNS, *(labels or ())])
+
+
+def _rows(answer: Faces, labels: Sequence[str]) -> Iterable[dict[str, Any]]:
+    whole = answer.to_dict()
+    for face in whole["faces"] or [None]:
+        row: dict[str, Any] = dict.fromkeys((*COLUMNS, *labels))
+        row.update(source=answer.source, status=answer.status, frame=answer.frame, timestamp=whole.get("timestamp"))
+        if face is not None:
+            row.update(zip("xywh", face["box"], strict=True))
+            row.update(score=face["score"], track=face.get("track"), label=face["label"], uncertain=face["uncertain"])
+            row.update(face["probabilities"])
+        yield row

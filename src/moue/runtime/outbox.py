@@ -1,0 +1,90 @@
+"""A folder of answers: for each input its rows and its annotated picture or film."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from moue.errors import UsageError
+from moue.runtime.sources import Source
+
+
+class Outbox:
+    """Names and writes the files of one run.
+
+    Args:
+        folder: where to; made where it is missing.
+
+    Raises:
+        UsageError: when there is a file of that name.
+        OSError: when it cannot be made.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"{self.folder} is a file; the answers need a folder.")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._inside = self.folder.resolve()
+        self._taken: set[str] = set()
+
+    def stem(self, source: Source) -> str:
+        """A name for the answers of an input: its own without suffix, numbered where an earlier input had it.
+
+        Raises:
+            UsageError: when the input lies in this folder, so that answers could overwrite inputs.
+        """
+        if source.kind != "camera" and self._inside in Path(source.path).resolve().parents:
+            raise UsageError(f"{source.path} lies in {self.folder}: choose another folder for the answers.")
+        name = f"camera{source.path}" if source.kind == "camera" else Path(source.path).stem or "answers"
+        # Some file systems do not tell upper from lower case.
+        wanted = next(n for n in _numbered(name) if n.lower() not in self._taken)
+        self._taken.add(wanted.lower())
+        return wanted
+
+    def write(self, name: str, content: bytes) -> Path:
+        """Write one file, whole or not at all.
+
+        Raises:
+            OSError: when it cannot be written; nothing of it is left then.
+        """
+        path = self.folder / name
+        part = self.folder / f".{name}.part"
+        try:
+            part.write_bytes(content)
+            part.replace(path)
+        except BaseException as error:
+            part.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                error.filename, error.filename2 = str(path), None
+            raise
+        return path
+
+    def picture(self, stem: str, picture: NDArray[np.uint8], like: str) -> Path:
+        """Write an annotated picture: a PNG where the input's name ends so, else a JPEG.
+
+        Args:
+            stem: from :meth:`stem`.
+            picture: uint8 ``(H, W, 3)`` RGB.
+            like: the input's name.
+
+        Raises:
+            OSError: when it cannot be written.
+        """
+        # JPEG ends at 65,535 pixels a side.
+        png = like.lower().endswith(".png") or max(picture.shape[:2]) > 65_500
+        sink = io.BytesIO()
+        Image.fromarray(picture).save(sink, "PNG" if png else "JPEG", **({} if png else {"quality": 92}))
+        return self.write(f"{stem}.png" if png else f"{stem}.jpg", sink.getvalue())
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}-{number}" for number in itertools.count(2))

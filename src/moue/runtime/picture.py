@@ -1,0 +1,215 @@
+"""From anything that holds a picture to one upright RGB array.
+
+Every way in ends in the same pixels: a path, its bytes and its decoded array give the same answer, so no decoder is
+asked for a smaller picture.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from moue.errors import Unreadable, UsageError
+from moue.preprocess import Picture
+
+#: What :func:`read_picture` takes.
+PictureLike: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[Any]"
+)
+Order = Literal["rgb", "bgr"]
+
+#: Larger pictures are refused unless a caller raises the limit: a file of some kilobytes can decode to many gigabytes.
+MAX_PIXELS = 178_956_970
+
+#: Formats that are never tried: decoding these starts another program or fetches a font.
+UNSAFE = frozenset({"EPS", "WMF", "PDF", "MPEG", "BUFR", "GRIB", "HDF5"})
+
+
+def read_picture(x: PictureLike, *, color: Order = "rgb", max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read one picture.
+
+    Files and PIL images are turned upright by their EXIF orientation; of an animation (GIF, WebP, APNG) or a
+    multi-picture file the first frame counts; transparent pixels show white; 16-bit values are scaled to 8; CMYK and
+    palettes become RGB.
+
+    Args:
+        x: path, bytes, binary file object, PIL image, or array. Arrays are ``(H, W)`` or ``(H, W, 1)`` grey,
+            ``(H, W, 3)`` or ``(H, W, 4)`` with alpha; bool, uint8 0..255, uint16 0..65535, another integer type
+            0..255, or floats 0..1.
+        color: order of an array's channels, "rgb" or "bgr" (OpenCV's); files and PIL images know their own.
+        max_pixels: the largest width × height to accept from a file or PIL image.
+
+    Returns:
+        uint8 ``(H, W, 3)`` RGB, 0..255. An RGB uint8 array is returned as it is, not copied.
+
+    Raises:
+        Unreadable: when there is no picture to be had from ``x``; its message says why, its status is "unreadable" or,
+            above ``max_pixels``, "too_large".
+        UsageError: when ``x`` is of no type that could hold a picture, or ``color`` is another word.
+    """
+    if color not in ("rgb", "bgr"):
+        raise UsageError(f"color must be 'rgb' or 'bgr'. Got {color!r} instead.")
+    if isinstance(x, Image.Image):
+        return _decode(x, max_pixels)
+    if isinstance(x, (str, os.PathLike)):
+        with _open(Path(x)) as file:
+            return _decode(_identify(file), max_pixels)
+    if isinstance(x, (bytes, bytearray, memoryview)):
+        return _decode(_identify(io.BytesIO(x)), max_pixels)
+    if hasattr(x, "read"):
+        # Read to the end: the object may be a pipe, and Pillow wants to seek.
+        content = x.read()
+        if not isinstance(content, bytes):
+            raise UsageError("a file object must be open in binary mode, as in open(path, 'rb').")
+        return _decode(_identify(io.BytesIO(content)), max_pixels)
+    if hasattr(x, "__array__"):
+        return _from_array(np.asarray(x), color)
+    raise UsageError(
+        f"a picture must be a path, bytes, a binary file, a PIL image or an array. Got {type(x).__name__} instead."
+    )
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        web = "://" in str(path) or ":/" in str(path)[1:8]
+        raise Unreadable("moue reads files, not addresses: fetch it first" if web else "no such file") from None
+    except IsADirectoryError:
+        raise Unreadable("a folder, not a picture") from None
+    except PermissionError:
+        raise Unreadable("a folder, not a picture" if path.is_dir() else "permission denied") from None
+    except (OSError, ValueError) as error:
+        raise Unreadable(getattr(error, "strerror", None) or str(error)) from None
+
+
+def _identify(file: IO[bytes]) -> Image.Image:
+    """Open a picture by its content, reading no more than its header.
+
+    This is what ``Image.open`` does, without its warning and its own limit on pixels, which only a setting for the
+    whole process could raise, and without the formats in :data:`UNSAFE`.
+    """
+    try:
+        prefix = file.read(16)
+    except OSError as error:
+        raise Unreadable(error.strerror or str(error)) from None
+    if not prefix:
+        raise Unreadable("the file is empty")
+    damage = ""
+    for name in _formats():
+        factory, accept = Image.OPEN[name]
+        if accept and accept(prefix) is not True:
+            continue
+        file.seek(0)
+        try:
+            return factory(file, "")
+        except Image.DecompressionBombError as error:
+            raise Unreadable(f"it holds too many pixels: {_words(error)}", "too_large") from None
+        except Exception as error:  # Decoders raise whatever a damaged header makes them trip over.
+            damage = damage or (f"a damaged {name} file: {_words(error)}" if accept else "")
+    raise Unreadable(damage or "not a picture of a kind that is known here")
+
+
+def _formats() -> Iterator[str]:
+    """The names of the decoders: the common ones first, the rest when none of these knew the file."""
+    Image.preinit()
+    first = [name for name in Image.ID if name not in UNSAFE]
+    yield from first
+    Image.init()
+    yield from (name for name in Image.ID if name not in UNSAFE and name not in first)
+
+
+def _decode(image: Image.Image, max_pixels: int) -> Picture:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise Unreadable(
+            f"{width}×{height} pixels are more than the limit of {max_pixels:,}. "
+            f"Raise it with --max-pixels or max_pixels= if the picture is to be trusted.",
+            "too_large",
+        )
+    try:
+        image.load()
+        return _to_rgb(_upright(image))
+    except Unreadable:
+        raise
+    except MemoryError:
+        raise Unreadable(f"{width}×{height} pixels do not fit in memory", "too_large") from None
+    except Image.DecompressionBombError as error:
+        raise Unreadable(f"it holds too many pixels: {_words(error)}", "too_large") from None
+    except Exception as error:  # As above; a truncated file ends here.
+        raise Unreadable(f"a damaged {image.format or 'picture'} file: {_words(error)}") from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        # Damaged EXIF data says nothing about orientation; the pixels are there all the same.
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Picture:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        array = np.asarray(image)
+        # Pillow decodes 16-bit grey into 32-bit integers in some formats and versions.
+        return _from_array(array.astype(np.uint16) if image.mode == "I" and _within(array, 65535) else array, "rgb")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _from_array(array: NDArray[Any], color: Order) -> Picture:
+    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))):
+        raise Unreadable(f"an array must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4). Got {array.shape} instead.")
+    if not array.size:
+        raise Unreadable(f"an array must have at least one pixel. Got {array.shape} instead.")
+    array = _to_uint8(array)
+    if array.ndim == 2 or array.shape[2] == 1:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
+    channels = array[:, :, 2::-1] if color == "bgr" else array[:, :, :3]
+    if array.shape[2] == 4:
+        # Over white, rounded as Pillow does for files.
+        blended = Image.fromarray(np.dstack([channels, array[:, :, 3]]))
+        return _to_rgb(blended)
+    return np.ascontiguousarray(channels)
+
+
+def _to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
+    if array.dtype == np.uint8:
+        return array.view(np.uint8)
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * 255
+    if array.dtype == np.uint16:
+        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if np.issubdtype(array.dtype, np.integer):
+        if not _within(array, 255):
+            raise Unreadable(
+                f"integers must be 0..255, or uint16. Got {array.dtype} {array.min()}..{array.max()} instead."
+            )
+        return array.astype(np.uint8)
+    if np.issubdtype(array.dtype, np.floating):
+        if not _within(array, 1):
+            raise Unreadable(
+                f"floats must be 0..1. Got {array.min():g}..{array.max():g} instead: divide by 255, or pass uint8."
+            )
+        scaled: NDArray[np.uint8] = np.rint(array * 255).astype(np.uint8)
+        return scaled
+    raise Unreadable(f"an array must hold numbers. Got {array.dtype} instead.")
+
+
+def _within(array: NDArray[Any], most: float) -> bool:
+    # NaN compares false on both sides, so it is refused here too.
+    return bool(array.min() >= 0 and array.max() <= most)
+
+
+def _words(error: BaseException) -> str:
+    """An error's message on one line, without its full stop."""
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__

@@ -1,0 +1,353 @@
+"""Finds the faces in anything and reads their expressions."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from moue.errors import Unreadable, UsageError
+from moue.preprocess import Picture, crop_face, to_input
+from moue.runtime.detect import Detections, Detector, Given, WholeImage, open_detector
+from moue.runtime.engine import Engine, EngineName, open_model
+from moue.runtime.picture import MAX_PIXELS, Order, read_picture
+from moue.runtime.results import Faces, Predictions, softmax
+from moue.runtime.sources import Source, expand
+
+#: A stream holds the crops of this many pictures at most before it classifies them.
+HELD = 16
+
+
+class Recognizer:
+    """Reads expressions; made once, used often, safe to share between threads.
+
+    Args:
+        model: a name of ``moue models``, the path of an ``.onnx`` with its ``.json``, a run folder, or an open engine.
+        detector: "centerface", "none" where each picture is one face, or an object with ``detect``.
+        engine: "onnxruntime", "openvino", or "auto" to take what suits ``many``.
+        threads: CPU threads; 0 to choose.
+        min_score: what the detector must give a face, 0 to 1.
+        uncertain: a top probability below this marks an answer as uncertain, 0 to 1; the model's own where None.
+        small_faces: whether to search at the native size instead of on 1280 pixels: finds faces of 15 pixels in large
+            pictures, and takes the longer the larger they are.
+        views: 2 averages the answers for a face and its mirror image; the model's own where None.
+        batch: crops classified at once; memory and speed, not answers.
+        many: whether many pictures are to come: "auto" then takes the engine that starts slower and runs faster.
+        max_pixels: larger pictures are refused.
+
+    Raises:
+        UsageError: for a value out of its range.
+        UnknownName: for a model, detector or engine that is not known.
+        ModelError: when model or detector are missing or damaged.
+        MissingExtra: when the engine or the model is in an extra that is not installed.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Engine = "default",
+        detector: str | Detector = "centerface",
+        *,
+        engine: EngineName = "auto",
+        threads: int = 0,
+        min_score: float = 0.5,
+        uncertain: float | None = None,
+        small_faces: bool = False,
+        views: int | None = None,
+        batch: int = 64,
+        many: bool = False,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        for name, value in (("min_score", min_score), ("uncertain", uncertain)):
+            if value is not None and not 0 <= value <= 1:
+                raise UsageError(f"{name} must be between 0 and 1. Got {value!r} instead.")
+        if views not in (None, 1, 2):
+            raise UsageError(f"views must be 1 or 2 (the face and its mirror image). Got {views!r} instead.")
+        if batch < 1 or max_pixels < 1:
+            raise UsageError(f"batch and max_pixels must be at least 1. Got {batch!r} and {max_pixels!r} instead.")
+        # The detector first: it is the quicker to fail.
+        self.detector = open_detector(detector, small_faces=small_faces, engine=engine, threads=threads, many=many)
+        opened = model if isinstance(model, Engine) else open_model(model, engine=engine, threads=threads, many=many)
+        self._engine = opened
+        self.spec = opened.spec.with_(
+            uncertain=opened.spec.uncertain if uncertain is None else uncertain,
+            views=opened.spec.views if views is None else views,
+        )
+        self.min_score, self._batch, self._max_pixels = min_score, batch, max_pixels
+
+    def read(
+        self,
+        x: Any,
+        *,
+        color: Order = "rgb",
+        boxes: ArrayLike | None = None,
+        every: int = 1,
+        fps: float | None = None,
+    ) -> Faces | list[Faces]:
+        """Read the faces in anything.
+
+        Args:
+            x: a picture as :func:`moue.read_picture` takes it; a film's path; a folder, a glob, or a list of all these;
+                uint8 ``(N, H, W, 3)``; a camera's number, for one picture from it.
+            color: order of an array's channels, "rgb" or "bgr".
+            boxes: ``(F, 4)`` faces of the one picture ``x``, as x, y, width, height; nothing is searched then.
+            every: of a film, each Nth frame.
+            fps: of a film, at most that many frames a second; instead of ``every``.
+
+        Returns:
+            The answer for one picture; for anything else a list, in order, with one answer a picture or frame. What
+            cannot be read has an answer with status and reason.
+
+        Raises:
+            UsageError: when ``x`` is of no type that could hold a picture, or an option cannot be used.
+        """
+        if _is_picture(x):
+            return self._one(x, color, boxes)
+        if boxes is not None:
+            raise UsageError("boxes belong to one picture: read the pictures one by one.")
+        if isinstance(x, (int, np.integer)) and not isinstance(x, bool):
+            with closing(self._camera(int(x))) as frames:
+                return next(frames)
+        if isinstance(x, (str, os.PathLike)):
+            return list(self.stream([x], every=every, fps=fps))
+        if isinstance(x, np.ndarray) or (isinstance(x, Iterable) and not isinstance(x, dict)):
+            return list(self.stream(x, color=color, every=every, fps=fps))
+        raise UsageError(
+            f"moue reads paths, bytes, binary files, PIL images, arrays, lists of them. Got {type(x).__name__} instead."
+        )
+
+    def stream(
+        self, sources: Iterable[Any], *, color: Order = "rgb", every: int = 1, fps: float | None = None
+    ) -> Iterator[Faces]:
+        """Read one input after the other in constant memory.
+
+        Args:
+            sources: what :meth:`read` takes; a number is a camera that is read until it ends.
+            color: order of the arrays' channels.
+            every: of films, each Nth frame.
+            fps: of films, at most that many frames a second.
+
+        Yields:
+            At least one answer an input, in order: one a picture, one a frame of a film, one a file of a folder, with
+            status and reason where there is nothing to read.
+        """
+        held: list[_Look] = []
+        crops = 0
+        for x in sources:
+            for item in [x] if isinstance(x, Source) else _items(x):
+                if isinstance(item, Source) and item.kind in ("video", "camera"):
+                    yield from self._answer(held)
+                    held, crops = [], 0
+                    yield from self._moving(item, every, fps)
+                    continue
+                held.append(self._try(item, color))
+                crops += len(held[-1].crops)
+                if len(held) >= HELD or crops >= self._batch:
+                    yield from self._answer(held)
+                    held, crops = [], 0
+        yield from self._answer(held)
+
+    def faces(self, picture: NDArray[Any], source: str = "", boxes: ArrayLike | None = None) -> Faces:
+        """Read one picture.
+
+        Args:
+            picture: an array as :func:`moue.read_picture` takes it, RGB.
+            source: its name in the answer.
+            boxes: ``(F, 4)`` faces to read instead of those that the detector would find.
+
+        Raises:
+            Unreadable: when the array is no picture.
+        """
+        return self._answer([self._look(read_picture(picture), source, boxes)])[0]
+
+    def batch(self, pictures: Sequence[NDArray[Any]]) -> list[Faces]:
+        """Read several pictures, their faces classified together; the answers are those of :meth:`faces`.
+
+        Raises:
+            Unreadable: when one of the arrays is no picture.
+        """
+        return self._answer([self._look(read_picture(picture), "") for picture in pictures])
+
+    def classify(self, crops: NDArray[np.uint8]) -> Predictions:
+        """Expressions of faces that are cut out and scaled already.
+
+        Args:
+            crops: uint8 ``(N, C, size, size)``, 0..255, as the model's spec says.
+
+        Raises:
+            UsageError: for another dtype or shape.
+        """
+        logits = self._engine.logits(crops, self._batch)
+        if self.spec.views == 2:
+            logits = (logits + self._engine.logits(crops[..., ::-1], self._batch)) * np.float32(0.5)
+        return self._predictions(softmax(logits, self.spec.temperature))
+
+    def _predictions(self, probabilities: NDArray[np.float32]) -> Predictions:
+        return Predictions(probabilities, self.spec.labels, self.spec.uncertain)
+
+    def _one(self, x: Any, color: Order, boxes: ArrayLike | None) -> Faces:
+        given = None if boxes is None else Given(boxes)
+        try:
+            return self._answer([self._look(self.open(x, color), _name(x), given)])[0]
+        except Unreadable as error:
+            return self._nothing(_name(x), error.status, str(error))
+
+    def _try(self, item: Any, color: Order) -> _Look:
+        if isinstance(item, Source):
+            if item.reason is not None:
+                return _Look(self._nothing(item.path, item.kind, item.reason))
+            item = item.path
+        try:
+            return self._look(self.open(item, color), _name(item))
+        except (Unreadable, UsageError) as error:
+            # Of many inputs one of a wrong type is as little reason to lose the rest as a damaged file.
+            return _Look(self._nothing(_name(item), getattr(error, "status", "unreadable"), str(error)))
+
+    def open(self, x: Any, color: Order = "rgb") -> Picture:
+        """:func:`moue.read_picture` under this recogniser's limit on pixels."""
+        return read_picture(x, color=color, max_pixels=self._max_pixels)
+
+    def _look(self, picture: Picture, source: str, boxes: ArrayLike | Given | None = None) -> _Look:
+        """Find the faces of one picture and cut them out."""
+        detector = self.detector if boxes is None else boxes if isinstance(boxes, Given) else Given(boxes)
+        found = detector.detect(picture, min_score=self.min_score)
+        row = Faces(
+            source,
+            "ok" if len(found) else "no_face",
+            picture.shape[1],
+            picture.shape[0],
+            found.boxes,
+            found.scores,
+            found.landmarks,
+            Predictions(
+                np.full((len(found), len(self.spec.labels)), 1 / len(self.spec.labels), np.float32), self.spec.labels
+            ),
+        )
+        return _Look(row, self._crops(picture, found, whole=isinstance(detector, WholeImage)))
+
+    def _crops(self, picture: Picture, found: Detections, whole: bool) -> list[Picture]:
+        spec = self.spec
+        if whole:
+            return [to_input(picture, spec.size, spec.colour)]
+        left, top, width, height = found.content or (0, 0, picture.shape[1], picture.shape[0])
+        view = picture[top : top + height, left : left + width]
+        corner = np.array([left, top], np.float32)
+        return [
+            crop_face(
+                view,
+                (float(x - left), float(y - top), float(w), float(h)),
+                None if found.landmarks is None else found.landmarks[i] - corner,
+                margin=spec.margin,
+                level=spec.level,
+                size=spec.size,
+                colour=spec.colour,
+            )
+            for i, (x, y, w, h) in enumerate(found.boxes)
+        ]
+
+    def _answer(self, held: Sequence[_Look]) -> list[Faces]:
+        """Classify the crops of several pictures together."""
+        crops = [crop for look in held for crop in look.crops]
+        if not crops:
+            return [look.row for look in held]
+        said = self.classify(np.stack(crops)).probabilities
+        rows, start = [], 0
+        for look in held:
+            end = start + len(look.crops)
+            rows.append(look.row.with_(predictions=self._predictions(said[start:end])))
+            start = end
+        return rows
+
+    def _nothing(self, source: str, status: str, reason: str) -> Faces:
+        empty = self._predictions(np.zeros((0, len(self.spec.labels)), np.float32))
+        return Faces(source, status, reason=reason, predictions=empty)
+
+    def _moving(self, source: Source, every: int, fps: float | None) -> Iterator[Faces]:
+        if source.kind == "camera":
+            return self._camera(int(source.path))
+        from moue.runtime.watch import read_video
+
+        return read_video(self, source.path, every=every, fps=fps)
+
+    def _camera(self, index: int) -> Generator[Faces, None, None]:
+        from moue.runtime.camera import watch_camera
+
+        yield from watch_camera(self, index)
+
+
+class _Look:
+    """A picture's row without its answers, and the crops that wait for them."""
+
+    __slots__ = ("crops", "row")
+
+    def __init__(self, row: Faces, crops: Sequence[Picture] = ()) -> None:
+        self.row, self.crops = row, crops
+
+
+def read(x: Any, *, color: Order = "rgb", boxes: ArrayLike | None = None, **options: Any) -> Faces | list[Faces]:
+    """Read the faces in anything, with a recogniser that is made once for each set of options.
+
+    Args:
+        x: see :meth:`Recognizer.read`.
+        color: see there.
+        boxes: see there.
+        options: ``every`` and ``fps`` of :meth:`Recognizer.read`, and what :class:`Recognizer` takes.
+
+    Raises:
+        UsageError: for an unknown option, or one that cannot be used.
+    """
+    moving = {name: options.pop(name) for name in ("every", "fps") if name in options}
+    unknown = options.keys() - _options()
+    if unknown:
+        raise UsageError(
+            f"read knows no option {', '.join(sorted(unknown))}. It knows {', '.join(sorted(_options()))}."
+        )
+    return _shared(**options).read(x, color=color, boxes=boxes, **moving)
+
+
+@functools.lru_cache(maxsize=4)
+def _shared(**options: Any) -> Recognizer:
+    return Recognizer(**options)
+
+
+def _options() -> frozenset[str]:
+    code = Recognizer.__init__.__code__
+    return frozenset(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
+
+
+def _is_picture(x: Any) -> bool:
+    """Whether ``x`` is one picture, and no film, folder, list or camera."""
+    if isinstance(x, (str, os.PathLike)):
+        found = list(_two(expand([x])))
+        # A folder or glob stays a list when it holds one picture.
+        return len(found) == 1 and found[0].kind == "picture" and found[0].path == os.fspath(x)
+    if isinstance(x, (bytes, bytearray, memoryview, Image.Image)) or hasattr(x, "read"):
+        return True
+    return hasattr(x, "__array__") and np.ndim(x) != 4
+
+
+def _two(sources: Iterator[Source]) -> Iterator[Source]:
+    for _, source in zip(range(2), sources, strict=False):
+        yield source
+
+
+def _items(x: Any) -> Iterator[Any]:
+    if isinstance(x, (str, os.PathLike)):
+        yield from expand([x])
+    elif isinstance(x, (int, np.integer)) and not isinstance(x, bool):
+        yield Source(str(x), "camera")
+    else:
+        yield x
+
+
+def _name(x: Any) -> str:
+    if isinstance(x, (str, os.PathLike)):
+        return os.fspath(x)
+    name = getattr(x, "filename", None) or getattr(x, "name", None)
+    return name if isinstance(name, str) and name else f"<{type(x).__name__}>"

@@ -1,0 +1,140 @@
+"""What a user names, one input at a time: files, folders, globs, films, cameras, lists on stdin."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from moue.errors import UsageError
+from moue.runtime.container import is_video
+
+Kind = Literal["picture", "video", "camera", "skipped", "unreadable"]
+
+#: A file in a folder with another suffix is opened to see what it is.
+PICTURES = frozenset(
+    f".{name}"
+    for name in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "ppm", "pgm", "pbm"),
+        *("pnm", "jp2", "j2k", "avif", "heic", "heif", "ico", "tga", "pcx", "mpo"),
+    )
+)
+#: First bytes of the common pictures.
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P5", b"P6")
+#: Files that systems leave in folders of pictures; dot files are passed over too.
+LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input."""
+
+    path: str
+    """The path, or a camera's number."""
+    kind: Kind
+    """What to open it as."""
+    reason: str | None = None
+    """Why it is skipped or unreadable."""
+
+
+def expand(names: Iterable[str | os.PathLike[str]], *, stdin: IO[str] | None = None) -> Iterator[Source]:
+    """The inputs that some names stand for, in order, found as they are asked for.
+
+    Args:
+        names: a file; a folder, searched with all its folders, in natural order (``2.jpg`` before ``10.jpg``), hidden
+            files passed over; a glob with ``*``, ``?``, ``[…]`` or ``**``; a camera's number; or ``-`` for a list on
+            stdin, a path a line, where a folder counts as above but nothing is a glob, a number or ``-``.
+        stdin: where ``-`` reads from.
+
+    Yields:
+        At least one source a name. A file of a folder that is neither picture nor film, and an empty folder, are
+        "skipped" with the reason; a folder without permission and a glob that matches nothing are "unreadable". A file
+        that is named itself is always tried.
+    """
+    for name in names:
+        text = os.fspath(name)
+        if text == "-":
+            for line in stdin or sys.stdin:
+                if line.strip():
+                    yield from _path(line.rstrip("\r\n"))
+        elif os.path.lexists(text) or not isinstance(name, str):
+            yield from _path(text)
+        elif text.isdecimal():
+            yield Source(text, "camera")
+        elif glob.has_magic(text):
+            found = sorted(glob.glob(text, recursive=True), key=natural)  # noqa: PTH207 - absolute patterns
+            if not found:
+                yield Source(text, "unreadable", "nothing matches this pattern")
+            for path in found:
+                yield from _path(path)
+        else:
+            yield from _path(text)
+
+
+def require_one(names: Iterable[str | os.PathLike[str]]) -> None:
+    """Refuse names of which not one is there.
+
+    Raises:
+        UsageError: when every name is a path, and no path exists.
+    """
+    missing = [os.fspath(name) for name in names]
+    for name in missing:
+        if name == "-" or name.isdecimal() or os.path.lexists(name) or glob.has_magic(name):
+            return
+    if missing:
+        raise UsageError(f"{' and '.join(missing)}: no such file or folder.")
+
+
+def natural(path: str) -> list[tuple[int, int, str]]:
+    """A sort key that counts digits as numbers and leaves case out."""
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part.lower()) for part in re.split(r"(\d+)", path)]
+
+
+def _path(path: str) -> Iterator[Source]:
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a parent may not be read
+        yield from _folder(path)
+    else:
+        yield Source(path, "video" if is_video(path) else "picture")
+
+
+def _folder(path: str) -> Iterator[Source]:
+    try:
+        names = sorted((entry.name for entry in Path(path).iterdir()), key=natural)
+    except OSError as error:
+        yield Source(path, "unreadable", (error.strerror or str(error)).lower())
+        return
+    seen = False
+    for name in names:
+        if name.startswith(".") or name.lower() in LITTER:
+            continue
+        seen = True
+        inside = Path(path) / name
+        # A link to a folder could lead back here.
+        if inside.is_dir() and not inside.is_symlink():
+            yield from _folder(str(inside))
+        else:
+            yield _file(inside)
+    if not seen:
+        yield Source(path, "skipped", "an empty folder")
+
+
+def _file(path: Path) -> Source:
+    if is_video(path):
+        return Source(str(path), "video")
+    if path.suffix.lower() in PICTURES or _looks_like_picture(path):
+        return Source(str(path), "picture")
+    return Source(str(path), "skipped", "neither a picture nor a film")
+
+
+def _looks_like_picture(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    return head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
