@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,43 +82,56 @@ def export(
     from moue.export.graph import halve, trace
     from moue.models.load import load_run
 
-    loaded = load_run(run)
-    spec: ModelSpec = loaded.spec
+    loaded = load_run(run, device="cpu")
+    spec = loaded.spec
     spec = spec.with_(name=name or (spec.name if path.stem == "model" else path.stem))
-    images = None if data is None else _fitted(data, spec)
-    truth = None if data is None else _truth(data, spec)
+    plan = None if data is None else _plan(data, spec, split, int8)
 
     graph = trace(loaded.network, spec)
-    samples = _samples(spec, images)
-    exact = np.asarray(loaded.logits(samples), np.float32)
+    samples = _samples(spec, plan)
+    exact = loaded.logits(samples)
     _agree(spec, graph, samples, exact, TOLERANCE)
     rounded = graph
-    calibration = np.zeros(0, np.int64)
     if half:
         rounded = halve(graph)
         _agree(spec, rounded, samples, exact, HALF_TOLERANCE)
-    if int8 and data is not None and images is not None:
+    if int8 and plan is not None:
         from moue.export.int8 import quantise
 
-        calibration = _calibration(data)
-        rounded = quantise(graph, images[calibration])
-    if rounded is not graph and data is not None and images is not None and truth is not None:
-        where, rows = _measured(data, split, calibration)
-        spec = spec.with_(
-            scores={
-                where: _accuracy(spec, rounded, images[rows], truth[rows]),
-                f"{where}_fp32": _accuracy(spec, graph, images[rows], truth[rows]),
-            }
-        )
+        rounded = quantise(graph, plan.images[plan.calibration])
+    if rounded is not graph and plan is not None:
+        after, before = (_accuracy(spec, g, plan) for g in (rounded, graph))
+        spec = spec.with_(scores={plan.split: after, f"{plan.split}_fp32": before})
     return _write(path, rounded, spec)
 
 
-def _samples(spec: ModelSpec, images: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+class _Plan(NamedTuple):
+    """What a data set is used for; made before anything slow, so that a set that will not do is refused at once."""
+
+    images: NDArray[np.uint8]
+    """All pictures, in the model's size and colour."""
+    truth: NDArray[np.int64]
+    """Their classes, as positions in the model's outputs."""
+    calibration: NDArray[np.int64]
+    """Training rows that 8-bit ranges are taken from; none without int8."""
+    split: str
+    """Where the loss is measured."""
+    measured: NDArray[np.int64]
+    """The rows it is measured on."""
+
+
+def _plan(data: ImageTable, spec: ModelSpec, split: str | None, int8: bool) -> _Plan:
+    truth = _truth(data, spec)
+    calibration = _calibration(data) if int8 else np.zeros(0, np.int64)
+    return _Plan(_fitted(data, spec), truth, calibration, *_measured(data, split, calibration))
+
+
+def _samples(spec: ModelSpec, plan: _Plan | None) -> NDArray[np.uint8]:
     """What graph and network are compared on: noise, flat black and white, and up to 64 real pictures."""
     shape = (spec.channels, spec.size, spec.size)
     noise = np.random.default_rng(0).integers(0, 256, (16, *shape), dtype=np.uint8)
     flat = np.stack([np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)])
-    real = images[_spread(len(images), 64)] if images is not None else noise[:0]
+    real = noise[:0] if plan is None else plan.images[_spread(len(plan.images), 64)]
     return np.concatenate([noise, flat, real])
 
 
@@ -147,9 +160,10 @@ def _engines(spec: ModelSpec, graph: onnx.ModelProto) -> list[Engine]:
     return engines
 
 
-def _accuracy(spec: ModelSpec, graph: onnx.ModelProto, images: NDArray[np.uint8], truth: NDArray[np.int64]) -> float:
+def _accuracy(spec: ModelSpec, graph: onnx.ModelProto, plan: _Plan) -> float:
     engine = Engine(open_graph(graph.SerializeToString(), many=True), spec)
-    return round(float((engine.predict(images).top == truth).mean()), 6)
+    right = engine.predict(plan.images[plan.measured]).top == plan.truth[plan.measured]
+    return round(float(right.mean()), 6)
 
 
 def _fitted(data: ImageTable, spec: ModelSpec) -> NDArray[np.uint8]:
@@ -161,7 +175,7 @@ def _fitted(data: ImageTable, spec: ModelSpec) -> NDArray[np.uint8]:
 
 
 def _truth(data: ImageTable, spec: ModelSpec) -> NDArray[np.int64]:
-    """The table's labels as positions in the model's outputs, mapped by name; -1 where the model has no such class."""
+    """The table's labels as positions in the model's outputs, mapped by name."""
     outputs = LabelSet(spec.name, spec.labels)
     try:
         places = np.array([outputs.index(label) for label in data.label_set.labels], np.int64)

@@ -1,0 +1,75 @@
+"""`moue export` on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import moue.export
+from moue.cli.main import main
+from moue.data.table import ImageTable
+from moue.expressions import FER2013
+from moue.spec import ModelSpec
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A folder that has of a run what the command itself reads."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    ModelSpec("mine", "compact", FER2013.labels).save(folder / "spec.json")
+    return folder
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What reaches `moue.export.export`, which the library's own tests cover."""
+    seen: list[dict[str, Any]] = []
+
+    def export(run: Path, out: Path, **options: Any) -> ModelSpec:
+        seen.append({"run": run, "out": out, **options})
+        out.write_bytes(b"0" * 2_000_000)
+        scores = {"test": 0.65, "test_fp32": 0.66} if options["int8"] else {"public_test": 0.66}
+        return ModelSpec(out.stem, "compact", FER2013.labels, sha256="ab", scores=scores)
+
+    monkeypatch.setattr(moue.export, "export", export)
+    return seen
+
+
+def test_it_prints_the_file(run: Path, calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(run), "--half", "--format", "json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert row == {"file": str(run / "model.onnx"), "name": "model", "megabytes": 2.0, "sha256": "ab"}
+    assert calls[0]["half"]
+    assert calls[0]["data"] is None
+
+
+def test_it_prints_what_rounding_cost(
+    run: Path, calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for i, split in enumerate(("train", "test")):
+        for name in FER2013.labels:
+            folder = tmp_path / "set" / split / name
+            folder.mkdir(parents=True)
+            Image.fromarray(np.full((48, 48), 20 * i + len(name), np.uint8)).save(folder / "a.png")
+    out = tmp_path / "small.onnx"
+    assert (
+        main(["export", str(run), "-o", str(out), "--int8", "--data", str(tmp_path / "set"), "--format", "json"]) == 0
+    )
+    [row] = json.loads(capsys.readouterr().out)
+    assert (row["split"], row["accuracy"], row["accuracy_fp32"], row["loss"]) == ("test", 0.65, 0.66, 0.01)
+    table = calls[0]["data"]
+    assert isinstance(table, ImageTable)
+    assert table.images.shape == (14, 1, 48, 48)
+
+
+def test_what_cannot_be_exported_is_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["export", str(tmp_path / "none")]) == 2
+    assert "there is no run folder" in capsys.readouterr().err
+    assert main(["export", str(tmp_path), "--int8"]) == 2
+    assert "Add --data SET" in capsys.readouterr().err

@@ -1,0 +1,59 @@
+"""`moue models` on the command line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from moue.cli.main import main
+from moue.expressions import FER2013
+
+
+@pytest.fixture
+def folder(tiny_onnx: Path, tmp_path: Path) -> Path:
+    """A folder with one model that works."""
+    for suffix in (".onnx", ".json"):
+        shutil.copy(tiny_onnx.with_suffix(suffix), tmp_path / f"mine{suffix}")
+    return tmp_path
+
+
+def test_it_lists_a_local_model_with_its_speed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", str(folder), "--speed", "--format", "json"]) == 0
+    out, err = capsys.readouterr()
+    row = next(m for m in json.loads(out) if m["origin"] == "local")
+    assert row["name"] == str(folder / "mine.onnx")
+    assert row["labels"] == list(FER2013.labels)
+    assert row["faces_per_second"] > 0
+    assert row["remark"] is None
+    assert err == ""
+
+
+def test_the_table_names_size_and_scores(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    assert main(["models"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["name", "origin", "network", "input", "classes", "parameters", "megabytes", "public_test"]
+    [line] = [text for text in lines if text.startswith("mine.onnx")]
+    assert "48×48 grey" in line
+    assert "1,008" in line
+
+
+def test_a_broken_model_is_a_row_with_a_remark(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "mine.json").write_text("{}")
+    assert main(["models", str(folder), "--speed", "--format", "csv"]) == 0
+    rows = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    row = next(r for r in rows if r["origin"] == "local")
+    assert row["faces_per_second"] == ""
+    assert "needs labels, name, network" in row["remark"]
+
+
+def test_a_missing_folder_is_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["models", str(tmp_path / "none")]) == 2
+    assert "is no folder" in capsys.readouterr().err

@@ -1,0 +1,192 @@
+"""A run becomes an ONNX graph that answers as its network does, in both engines, or nothing is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from moue import export as exporting
+from moue.data.table import ImageTable
+from moue.errors import DataError, ModelError, UsageError
+from moue.export import export
+from moue.export import graph as graphs
+from moue.expressions import FER2013, LabelSet
+from moue.models import create
+from moue.models.load import load_run, save_network
+from moue.runtime.engine import open_model
+from moue.runtime.weights import find_model
+from moue.spec import ModelSpec, file_sha256
+
+OPTIONS = {"widths": [8, 8, 16], "blocks": [1, 1, 1]}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of a small `compact` with random weights and batch norms that are no identities."""
+    torch.manual_seed(0)
+    network = create("compact", len(FER2013), **OPTIONS)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+            torch.nn.init.normal_(module.running_mean, 0, 0.2)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    folder = tmp_path_factory.mktemp("runs") / "mine"
+    folder.mkdir()
+    save_network(network, folder / "weights.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model": {"network": "compact", "options": OPTIONS}}))
+    ModelSpec(
+        "mine",
+        "compact",
+        FER2013.labels,
+        temperature=1.25,
+        uncertain=0.3,
+        views=2,
+        licence="MIT",
+        parameters=sum(p.numel() for p in network.parameters()),
+        scores={"public_test": 0.6, "public_test_se": 0.01},
+        trained={"seed": 3},
+    ).save(folder / "spec.json")
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _traced_once() -> Iterator[None]:
+    """All tests export the same network, and tracing is the slow part."""
+    with pytest.MonkeyPatch.context() as patch:
+        trace, done = graphs.trace, []
+
+        def once(network: torch.nn.Module, spec: ModelSpec) -> onnx.ModelProto:
+            done[:] = done or [trace(network, spec).SerializeToString()]
+            return onnx.ModelProto.FromString(done[0])
+
+        patch.setattr(graphs, "trace", once)
+        yield
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path) -> Path:
+    export(run)
+    return run / "model.onnx"
+
+
+def pictures(n: int, seed: int = 0, size: int = 48) -> np.ndarray:
+    """Drawn pictures, uint8 (n, 1, size, size): smooth slopes with discs on them."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] / size
+    slope = 100 + 80 * (rng.normal(size=(n, 2, 1, 1)) * np.stack([x, y])).sum(1)
+    place = rng.uniform(0.2, 0.8, (2, n, 1, 1))
+    disc = 90 * ((x - place[0]) ** 2 + (y - place[1]) ** 2 < 0.03)
+    return np.asarray((slope + disc).clip(0, 255).astype(np.uint8)[:, None])
+
+
+def table(run: Path, n: int = 60, labels: LabelSet = FER2013, size: int = 48) -> ImageTable:
+    """Drawn pictures that bear the labels the network gives them, so the float32 graph is right about all."""
+    images = pictures(n, size=size)
+    truth = np.arange(n) % 7
+    if size == 48:
+        network = load_run(run)  # Its spec has two views: a face and its mirror image.
+        truth = (network.logits(images) + network.logits(images[..., ::-1])).argmax(1)
+    split = np.where(np.arange(n) % 3 > 0, "train", "public_test")
+    return ImageTable(images, truth.astype(np.int64), split, [f"row {i}" for i in range(n)], labels, name="drawn")
+
+
+def test_both_engines_answer_as_the_network_does(run: Path, exported: Path) -> None:
+    noise = np.random.default_rng(5).integers(0, 256, (70, 1, 48, 48), dtype=np.uint8)
+    images = np.concatenate([noise, pictures(70)])
+    wanted = load_run(run).logits(images)
+    for engine in ("onnxruntime", "openvino"):
+        model = open_model(exported, engine=engine)  # type: ignore[arg-type]
+        answer = model.logits(images)
+        assert np.abs(answer - wanted).max() < 1e-4
+        assert np.array_equal(answer.argmax(1), wanted.argmax(1))
+        assert np.abs(model.logits(images[3:4]) - wanted[3:4]).max() < 1e-4
+
+
+def test_graph_and_spec_travel_together(exported: Path, run: Path) -> None:
+    path, spec = find_model(run)
+    assert path == exported
+    assert spec.sha256 == file_sha256(exported)
+    kept = ModelSpec.load(run / "spec.json")
+    assert spec.with_(sha256="") == kept
+    graph = onnx.load(exported, load_external_data=False)
+    assert [i.name for i in graph.graph.input] == ["images"]
+    assert [o.name for o in graph.graph.output] == ["logits"]
+    assert next(o.version for o in graph.opset_import if not o.domain) >= 17
+    assert not any(t.external_data for t in graph.graph.initializer)
+    assert "BatchNormalization" not in {n.op_type for n in graph.graph.node}
+    assert sorted(p.name for p in run.iterdir() if "model" in p.name) == ["model.json", "model.onnx"]
+
+
+def test_nothing_of_the_machine_is_in_the_file(exported: Path) -> None:
+    content = exported.read_bytes()
+    for trace in (str(Path(__file__).parent.parent), "site-packages", "stack_trace", str(Path.home())):
+        assert trace.encode() not in content
+
+
+def test_half_weights_make_half_the_file(run: Path, exported: Path, tmp_path: Path) -> None:
+    spec = export(run, tmp_path / "small.onnx", half=True, data=table(run))
+    assert spec.name == "small"
+    assert (tmp_path / "small.onnx").stat().st_size < 0.65 * exported.stat().st_size
+    assert spec.scores["public_test_fp32"] == 1.0
+    assert spec.scores["public_test"] >= 0.9
+    images = pictures(20, seed=4)
+    wanted = open_model(exported).logits(images)
+    for engine in ("onnxruntime", "openvino"):
+        answer = open_model(tmp_path / "small.onnx", engine=engine).logits(images)  # type: ignore[arg-type]
+        assert 0 < np.abs(answer - wanted).max() < 0.02 * max(1, np.abs(wanted).max())
+
+
+def test_int8_is_measured_on_rows_that_it_was_not_calibrated_on(
+    run: Path, exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spec = export(run, tmp_path / "int8.onnx", int8=True, data=table(run))
+    assert capfd.readouterr() == ("", "")
+    assert set(spec.scores) == {"public_test", "public_test_fp32"}
+    assert spec.scores["public_test_fp32"] == 1.0
+    assert spec.scores["public_test"] >= 0.8
+    kinds = {n.op_type for n in onnx.load(tmp_path / "int8.onnx").graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    images = pictures(40, seed=9)
+    wanted = open_model(exported).logits(images).argmax(1)
+    for engine in ("onnxruntime", "openvino"):
+        answer = open_model(tmp_path / "int8.onnx", engine=engine).logits(images).argmax(1)  # type: ignore[arg-type]
+        assert (answer == wanted).mean() >= 0.8
+
+
+def test_a_graph_that_differs_is_not_written(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "TOLERANCE", 1e-12)
+    with pytest.raises(ModelError, match=r"differs from its network by .* in onnxruntime, .* nothing was written"):
+        export(run, tmp_path / "wrong.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_of_other_size_and_order_fits(run: Path, tmp_path: Path) -> None:
+    names = LabelSet("folders", ("Happiness", "anger", "disgust", "fear", "sad", "surprise", "neutral"))
+    small = table(run, labels=names, size=32)
+    assert exporting._fitted(small, find_model(run).spec).shape == (60, 1, 48, 48)
+    assert exporting._truth(small, find_model(run).spec)[:2].tolist() == [3, 0]
+
+
+def test_wrong_use_is_a_sentence(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"must end in \.onnx"):
+        export(run, tmp_path / "model.pt")
+    with pytest.raises(UsageError, match="Add --data SET"):
+        export(run, tmp_path / "a.onnx", int8=True)
+    with pytest.raises(UsageError, match="exclude each other"):
+        export(run, tmp_path / "a.onnx", int8=True, half=True, data=table(run))
+    with pytest.raises(ModelError, match="there is no run folder"):
+        export(tmp_path / "none", tmp_path / "a.onnx")
+    other = table(run, labels=LabelSet("folders", ("a", "b", "c", "d", "e", "f", "g")))
+    with pytest.raises(DataError, match="have other classes"):
+        export(run, tmp_path / "a.onnx", half=True, data=other)
+    held = table(run)
+    with pytest.raises(DataError, match="no rows in the split 'train'"):
+        export(run, tmp_path / "a.onnx", int8=True, data=held.part("public_test"))
+    assert list(tmp_path.iterdir()) == []
