@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def compare(
             network = plan.model.network if isinstance(plan, Config) else name
             row = Row(_short(name, names), network, status="not run", reason=f"needs {_need(error)}")
         else:
-            row = _renamed(row, _short(name, names))
+            row = replace(row, name=_short(name, names))
             say(f"{name}: {row.accuracy:.1%} of {len(part)} rows of {split}")
         rows.append(row)
     if any(name.startswith("study/") for name in names):
@@ -170,7 +170,7 @@ def _row(
         config = plan.config()
         row["history"] = plan.history()
         row["gflop"] = describe(config.model.network, len(model.spec.labels), **_offline(config))["gflop"]
-        row["details"] |= {"epoch kept": trained.get("epoch_kept"), "configuration": json.dumps(config.to_dict())}
+        row["details"] |= {"epoch kept": trained.get("epoch_kept"), "settings": _settings(config)}
     return Row(**row)
 
 
@@ -192,6 +192,18 @@ def latency(model: Model, repeats: int = 20) -> float:
     return 1000 * statistics.median(taken[3:])
 
 
+def _settings(config: Config) -> str:
+    """What a configuration sets, leaving out what is as it is by default."""
+    plain, default = config.to_dict(), Config().to_dict()
+    changed = [
+        f"{section}.{key}={value}"
+        for section, values in plain.items()
+        for key, value in values.items()
+        if value != default[section][key]
+    ]
+    return ", ".join(changed)
+
+
 def _offline(config: Config) -> dict[str, Any]:
     """A network's options without its weights, which counting does not need."""
     return {k: v for k, v in config.model.options.items() if k != "weights"}
@@ -206,9 +218,3 @@ def _short(name: str, names: Sequence[str]) -> str:
     """The last part of a name where no other one ends the same."""
     last = Path(name).stem if Path(name).suffix in (".yaml", ".yml", ".onnx") else Path(name).name
     return last if sum(Path(n).stem == Path(name).stem for n in names) == 1 else name
-
-
-def _renamed(row: Row, name: str) -> Row:
-    from dataclasses import replace
-
-    return replace(row, name=name)

@@ -1,0 +1,75 @@
+"""`compare`: one page out of recipes, runs and what cannot be had."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from moue.data.store import save
+from moue.data.synth import synthetic
+from moue.errors import UnknownName, UsageError
+from moue.training.study import compare
+
+TINY = ["optim.epochs=1", "run.threads=1", "data.augment=false", "run.minutes=null", "optim.steps=4"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("set") / "faces.npz"
+    save(synthetic(400, seed=2), path)
+    return str(path)
+
+
+def test_a_comparison_trains_reports_and_goes_on_from_what_is_there(data: str, tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    said: list[str] = []
+    names, settings = ["demo/vit"], TINY
+    rows = compare(names, data=data, out=out, settings=settings, command="moue compare …", log=said.append)
+    assert [row.name for row in rows] == ["vit"]
+    assert rows[0].evaluation is not None
+    assert rows[0].evaluation.n == 40
+    assert rows[0].hours is not None
+    assert rows[0].gflop
+    assert rows[0].latency_ms
+    page = (out / "comparison.html").read_text(encoding="utf-8")
+    assert "vit" in page
+    assert "moue compare …" in page
+    answer = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
+    assert answer["rows"][0]["evaluation"]["confusion"]
+    weights = out / "runs" / "demo-vit" / "weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    again = compare(names, data=data, out=out, settings=settings)
+    assert weights.stat().st_mtime_ns == before, "a finished run is not trained again"
+    assert again[0].evaluation is not None
+    assert again[0].evaluation.accuracy == rows[0].evaluation.accuracy
+    by_folder = compare([str(weights.parent)], data=data, out=tmp_path / "other")
+    assert by_folder[0].evaluation is not None
+    assert by_folder[0].evaluation.accuracy == rows[0].evaluation.accuracy
+
+
+def test_weights_that_cannot_be_had_are_a_row_and_never_a_stand_in(data: str, tmp_path: Path) -> None:
+    settings = [*TINY, "model.options={weights: absent.h5}"]
+    rows = compare(["study/resnet50v2"], data=data, out=tmp_path, settings=settings)
+    assert rows[0].status == "not run"
+    assert rows[0].reason is not None
+    assert "absent.h5" in rows[0].reason
+    assert [row.quoted for row in rows[1:]] == [True, True, True]
+    assert "not run" in (tmp_path / "comparison.md").read_text(encoding="utf-8")
+
+
+def test_a_run_on_other_data_is_refused(data: str, tmp_path: Path) -> None:
+    compare(["demo/vit"], data=data, out=tmp_path, settings=TINY)
+    other = tmp_path / "other.npz"
+    save(synthetic(300, seed=3), other)
+    with pytest.raises(UsageError, match="--out"):
+        compare(["demo/vit"], data=str(other), out=tmp_path, settings=TINY)
+
+
+def test_names_that_are_nothing_are_refused_before_any_training(data: str, tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="googlenet"):
+        compare(["demo/vit", "googlenot"], data=data, out=tmp_path, settings=TINY)
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(UsageError, match="once"):
+        compare(["demo/vit", "demo/vit"], data=data, out=tmp_path)
