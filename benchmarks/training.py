@@ -29,7 +29,7 @@ from moue.data.table import ImageTable
 from moue.errors import MoueError
 from moue.models import NETWORKS, create
 from moue.preprocess import to_input
-from moue.training import machine, optimiser
+from moue.training import devices, machine, optimiser
 from moue.training.augment import Augment
 from moue.training.config import DataConfig, OptimConfig
 from moue.training.tasks import Supervised
@@ -46,9 +46,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="rows a step (default: 64, fewer for networks at 224 pixels)")
     parser.add_argument("--json", type=Path, help="also write everything to this file")
     args = parser.parse_args()
-    device = machine.device()
-    precision = machine.precision("auto", device)
-    about = machine.describe(device)
+    device = devices.choose()
+    precision = devices.precision("auto", device)
+    about = {**machine.describe(), **devices.describe(device)}
     print(f"{about['processor']}, {about['accelerator']}, {about['threads']} threads, {precision}\n", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:

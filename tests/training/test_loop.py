@@ -210,13 +210,13 @@ def test_balance_and_soft_choices_run(table: ImageTable, tmp_path: Path) -> None
 def test_machine_auto_precision_is_never_slower_emulation(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from moue.training import machine
+    from moue.training import devices
 
     for amx, wanted in ((False, "fp32"), (True, "bf16")):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx, raising=False)
-        assert machine.precision("auto", torch.device("cpu")) == wanted
+        assert devices.precision("auto", torch.device("cpu")) == wanted
     with pytest.raises(UsageError, match="cpu, cuda or mps"):
-        machine.device("gpu0")
+        devices.choose("gpu0")
 
 
 def test_quietness(table: ImageTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

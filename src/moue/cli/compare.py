@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 from moue.cli.evaluate import SPLITS
 from moue.cli.output import add_format, write
 from moue.cli.progress import Progress
-from moue.errors import MissingExtra, require
+from moue.errors import require
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +43,6 @@ def run(args: argparse.Namespace) -> None:
     """Compare, and print the page's table."""
     # Asked for now, so that hours of training do not end in the lack of what draws the page.
     require("matplotlib", "report")
-    if find_spec("torch") is None:
-        raise MissingExtra("torch", "train")
     from moue.cli.train import Watch
     from moue.evaluation.report import table_rows
     from moue.training.study import command_line, compare

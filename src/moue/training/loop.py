@@ -31,7 +31,7 @@ from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
 from moue.models import create
 from moue.models.base import Network
-from moue.training import checkpoint, machine, optimiser
+from moue.training import checkpoint, devices, machine, optimiser
 from moue.training.augment import Augment, scaled
 from moue.training.budget import fit_to_time
 from moue.training.checkpoint import SafeCheckpointIO
@@ -99,8 +99,8 @@ def fit(
         config = run.config()
         if run.finished:
             return run
-    device = machine.device(config.run.device)
-    precision = machine.precision(config.run.precision, device)
+    device = devices.choose(config.run.device)
+    precision = devices.precision(config.run.precision, device)
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     if run.exists:
@@ -123,7 +123,7 @@ def fit(
     module.to(device)
     if not run.exists:
         module.config = config = fit_to_time(config, network, module.task, train, validation, module.steps, precision)
-        run.begin(config, split, table, network, machine.describe(device), precision)
+        run.begin(config, split, table, network, {**machine.describe(), **devices.describe(device)}, precision)
     _quiet()
     trainer = pl.Trainer(
         max_epochs=config.optim.epochs,
@@ -156,7 +156,7 @@ def fit(
     run.finish(
         module.kept(run),
         table.label_set.labels,
-        machine.peak_memory(device),
+        devices.peak_memory(device),
         _calibration(module),
         (network.input.size, network.input.colour),
     )

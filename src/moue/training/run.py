@@ -22,18 +22,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from moue.data.splits import Split
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
 from moue.evaluation.calibration import fit_temperature, uncertain_threshold
-from moue.models.base import Network
 from moue.spec import ModelSpec
 from moue.training.config import Config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from moue.models.base import Network
 
 #: What binds weights that were trained on FER-2013.
 LICENCE = "MIT for the weights; the training pictures (FER-2013) were published for research"

@@ -8,25 +8,27 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from moue.data.sources import load
 from moue.data.table import ImageTable
-from moue.errors import MissingExtra, UnknownName, UsageError, WeightsMissing
+from moue.errors import MissingExtra, UnknownName, UsageError, WeightsMissing, require
 from moue.evaluation.assess import rows_of
 from moue.evaluation.metrics import Evaluation
 from moue.evaluation.model import Model, open_any
 from moue.evaluation.report import STUDY, Row, write_comparison
 from moue.evaluation.scoring import score, truth_of
-from moue.models.summary import describe
 from moue.runtime.weights import list_models
 from moue.training import machine
 from moue.training.config import Config, load_recipe, recipes
-from moue.training.loop import Watch, fit
 from moue.training.run import Run
+
+if TYPE_CHECKING:
+    from moue.training.loop import Watch
 
 #: The study's three networks, in its order.
 THREE = ("study/googlenet", "study/resnet50v2", "study/vit")
@@ -98,8 +100,7 @@ def compare(
         rows.append(row)
     if any(name.startswith("study/") for name in names):
         rows += STUDY
-    device = machine.device()
-    about = machine.describe(device)
+    about = machine.describe()
     write_comparison(
         rows,
         out,
@@ -108,7 +109,7 @@ def compare(
             "Command": command,
             "Data": f"{table.name}, {len(table):,} rows, fingerprint {table.fingerprint}",
             "Evaluated on": f"{split}, {len(part):,} rows",
-            "Machine": about["processor"] if device.type == "cpu" else about["accelerator"],
+            "Machine": about["processor"],
             "Versions": about["versions"],
             "Commit": (about["git"] or {}).get("commit", "an installed package"),
             "Seeds": ", ".join(str(r.details["seed"]) for r in rows if "seed" in r.details) or "none trained here",
@@ -151,6 +152,9 @@ def _row(
             raise UsageError(
                 f"{folder} holds a run on other data ({run.record()['data']['name']}). Choose another --out."
             )
+        require("lightning", "train")
+        from moue.training.loop import fit
+
         plan = fit(plan, table, folder, resume=run.exists, watch=watch(name) if watch else None)
     model = open_any(plan.folder if isinstance(plan, Run) else plan)
     evaluation, predictions, truth = _evaluate(model, table, split, plan.folder if isinstance(plan, Run) else None)
@@ -169,7 +173,7 @@ def _row(
     if isinstance(plan, Run):
         config = plan.config()
         row["history"] = plan.history()
-        row["gflop"] = describe(config.model.network, len(model.spec.labels), **_offline(config))["gflop"]
+        row["gflop"] = _gflop(config, len(model.spec.labels))
         row["details"] |= {"epoch kept": trained.get("epoch_kept"), "settings": _settings(config)}
     return Row(**row)
 
@@ -204,9 +208,14 @@ def _settings(config: Config) -> str:
     return ", ".join(changed)
 
 
-def _offline(config: Config) -> dict[str, Any]:
-    """A network's options without its weights, which counting does not need."""
-    return {k: v for k, v in config.model.options.items() if k != "weights"}
+def _gflop(config: Config, num_classes: int) -> float | None:
+    """A network's arithmetic; None without torch, which counts it."""
+    if find_spec("torch") is None:
+        return None
+    from moue.models.summary import describe
+
+    options = {k: v for k, v in config.model.options.items() if k != "weights"}
+    return float(describe(config.model.network, num_classes, **options)["gflop"])
 
 
 def _need(error: Exception) -> str:

@@ -1,0 +1,59 @@
+"""`moue train` on the command line: words for what is wrong, a line for what is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from moue.cli.main import main
+
+QUICK = [
+    "--set",
+    "optim.epochs=1",
+    "--set",
+    "optim.steps=2",
+    "--set",
+    "run.threads=1",
+    "--set",
+    "model.options={widths: [8, 16]}",
+]
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOUE_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_run_says_where_it_is_and_shows_its_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main(["train", "compact", "--data", "synth:200:0", "--out", str(out), *QUICK, "--seed", "3"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"{out}: compact, 1 epochs")
+    assert "on validation" in printed.out
+    assert "epoch 1/1" in printed.err
+    assert main(["train", "compact", "--data", "synth:200:0", "--out", str(out), *QUICK]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main(["train", "compact", "--data", "synth:200:0", "--out", str(out), "--resume"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["compactt", "--data", "synth:200:0"], "Did you mean compact"),
+        (["compact", "--data", "absent.csv"], "absent.csv"),
+        (["compact", "--data", "synth:200:0", "--set", "optim.epoch=3"], "optim.epochs"),
+        (["compact", "--data", "synth:200:0", "--set", "model.options={wide: 3}"], "wide"),
+        (["compact", "--data", "synth:200:0", "--minutes", "0"], "above 0"),
+        (["compact", "--data", "synth:200:0", "--set", "run.device=cuda:9"], "cuda"),
+    ],
+)
+def test_wrong_use_is_one_sentence(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *arguments, "--out", str(tmp_path / "run")]) == 2
+    printed = capsys.readouterr()
+    assert words in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+    assert not (tmp_path / "run" / "config.json").exists()
