@@ -1,0 +1,287 @@
+"""In place of the package ``fer``: ``FER`` and ``Video`` with its methods, keys and BGR pictures.
+
+What differs is told in docs/migration.md: no TensorFlow, another network and detector, and no file is written unless
+asked for.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.compat.picture import by_name, shared_recognizer, to_rgb
+from moue.errors import Unreadable, UsageError, require
+from moue.runtime.camera import CameraWindow
+from moue.runtime.draw import draw
+from moue.runtime.film import FilmWriter
+from moue.runtime.results import Faces
+from moue.runtime.video import open_video
+
+if TYPE_CHECKING:
+    from moue.runtime.recognizer import Recognizer
+
+Row = dict[str, Any]
+
+
+class FER:
+    """Finds faces and their expressions.
+
+    Args:
+        cascade_file: taken and not needed, as are ``mtcnn``, ``tfserving``, ``scale_factor``, ``min_neighbors``,
+            ``offsets`` and ``compile``: they tune detectors and a network that are not used here.
+        min_face_size: leave out faces whose shorter side has fewer pixels; None keeps all.
+        emotion_model: must be None; pass ``recognizer`` for another model.
+        recognizer: what reads the faces; the bundled model by default.
+
+    Raises:
+        UsageError: when ``emotion_model`` is given.
+    """
+
+    def __init__(
+        self,
+        cascade_file: str | None = None,
+        mtcnn: bool = False,
+        tfserving: bool = False,
+        scale_factor: float = 1.1,
+        min_face_size: int | None = None,
+        min_neighbors: int = 5,
+        offsets: tuple[int, int] = (10, 10),
+        compile: bool = False,
+        *,
+        emotion_model: str | None = None,
+        recognizer: Recognizer | None = None,
+    ) -> None:
+        if emotion_model is not None:
+            raise UsageError("Keras models are not read here. Type FER(recognizer=moue.Recognizer(model=...)) instead.")
+        self.recognizer = recognizer or shared_recognizer()
+        self.min_face_size = min_face_size or 0
+
+    def detect_emotions(self, img: Any, face_rectangles: Sequence[Sequence[float]] | None = None) -> list[Row]:
+        """All faces of a picture.
+
+        Args:
+            img: uint8 array in BGR (as from ``cv2.imread``) or grey, or a path, bytes or PIL image.
+            face_rectangles: boxes (x, y, width, height) to use instead of looking for faces.
+
+        Returns:
+            ``[{"box": (x, y, width, height), "emotions": {"angry": …, "disgust": …, "fear": …, "happy": …, "sad": …,
+            "surprise": …, "neutral": …}}]``, whole pixels and fractions of 1; empty where there is no face.
+
+        Raises:
+            Unreadable: when the picture cannot be read.
+        """
+        picture = to_rgb(img)
+        if face_rectangles is not None:
+            boxes = np.asarray(face_rectangles, np.float32).reshape(-1, 4)
+            return self.rows(self.recognizer.faces(picture, boxes=boxes))
+        return self.rows(self.recognizer.faces(picture))
+
+    def top_emotion(self, img: Any) -> tuple[str | None, float | None]:
+        """The most probable expression of the first face and its probability; (None, None) where there is no face."""
+        faces = self.detect_emotions(img)
+        if not faces:
+            return None, None
+        emotions = faces[0]["emotions"]
+        name = max(emotions, key=emotions.__getitem__)
+        return name, emotions[name]
+
+    def find_faces(self, img: Any, bgr: bool = True) -> list[tuple[int, int, int, int]]:
+        """The boxes (x, y, width, height) alone; ``bgr=False`` for an array in RGB."""
+        if not bgr and isinstance(img, np.ndarray) and img.ndim == 3:
+            img = img[:, :, ::-1]
+        return [face["box"] for face in self.detect_emotions(img)]
+
+    def rows(self, faces: Faces) -> list[Row]:
+        """An answer of moue in fer's shape."""
+        rows = []
+        for i, box in enumerate(faces.boxes):
+            x, y, width, height = (round(float(v)) for v in box)
+            if min(width, height) >= self.min_face_size:
+                emotions = {name: round(p, 4) for name, p in by_name(faces.predictions, i).items()}
+                rows.append({"box": (x, y, width, height), "emotions": emotions})
+        return rows
+
+
+class Video:
+    """A film to be analysed.
+
+    Args:
+        video_file: its path.
+        outdir: where ``save_video`` writes.
+        first_face_only: whether :meth:`to_pandas` keeps the first face of each frame alone.
+        tempfile: taken and not needed.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        Unreadable: when it is no film.
+    """
+
+    def __init__(
+        self,
+        video_file: str | os.PathLike[str],
+        outdir: str = "output",
+        first_face_only: bool = True,
+        tempfile: str | None = None,
+    ) -> None:
+        self.filepath = os.fspath(video_file)
+        self.filename = Path(video_file).name
+        self.outdir, self.first_face_only = outdir, first_face_only
+        self._video = open_video(self.filepath)
+
+    def analyze(
+        self,
+        detector: FER,
+        display: bool = False,
+        output: str = "csv",
+        frequency: int | None = None,
+        max_results: int | None = None,
+        save_fps: int | None = None,
+        video_id: str | None = None,
+        save_frames: bool = False,
+        save_video: bool = False,
+        annotate_frames: bool = True,
+        zip_images: bool = False,
+        detection_box: Mapping[str, int] | None = None,
+    ) -> Any:
+        """Read the film frame by frame.
+
+        Args:
+            detector: a :class:`FER`.
+            display: show the frames in a window, which q or Esc closes (needs the extra "camera").
+            output: "csv" for a list of rows, "pandas" for a data frame.
+            frequency: read each Nth frame.
+            max_results: stop after so many frames with a face.
+            save_fps: read so many frames a second; instead of ``frequency``.
+            video_id: the name, without ending, of what ``save_video`` writes.
+            save_frames: must be False, as must ``zip_images``: frames are not written one by one.
+            save_video: write ``<outdir>/<name>_output.mp4``.
+            annotate_frames: whether that film has the faces marked.
+            detection_box: ``{"x_min": …, "x_max": …, "y_min": …, "y_max": …}``, the part to look at.
+
+        Returns:
+            One row a frame **with a face**: ``box0``, ``angry0``, … ``neutral0``, ``box1``, …; as fer does, frames
+            without a face have no row. :func:`moue.runtime.watch.read_video` has a row for each.
+
+        Raises:
+            UsageError: for an option that cannot be used.
+        """
+        if save_frames or zip_images:
+            raise UsageError("frames are not written one by one: take save_video=True for an annotated film.")
+        if output not in ("csv", "pandas"):
+            raise UsageError(f"output must be 'csv' or 'pandas'. Got {output!r} instead.")
+        every = int(frequency or 1)
+        if save_fps is not None and self._video.rate:
+            every = max(1, int(self._video.rate // save_fps))
+        data: list[list[Row]] = []
+        with ExitStack() as stack:
+            window = CameraWindow(self.filename) if display else None
+            if window is not None:
+                stack.callback(window.close)
+            writer = None
+            if save_video:
+                Path(self.outdir).mkdir(parents=True, exist_ok=True)
+                target = Path(self.outdir) / f"{video_id or Path(self.filename).stem}_output.mp4"
+                writer = stack.enter_context(FilmWriter(target, like=self._video))
+            try:
+                for frame in self._video.frames(every=every):
+                    faces = _within(detector, frame.picture, detection_box)
+                    if writer is not None or window is not None:
+                        marked = draw(frame.picture, faces)
+                        if writer is not None:
+                            writer.write(marked if annotate_frames else frame.picture, frame.timestamp)
+                        if window is not None and not window.show(marked):
+                            break
+                    rows = detector.rows(faces)
+                    data += [rows] if rows else []
+                    if max_results and len(data) >= max_results:
+                        break
+            except Unreadable as error:
+                warnings.warn(str(error), stacklevel=2)
+        return self.to_pandas(data) if output == "pandas" else self._flat(data)
+
+    def to_pandas(self, data: Any) -> Any:
+        """Rows as a pandas data frame; of the first face alone where ``first_face_only`` was set.
+
+        Raises:
+            UsageError: when pandas is not installed.
+        """
+        pandas = _pandas()
+        if isinstance(data, pandas.DataFrame):
+            return data
+        frame = pandas.DataFrame(self._flat(data))
+        return self.get_first_face(frame) if self.first_face_only else frame
+
+    def to_csv(self, data: Any, filename: str | os.PathLike[str] = "data.csv") -> list[Row]:
+        """Write rows as CSV, and give them back."""
+        rows = self._flat(data)
+        with open(filename, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(k for r in rows for k in r)), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        return rows
+
+    @staticmethod
+    def get_first_face(df: Any) -> Any:
+        """The columns of the first face, under their names without the number."""
+        if not len(df.columns) or not str(df.columns[0])[-1].isdigit():
+            return df
+        first = df[[c for c in df.columns if str(c).endswith("0") and not str(c)[-2].isdigit()]]
+        return first.rename(columns=lambda c: str(c)[:-1])
+
+    @staticmethod
+    def get_emotions(df: Any) -> Any:
+        """The expressions' columns, without the boxes."""
+        return df[[c for c in df.columns if not str(c).startswith("box")]]
+
+    @staticmethod
+    def get_max_faces(data: Sequence[Sequence[Row]]) -> int:
+        """The greatest number of faces in one frame."""
+        return max((len(frame) for frame in data), default=0)
+
+    @staticmethod
+    def _flat(data: Sequence[Any]) -> list[Row]:
+        """A dictionary a frame, its faces' keys numbered from 0."""
+        rows: list[Row] = []
+        for frame in data:
+            if isinstance(frame, Mapping):
+                rows.append(dict(frame))
+                continue
+            row: Row = {}
+            for i, face in enumerate(frame):
+                row[f"box{i}"] = face["box"]
+                row.update({f"{name}{i}": p for name, p in face["emotions"].items()})
+            rows.append(row)
+        return rows
+
+
+def _within(detector: FER, picture: NDArray[np.uint8], part: Mapping[str, int] | None) -> Faces:
+    """The faces of a part of the picture, in the whole picture's pixels."""
+    if part is None:
+        return detector.recognizer.faces(picture)
+    x, y = max(0, part["x_min"]), max(0, part["y_min"])
+    cut = picture[y : part["y_max"], x : part["x_max"]]
+    if not cut.size:
+        raise UsageError(f"the detection box {dict(part)} holds no pixel of the film.")
+    faces = detector.recognizer.faces(np.ascontiguousarray(cut))
+    shift = np.array([x, y], np.float32)
+    return faces.with_(
+        boxes=faces.boxes + np.array([x, y, 0, 0], np.float32),
+        landmarks=None if faces.landmarks is None else faces.landmarks + shift,
+        width=picture.shape[1],
+        height=picture.shape[0],
+    )
+
+
+def _pandas() -> Any:
+    try:
+        return require("pandas", "dev")
+    except ImportError as error:
+        raise UsageError("data frames need pandas. Type: pip install pandas") from error

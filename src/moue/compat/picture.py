@@ -1,0 +1,68 @@
+"""What the stand-ins share: pictures as their users hand them over, expressions as they expect them back."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.errors import Unreadable, UsageError
+from moue.expressions import FER2013, canonical
+from moue.runtime.picture import read_picture
+from moue.runtime.results import Predictions
+
+if TYPE_CHECKING:
+    from moue.runtime.recognizer import Recognizer
+
+
+def to_rgb(picture: Any) -> NDArray[np.uint8]:
+    """A picture as uint8 ``(H, W, 3)`` RGB.
+
+    Args:
+        picture: uint8 array, ``(H, W, 3)`` in **BGR** as OpenCV reads it or ``(H, W)`` grey; or a path, bytes, PIL
+            image, file object, or "data:image/…;base64,…".
+
+    Raises:
+        Unreadable: when it is no picture.
+        UsageError: for a web address: nothing is fetched from the network.
+    """
+    if picture is None:
+        # cv2.imread answers with None where there is no file.
+        raise Unreadable("there is no picture: None came. cv2.imread gives None when it cannot read a file.")
+    if isinstance(picture, str):
+        if picture.startswith("data:"):
+            picture = _decoded(picture)
+        elif picture.startswith(("http://", "https://")):
+            raise UsageError(f"{picture}: pictures are not fetched from the network. Load it first and pass the bytes.")
+    try:
+        return read_picture(picture, color="bgr")
+    except Unreadable as error:
+        where = f"{os.fspath(picture)}: " if isinstance(picture, (str, os.PathLike)) else ""
+        raise Unreadable(f"{where}{error}", error.status) from error
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text.partition(",")[2], validate=True)
+    except binascii.Error as error:
+        raise Unreadable("the data: address holds no base64 picture.") from error
+
+
+def by_name(predictions: Predictions, row: int) -> dict[str, float]:
+    """One face's probabilities under FER-2013's names and in its order; a model's further classes come after them."""
+    values = dict(zip((canonical(n) for n in predictions.labels), predictions.probabilities[row].tolist(), strict=True))
+    names = [*FER2013.labels, *(n for n in values if n not in FER2013.labels)]
+    return {name: float(values.get(name, 0.0)) for name in names}
+
+
+@functools.lru_cache(maxsize=2)
+def shared_recognizer(detector: str = "centerface") -> Recognizer:
+    """The bundled model, loaded once."""
+    from moue.runtime.recognizer import Recognizer
+
+    return Recognizer(detector=detector)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from films import SquareReader, scene
+from PIL import Image
+
+from moue.compat import deepface as DeepFace
+from moue.errors import UsageError
+from moue.runtime.results import Faces
+
+EMOTIONS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+
+
+class Eyes(SquareReader):
+    """Finds the square, with eyes in it."""
+
+    def faces(self, picture: np.ndarray, source: str = "") -> Faces:
+        faces = super().faces(picture, source)
+        if not len(faces):
+            return faces
+        x, y, w, h = faces.boxes[0]
+        points = [[x + w / 4, y + h / 4], [x + 3 * w / 4, y + h / 4], *[[x + w / 2, y + h / 2]] * 3]
+        return faces.with_(landmarks=np.array([points], np.float32), scores=np.array([0.917], np.float32))
+
+
+class Whole(SquareReader):
+    """Takes the whole picture for a face."""
+
+    def faces(self, picture: np.ndarray, source: str = "") -> Faces:
+        faces = super().faces(scene(0), source)
+        height, width = picture.shape[:2]
+        return faces.with_(boxes=np.array([[0, 0, width, height]], np.float32), width=width, height=height)
+
+
+@pytest.fixture(autouse=True)
+def _readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DeepFace, "shared_recognizer", lambda name="centerface": Whole() if name == "none" else Eyes())
+
+
+def test_the_answer_has_deepface_s_shape() -> None:
+    (face,) = DeepFace.analyze(scene(0), actions=["emotion"])
+    assert set(face) == {"emotion", "dominant_emotion", "region", "face_confidence"}
+    assert list(face["emotion"]) == EMOTIONS
+    assert face["emotion"]["happy"] == pytest.approx(88)
+    assert sum(face["emotion"].values()) == pytest.approx(100, abs=0.01)
+    assert face["dominant_emotion"] == "happy"
+    # The person's left eye is the one to the right of the picture.
+    assert face["region"] == {"x": 10, "y": 30, "w": 24, "h": 24, "left_eye": (28, 36), "right_eye": (16, 36)}
+    assert face["face_confidence"] == 0.92
+
+
+def test_paths_bytes_and_data_addresses_are_read_and_lists_answer_with_lists(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(scene(0)).save(path)
+    text = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    one = DeepFace.analyze(str(path))
+    for source in (path, path.read_bytes(), io.BytesIO(path.read_bytes()), text):
+        assert DeepFace.analyze(source, "emotion") == one
+    assert DeepFace.analyze([str(path), scene(0)], ("emotion",)) == [one, one]
+
+
+def test_no_face_is_a_value_error_unless_told_otherwise(tmp_path: Path) -> None:
+    empty = scene(0, square=False)
+    with pytest.raises(ValueError, match="enforce_detection"):
+        DeepFace.analyze(empty)
+    (face,) = DeepFace.analyze(empty, enforce_detection=False)
+    assert face["region"] == {"x": 0, "y": 0, "w": 160, "h": 96, "left_eye": None, "right_eye": None}
+    assert face["face_confidence"] == 0
+    (face,) = DeepFace.analyze(scene(0), detector_backend="skip")
+    assert face["region"]["w"] == 160
+    with pytest.raises(ValueError, match=r"missing\.jpg"):
+        DeepFace.analyze(str(tmp_path / "missing.jpg"))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"actions": ["age"]}, {"actions": ["emotion", "race"]}, {"actions": []}, {"anti_spoofing": True}]
+)
+def test_what_is_not_told_here_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        DeepFace.analyze(scene(0), **wrong)
+
+
+def test_nothing_is_fetched_from_the_network() -> None:
+    with pytest.raises(UsageError, match="not fetched"):
+        DeepFace.analyze("https://example.org/a.jpg")

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from films import SquareReader, make_film, scene
+from PIL import Image
+
+from moue.compat import FER, Video
+from moue.errors import Unreadable, UsageError
+from moue.expressions import FER2013
+from moue.runtime.results import Faces, Predictions
+from moue.runtime.video import open_video
+
+EMOTIONS = {"angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"}
+
+
+class Corners(SquareReader):
+    """Sees a face in every picture: fear where its first pixel is red, surprise where it is blue."""
+
+    def faces(self, picture: np.ndarray, source: str = "", **_: Any) -> Faces:
+        p = np.full((1, 7), 0.05, np.float32)
+        p[0, FER2013.index("fear" if picture[0, 0, 0] > picture[0, 0, 2] else "surprise")] = 0.7
+        height, width = picture.shape[:2]
+        box = np.array([[1.4, 2.6, 30.2, 40.7]], np.float32)
+        return Faces(source, "ok", width, height, box, np.ones(1, np.float32), None, Predictions(p, FER2013.labels))
+
+
+@pytest.fixture
+def detector() -> FER:
+    return FER(mtcnn=True, recognizer=SquareReader())
+
+
+def test_faces_come_with_fer_s_keys(detector: FER) -> None:
+    (face,) = detector.detect_emotions(scene(0))
+    assert face["box"] == (10, 30, 24, 24)
+    assert all(type(v) is int for v in face["box"])
+    assert set(face["emotions"]) == EMOTIONS
+    assert sum(face["emotions"].values()) == pytest.approx(1, abs=1e-3)
+    assert detector.top_emotion(scene(0)) == ("happy", pytest.approx(0.88))
+    assert detector.find_faces(scene(0)) == [(10, 30, 24, 24)]
+
+
+def test_no_face_is_an_empty_list_and_no_top_emotion(detector: FER) -> None:
+    assert detector.detect_emotions(scene(0, square=False)) == []
+    assert detector.top_emotion(scene(0, square=False)) == (None, None)
+
+
+def test_arrays_are_bgr_and_files_know_their_own_order(tmp_path: Path) -> None:
+    red = np.zeros((60, 60, 3), np.uint8)
+    red[..., 0] = 255
+    Image.fromarray(red).save(tmp_path / "red.png")
+    detector = FER(recognizer=Corners())
+    assert detector.top_emotion(red[:, :, ::-1])[0] == "fear"
+    assert detector.top_emotion(red)[0] == "surprise"
+    assert detector.top_emotion(str(tmp_path / "red.png"))[0] == "fear"
+    assert detector.top_emotion((tmp_path / "red.png").read_bytes())[0] == "fear"
+    assert detector.detect_emotions(red)[0]["box"] == (1, 3, 30, 41)
+
+
+def test_small_faces_can_be_left_out_and_other_models_are_refused() -> None:
+    assert FER(min_face_size=30, recognizer=SquareReader()).detect_emotions(scene(0)) == []
+    with pytest.raises(UsageError, match="recognizer="):
+        FER(emotion_model="model.h5")
+
+
+def test_what_is_no_picture_is_an_error(detector: FER, tmp_path: Path) -> None:
+    (tmp_path / "words.jpg").write_text("no picture")
+    for wrong in (None, str(tmp_path / "words.jpg"), str(tmp_path / "missing.jpg")):
+        with pytest.raises(Unreadable):
+            detector.detect_emotions(wrong)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pictures = [scene(i, square=i >= 5) for i in range(20)]
+    return make_film(tmp_path_factory.mktemp("films") / "film.mp4", pictures)
+
+
+def test_a_film_gives_a_row_a_frame_with_a_face(film: Path, detector: FER) -> None:
+    rows = Video(str(film)).analyze(detector, display=False)
+    assert len(rows) == 15
+    assert set(rows[0]) == {"box0", *(f"{e}0" for e in EMOTIONS)}
+    assert rows[0]["happy0"] == pytest.approx(0.88)
+    assert len(Video(str(film)).analyze(detector, frequency=5)) == 3
+    assert len(Video(str(film)).analyze(detector, max_results=4)) == 4
+    assert len(Video(str(film)).analyze(detector, save_fps=5)) == 3
+
+
+def test_a_film_goes_to_pandas_as_in_fer_s_manual(film: Path, detector: FER) -> None:
+    video = Video(str(film))
+    frame = video.to_pandas(video.analyze(detector, display=False))
+    assert len(frame) == 15
+    first = video.get_first_face(frame)
+    assert set(first.columns) == {"box", *EMOTIONS}
+    assert set(video.get_emotions(first).columns) == EMOTIONS
+    assert set(Video(str(film), first_face_only=False).analyze(detector, output="pandas").columns) == {
+        "box0",
+        *(f"{e}0" for e in EMOTIONS),
+    }
+
+
+def test_a_film_goes_to_csv(film: Path, detector: FER, tmp_path: Path) -> None:
+    video = Video(str(film))
+    video.to_csv(video.analyze(detector), tmp_path / "data.csv")
+    with open(tmp_path / "data.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 15
+    assert float(rows[0]["happy0"]) == pytest.approx(0.88)
+
+
+def test_a_part_of_the_film_can_be_looked_at_and_the_film_annotated(film: Path, detector: FER, tmp_path: Path) -> None:
+    part = {"x_min": 5, "x_max": 160, "y_min": 20, "y_max": 96}
+    whole = Video(str(film)).analyze(detector)
+    video = Video(str(film), outdir=str(tmp_path / "out"))
+    assert video.analyze(detector, detection_box=part, save_video=True) == whole
+    assert len(list(open_video(tmp_path / "out" / "film_output.mp4").frames())) == 20
+    with pytest.raises(UsageError, match="no pixel"):
+        video.analyze(detector, detection_box={"x_min": 9, "x_max": 9, "y_min": 0, "y_max": 5})
+
+
+def test_a_film_writes_nothing_unasked(
+    film: Path, detector: FER, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Video(str(film)).analyze(detector)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UsageError, match="save_video"):
+        Video(str(film)).analyze(detector, save_frames=True)
+
+
+def test_a_film_that_is_cut_off_gives_what_is_there_with_a_warning(detector: FER, tmp_path: Path) -> None:
+    path = make_film(tmp_path / "cut.mp4", [scene(i) for i in range(50)], options={"movflags": "faststart"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.warns(UserWarning, match="cut off"):
+        assert 0 < len(Video(path).analyze(detector)) < 50
