@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from typing import Any, Literal
 
@@ -62,9 +61,15 @@ def describe(on: torch.device) -> dict[str, Any]:
 
 
 def peak_memory(on: torch.device) -> dict[str, float]:
-    """Peak memory of this process, and of the device, in GB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
+    """Peak memory of this process (not known on Windows) and of the device, in GB."""
+    peak = {}
+    try:
+        import resource
+    except ImportError:  # Windows
+        pass
+    else:
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
     if on.type == "cuda":
         peak["device"] = torch.cuda.max_memory_allocated(on) / 1e9
     return peak
