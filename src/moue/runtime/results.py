@@ -20,7 +20,8 @@ def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[n
     scaled = np.asarray(logits, dtype=np.float64) / temperature
     scaled -= scaled.max(axis=1, keepdims=True, initial=-np.inf)
     e = np.exp(scaled)
-    return (e / e.sum(axis=1, keepdims=True)).astype(np.float32)
+    shares: NDArray[np.float32] = (e / e.sum(axis=1, keepdims=True)).astype(np.float32)
+    return shares
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Predictions:
     @property
     def top(self) -> NDArray[np.int64]:
         """int64 ``(N,)``: the most probable class of each row."""
-        return self.probabilities.argmax(axis=1).astype(np.int64)
+        best: NDArray[np.int64] = self.probabilities.argmax(axis=1).astype(np.int64)
+        return best
 
     @property
     def confidence(self) -> NDArray[np.float32]:

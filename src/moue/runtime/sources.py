@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import re
 import sys
@@ -67,7 +68,8 @@ def expand(names: Iterable[str | os.PathLike[str]], *, stdin: IO[str] | None = N
         elif text.isdecimal():
             yield Source(text, "camera")
         elif glob.has_magic(text):
-            found = sorted(glob.glob(text, recursive=True), key=natural)  # noqa: PTH207 - absolute patterns
+            matches = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+            found = sorted((m for m in matches if "**" not in text or not _through_link(m, text)), key=natural)
             if not found:
                 yield Source(text, "unreadable", "nothing matches this pattern")
             for path in found:
@@ -100,6 +102,12 @@ def _path(path: str) -> Iterator[Source]:
         yield from _folder(path)
     else:
         yield Source(path, "video" if is_video(path) else "picture")
+
+
+def _through_link(path: str, pattern: str) -> bool:
+    """Whether ``**`` went through a link to a folder, which could lead back to where it came from."""
+    fixed = len(list(itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts)))
+    return any(parent.is_symlink() for parent in Path(path).parents if len(parent.parts) > fixed)
 
 
 def _folder(path: str) -> Iterator[Source]:

@@ -1,0 +1,140 @@
+"""``moue predict``: what it prints, what it writes, how it ends."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from moue.cli.main import main
+from moue.runtime.outbox import Outbox
+from moue.runtime.recognizer import Recognizer
+
+Predict = Callable[..., int]
+
+
+@pytest.fixture
+def predict(tiny_onnx: Path) -> Predict:
+    def run(*arguments: object) -> int:
+        return main(
+            ["predict", *map(str, arguments), "--model", str(tiny_onnx), "--detector", "none", "--threads", "1"]
+        )
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b ü.jpg", "sub/a.png"):
+        Image.fromarray(rng.integers(0, 256, (60, 50, 3), np.uint8)).save(folder / name)
+    return folder
+
+
+def test_json_is_the_answer_alone(predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(photos, "--format", "json") == 0
+    out, err = capsys.readouterr()
+    rows = json.loads(out)
+    assert [Path(r["source"]).name for r in rows] == ["a.png", "b ü.jpg", "a.png"]
+    [face] = rows[0]["faces"]
+    assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert (rows[0]["status"], rows[0]["width"], rows[0]["height"], err) == ("ok", 50, 60, "")
+
+
+def test_bad_inputs_have_rows_and_end_with_3(
+    predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "b.jpg").write_bytes(b"")
+    assert predict(photos, photos / "gone.png", "--format", "csv") == 3
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [r["status"] for r in rows] == ["ok", "ok", "unreadable", "ok", "unreadable"]
+    assert rows[2]["x"] == ""
+
+
+def test_jsonl_is_a_line_an_input(predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(photos, "--format", "jsonl") == 0
+    assert len([json.loads(line) for line in capsys.readouterr().out.splitlines()]) == 3
+
+
+def test_text_beside_the_photos_is_no_failure(
+    predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "notes.txt").write_text("milk\n")
+    assert predict(photos) == 0
+    assert "neither a picture nor a film" in capsys.readouterr().out
+
+
+def test_nothing_there_is_wrong_use(predict: Predict, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict("gone.png") == 2
+    assert capsys.readouterr().err == "moue: gone.png: no such file or folder.\n"
+
+
+def test_out_has_rows_and_pictures_under_names_of_their_own(
+    predict: Predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "results"
+    assert predict(photos, "--out", out) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["a-2.json", "a-2.png", "a.json", "a.png", "b ü.jpg", "b ü.json"]
+    with Image.open(out / "a.png") as shown:
+        assert shown.size == (50, 60)
+    assert json.loads((out / "a-2.json").read_text())[0]["source"].endswith("sub/a.png")
+    assert str(out / "a.png") in capsys.readouterr().err
+
+
+def test_answers_never_overwrite_inputs(predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (photos / "a.png").read_bytes()
+    assert predict(photos / "a.png", "--out", photos) == 2
+    assert "choose another folder" in capsys.readouterr().err
+    assert (photos / "a.png").read_bytes() == before
+
+
+def test_full_disk_is_one_sentence_and_leaves_no_half_file(
+    predict: Predict, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(self: Path, content: bytes) -> int:
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert predict(photos / "a.png", "--out", tmp_path / "out") == 2
+    assert capsys.readouterr().err.endswith("a.json: No space left on device\n")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_interrupted_it_prints_what_was_read(
+    predict: Predict, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = Recognizer.open
+    opened: list[object] = []
+
+    def second_is_interrupted(self: Recognizer, x: object, *rest: object) -> object:
+        opened.append(x)
+        if len(opened) == 2:
+            raise KeyboardInterrupt
+        return whole(self, x, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Recognizer, "open", second_is_interrupted)
+    assert predict(photos, "--format", "json") == 130
+    assert len(json.loads(capsys.readouterr().out)) == 1
+
+
+def test_list_on_stdin(
+    predict: Predict, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{photos / 'a.png'}\n{photos / 'sub'}\n"))
+    assert predict("-", "--format", "jsonl") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_folder_of_answers_must_be_a_folder(tmp_path: Path, predict: Predict, photos: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert predict(photos, "--out", tmp_path / "file") == 2
+    assert Outbox(tmp_path / "fresh").folder.is_dir()

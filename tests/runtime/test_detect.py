@@ -1,0 +1,126 @@
+"""Finding faces: the astronaut's, wherever and however she is placed."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from numpy.typing import NDArray
+from PIL import Image
+
+from moue.errors import ModelError, UnknownName, UsageError
+from moue.runtime.detect import CenterFace, Detections, Given, WholeImage, inner, open_detector
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> NDArray[np.uint8]:
+    # Half the size: the search takes a quarter of the time.
+    return np.asarray(Image.fromarray(skimage.data.astronaut()).resize((256, 256), Image.Resampling.BOX))
+
+
+@pytest.fixture(scope="module")
+def finder() -> CenterFace:
+    return CenterFace(threads=1)
+
+
+@pytest.fixture(scope="module")
+def face(finder: CenterFace, astronaut: NDArray[np.uint8]) -> Detections:
+    return finder.detect(astronaut)
+
+
+def test_one_face_with_its_landmarks(face: Detections) -> None:
+    assert len(face) == 1
+    assert face.scores[0] > 0.85
+    x, y, w, h = face.boxes[0]
+    np.testing.assert_allclose([x, y, w, h], [91, 30, 44, 60], atol=6)
+    assert face.landmarks is not None
+    left, right, nose, mouth_left, mouth_right = face.landmarks[0]
+    assert left[0] < nose[0] < right[0]
+    assert mouth_left[0] < mouth_right[0]
+    assert left[1] < nose[1] < mouth_left[1]
+
+
+@pytest.mark.parametrize("colour", [0, 255, 90])
+def test_border_around_the_photo_changes_nothing(
+    finder: CenterFace, astronaut: NDArray[np.uint8], face: Detections, colour: int
+) -> None:
+    padded = np.pad(astronaut, ((33, 70), (51, 12), (0, 0)), constant_values=colour)
+    found = finder.detect(padded)
+    np.testing.assert_allclose(found.boxes, face.boxes + np.array([51, 33, 0, 0]), atol=0.01)
+    np.testing.assert_allclose(found.scores, face.scores, atol=1e-5)
+    assert face.landmarks is not None
+    assert found.landmarks is not None
+    np.testing.assert_allclose(found.landmarks, face.landmarks + np.array([51, 33]), atol=0.01)
+
+
+def test_border_that_jpeg_rippled_comes_off_and_a_plain_picture_stays() -> None:
+    picture = np.full((40, 60, 3), 200, np.uint8)
+    assert inner(picture) == (0, 0, 60, 40)
+    picture[::2, 5] += 8
+    picture[10:20, 20:30] = np.random.default_rng(0).integers(0, 256, (10, 10, 3))
+    assert inner(picture) == (20, 10, 10, 10)
+
+
+def test_face_that_fills_its_picture(finder: CenterFace, astronaut: NDArray[np.uint8]) -> None:
+    tight = astronaut[26:94, 88:140]
+    for size in (48, 600):
+        [score] = finder.detect(np.asarray(Image.fromarray(tight).resize((size, size)))).scores
+        assert score > 0.5
+
+
+def test_large_picture_is_searched_small_and_answers_in_its_own_pixels(
+    astronaut: NDArray[np.uint8], face: Detections
+) -> None:
+    large = np.asarray(Image.fromarray(astronaut).resize((1024, 1024)))
+    found = CenterFace(256, threads=1).detect(large)
+    np.testing.assert_allclose(found.boxes, face.boxes * 4, atol=12)
+
+
+def test_nothing_in_plain_and_tiny_pictures(finder: CenterFace) -> None:
+    for shape in ((1, 1, 3), (1, 300, 3), (64, 64, 3)):
+        assert len(finder.detect(np.full(shape, 128, np.uint8))) == 0
+
+
+def test_each_face_once_best_first_above_the_score(finder: CenterFace, astronaut: NDArray[np.uint8]) -> None:
+    two = np.hstack([astronaut, astronaut[:, ::-1]])
+    found = finder.detect(two, min_score=0.3)
+    assert len(found) == 2
+    assert found.scores[0] >= found.scores[1]
+    assert len(finder.detect(two, min_score=0.999)) == 0
+
+
+def test_shared_between_threads(finder: CenterFace, astronaut: NDArray[np.uint8], face: Detections) -> None:
+    answers: list[Detections] = []
+    threads = [threading.Thread(target=lambda: answers.append(finder.detect(astronaut))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 4
+    for answer in answers:
+        np.testing.assert_array_equal(answer.boxes, face.boxes)
+
+
+def test_whole_image_and_given_boxes(astronaut: NDArray[np.uint8]) -> None:
+    np.testing.assert_array_equal(WholeImage().detect(astronaut).boxes, [[0, 0, 256, 256]])
+    assert len(Given([1, 2, 30, 40]).detect(astronaut)) == 1
+    assert len(Given([]).detect(astronaut)) == 0
+    for boxes in ([[1, 2, 0, 4]], [[1, 2, 3]], [[1, 2, 3, float("nan")]]):
+        with pytest.raises(UsageError):
+            Given(boxes)
+
+
+def test_names_objects_and_damage(tmp_path: Path) -> None:
+    own = WholeImage()
+    assert open_detector(own) is own
+    with pytest.raises(UnknownName, match="centerface"):
+        open_detector("centreface")
+    with pytest.raises(UsageError, match="detect"):
+        open_detector(object())  # type: ignore[arg-type]
+    (tmp_path / "d.onnx").write_bytes(b"damaged")
+    (tmp_path / "d.json").write_text('{"sha256": "0123"}')
+    with pytest.raises(ModelError, match="damaged"):
+        CenterFace(path=tmp_path / "d.onnx")

@@ -1,0 +1,178 @@
+"""Anything that holds a picture becomes the same upright RGB array, or a reason."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from moue.errors import Unreadable, UsageError
+from moue.runtime.picture import read_picture
+
+RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+
+
+def saved(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
+    sink = io.BytesIO()
+    image.save(sink, format, **options)
+    return sink.getvalue()
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of some bytes that declares any number of pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def test_path_bytes_file_image_and_array_agree(tmp_path: Path) -> None:
+    content = saved(Image.fromarray(RGB), "JPEG")
+    path = tmp_path / "Größe 1 ☺.jpg"
+    path.write_bytes(content)
+    expected = np.asarray(Image.open(path))
+    with open(path, "rb") as file:
+        ways = [path, str(path), content, bytearray(content), file, Image.open(path), expected, expected[..., ::-1]]
+        for x, color in zip(ways, ["rgb"] * 7 + ["bgr"], strict=True):
+            picture = read_picture(x, color=color)
+            assert picture.dtype == np.uint8
+            np.testing.assert_array_equal(picture, expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_turns_upright(orientation: int) -> None:
+    upright = np.zeros((8, 12, 3), np.uint8)
+    upright[:4, :6] = 255
+    # How a camera stores the picture for each orientation.
+    stored = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright), 7: upright[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90(upright, -1),
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    np.testing.assert_array_equal(read_picture(saved(Image.fromarray(stored.copy()), exif=exif)), upright)
+
+
+def test_sixteen_bits_are_scaled() -> None:
+    grey = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
+    for x in (grey, saved(Image.fromarray(grey))):
+        np.testing.assert_array_equal(read_picture(x)[:, :, 0].ravel(), np.arange(256))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16"])
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_modes(mode: str, format: str) -> None:
+    white = np.full((5, 6, 3), 255, np.uint8)
+    image = (
+        Image.fromarray(np.full((5, 6), 65535, np.uint16)) if mode == "I;16" else Image.fromarray(white).convert(mode)
+    )
+    if mode == "CMYK" and format == "PNG":
+        format = "JPEG"
+    np.testing.assert_array_equal(read_picture(saved(image, format)), white)
+
+
+def test_transparent_pixels_show_white() -> None:
+    clear = np.zeros((4, 4, 4), np.uint8)
+    palette = Image.fromarray(np.zeros((4, 4), np.uint8)).convert("P")
+    for x in (clear, saved(Image.fromarray(clear)), saved(palette, transparency=0)):
+        assert read_picture(x).min() == 255
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+def test_first_frame_of_an_animation(format: str) -> None:
+    frames = [Image.new("RGB", (9, 7), colour) for colour in ("white", "black")]
+    picture = read_picture(saved(frames[0], format, save_all=True, append_images=frames[1:], lossless=True))
+    assert picture.shape == (7, 9, 3)
+    assert picture.min() == 255
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.ones((2, 2), bool), 255),
+        (np.full((2, 2, 1), 7, np.uint8), 7),
+        (np.full((2, 2, 3), 7, np.int64), 7),
+        (np.full((2, 2, 3), 0.5, np.float32), 128),
+    ],
+)
+def test_array_types(array: np.ndarray, expected: int) -> None:
+    assert (read_picture(array) == np.full((2, 2, 3), expected)).all()
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.full((2, 2, 3), 200.0), "divide by 255"),
+        (np.full((2, 2, 3), np.nan), "0..1"),
+        (np.full((2, 2, 3), 300), "0..255"),
+        (np.zeros((3, 20, 20), np.uint8), r"\(H, W, 3\)"),
+        (np.zeros((0, 5, 3), np.uint8), "at least one pixel"),
+        (np.zeros((2, 2), complex), "numbers"),
+    ],
+)
+def test_arrays_that_are_no_picture(array: np.ndarray, words: str) -> None:
+    with pytest.raises(Unreadable, match=words):
+        read_picture(array)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "empty"),
+        (b"not a picture at all, but a text", "not a picture"),
+        (saved(Image.fromarray(np.tile(RGB, (20, 20, 1))), "JPEG")[:-4000], "damaged JPEG.*truncated"),
+        (saved(Image.fromarray(RGB))[:200], "damaged PNG"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 30, "damaged PNG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
+    ],
+)
+def test_files_that_are_no_picture(content: bytes, words: str) -> None:
+    with pytest.raises(Unreadable, match=words):
+        read_picture(content)
+
+
+def test_bomb_is_refused_by_a_limit_that_can_be_raised(recwarn: pytest.WarningsRecorder) -> None:
+    with pytest.raises(Unreadable, match="30000×30000 pixels are more than") as error:
+        read_picture(bomb(30_000, 30_000))
+    assert error.value.status == "too_large"
+    with pytest.raises(Unreadable, match="limit of 599"):
+        read_picture(saved(Image.fromarray(RGB)), max_pixels=599)
+    assert read_picture(saved(Image.fromarray(RGB)), max_pixels=600).shape == RGB.shape
+    # Above Pillow's own limit, which warns or refuses: here it is the caller's limit that counts.
+    with pytest.raises(Unreadable, match="damaged PNG"):
+        read_picture(bomb(20_000, 10_000), max_pixels=10**9)
+    assert not [w for w in recwarn if w.category is Image.DecompressionBombWarning]
+
+
+def test_paths_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path, words in [
+        (tmp_path, "folder"),
+        (tmp_path / "gone.png", "no such file"),
+        ("a\0b", "null"),
+        ("http://x/y", "addr"),
+    ]:
+        with pytest.raises(Unreadable, match=words):
+            read_picture(path)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(Unreadable, match="permission denied"):
+        read_picture(tmp_path / "locked.png")
+
+
+def test_wrong_use() -> None:
+    with pytest.raises(UsageError, match="Got dict"):
+        read_picture({})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="binary"):
+        read_picture(io.StringIO("text"))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="'rgb' or 'bgr'"):
+        read_picture(RGB, color="rbg")  # type: ignore[arg-type]

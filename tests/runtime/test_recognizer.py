@@ -1,0 +1,230 @@
+"""One answer an input, the same whichever way the picture comes in."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skimage.data
+from numpy.typing import NDArray
+from PIL import Image
+
+import moue
+from moue.errors import MissingExtra, UsageError
+from moue.runtime.detect import Detections, WholeImage
+from moue.runtime.frame import COLUMNS, to_frame, to_rows
+from moue.runtime.recognizer import Recognizer
+from moue.runtime.results import Faces
+from moue.spec import ModelSpec
+
+
+class Halves:
+    """Finds two faces in each picture that is wider than high: its halves."""
+
+    def detect(self, picture: NDArray[np.uint8], *, min_score: float = 0.5) -> Detections:
+        height, width = picture.shape[:2]
+        if width <= height:
+            return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+        half = width / 2
+        boxes = np.array([[0, 0, half, height], [half, 0, half, height]], np.float32)
+        return Detections(boxes, np.array([0.9, 0.8], np.float32))
+
+
+@pytest.fixture(scope="module")
+def model(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with answers that are not all 0 and 1, so that a difference shows."""
+    path = tmp_path_factory.mktemp("soft") / "soft.onnx"
+    path.write_bytes(tiny_onnx.read_bytes())
+    ModelSpec.load(tiny_onnx.with_suffix(".json")).with_(temperature=20.0).save(path.with_suffix(".json"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def photo() -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(skimage.data.astronaut()).resize((256, 256), Image.Resampling.BOX))
+
+
+@pytest.fixture(scope="module")
+def reader(model: Path) -> Recognizer:
+    return Recognizer(model, threads=1)
+
+
+@pytest.fixture(scope="module")
+def halves(model: Path) -> Recognizer:
+    return Recognizer(model, Halves(), threads=1)
+
+
+def picture(seed: int, height: int = 60, width: int = 100) -> NDArray[np.uint8]:
+    rough = np.random.default_rng(seed).integers(0, 256, (6, 10, 3), np.uint8)
+    return np.asarray(Image.fromarray(rough).resize((width, height)))
+
+
+def assert_same(a: Faces, b: Faces, atol: float = 1e-4) -> None:
+    assert (a.status, a.width, a.height, len(a)) == (b.status, b.width, b.height, len(b))
+    np.testing.assert_allclose(a.boxes, b.boxes, atol=0.01)
+    np.testing.assert_allclose(a.predictions.probabilities, b.predictions.probabilities, atol=atol)
+
+
+def one(answer: Faces | list[Faces]) -> Faces:
+    assert isinstance(answer, Faces)
+    return answer
+
+
+def many(answer: Faces | list[Faces]) -> list[Faces]:
+    assert isinstance(answer, list)
+    return answer
+
+
+def test_path_bytes_and_array_give_the_same(reader: Recognizer, photo: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = tmp_path / "an astronaut – portrait.png"
+    Image.fromarray(photo).save(path)
+    first = one(reader.read(path))
+    assert (first.status, len(first), first.source) == ("ok", 1, str(path))
+    for x in (path.read_bytes(), io.BytesIO(path.read_bytes()), Image.open(path), photo):
+        assert_same(one(reader.read(x)), first)
+    assert_same(one(reader.read(photo[..., ::-1], color="bgr")), first)
+
+
+def test_border_around_the_photo_changes_no_answer(reader: Recognizer, photo: NDArray[np.uint8]) -> None:
+    plain = reader.faces(photo)
+    padded = reader.faces(np.pad(photo, ((40, 25), (30, 60), (0, 0)), constant_values=255))
+    np.testing.assert_allclose(padded.boxes, plain.boxes + np.array([30, 40, 0, 0]), atol=0.01)
+    np.testing.assert_allclose(padded.predictions.probabilities, plain.predictions.probabilities, atol=1e-4)
+
+
+def test_answers_do_not_depend_on_batch_or_order(halves: Recognizer, model: Path) -> None:
+    pictures = [picture(i, 60, 100 if i % 3 else 50) for i in range(20)]
+    alone = [halves.faces(p) for p in pictures]
+    assert {len(f) for f in alone} == {0, 2}
+    for batch in (1, 7, 64):
+        other = Recognizer(model, Halves(), threads=1, batch=batch)
+        for a, b in zip(alone, other.batch(pictures), strict=True):
+            assert_same(a, b)
+        for a, b in zip(alone[::-1], other.stream(pictures[::-1]), strict=True):
+            assert_same(a, b)
+
+
+def test_every_input_has_its_row_in_order(halves: Recognizer, tmp_path: Path) -> None:
+    Image.fromarray(picture(0)).save(tmp_path / "1.png")
+    (tmp_path / "2.jpg").write_bytes(b"")
+    (tmp_path / "3.png").write_bytes((tmp_path / "1.png").read_bytes()[:500])
+    (tmp_path / "notes.txt").write_text("hello\n")
+    rows = many(halves.read([tmp_path, "gone.png", None, picture(1, 1, 1), b"", str(tmp_path / "1.png")]))
+    said = [(Path(r.source).name, r.status) for r in rows]
+    assert said == [
+        ("1.png", "ok"),
+        ("2.jpg", "unreadable"),
+        ("3.png", "unreadable"),
+        ("notes.txt", "skipped"),
+        ("gone.png", "unreadable"),
+        ("<NoneType>", "unreadable"),
+        ("<ndarray>", "no_face"),
+        ("<bytes>", "unreadable"),
+        ("1.png", "ok"),
+    ]
+    assert all((r.reason is None) == (r.status in ("ok", "no_face")) for r in rows)
+    json.dumps([r.to_dict() for r in rows], allow_nan=False)
+
+
+def test_stream_reads_on_demand(halves: Recognizer) -> None:
+    taken = []
+
+    def endless() -> object:
+        while True:
+            taken.append(1)
+            yield picture(len(taken))
+
+    stream = halves.stream(endless())  # type: ignore[arg-type]
+    assert next(stream).status == "ok"
+    assert len(taken) < 40
+    stream.close()  # type: ignore[attr-defined]
+
+
+def test_single_bad_input_is_an_answer_and_wrong_use_an_error(halves: Recognizer) -> None:
+    answer = one(halves.read("gone.png"))
+    assert (answer.status, answer.reason) == ("unreadable", "no such file")
+    for x in (None, {}, 1.5):
+        with pytest.raises(UsageError, match="Got"):
+            halves.read(x)
+    with pytest.raises(UsageError, match="one by one"):
+        halves.read([picture(0)], boxes=[[0, 0, 9, 9]])
+
+
+def test_lists_globs_and_stacks_are_lists(halves: Recognizer, tmp_path: Path) -> None:
+    Image.fromarray(picture(0)).save(tmp_path / "1.png")
+    for x in (tmp_path, str(tmp_path / "*.png"), [picture(0)], np.stack([picture(0)]), (p for p in [picture(0)])):
+        assert [len(f) for f in many(halves.read(x))] == [2]
+
+
+def test_own_boxes_take_the_place_of_the_detector(halves: Recognizer) -> None:
+    answer = one(halves.read(picture(0), boxes=[[10, 10, 20, 20]]))
+    np.testing.assert_array_equal(answer.boxes, [[10, 10, 20, 20]])
+    assert_same(halves.faces(picture(0), boxes=[[10, 10, 20, 20]]), answer)
+    assert one(halves.read(picture(0), boxes=[])).status == "no_face"
+
+
+def test_detector_none_sees_the_whole_picture(model: Path) -> None:
+    whole = Recognizer(model, "none", threads=1)
+    crop = picture(3, 48, 48)
+    grey = np.asarray(Image.fromarray(crop).convert("L"))
+    np.testing.assert_allclose(
+        whole.faces(crop).predictions.probabilities, whole.classify(grey[None, None]).probabilities, atol=1e-6
+    )
+
+
+def test_two_views_agree_with_the_mirror_image(model: Path) -> None:
+    both = Recognizer(model, WholeImage(), views=2, threads=1)
+    crop = picture(4, 48, 48)
+    assert_same(both.faces(crop), both.faces(np.ascontiguousarray(crop[:, ::-1])))
+    single = Recognizer(model, WholeImage(), views=1, threads=1)
+    with pytest.raises(AssertionError):
+        assert_same(single.faces(crop), single.faces(np.ascontiguousarray(crop[:, ::-1])))
+
+
+def test_shared_between_threads(halves: Recognizer) -> None:
+    expected = [halves.faces(picture(i)) for i in range(8)]
+    answers: dict[int, Faces] = {}
+    threads = [threading.Thread(target=lambda i=i: answers.update({i: halves.faces(picture(i))})) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i in range(8):
+        assert_same(answers[i], expected[i])
+
+
+@pytest.mark.parametrize(
+    "options", [{"min_score": 2}, {"uncertain": -1}, {"views": 3}, {"batch": 0}, {"max_pixels": 0}]
+)
+def test_values_out_of_range(options: dict[str, int], model: Path) -> None:
+    with pytest.raises(UsageError, match="must be"):
+        Recognizer(model, "none", **options)  # type: ignore[arg-type]
+
+
+def test_read_makes_its_recogniser_once(model: Path) -> None:
+    options: dict[str, Any] = {"model": model, "detector": "none", "threads": 1, "uncertain": 1.0}
+    answer = one(moue.read(picture(0), **options))
+    assert answer.predictions.uncertain.all()
+    with pytest.raises(UsageError, match="no option modle"):
+        moue.read(picture(0), modle="x")
+
+
+def test_tidy_rows_and_frame(halves: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = many(halves.read([picture(0), picture(0, 60, 50), b""]))
+    rows = to_rows(answers)
+    assert [list(r)[:12] for r in rows] == [list(COLUMNS)] * 4
+    assert [r["status"] for r in rows] == ["ok", "ok", "no_face", "unreadable"]
+    assert rows[0]["w"] == 50
+    assert sum(rows[1][name] for name in halves.spec.labels) == pytest.approx(1, abs=1e-3)
+    assert rows[2]["x"] is None
+    assert to_frame(answers).shape == (4, 12 + 7)
+    assert len(answers[0].to_frame()) == 2
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises((MissingExtra, ImportError), match="pandas"):
+        answers[0].to_frame()
