@@ -68,7 +68,8 @@ class LabelSet:
         raise UnknownName(f"class of the label set {self.name!r}", name, self.labels)
 
 
-#: FER-2013's seven classes in the competition's numbering (Goodfellow et al., "Challenges in representation learning", 2013).
+#: FER-2013's seven classes in the competition's numbering (Goodfellow et al., "Challenges in representation learning:
+#: a report on three machine learning contests", 2013).
 FER2013 = LabelSet("fer2013", ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))
 
 #: FER+'s eight classes in the order of its vote columns (Barsoum et al., "Training deep networks for facial expression

@@ -1,6 +1,7 @@
 """The only way from any picture to a model's input.
 
-Training caches, evaluation and the runtime all call these functions, so a network sees in service what it saw in training.
+Training caches, evaluation and the runtime all call these functions, so a network sees in service what it saw in
+training.
 Pictures are uint8 arrays, ``(H, W)`` grey or ``(H, W, 3)`` RGB, 0..255. Boxes are ``(x, y, width, height)`` in pixels.
 """
 

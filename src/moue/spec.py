@@ -19,7 +19,10 @@ Colour = Literal["grey", "rgb"]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The contract of one model. Its input is uint8 ``(N, channels, size, size)`` in 0..255; its output float32 logits ``(N, K)``."""
+    """The contract of one model.
+
+    Its input is uint8 ``(N, channels, size, size)`` in 0..255; its output float32 logits ``(N, K)``.
+    """
 
     name: str
     """The model's name, as in ``--model``."""

@@ -1,6 +1,8 @@
 """The converter against Keras itself, on its torch backend."""
 
+import hashlib
 import os
+from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from moue.errors import ModelError, WeightsMissing
-from moue.models import create
+from moue.models import create, keras_h5
 from moue.models.keras_h5 import load_resnet50v2, read_h5
 
 SIDE = 96
@@ -104,3 +106,25 @@ def test_a_wrong_shape_is_named(keras_file):
     network.post_bn = torch.nn.BatchNorm2d(8)
     with pytest.raises(ModelError, match="post_bn"):
         load_resnet50v2(network, keras_file)
+
+
+def test_published_weights_are_fetched_once_checked_and_missed_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOUE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    published = tmp_path / "site" / "weights.h5"
+    published.parent.mkdir()
+    published.write_bytes(b"weights")
+    md5 = hashlib.md5(b"weights", usedforsecurity=False).hexdigest()
+    fetched = keras_h5.published_resnet50v2(published.as_uri(), md5)
+    assert fetched.read_bytes() == b"weights"
+    published.unlink()
+    assert keras_h5.published_resnet50v2(published.as_uri(), md5) == fetched, "the second time it is at hand"
+    fetched.write_bytes(b"damaged")
+    with pytest.raises(WeightsMissing, match="resnet50v2-small"):
+        keras_h5.published_resnet50v2(published.as_uri(), md5)
+    published.write_bytes(b"another")
+    with pytest.raises(WeightsMissing, match="another file"):
+        keras_h5.published_resnet50v2(published.as_uri(), md5)
+    assert not [p for p in fetched.parent.iterdir() if p.name.startswith(".")]

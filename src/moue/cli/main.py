@@ -63,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="moue", description="Facial expression recognition: train it, compare it, ship it.")
+    parser = argparse.ArgumentParser(
+        prog="moue", description="Facial expression recognition: train it, compare it, ship it."
+    )
     parser.add_argument("--version", action="version", version=f"moue {__version__}")
     parser.set_defaults(debug=False)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

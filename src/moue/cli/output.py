@@ -17,7 +17,9 @@ FORMATS = ("table", "json", "jsonl", "csv", "parquet")
 
 def add_format(parser: argparse.ArgumentParser, default: str = "table") -> None:
     """Add ``--format`` to a command."""
-    parser.add_argument("--format", choices=FORMATS, default=default, help=f"how to print the answer (default: {default})")
+    parser.add_argument(
+        "--format", choices=FORMATS, default=default, help=f"how to print the answer (default: {default})"
+    )
 
 
 def write(rows: Sequence[Mapping[str, Any]], format: str, answer: Any = None) -> None:
@@ -26,7 +28,8 @@ def write(rows: Sequence[Mapping[str, Any]], format: str, answer: Any = None) ->
     Args:
         rows: flat dictionaries with the same keys, for table, csv and parquet.
         format: one of :data:`FORMATS`.
-        answer: what json and jsonl print instead of ``rows`` where the answer is nested; a list for jsonl gives a line an item.
+        answer: what json and jsonl print instead of ``rows`` where the answer is nested; jsonl prints a line for each
+            item of a list.
     """
     answer = list(rows) if answer is None else answer
     if format == "json":

@@ -30,7 +30,9 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.live:
             self.stream.write("\r\x1b[K")
             self.stream.flush()
@@ -46,7 +48,8 @@ class Progress:
         if total and done:
             filled = round(24 * done / total)
             left = (total - done) / rate
-            text = f"{self.what} [{'#' * filled}{'.' * (24 - filled)}] {done}/{total}  {rate:.3g} {self.unit}/s  {clock(left)} left"
+            bar = "#" * filled + "." * (24 - filled)
+            text = f"{self.what} [{bar}] {done}/{total}  {rate:.3g} {self.unit}/s  {clock(left)} left"
         self.stream.write(f"\r\x1b[K{text}")
         self.stream.flush()
 

@@ -21,7 +21,7 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
         labels: int64 ``(N,)``.
 
     Returns:
-        A temperature between 0.1 and 10. The likelihood has one minimum in log temperature; golden-section search finds it.
+        A temperature between 0.1 and 10, by golden-section search: the likelihood has one minimum in log temperature.
     """
 
     def nll(log_temperature: float) -> float:

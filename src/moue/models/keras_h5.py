@@ -8,6 +8,9 @@ long for HDF5 are cut into `layer_names0`, `layer_names1`, … Keras 3 writes it
 
 from __future__ import annotations
 
+import hashlib
+import os
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from moue.cache import cache_dir
 from moue.errors import ModelError, WeightsMissing, require
 from moue.models.resnet50v2 import Bottleneck, ResNet50V2
 
 #: Where Keras publishes ResNet50V2 without its top.
 RESNET50V2_FILE = "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5"
 RESNET50V2_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/resnet/{RESNET50V2_FILE}"
+
+#: MD5 of that file, as Keras itself checks it.
+RESNET50V2_MD5 = "fac2f116257151a9d068a22e544a4917"
 
 #: Layers of the ImageNet classifier, which files with a top have and our head replaces.
 TOP = {"predictions", "probs"}
@@ -65,6 +72,44 @@ def read_h5(path: Path) -> Weights:
             f"model.save('name.h5')."
         ) from error
     return {layer: arrays for layer, arrays in weights.items() if arrays}
+
+
+def published_resnet50v2(url: str = RESNET50V2_URL, md5: str = RESNET50V2_MD5) -> Path:
+    """The published ImageNet weights (94 MB): from our cache, from Keras' own, or fetched once.
+
+    Raises:
+        WeightsMissing: when they cannot be fetched, or what came is something else.
+    """
+    name = url.rsplit("/", 1)[-1]
+    own = cache_dir("weights") / name
+    for path in (own, Path.home() / ".keras" / "models" / name):
+        if path.is_file() and _md5(path) == md5:
+            return path
+    part = own.with_name(f".{name}.{os.getpid()}")
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer, open(part, "wb") as file:
+            while block := answer.read(1 << 20):
+                file.write(block)
+        if _md5(part) != md5:
+            raise WeightsMissing(f"{url} gave another file than Keras publishes. Fetch it elsewhere and give its path.")
+        part.replace(own)
+    except OSError as error:
+        raise WeightsMissing(
+            f"Keras' ImageNet weights, which cannot be fetched from {url} ({getattr(error, 'reason', error)}). "
+            f"Fetch them elsewhere and type --set model.options.weights=PATH.h5, or train 'resnet50v2-small', which "
+            f"needs none."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return own
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def load_resnet50v2(network: ResNet50V2, path: Path) -> None:

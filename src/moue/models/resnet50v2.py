@@ -38,8 +38,8 @@ def resnet50v2(
 
     Args:
         num_classes: number of logits.
-        weights: path of Keras' published `resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5`, or of another file
-            in Keras' legacy H5 layout with the same layers; None starts from random weights.
+        weights: "imagenet" for the weights that Keras publishes, fetched once; the path of a file in Keras' legacy H5
+            layout with the same layers; None starts from random weights.
         upsample: side to which pixels are scaled inside; 224 gives features of 7×7.
         size: side of the input in pixels.
         colour: "grey" or "rgb".
@@ -47,7 +47,7 @@ def resnet50v2(
         head_dropout: before the last layer.
 
     Raises:
-        WeightsMissing: when ``weights`` names a file that is not there.
+        WeightsMissing: when ``weights`` names a file that is not there, or "imagenet" cannot be fetched.
         ModelError: when that file does not hold a ResNet50V2.
         MissingExtra: when ``weights`` is given and h5py is not installed.
     """
@@ -58,9 +58,9 @@ def resnet50v2(
         head_dropout=head_dropout,
     )
     if weights is not None:
-        from moue.models.keras_h5 import load_resnet50v2
+        from moue.models.keras_h5 import load_resnet50v2, published_resnet50v2
 
-        load_resnet50v2(network, Path(weights))
+        load_resnet50v2(network, published_resnet50v2() if weights == "imagenet" else Path(weights))
         network.rebuild = {"weights": None}
     return network
 
