@@ -99,21 +99,25 @@ def load_network(path: Path | str) -> Network:
     return load_run(path).network
 
 
-def save_network(network: Network, path: Path | str, weights: Mapping[str, Tensor] | None = None) -> None:
-    """Write a network's weights as safetensors, with the options that rebuild it; replaces the file in one step.
+def save_network(network: Network, path: Path | str) -> None:
+    """Write a network's weights as safetensors, with the options that rebuild it; replaces the file in one step."""
+    save_weights(network.state_dict(), path, network.rebuild)
+
+
+def save_weights(weights: Mapping[str, Tensor], path: Path | str, rebuild: Mapping[str, Any]) -> None:
+    """Write a network's weights, by name, as safetensors; replaces the file in one step.
 
     Args:
-        network: whose weights, and whose ``rebuild`` options.
+        weights: the network's own or their moving average.
         path: the file to write, ``RUN/weights.safetensors`` in a run.
-        weights: other values of the same names to write instead of the network's own (a moving average).
+        rebuild: the network's :attr:`~moue.models.base.Network.rebuild`, kept in the file's header.
     """
     save_file = require("safetensors.torch", "train").save_file
-    state = network.state_dict() if weights is None else weights
     # Copies: safetensors refuses tensors that share memory or have gaps.
-    tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
+    tensors = {key: value.detach().cpu().clone().contiguous() for key, value in weights.items()}
     path = Path(path)
     temporary = path.with_name(f".{path.name}")
-    save_file(tensors, temporary, metadata={REBUILD: json.dumps(network.rebuild)})
+    save_file(tensors, temporary, metadata={REBUILD: json.dumps(dict(rebuild))})
     temporary.replace(path)
 
 

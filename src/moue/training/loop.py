@@ -159,6 +159,7 @@ def fit(
         devices.peak_memory(device),
         _calibration(module),
         (network.input.size, network.input.colour),
+        network.rebuild,
     )
     return run
 

@@ -153,14 +153,16 @@ class Run:
         peak_memory: Mapping[str, float],
         validation: tuple[np.ndarray, np.ndarray] | None,
         network_input: tuple[int, str],
+        rebuild: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write the kept weights, their spec with its temperature, and the end of the record."""
-        from safetensors.torch import save_file
+        """Write the kept weights, their spec with its temperature, and the end of the record.
+
+        ``rebuild`` is the network's own: options that build it again without published weights.
+        """
+        from moue.models.load import save_weights
 
         config, record, history = self.config(), self.record(), self.history()
-        temporary = self.folder / ".weights.safetensors"
-        save_file(dict(weights), temporary)
-        temporary.replace(self.folder / "weights.safetensors")
+        save_weights(weights, self.folder / "weights.safetensors", rebuild or {})
         seconds = sum(float(r["seconds"] or 0) for r in history)
         epoch = len(history)
         if config.optim.keep == "best" and self.checkpoint("best").exists():
