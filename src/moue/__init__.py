@@ -20,8 +20,8 @@ from moue._version import __version__
 
 if TYPE_CHECKING:
     from moue.errors import MoueError
+    from moue.picture import read_picture
     from moue.runtime.detect import CenterFace, Detections, Detector, WholeImage
-    from moue.runtime.picture import read_picture
     from moue.runtime.recognizer import Recognizer, read
     from moue.runtime.results import Faces, Predictions
     from moue.spec import ModelSpec
@@ -37,7 +37,7 @@ _HOMES = {
     "MoueError": "moue.errors",
     "Recognizer": "moue.runtime.recognizer",
     "read": "moue.runtime.recognizer",
-    "read_picture": "moue.runtime.picture",
+    "read_picture": "moue.picture",
 }
 
 __all__ = [

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sets import broken, folder_of, jpeg, simple_csv
 
@@ -141,3 +142,30 @@ def test_synth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_debug_may_stand_last(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not exist"):
         main(["data", "info", str(tmp_path / "nothing"), "--debug"])
+
+
+def test_import_faces_makes_a_row_of_each_face_and_lists_photos_without(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+    from skimage.data import astronaut
+
+    photo = Image.fromarray(astronaut())
+    for name in ("happy", "neutral"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        photo.save(tmp_path / "photos" / name / "a.png")
+    Image.new("RGB", (300, 200), (90, 120, 90)).save(tmp_path / "photos" / "happy" / "lawn.png")
+    out = tmp_path / "set.npz"
+    code = main(["data", "import", str(tmp_path / "photos"), "-o", str(out), "--faces", "--format", "json"])
+    printed = capsys.readouterr()
+    answer = json.loads(printed.out)
+    assert code == 3
+    assert answer["splits"]["train"]["happy"] == answer["splits"]["train"]["neutral"] == 1
+    assert [row["source"].split("/")[-1] for row in answer["left_out"]] == ["lawn.png"]
+    assert "no face" in answer["left_out"][0]["reason"]
+    table = load(str(out))
+    # The face alone: the whole photo, scaled, is another picture.
+    assert table.images.shape == (2, 1, 48, 48)
+    assert np.array_equal(table.images[0], table.images[1])
+    whole = np.asarray(photo.convert("L").resize((48, 48)), float)
+    assert np.abs(table.images[0, 0] - whole).mean() > 20

@@ -92,9 +92,9 @@ def test_exif_orientation_is_honoured(tmp_path: Path) -> None:
 
 
 BAD_PICTURES = {
-    "not a picture": (b"hello", "no picture that can be opened"),
+    "not a picture": (b"hello", "not a picture of a kind"),
     "empty": (b"", "is empty"),
-    "truncated": (jpeg(1, (200, 200))[:3000], "truncated or damaged"),
+    "truncated": (jpeg(1, (200, 200))[:3000], "a damaged JPEG file"),
 }
 
 
@@ -184,7 +184,7 @@ def test_a_picture_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
 
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     path = folder_of(tmp_path / "f", {"happy/a.png": bytes(data)})
-    with pytest.raises(DataError, match="100,000,000 pixels"):
+    with pytest.raises(DataError, match="more than the limit"):
         load(path)
 
 

@@ -29,6 +29,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     imports.add_argument("set", metavar="SRC", help=SET_HELP)
     imports.add_argument("-o", "--output", type=Path, metavar="SET", required=True, help="the file to write")
     _reading(imports)
+    imports.add_argument(
+        "--faces",
+        action="store_true",
+        help="find the faces in whole photos, and make a row of each (no face is no row)",
+    )
+    imports.add_argument(
+        "--min-score", type=float, default=0.5, help="how sure the face detector must be, 0 to 1 (default: 0.5)"
+    )
+    imports.add_argument(
+        "--small-faces", action="store_true", help="search large photos at their native size, not on 1280 pixels"
+    )
     synth = _action(actions, "synth", _synth, "draw a synthetic set of faces")
     synth.add_argument("-o", "--output", type=Path, metavar="SET", required=True, help="the file to write")
     synth.add_argument("--n", type=int, default=7000, help="number of faces (default: 7000)")
@@ -65,7 +76,7 @@ def _reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
 
 
-def _load(args: argparse.Namespace) -> Any:
+def _load(args: argparse.Namespace, crop: Any = None) -> Any:
     from moue.data import load
 
     with Progress("reading", "images") as progress:
@@ -77,7 +88,17 @@ def _load(args: argparse.Namespace) -> Any:
             colour=args.colour,
             skip_bad=args.skip_bad,
             progress=progress,
+            crop=crop,
         )
+
+
+def _cutter(args: argparse.Namespace) -> Any:
+    """What cuts the faces out of photos, as reading does."""
+    from moue.runtime.crop import FaceCutter
+    from moue.runtime.detect import open_detector
+
+    detector = open_detector("centerface", long_side=None if args.small_faces else 1280, many=True)
+    return FaceCutter(detector, size=args.size, colour=args.colour, min_score=args.min_score)
 
 
 def _info(args: argparse.Namespace) -> int:
@@ -95,7 +116,7 @@ def _import(args: argparse.Namespace) -> int:
 
     if args.output.resolve() == Path(args.set).resolve():
         raise UsageError(f"{args.output} is the source itself. Give the new set another name.")
-    table = _load(args)
+    table = _load(args, _cutter(args) if args.faces else None)
     store.save(table, args.output)
     _remark(f"wrote {args.output}")
     return _show(table, args.format)

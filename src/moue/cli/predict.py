@@ -13,9 +13,9 @@ from typing import Any
 from moue.cli.main import PARTLY
 from moue.cli.output import add_format, to_csv, to_parquet, write
 from moue.cli.progress import Progress, Report
+from moue.picture import MAX_PIXELS
 from moue.runtime.frame import to_rows
 from moue.runtime.outbox import Outbox
-from moue.runtime.picture import MAX_PIXELS
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
 from moue.runtime.sources import Source, expand, require_one
@@ -99,11 +99,11 @@ def _answers(
     if source.kind == "camera":
         from moue.runtime.camera import watch_camera
 
-        return watch_camera(recognizer, int(source.path), window=not args.no_window)
+        return watch_camera(recognizer.for_films(), int(source.path), window=not args.no_window)
     if source.kind == "video":
         from moue.runtime.watch import read_video
 
-        return read_video(recognizer, source.path, every=args.every, fps=args.fps, film=film, report=report)
+        return read_video(recognizer.for_films(), source.path, every=args.every, fps=args.fps, film=film, report=report)
     return recognizer.stream([source])
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from moue.errors import Unreadable, UsageError
 from moue.expressions import FER2013, canonical
-from moue.runtime.picture import read_picture
+from moue.picture import read_picture
 from moue.runtime.results import Predictions
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import numpy as np
 
 from moue.data.archive import DAMAGE, MAX_MEMBER, Member, outside, reason
 from moue.data.bad import BadRows
-from moue.data.photos import decode
 from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError, UnknownName
 from moue.expressions import ALIASES, LabelSet, label_set
+from moue.picture import read_picture
 from moue.preprocess import Colour, Picture, to_input
 
 #: Folder names that are splits, not classes.
@@ -112,7 +112,7 @@ def _faces(member: Member, crop: Crop | None) -> list[Picture]:
         raise ValueError(f"cannot be read ({reason(error)})") from error
     if len(data) > MAX_MEMBER:
         raise ValueError(f"a picture file may have {MAX_MEMBER >> 20} MiB. Got {len(data) >> 20} MiB instead")
-    picture = decode(data)
+    picture = read_picture(data)
     return [picture] if crop is None else crop(picture, member.path)
 
 

@@ -48,6 +48,14 @@ def is_video(path: str | os.PathLike[str]) -> bool:
     return path.suffix.lower() in SUFFIXES if known is None else known
 
 
+def known_film(head: bytes) -> bool:
+    """Whether a file's first 512 bytes are those of a common kind of film.
+
+    For content from strangers: FFmpeg alone would also take a playlist, and open the files and addresses in it.
+    """
+    return _by_signature(head) is True
+
+
 def name_of(source: Source) -> str:
     """The path, or "<film>" for bytes and nameless file objects."""
     if isinstance(source, (str, os.PathLike)):

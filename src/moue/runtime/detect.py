@@ -5,6 +5,7 @@ Pictures are uint8 ``(H, W, 3)`` RGB, upright; boxes are ``(x, y, width, height)
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from collections.abc import Sequence
@@ -146,6 +147,12 @@ class CenterFace:
         self._graph = open_graph(_whole(Path(path)), engine=engine, threads=threads, many=many, exact=False)
         self._input = next(iter(self._graph.inputs))
 
+    def at(self, long_side: int | None) -> CenterFace:
+        """The same detector at another long side; both share one graph."""
+        other = copy.copy(self)
+        other.long_side = long_side
+        return other
+
     def detect(self, picture: Picture, *, min_score: float = 0.5) -> Detections:
         """The faces in a picture, uint8 ``(H, W, 3)`` RGB, that score ``min_score`` or more, best first."""
         left, top, width, height = content = inner(picture)
@@ -198,7 +205,7 @@ def inner(picture: Picture) -> tuple[int, int, int, int]:
 def open_detector(
     detector: str | Detector,
     *,
-    small_faces: bool = False,
+    long_side: int | None = 1280,
     engine: EngineName = "auto",
     threads: int = 0,
     many: bool = False,
@@ -207,7 +214,7 @@ def open_detector(
 
     Args:
         detector: a name or an object.
-        small_faces: whether "centerface" searches at the picture's native size.
+        long_side: see :class:`CenterFace`.
         engine: see :func:`moue.runtime.engine.open_graph`.
         threads: see there.
         many: see there.
@@ -221,7 +228,7 @@ def open_detector(
         if detector == "none":
             return WholeImage()
         if detector == "centerface":
-            return CenterFace(None if small_faces else 1280, engine=engine, threads=threads, many=many)
+            return CenterFace(long_side, engine=engine, threads=threads, many=many)
         raise UnknownName("detector", detector, ("centerface", "none"))
     if not isinstance(detector, Detector):
         raise UsageError(f"a detector must have detect(picture, *, min_score). Got {type(detector).__name__} instead.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -14,10 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from moue.errors import Unreadable, UsageError
-from moue.preprocess import Picture, crop_face, to_input
-from moue.runtime.detect import Detections, Detector, Given, WholeImage, open_detector
+from moue.picture import MAX_PIXELS, Order, read_picture
+from moue.preprocess import Picture, to_input
+from moue.runtime.crop import crops
+from moue.runtime.detect import CenterFace, Detections, Detector, Given, WholeImage, open_detector
 from moue.runtime.engine import Engine, EngineName, open_model
-from moue.runtime.picture import MAX_PIXELS, Order, read_picture
 from moue.runtime.results import Faces, Predictions, softmax
 from moue.runtime.sources import Source, expand
 
@@ -35,8 +37,11 @@ class Recognizer:
         threads: CPU threads; 0 to choose.
         min_score: what the detector must give a face, 0 to 1.
         uncertain: a top probability below this marks an answer as uncertain, 0 to 1; the model's own where None.
-        small_faces: whether to search at the native size instead of on 1280 pixels: finds faces of 15 pixels in large
+        small_faces: whether to search at the native size instead of on ``long_side``: finds faces of 15 pixels in large
             pictures, and takes the longer the larger they are.
+        long_side: larger photos are scaled to this long side, in pixels, for the search; a smaller one is quicker and
+            misses the smaller faces.
+        film_side: the same for films and cameras, whose frames come by the dozen.
         views: 2 averages the answers for a face and its mirror image; the model's own where None.
         batch: crops classified at once; memory and speed, not answers.
         many: whether many pictures are to come: "auto" then takes the engine that starts slower and runs faster.
@@ -59,6 +64,8 @@ class Recognizer:
         min_score: float = 0.5,
         uncertain: float | None = None,
         small_faces: bool = False,
+        long_side: int = 1280,
+        film_side: int = 416,
         views: int | None = None,
         batch: int = 64,
         many: bool = False,
@@ -72,7 +79,9 @@ class Recognizer:
         if batch < 1 or max_pixels < 1:
             raise UsageError(f"batch and max_pixels must be at least 1. Got {batch!r} and {max_pixels!r} instead.")
         # The detector first: it is the quicker to fail.
-        self.detector = open_detector(detector, small_faces=small_faces, engine=engine, threads=threads, many=many)
+        self.detector = open_detector(
+            detector, long_side=None if small_faces else long_side, engine=engine, threads=threads, many=many
+        )
         opened = model if isinstance(model, Engine) else open_model(model, engine=engine, threads=threads, many=many)
         self._engine = opened
         self.spec = opened.spec.with_(
@@ -80,6 +89,7 @@ class Recognizer:
             views=opened.spec.views if views is None else views,
         )
         self.min_score, self._batch, self._max_pixels = min_score, batch, max_pixels
+        self._film_side = None if small_faces else film_side
 
     def read(
         self,
@@ -174,6 +184,14 @@ class Recognizer:
         """
         return self._answer([self._look(read_picture(picture), "") for picture in pictures])
 
+    def for_films(self) -> Recognizer:
+        """This recogniser as films and cameras use it: searching at ``film_side``; it shares the graphs."""
+        if not isinstance(self.detector, CenterFace):
+            return self
+        other = copy.copy(self)
+        other.detector = self.detector.at(self._film_side)
+        return other
+
     def classify(self, crops: NDArray[np.uint8]) -> Predictions:
         """Expressions of faces that are cut out and scaled already.
 
@@ -235,21 +253,7 @@ class Recognizer:
         spec = self.spec
         if whole:
             return [to_input(picture, spec.size, spec.colour)]
-        left, top, width, height = found.content or (0, 0, picture.shape[1], picture.shape[0])
-        view = picture[top : top + height, left : left + width]
-        corner = np.array([left, top], np.float32)
-        return [
-            crop_face(
-                view,
-                (float(x - left), float(y - top), float(w), float(h)),
-                None if found.landmarks is None else found.landmarks[i] - corner,
-                margin=spec.margin,
-                level=spec.level,
-                size=spec.size,
-                colour=spec.colour,
-            )
-            for i, (x, y, w, h) in enumerate(found.boxes)
-        ]
+        return crops(picture, found, margin=spec.margin, level=spec.level, size=spec.size, colour=spec.colour)
 
     def _answer(self, held: Sequence[_Look]) -> list[Faces]:
         """Classify the crops of several pictures together."""
@@ -273,12 +277,12 @@ class Recognizer:
             return self._camera(int(source.path))
         from moue.runtime.watch import read_video
 
-        return read_video(self, source.path, every=every, fps=fps)
+        return read_video(self.for_films(), source.path, every=every, fps=fps)
 
     def _camera(self, index: int) -> Generator[Faces, None, None]:
         from moue.runtime.camera import watch_camera
 
-        yield from watch_camera(self, index)
+        yield from watch_camera(self.for_films(), index)
 
 
 class _Look:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from moue.errors import Unreadable, UsageError
-from moue.runtime.picture import read_picture
+from moue.picture import read_picture
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 

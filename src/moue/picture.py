@@ -130,8 +130,8 @@ def _decode(image: Image.Image, max_pixels: int) -> Picture:
     width, height = image.size
     if width * height > max_pixels:
         raise Unreadable(
-            f"{width}×{height} pixels are more than the limit of {max_pixels:,}. "
-            f"Raise it with --max-pixels or max_pixels= if the picture is to be trusted.",
+            f"{width}×{height} pixels are more than the limit of {max_pixels:,}; "
+            "raise max_pixels to read it all the same",
             "too_large",
         )
     try:
