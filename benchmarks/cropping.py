@@ -3,8 +3,9 @@
     python benchmarks/cropping.py MODEL --data fer2013.csv.zip --rows 500 --json results.json
 
 Each 48×48 face is enlarged, turned by up to ±15° as heads are in photos, and pasted with a soft edge onto a blurred
-picture. CenterFace finds it; every margin, with and without levelling the eyes, then gives a crop and the crop an answer.
-The score to compare with is that on the untouched faces. All margins see the same detections, so differences are paired.
+picture. CenterFace finds it; every margin, with and without levelling the eyes, then gives a crop and the crop an
+answer. The score to compare with is that on the untouched faces. All margins see the same detections, so differences
+are paired.
 """
 
 from __future__ import annotations
