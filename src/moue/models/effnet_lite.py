@@ -12,7 +12,7 @@ import math
 import re
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +103,9 @@ class EfficientNetLite(Network):
         self.classifier = nn.Linear(1280, num_classes)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                # Torch counts the outputs of all groups; of a depthwise convolution each input reaches one alone.
+                mode: Literal["fan_in", "fan_out"] = "fan_out" if layer.groups == 1 else "fan_in"
+                nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
         if pretrained:
             _load_imagenet(self, _weights_file(variant))
         self.rebuild = {"pretrained": False}

