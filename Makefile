@@ -12,7 +12,7 @@ BROWSERS := chromium chromium-browser google-chrome
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format docs bench browser clean
+.PHONY: help install demo test lint format docs bench check-scores browser clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -51,6 +51,10 @@ docs: install  ## build docs/ into site/
 bench: install  ## time training and reading on this machine
 	@$(BIN)/python benchmarks/training.py --json build/bench/training.json
 	@$(BIN)/python benchmarks/reading.py --json build/bench/reading.json
+
+check-scores: install  ## score the bundled models on DATA=fer2013.csv.zip and compare with their specs
+	@test -n "$(DATA)" || { echo "which data set? Type: make check-scores DATA=fer2013.csv.zip" >&2; exit 2; }
+	@$(BIN)/python scripts/check_scores.py "$(DATA)"
 
 # Browser tests drive Chromium through playwright; Debian's package will do, so none is downloaded.
 browser:
