@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": "score a model on a data set",
     "compare": "train what is missing, evaluate all, write one page",
     "export": "turn a run into an ONNX model",
+    "serve": "open a page and an API that read faces",
 }
 
 OK, WRONG_USE, PARTLY, INTERRUPTED = 0, 2, 3, 130

@@ -1,1 +1,1 @@
-"""server"""
+"""Reading over HTTP, and the page: ``moue serve``. Needs the extra ``serve``."""

@@ -1,0 +1,53 @@
+"""``moue serve``: the page and the API."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from moue.errors import require
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on; others than this machine's need a token")
+    add("--port", type=int, default=8000, help="port to listen on, 0 for any (default: 8000)")
+    add("--token", help="what clients must send; made where a --host needs one (MOUE_TOKEN is read too)")
+    add("--certfile", metavar="FILE", help="certificate for HTTPS, PEM")
+    add("--keyfile", metavar="FILE", help="its key, PEM, where it is not in the certificate's file")
+    add("--model", action="append", help="a name, an .onnx file or a run folder; may be repeated (default: default)")
+    add("--detector", default="centerface", choices=("centerface", "none"), help="none: each picture is one face")
+    add("--engine", default="auto", choices=("auto", "onnxruntime", "openvino"), help="what runs the graphs")
+    add("--threads", type=int, default=0, help="CPU threads of each graph (default: all)")
+    add("--max-pixels", type=int, default=50_000_000, help="refuse larger pictures (default: 50000000)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until Ctrl-C, which is the regular end."""
+    for module in ("fastapi", "uvicorn", "python_multipart", "websockets", "prometheus_client"):
+        require(module, "serve")
+    from moue.server.run import serve
+    from moue.server.settings import Settings
+
+    settings = Settings(
+        models=tuple(args.model or ["default"]),
+        detector=args.detector,
+        engine=args.engine,
+        threads=args.threads,
+        token=os.environ.get("MOUE_TOKEN") if args.token is None else args.token,
+        max_pixels=args.max_pixels,
+    )
+    try:
+        serve(
+            settings, host=args.host, port=args.port, certfile=args.certfile, keyfile=args.keyfile, say=_say
+        )
+    except KeyboardInterrupt:
+        _say("stopped")
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"moue: {line}\n")
+    sys.stderr.flush()

@@ -1,0 +1,153 @@
+"""One line in front of the graphs: pictures of all requests wait in it and are read together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from moue.errors import MoueError, Unreadable
+from moue.runtime.detect import WholeImage
+from moue.runtime.recognizer import Recognizer
+from moue.runtime.results import Faces
+
+#: Pictures read at once. Faces that are cut out already gain by going through the graph together; where they must be
+#: found first, finding takes the time, and a long batch would only keep its first picture waiting.
+CROPS, PICTURES = 64, 4
+
+
+class Busy(MoueError):
+    """The line is full.
+
+    Args:
+        seconds: after which trying again makes sense.
+    """
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"the server is busy. Try again in {seconds} s.")
+        self.seconds = seconds
+
+
+class _Ticket(NamedTuple):
+    recognizer: Recognizer
+    content: bytes
+    name: str
+    answer: Future[Faces]
+
+
+class Batcher:
+    """Reads pictures in the order in which they come, as many at once as wait; safe to share between threads.
+
+    Pictures are decoded when it is their turn, so what waits is small.
+
+    Args:
+        size: pictures that may wait.
+        patience: seconds of work that may wait.
+        observe: told the number of pictures of each batch.
+    """
+
+    def __init__(self, size: int, patience: float, observe: Callable[[int], None] = lambda n: None) -> None:
+        self._size, self._patience, self._observe = size, patience, observe
+        self._line: deque[_Ticket] = deque()
+        self._changed = threading.Condition()
+        self._open = True
+        #: Seconds that one picture takes, a moving mean.
+        self._pace = 0.0
+        self._worker = threading.Thread(target=self._work, name="moue-reading", daemon=True)
+        self._worker.start()
+
+    def __len__(self) -> int:
+        return len(self._line)
+
+    def submit(self, recognizer: Recognizer, pictures: Sequence[tuple[str, bytes]]) -> list[Future[Faces]]:
+        """Queue pictures.
+
+        Args:
+            recognizer: who reads them.
+            pictures: name and content of each.
+
+        Returns:
+            The answers to come, in order; a picture that cannot be read has an answer with status and reason. A
+            cancelled one is not worked on.
+
+        Raises:
+            Busy: when too many wait already. One request alone is never refused.
+        """
+        tickets = [_Ticket(recognizer, content, name, Future()) for name, content in pictures]
+        with self._changed:
+            waiting = len(self._line)
+            if waiting and (waiting + len(tickets) > self._size or waiting * self._pace > self._patience):
+                raise Busy(max(1, round(waiting * self._pace)))
+            if not self._open:
+                raise Busy(5)
+            self._line.extend(tickets)
+            self._changed.notify()
+        return [ticket.answer for ticket in tickets]
+
+    def close(self) -> None:
+        """Stop; what waits is cancelled."""
+        with self._changed:
+            self._open = False
+            for ticket in self._line:
+                ticket.answer.cancel()
+            self._line.clear()
+            self._changed.notify()
+        self._worker.join(timeout=10)
+
+    def _work(self) -> None:
+        while tickets := self._next():
+            start = time.perf_counter()
+            _read(tickets)
+            pace = (time.perf_counter() - start) / len(tickets)
+            self._pace += 0.2 * (pace - self._pace)
+            self._observe(len(tickets))
+
+    def _next(self) -> list[_Ticket]:
+        """The pictures whose turn it is, all for one recogniser; none when closed."""
+        with self._changed:
+            while True:
+                while self._open and not self._line:
+                    self._changed.wait()
+                if not self._open:
+                    return []
+                recognizer = self._line[0].recognizer
+                most = CROPS if isinstance(recognizer.detector, WholeImage) else PICTURES
+                taken: list[_Ticket] = []
+                while self._line and len(taken) < most and self._line[0].recognizer is recognizer:
+                    ticket = self._line.popleft()
+                    if ticket.answer.set_running_or_notify_cancel():
+                        taken.append(ticket)
+                if taken:
+                    return taken
+
+
+def _read(tickets: Sequence[_Ticket]) -> None:
+    recognizer = tickets[0].recognizer
+    open_tickets, pictures = [], []
+    for ticket in tickets:
+        try:
+            picture = recognizer.open(ticket.content)
+        except Unreadable as error:
+            ticket.answer.set_result(Faces(ticket.name, error.status, reason=str(error)))
+        except Exception as error:  # The one who asked is told; the line goes on.
+            ticket.answer.set_exception(error)
+        else:
+            open_tickets.append(ticket)
+            pictures.append(picture)
+    if not pictures:
+        return
+    try:
+        answers = [row for row, _ in zip(recognizer.batch(pictures), pictures, strict=True)]
+    except Exception as error:
+        if len(open_tickets) == 1:
+            open_tickets[0].answer.set_exception(error)
+            return
+        # One of them is to blame, and only that one shall pay.
+        for ticket in open_tickets:
+            _read([ticket])
+        return
+    for ticket, answer in zip(open_tickets, answers, strict=True):
+        ticket.answer.set_result(answer.with_(source=ticket.name))

@@ -1,0 +1,279 @@
+"""Films being read: one after the other, each in a folder of its own that goes when the job does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from moue.errors import MoueError, Unreadable
+from moue.runtime.container import known_film
+from moue.runtime.recognizer import Recognizer
+from moue.runtime.results import Faces
+from moue.runtime.video import Sampler, Video, open_video
+from moue.runtime.watch import read_video
+from moue.server.batcher import Busy
+
+PREFIX = "moue-serve-"
+_LOCK = "owner.lock"
+FINISHED = ("done", "failed", "cancelled")
+
+
+@dataclass
+class Job:
+    """One film on its way through."""
+
+    identity: str
+    name: str
+    """The film's name, as its sender gave it."""
+    folder: Path
+    status: str = "uploading"
+    """"uploading", "waiting", "reading", or one of :data:`FINISHED`."""
+    reason: str | None = None
+    """Why it failed."""
+    frames: int = 0
+    """Frames gone by."""
+    total: int | None = None
+    """Frames in all, where the film tells."""
+    rows: int = 0
+    """Rows written."""
+    film: bool = True
+    """Whether an annotated film is written."""
+    started: float = 0.0
+    """When reading began, on the monotonic clock."""
+    ended: float | None = None
+    """When it ended."""
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def upload(self) -> Path:
+        """The film."""
+        return self.folder / "upload"
+
+    @property
+    def answer(self) -> Path:
+        """Its rows, as JSON lines."""
+        return self.folder / "rows.jsonl"
+
+    @property
+    def annotated(self) -> Path:
+        """The annotated film."""
+        return self.folder / "annotated.mp4"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``GET /v1/videos/{id}`` says."""
+        seconds = ((self.ended or time.monotonic()) - self.started) if self.started else 0.0
+        return {
+            "id": self.identity,
+            "source": self.name,
+            "status": self.status,
+            "reason": self.reason,
+            "frames": self.frames,
+            "total": self.total,
+            "rows": self.rows,
+            "film": self.film and self.status == "done" and self.annotated.is_file(),
+            "seconds": round(seconds, 3),
+        }
+
+
+class Jobs:
+    """The films of one server; safe to share between threads.
+
+    Folders of servers that crashed are removed at the start, those of this one at the end.
+
+    Args:
+        most: films held at once.
+        seconds: for reading one.
+        keep: seconds for which a finished one is kept.
+        folder: where the folders are made; the system's for temporary files where None.
+    """
+
+    def __init__(self, most: int, seconds: float, keep: float, folder: Path | None = None) -> None:
+        self._most, self._seconds, self._keep = most, seconds, keep
+        parent = Path(tempfile.gettempdir()) if folder is None else folder
+        sweep(parent)
+        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        self._lock_file = _own(self._folder)
+        self._jobs: dict[str, Job] = {}
+        self._lock = threading.Lock()
+        self._reader = ThreadPoolExecutor(1, "moue-films")
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def new(self, name: str) -> Job:
+        """A job whose film is to be written to its ``upload``.
+
+        Raises:
+            Busy: when too many are held.
+        """
+        self.tidy()
+        with self._lock:
+            if len(self._jobs) >= self._most:
+                raise Busy(10)
+            identity = secrets.token_urlsafe(12)
+            job = Job(identity, name, self._folder / identity)
+            job.folder.mkdir()
+            self._jobs[identity] = job
+        return job
+
+    def get(self, identity: str) -> Job | None:
+        """The job of that identity."""
+        self.tidy()
+        return self._jobs.get(identity)
+
+    def start(self, job: Job, recognizer: Recognizer, video: Video, wanted: dict[str, Any]) -> None:
+        """Read a film when it is its turn.
+
+        Args:
+            job: its ``upload`` is there.
+            recognizer: who reads.
+            video: the film, opened.
+            wanted: ``every`` or ``fps``.
+        """
+        job.status, job.total = "waiting", video.length
+        self._reader.submit(self._run, job, recognizer, video, wanted)
+
+    def remove(self, job: Job) -> None:
+        """Cancel a job where it is not finished, and remove all it holds."""
+        job.cancel.set()
+        with self._lock:
+            self._jobs.pop(job.identity, None)
+            # The reader holds files open: what it is at, it removes itself.
+            if job.status == "reading":
+                return
+        shutil.rmtree(job.folder, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove what was finished long ago."""
+        now = time.monotonic()
+        for job in list(self._jobs.values()):
+            if job.ended is not None and now - job.ended > self._keep:
+                self.remove(job)
+
+    def close(self) -> None:
+        """Cancel and remove everything."""
+        for job in list(self._jobs.values()):
+            self.remove(job)
+        self._reader.shutdown(cancel_futures=True)
+        self._lock_file.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self, job: Job, recognizer: Recognizer, video: Video, wanted: dict[str, Any]) -> None:
+        with self._lock:
+            if job.cancel.is_set():
+                return
+            job.status, job.started = "reading", time.monotonic()
+        status, reason = "failed", None
+        try:
+            self._read(job, recognizer, video, wanted)
+            status = "cancelled" if job.cancel.is_set() else "done"
+        except MoueError as error:
+            reason = str(error)
+        except OSError as error:
+            reason = error.strerror or "the disk cannot be written to"
+        except Exception:
+            # Its sender is told; the next film has nothing to do with it.
+            reason = "reading it failed in a way that was not foreseen"
+        with self._lock:
+            job.status, job.reason, job.ended = status, reason, time.monotonic()
+        job.upload.unlink(missing_ok=True)
+        if job.cancel.is_set():
+            shutil.rmtree(job.folder, ignore_errors=True)
+
+    def _read(self, job: Job, recognizer: Recognizer, video: Video, wanted: dict[str, Any]) -> None:
+        def report(done: int, total: int | None) -> None:
+            job.frames, job.total = done, total
+
+        film = job.annotated if job.film else None
+        rows = read_video(recognizer, replace(video, name=job.name), film=film, report=report, **wanted)
+        end = time.monotonic() + self._seconds
+        # Closing the generator is what finishes the annotated film.
+        reading = cast("Generator[Faces, None, None]", rows)
+        with open(job.answer, "w", encoding="utf-8") as file, closing(reading):
+            for row in reading:
+                file.write(json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
+                file.flush()
+                job.rows += 1
+                if job.cancel.is_set():
+                    return
+                if time.monotonic() > end:
+                    raise MoueError(
+                        f"reading took longer than {self._seconds:g} s. Ask for fewer frames, as with fps=5."
+                    )
+
+
+def opened(path: Path, max_pixels: int) -> Video:
+    """A film that a stranger sent.
+
+    Raises:
+        Unreadable: when it is none, or its pictures are too large.
+    """
+    with open(path, "rb") as file:
+        if not known_film(file.read(512)):
+            raise Unreadable("not a film of a kind that is known here: send MP4, WebM, Matroska, AVI, MPEG or Ogg.")
+    video = open_video(path)
+    if video.width * video.height > max_pixels:
+        raise Unreadable(
+            f"{video.width}×{video.height} pixels are more than the limit of {max_pixels:,}.", "too_large"
+        )
+    return video
+
+
+def sampler(every: int | None, fps: float | None) -> dict[str, Any]:
+    """``every`` and ``fps`` as :func:`read_video` takes them.
+
+    Raises:
+        UsageError: when they cannot be used.
+    """
+    wanted: dict[str, Any] = {}
+    if every is not None:
+        wanted["every"] = every
+    if fps is not None:
+        wanted["fps"] = fps
+    Sampler(**wanted)
+    return wanted
+
+
+def sweep(parent: Path) -> None:
+    """Remove the folders of servers that do not run any more."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        if _abandoned(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own(folder: Path) -> BinaryIO:
+    """Hold a lock that the system lets go of however this process ends."""
+    file = open(folder / _LOCK, "wb")  # noqa: SIM115 (held until the server ends)
+    with contextlib.suppress(ImportError):
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
+
+
+def _abandoned(folder: Path) -> bool:
+    lock = folder / _LOCK
+    try:
+        if os.name == "nt":
+            lock.unlink()  # Refused while another process holds it open.
+            return True
+        import fcntl
+
+        with open(lock, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        # In use, somebody else's, or just being made.
+        return False

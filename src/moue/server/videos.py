@@ -1,0 +1,122 @@
+"""``/v1/videos``: a film in, a job out: its progress, its rows, its annotated film, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from itertools import islice
+from typing import Any
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+
+from moue.errors import Unreadable
+from moue.server.faces import problems
+from moue.server.jobs import Job, Jobs, opened, sampler
+from moue.server.metrics import Metrics
+from moue.server.settings import Settings
+from moue.server.shelf import Shelf
+from moue.server.upload import limited, media_type, shown
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": _BINARY, "video/*": _BINARY}}}
+#: Rows in one answer.
+_PAGE = 5000
+
+
+def routes(settings: Settings, shelf: Shelf, jobs: Jobs, metrics: Metrics) -> APIRouter:
+    """The routes."""
+    router = APIRouter()
+    metrics.gauge("jobs", lambda: len(jobs))
+
+    def held(identity: str) -> Job:
+        job = jobs.get(identity)
+        if job is None:
+            raise HTTPException(404, "there is no such film here: it was removed, or its time was up.")
+        return job
+
+    @router.post(
+        "/v1/videos", status_code=202, openapi_extra=_BODY, response_model=None, summary="Start to read a film",
+        responses=problems(400, 408, 413, 415, 422, 429, 507),
+    )  # fmt: skip
+    async def start(
+        request: Request,
+        name: str = "film",
+        model: str | None = None,
+        detector: str | None = None,
+        every: int | None = None,
+        fps: float | None = None,
+        film: bool = True,
+    ) -> JSONResponse:
+        """The film is the body. The answer names the job; ask for it until its status is done, failed or cancelled."""
+        kind = media_type(request)
+        if kind and not kind.startswith("video/") and kind != "application/octet-stream":
+            raise HTTPException(415, f"send the film itself as the body of a video/* request. Got {kind} instead.")
+        wanted = sampler(every, fps)
+        recognizer = await asyncio.to_thread(shelf.get, model, detector)
+        job = jobs.new(shown(name, "film"))
+        job.film = film
+        try:
+            await _store(request, job, settings)
+            video = await asyncio.to_thread(opened, job.upload, settings.max_pixels)
+            jobs.start(job, recognizer, video, wanted)
+        except Unreadable as error:
+            jobs.remove(job)
+            status = 413 if error.status == "too_large" else 422
+            raise HTTPException(status, f"{job.name}: {error}") from None
+        except BaseException:
+            jobs.remove(job)
+            raise
+        return JSONResponse(job.to_dict(), 202, {"location": f"/v1/videos/{job.identity}"})
+
+    @router.get("/v1/videos/{identity}", summary="How far a film is", responses=problems(404))
+    def progress(identity: str) -> dict[str, Any]:
+        """Its ``status``: uploading, waiting, reading, done, failed (with a ``reason``) or cancelled."""
+        return held(identity).to_dict()
+
+    @router.get(
+        "/v1/videos/{identity}/rows", response_class=Response, summary="A film's rows as JSON lines",
+        responses={200: {"content": {"application/x-ndjson": {}}}, **problems(404)},
+    )  # fmt: skip
+    def rows(identity: str, start: int = Query(0, ge=0)) -> Response:
+        """From number ``start`` on, those that are there by now, 5,000 at most."""
+        job = held(identity)
+        lines: list[str] = []
+        if job.answer.is_file():
+            with open(job.answer, encoding="utf-8") as file:
+                lines = [line for line in islice(file, start, start + _PAGE) if line.endswith("\n")]
+        return Response("".join(lines), media_type="application/x-ndjson")
+
+    @router.get(
+        "/v1/videos/{identity}/film", response_class=FileResponse, summary="The annotated film",
+        responses={200: {"content": {"video/mp4": {}}}, **problems(404, 409)},
+    )  # fmt: skip
+    def film(identity: str) -> FileResponse:
+        """MP4 with boxes, names and the film's sound."""
+        job = held(identity)
+        if not job.to_dict()["film"]:
+            raise HTTPException(409, f"there is no annotated film: the job is {job.status}.")
+        return FileResponse(job.annotated, media_type="video/mp4", filename="annotated.mp4")
+
+    @router.delete("/v1/videos/{identity}", status_code=204, summary="Cancel and remove", responses=problems(404))
+    def remove(identity: str) -> None:
+        """A film that is being read is stopped; film, rows and annotated film are removed."""
+        jobs.remove(held(identity))
+
+    return router
+
+
+async def _store(request: Request, job: Job, settings: Settings) -> None:
+    try:
+        with open(job.upload, "wb") as file:
+            async for piece in limited(request, settings.max_film_bytes, piece=settings.upload_seconds):
+                await asyncio.to_thread(file.write, piece)
+            size = file.tell()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise HTTPException(507, "there is no space left on the server for this film.") from None
+        raise
+    if not size:
+        raise HTTPException(400, "the body is empty: send the bytes of a film.")
+
+

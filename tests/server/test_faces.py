@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import struct
+import threading
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+from skimage import data
+from uploads import Start, encoded
+
+from moue.runtime.recognizer import Recognizer
+from moue.runtime.results import Faces
+
+
+def png_bomb(side: int = 30_000) -> bytes:
+    """A PNG of side × side pixels in some kilobytes."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", b"x" * 100) + chunk(b"IEND", b"")
+
+
+def test_raw_bytes_give_a_row_as_predict_does(client: TestClient, face: bytes) -> None:
+    answer = client.post("/v1/faces", content=face, headers={"content-type": "image/png"})
+    assert answer.status_code == 200
+    [row] = answer.json()
+    assert (row["status"], row["width"], row["height"]) == ("ok", 50, 60)
+    assert row["faces"][0]["box"] == [0, 0, 50, 60]
+    assert sum(row["faces"][0]["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+
+
+def test_several_files_give_a_row_each_in_order_with_their_names(client: TestClient, face: bytes) -> None:
+    files = [("file", (name, face)) for name in ("b.png", "a.png", "../../etc/päss.png", "x\n\r\0y.png")]
+    rows = client.post("/v1/faces", files=files).json()
+    assert [row["source"] for row in rows][:3] == ["b.png", "a.png", "päss.png"]
+    assert rows[3]["source"].isprintable()
+    assert rows[0]["faces"] == rows[1]["faces"]
+
+
+def test_a_found_face_is_answered_as_by_the_library(start: Start, tiny_onnx) -> None:
+    picture = data.astronaut()
+    row = start(detector="centerface").post("/v1/faces", content=encoded(Image.fromarray(picture))).json()[0]
+    own = Recognizer(tiny_onnx, many=True).faces(picture).to_dict()
+    assert row["faces"][0]["box"] == pytest.approx(own["faces"][0]["box"], abs=0.5)
+    assert row["faces"][0]["label"] == own["faces"][0]["label"]
+
+
+def test_one_bad_file_has_its_row_and_the_others_their_answer(client: TestClient, face: bytes) -> None:
+    files = [("f", ("a.png", face)), ("f", ("b.txt", b"hello there")), ("f", ("c", b""))]
+    answer = client.post("/v1/faces", files=files)
+    assert answer.status_code == 200
+    assert [row["status"] for row in answer.json()] == ["ok", "unreadable", "unreadable"]
+    assert "empty" in answer.json()[2]["reason"]
+
+
+def _truncated() -> bytes:
+    whole = encoded(Image.fromarray(np.random.default_rng(1).integers(0, 256, (99, 99, 3), dtype=np.uint8)), "JPEG")
+    return whole[: len(whole) // 2]
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "word"),
+    [
+        (b"this is no picture", 422, "not a picture"),
+        (b"", 400, "empty"),
+        (_truncated(), 422, "damaged"),
+        (png_bomb(), 413, "more than the limit"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", 422, "not a picture"),
+        (b"#EXTM3U\n/etc/passwd\n", 422, "not a picture"),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_a_sentence(
+    client: TestClient, face: bytes, content: bytes, code: int, word: str
+) -> None:
+    answer = client.post("/v1/faces", content=content)
+    assert (answer.status_code, word in answer.json()["detail"]) == (code, True)
+    assert client.post("/v1/faces", content=face).status_code == 200
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "BMP", "TIFF"])
+def test_the_content_decides_not_the_name_or_type(client: TestClient, format: str) -> None:
+    content = encoded(Image.new("L", (20, 20), 90), format)
+    answer = client.post("/v1/faces", files={"f": ("evil.exe", content, "text/html")})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded"])
+def test_another_content_type_is_refused(client: TestClient, kind: str) -> None:
+    answer = client.post("/v1/faces", content=b'{"path": "/etc/passwd"}', headers={"content-type": kind})
+    assert answer.status_code == 415
+    assert kind in answer.json()["detail"]
+
+
+def test_paths_and_addresses_are_never_read(client: TestClient, face: bytes, tmp_path) -> None:
+    (tmp_path / "face.png").write_bytes(face)
+    for value in (str(tmp_path / "face.png"), "http://127.0.0.1:1/face.png"):
+        assert client.post("/v1/faces", data={"file": value}, files={"x": ("a", face)}).status_code == 400
+    answer = client.post("/v1/faces", params={"model": str(tmp_path / "model.onnx")}, content=face)
+    assert answer.status_code == 400
+    assert "no model named" in answer.json()["detail"]
+
+
+def test_too_many_and_too_large(start: Start, face: bytes) -> None:
+    client = start(max_files=3, max_bytes=len(face) + 400)
+    many = client.post("/v1/faces", files=[("f", (str(i), b"x")) for i in range(4)])
+    assert (many.status_code, "3 files at most" in many.json()["detail"]) == (413, True)
+    assert client.post("/v1/faces", content=face + bytes(500)).status_code == 413
+    assert client.post("/v1/faces", content=iter([face, bytes(500)])).status_code == 413
+    assert client.post("/v1/faces", headers={"content-length": "2000000000"}, content=face).status_code == 413
+    assert client.post("/v1/faces", content=face).status_code == 200
+
+
+def test_a_damaged_form_is_refused(client: TestClient) -> None:
+    for kind, body in (
+        ("multipart/form-data", b"x"),
+        ("multipart/form-data; boundary=b", b"nonsense"),
+        ("multipart/form-data; boundary=b", b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n"),
+        ("multipart/form-data; boundary=b", b"--b--\r\n"),
+    ):
+        answer = client.post("/v1/faces", content=body, headers={"content-type": kind})
+        assert answer.status_code == 400, body
+        assert answer.json()["detail"].endswith((".", "picture"))
+
+
+def test_wrong_parameters_are_a_sentence(client: TestClient, face: bytes) -> None:
+    answer = client.post("/v1/faces", params={"detector": "centreface"}, content=face)
+    assert answer.status_code == 400
+    assert "Did you mean centerface?" in answer.json()["detail"]
+
+
+def test_two_models_answer_differently(client: TestClient, face: bytes) -> None:
+    names = [row["name"] for row in client.get("/v1/models").json()][:2]
+    assert names == ["tiny_random", "tiny_doubtful"]
+    top = []
+    for name in names:
+        [row] = client.post("/v1/faces", params={"model": name}, content=face).json()
+        top.append(max(row["faces"][0]["probabilities"].values()))
+    assert top[0] > top[1]
+
+
+def test_more_load_is_refused_with_a_time_to_wait(start: Start, face: bytes, monkeypatch) -> None:
+    client = start(queue=2)
+    gate, real = threading.Event(), Recognizer.batch
+
+    def slow(self, pictures):
+        gate.wait(20)
+        return real(self, pictures)
+
+    monkeypatch.setattr(Recognizer, "batch", slow)
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(client.post, "/v1/faces", content=face) for _ in range(8)]
+        while sum(a.done() for a in answers) < 5:
+            threading.Event().wait(0.01)
+        gate.set()
+        done = [a.result() for a in answers]
+    codes = sorted(a.status_code for a in done)
+    assert codes == [200] * 3 + [429] * 5
+    refused = next(a for a in done if a.status_code == 429)
+    assert int(refused.headers["retry-after"]) >= 1
+    assert "Try again" in refused.json()["detail"]
+    assert client.post("/v1/faces", content=face).status_code == 200
+
+
+def test_waiting_faces_are_classified_together(start: Start, face: bytes, monkeypatch) -> None:
+    client = start()
+    sizes, real = [], Recognizer.batch
+
+    def batch(self, pictures):
+        sizes.append(len(pictures))
+        return real(self, pictures)
+
+    monkeypatch.setattr(Recognizer, "batch", batch)
+    client.post("/v1/faces", files=[("f", (str(i), face)) for i in range(20)])
+    assert max(sizes) >= 19
+
+
+def test_an_unforeseen_failure_hits_one_picture_only(client: TestClient, face: bytes, monkeypatch) -> None:
+    real = Recognizer.batch
+
+    def fragile(self, pictures):
+        if any(p.shape[0] == 13 for p in pictures):
+            raise RuntimeError("secret words")
+        return real(self, pictures)
+
+    monkeypatch.setattr(Recognizer, "batch", fragile)
+    bad = client.post("/v1/faces", content=encoded(Image.new("RGB", (13, 13))))
+    assert bad.status_code == 500
+    assert "secret" not in bad.text
+    assert client.post("/v1/faces", content=face).status_code == 200
+
+
+def test_an_answer_that_takes_too_long_is_given_up(start: Start, face: bytes, monkeypatch) -> None:
+    client = start(answer_seconds=0.05)
+    gate = threading.Event()
+    monkeypatch.setattr(Recognizer, "batch", lambda self, pictures: gate.wait(20) and [Faces("", "ok")])
+    answer = client.post("/v1/faces", content=face)
+    gate.set()
+    assert answer.status_code == 503
+    assert "longer than" in answer.json()["detail"]
