@@ -1,0 +1,115 @@
+// The camera: the newest frame goes to the server whenever the last one is answered.
+
+import { openFrames, sentence } from "./api.js";
+import { Answer, Timeline, element, paint } from "./view.js";
+import { png, save } from "./save.js";
+
+const SECONDS = 20;
+const KEPT = 20000;
+
+export class Camera {
+  constructor(models, detector, { say, stage, onend, onerror }) {
+    Object.assign(this, { models, detector, say, stage, onend, onerror });
+    this.rows = [];
+    this.current = models.map(() => null);
+    this.answered = [];
+    this.running = true;
+    this.sockets = [];
+    this.answers = models.map((model) => new Answer(model));
+    this.timeline = new Timeline();
+    this.video = element("video", { muted: true, playsinline: true });
+    this.canvas = element("canvas", { role: "img", "aria-label": "The camera's picture with what was found in it" });
+    this.rate = element("span", { class: "quiet", id: "rate" });
+    const stop = element("button", { type: "button", class: "primary", text: "Stop the camera", onclick: () => this.stop() });
+    const keep = element("button", { type: "button", text: "Download PNG", onclick: async () => save(await png(this.canvas), "camera-moue.png") });
+    this.buttons = element("div", { class: "row tools" }, stop, keep, this.rate);
+    this.card = element(
+      "article", { class: models.length > 1 ? "card two" : "card" }, element("h2", { text: "Camera" }),
+      element("div", { class: "shown" }, this.canvas, this.buttons), ...this.answers.map((a) => a.node), this.timeline.node,
+    );
+  }
+
+  async start() {
+    try {
+      this.stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 480 }, facingMode: "user" } });
+    } catch (error) {
+      const words = { NotAllowedError: "The camera was not allowed. Allow it in the browser's address bar and try again.", NotFoundError: "There is no camera here.", NotReadableError: "Another program uses the camera." };
+      throw new Error(words[error.name] || sentence(`the camera cannot be used: ${error.message}`));
+    }
+    this.video.srcObject = this.stream;
+    this.stream.getVideoTracks()[0].addEventListener("ended", () => this.stop());
+    await this.video.play();
+    this.stage.replaceChildren(this.card);
+    this.stage.hidden = false;
+    this.models.forEach((model, i) => this.connect(model, i));
+    this.say("The camera is on.");
+    this.show();
+  }
+
+  connect(model, i) {
+    const socket = openFrames({ model, detector: this.detector });
+    const grab = element("canvas");
+    const send = () => {
+      if (!this.running || socket.readyState !== WebSocket.OPEN) return;
+      grab.width = this.video.videoWidth;
+      grab.height = this.video.videoHeight;
+      grab.getContext("2d").drawImage(this.video, 0, 0);
+      grab.toBlob((blob) => { if (blob && socket.readyState === WebSocket.OPEN) socket.send(blob); }, "image/jpeg", 0.85);
+    };
+    this.sockets.push(socket);
+    socket.addEventListener("open", send);
+    socket.addEventListener("message", (event) => {
+      const row = JSON.parse(event.data);
+      if (row.detail) {
+        this.onerror(sentence(row.detail));
+        this.stop();
+        return;
+      }
+      send();
+      if (row.status === "busy") return;
+      this.current[i] = row;
+      this.answers[i].show(row, 0);
+      if (this.rows.length < KEPT) this.rows.push({ model, ...row });
+      if (i === 0) this.count(row);
+    });
+    socket.addEventListener("close", () => {
+      if (this.running) {
+        this.onerror("The connection to the server was lost.");
+        this.stop();
+      }
+    });
+  }
+
+  count(row) {
+    this.timeline.add(row, row.faces[0]?.track);
+    const now = performance.now();
+    this.answered = [...this.answered.filter((time) => now - time < 2000), now];
+    const span = (now - this.answered[0]) / 1000;
+    if (span > 0.5) this.rate.textContent = `${((this.answered.length - 1) / span).toFixed(0)} answers a second`;
+  }
+
+  show() {
+    if (!this.running) return;
+    const known = this.current.filter(Boolean);
+    if (this.video.videoWidth) {
+      this.canvas.width ||= this.video.videoWidth;
+      const size = { width: this.video.videoWidth, height: this.video.videoHeight, faces: [] };
+      createImageBitmap(this.video).then((frame) => {
+        if (this.running) paint(this.canvas, frame, known.length ? known : [size]);
+        frame.close();
+      }, () => {});
+    }
+    this.timeline.draw(SECONDS);
+    requestAnimationFrame(() => this.show());
+  }
+
+  stop() {
+    if (!this.running) return;
+    this.running = false;
+    this.sockets.forEach((socket) => socket.close());
+    this.stream?.getTracks().forEach((track) => track.stop());
+    this.buttons.firstChild.remove();
+    this.say(`The camera is off; ${this.rows.length} frames were read.`);
+    this.onend(this.rows);
+  }
+}

@@ -1,0 +1,189 @@
+// Draws answers: boxes and names on a picture, bars beside it, lines over time below it.
+
+export const colours = {};
+
+export function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "text") made.textContent = value;
+    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value !== false && value !== null) made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children);
+  return made;
+}
+
+export function percent(p) {
+  return `${Math.round(100 * p)} %`;
+}
+
+function colour(label) {
+  return colours[label] || "#888888";
+}
+
+function ink(paint) {
+  const [r, g, b] = [1, 3, 5].map((at) => parseInt(paint.slice(at, at + 2), 16));
+  return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff";
+}
+
+export function title(face) {
+  return `${face.label} ${percent(face.probabilities[face.label])}${face.uncertain ? ", uncertain" : ""}`;
+}
+
+// source: anything that can be drawn; answers: one row for each model, of the same picture.
+export function paint(canvas, source, rows, chosen = 0) {
+  const row = rows[0];
+  const [width, height] = row ? [row.width, row.height] : [source.width, source.height];
+  if (canvas.width !== width) canvas.width = width;
+  if (canvas.height !== height) canvas.height = height;
+  const pen = canvas.getContext("2d");
+  pen.clearRect(0, 0, width, height);
+  pen.drawImage(source, 0, 0, width, height);
+  if (!row) return;
+  const size = Math.max(13, Math.max(width, height) / 44);
+  const stroke = Math.max(2, Math.max(width, height) / 380);
+  pen.font = `600 ${size}px system-ui, sans-serif`;
+  pen.textBaseline = "middle";
+  row.faces.forEach((face, i) => {
+    const [x, y, w, h] = face.box;
+    const paintColour = colour(face.label);
+    pen.lineWidth = stroke * (i === chosen ? 1.8 : 1);
+    pen.strokeStyle = "rgb(0 0 0 / .45)";
+    pen.strokeRect(x - stroke / 2, y - stroke / 2, w + stroke, h + stroke);
+    pen.strokeStyle = paintColour;
+    pen.strokeRect(x, y, w, h);
+    const who = face.track === undefined ? (row.faces.length > 1 ? `${i + 1} ` : "") : `${face.track} `;
+    const words = `${who}${rows.map((r) => (r.faces[i] ? `${r.faces[i].label} ${percent(r.faces[i].probabilities[r.faces[i].label])}${r.faces[i].uncertain ? " ?" : ""}` : "")).join(" | ")}`;
+    const long = pen.measureText(words).width + size * 0.8;
+    const left = Math.max(0, Math.min(x - stroke / 2, width - long));
+    const top = y >= size * 1.6 ? y - size * 1.6 : Math.max(0, y);
+    pen.fillStyle = paintColour;
+    pen.beginPath();
+    pen.roundRect(left, top, long, size * 1.5, size * 0.3);
+    pen.fill();
+    pen.fillStyle = ink(paintColour);
+    pen.fillText(words, left + size * 0.4, top + size * 0.78);
+  });
+}
+
+// Seven bars that stay in place and move.
+export class Bars {
+  constructor() {
+    this.list = element("ul", { class: "bars" });
+    this.rows = {};
+  }
+
+  show(probabilities) {
+    const labels = Object.keys(probabilities);
+    if (labels.join() !== Object.keys(this.rows).join()) {
+      this.rows = {};
+      this.list.replaceChildren(...labels.map((label) => {
+        const fill = element("span", { class: "fill" });
+        fill.style.background = colour(label);
+        const value = element("span", { class: "value" });
+        const item = element("li", {}, element("span", { class: "name", text: label }), element("span", { class: "rail", "aria-hidden": "true" }, fill), value);
+        this.rows[label] = { fill, value, item };
+        return item;
+      }));
+    }
+    const best = Math.max(...Object.values(probabilities));
+    for (const [label, p] of Object.entries(probabilities)) {
+      this.rows[label].fill.style.width = `${100 * p}%`;
+      this.rows[label].value.textContent = percent(p);
+      this.rows[label].item.classList.toggle("top", p === best);
+    }
+  }
+
+  empty() {
+    this.rows = {};
+    this.list.replaceChildren();
+  }
+}
+
+// The answer for one picture and model: buttons that choose a face, and its bars.
+export class Answer {
+  constructor(name, onchoose = () => {}) {
+    this.bars = new Bars();
+    this.buttons = element("div", { class: "faces", role: "group", "aria-label": "Faces" });
+    this.remark = element("p", { class: "remark" });
+    this.onchoose = onchoose;
+    this.node = element("div", { class: "answer" }, element("h3", { text: name }), this.buttons, this.bars.list, this.remark);
+  }
+
+  show(row, chosen) {
+    const many = row.faces.length > 1;
+    while (this.buttons.childElementCount > row.faces.length) this.buttons.lastChild.remove();
+    row.faces.forEach((face, i) => {
+      let button = this.buttons.children[i];
+      if (!button) {
+        button = element("button", { type: "button", onclick: () => this.onchoose(i) }, element("span", { class: "dot", "aria-hidden": "true" }), element("span"));
+        this.buttons.append(button);
+      }
+      button.setAttribute("aria-pressed", String(i === chosen));
+      button.firstChild.style.background = colour(face.label);
+      button.lastChild.textContent = `${many ? `Face ${face.track ?? i + 1}: ` : ""}${title(face)}`;
+    });
+    const face = row.faces[Math.min(chosen, row.faces.length - 1)];
+    if (face) this.bars.show(face.probabilities);
+    else this.bars.empty();
+    this.remark.textContent = face
+      ? (face.uncertain ? "Uncertain: little more than a guess." : "")
+      : (row.reason ? row.reason : "No face was found in it.");
+  }
+}
+
+// Probabilities of one track over time, a line for each class.
+export class Timeline {
+  constructor(onseek = null) {
+    this.points = [];
+    this.labels = [];
+    this.duration = 0;
+    this.canvas = element("canvas", { width: 1000, height: 150, role: "img", "aria-label": "Probabilities over time" });
+    this.legend = element("ul", { class: "legend" });
+    this.node = element("div", { class: "timeline" }, this.canvas, this.legend);
+    if (onseek) this.canvas.addEventListener("click", (event) => onseek(this.from + (event.offsetX / this.canvas.clientWidth) * (this.until - this.from)));
+    this.from = 0;
+    this.until = 1;
+  }
+
+  add(row, track) {
+    const face = row.faces.find((f) => f.track === track) || row.faces[0];
+    this.points.push({ time: row.timestamp, p: face ? face.probabilities : null });
+    if (face && !this.labels.length) {
+      this.labels = Object.keys(face.probabilities);
+      this.legend.replaceChildren(...this.labels.map((label) => {
+        const dot = element("span", { class: "dot" });
+        dot.style.background = colour(label);
+        return element("li", {}, dot, label);
+      }));
+    }
+  }
+
+  // seconds: show the last ones only.
+  draw(seconds = Infinity, mark = null) {
+    const last = this.points.at(-1)?.time ?? 0;
+    this.until = Math.max(last, this.duration, 0.1);
+    this.from = Number.isFinite(seconds) ? Math.max(0, this.until - seconds) : 0;
+    if (Number.isFinite(seconds)) this.points = this.points.filter((point) => point.time >= this.from - 1);
+    const { width, height } = this.canvas;
+    const pen = this.canvas.getContext("2d");
+    const x = (time) => ((time - this.from) / (this.until - this.from)) * width;
+    pen.clearRect(0, 0, width, height);
+    pen.lineWidth = 3;
+    pen.lineJoin = "round";
+    for (const label of this.labels) {
+      pen.strokeStyle = colour(label);
+      pen.beginPath();
+      let down = false;
+      for (const { time, p } of this.points) {
+        if (p) pen[down ? "lineTo" : "moveTo"](x(time), height - 8 - p[label] * (height - 16));
+        down = Boolean(p);
+      }
+      pen.stroke();
+    }
+    if (mark !== null) {
+      pen.fillStyle = getComputedStyle(this.canvas).color;
+      pen.fillRect(x(mark) - 1, 0, 2, height);
+    }
+  }
+}
