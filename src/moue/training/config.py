@@ -64,6 +64,8 @@ class ModelConfig:
     """A name of ``moue networks``, or "hf:<name or folder>"."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of that network."""
+    init: str | None = None
+    """A finished run of the same network whose weights to start from; with other classes its last layer starts anew."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from moue.training.checkpoint import SafeCheckpointIO
 from moue.training.config import Config
 from moue.training.rows import Rows
 from moue.training.run import Run
+from moue.training.start import start_from
 from moue.training.tasks import Supervised, Task
 
 
@@ -109,6 +110,8 @@ def fit(
         split = stratified_split(table, config.data.validation, config.run.seed)
     torch.manual_seed(config.run.seed)
     network = create(config.model.network, len(table.label_set), **config.model.options)
+    if config.model.init is not None and not run.exists:
+        start_from(network, Path(config.model.init))
     train = Rows.of(table, split.train, network.input, device)
     validation = Rows.of(table, split.validation, network.input, device) if len(split.validation) else None
     absent = np.flatnonzero(np.bincount(train.labels.cpu().numpy(), minlength=len(table.label_set)) == 0)

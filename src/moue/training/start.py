@@ -1,0 +1,45 @@
+"""Fine-tuning: a network starts from the weights of a finished run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from moue.errors import UsageError
+from moue.models.base import Network
+from moue.models.load import load_run
+
+
+def start_from(network: Network, run: Path) -> list[str]:
+    """Copy a finished run's weights into a network; a last layer for another number of classes is left as it is.
+
+    Args:
+        network: to fill.
+        run: the folder of a finished run of the same network.
+
+    Returns:
+        The names of the weights that were left as they were.
+
+    Raises:
+        ModelError: when there is no such run.
+        UsageError: when the run is of another network.
+    """
+    theirs, own = load_run(run, device="cpu"), network.state_dict()
+    state = theirs.network.state_dict()
+    classes = (theirs.network.num_classes, network.num_classes)
+    left = [
+        name
+        for name, value in own.items()
+        if name in state and state[name].shape != value.shape and _is_head(state[name].shape, value.shape, classes)
+    ]
+    fits = own.keys() == state.keys() and all(state[n].shape == own[n].shape for n in own if n not in left)
+    if not fits:
+        raise UsageError(
+            f"model.init must be a run of the same network with the same options. {run} is of {theirs.spec.network}, "
+            f"whose weights do not fit."
+        )
+    network.load_state_dict({name: own[name] if name in left else value for name, value in state.items()})
+    return left
+
+
+def _is_head(theirs: tuple[int, ...], ours: tuple[int, ...], classes: tuple[int, int]) -> bool:
+    return (theirs[0], ours[0]) == classes and theirs[1:] == ours[1:]
