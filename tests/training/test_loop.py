@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from moue.data.synth import synthetic
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
+from moue.expressions import LabelSet
 from moue.training.config import Config
 from moue.training.loop import Status, fit
 
@@ -224,3 +225,24 @@ def test_quietness(table: ImageTable, tmp_path: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == ""
+
+
+def test_a_run_starts_from_another_ones_weights_and_a_new_last_layer_where_classes_differ(
+    table: ImageTable, tmp_path: Path
+) -> None:
+    first = fit(SMALL, table, tmp_path / "first")
+    still = ["optim.epochs=1", "optim.lr=1e-12", "optim.ema=0", f"model.init={tmp_path / 'first'}"]
+    second = fit(SMALL.override(still), table, tmp_path / "second")
+    a, b = (load_file(run.folder / "weights.safetensors") for run in (first, second))
+    learnt = [name for name in a if name.endswith("weight")]
+    assert all(np.allclose(a[name], b[name], atol=1e-6) for name in learnt)
+    two = LabelSet("folders", ("smile", "none"))
+    happy = (table.labels == table.label_set.index("happy")).astype(np.int64)
+    own = ImageTable(table.images, 1 - happy, table.split, table.source, two)
+    third = fit(SMALL.override(still), own, tmp_path / "third")
+    c = load_file(third.folder / "weights.safetensors")
+    assert third.spec().labels == two.labels
+    assert c["classifier.weight"].shape == (2, 16)
+    assert all(np.allclose(a[name], c[name], atol=1e-6) for name in learnt if name != "classifier.weight")
+    with pytest.raises(UsageError, match="same network"):
+        fit(SMALL.override([*still, "model.options={widths: [8, 24], blocks: [1]}"]), table, tmp_path / "fourth")
