@@ -12,10 +12,9 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.staticfiles import StaticFiles
 
 from moue._version import __version__
 from moue.errors import MissingExtra, ModelError, UsageError
@@ -98,7 +97,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     def counters() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
-    app.mount("/", StaticFiles(directory=STATIC, html=True), name="page")
+    page = frozenset(path.name for path in STATIC.iterdir())
+
+    @app.get("/", include_in_schema=False)
+    @app.get("/{name}", include_in_schema=False)
+    def file(name: str = "index.html") -> FileResponse:
+        if name not in page:
+            raise HTTPException(404)
+        return FileResponse(STATIC / name)
+
     _errors(app)
     _describe(app)
     app.add_middleware(Guard, settings=settings, metrics=metrics)

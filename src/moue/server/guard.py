@@ -112,7 +112,8 @@ def _name(host: str) -> str:
 def _token(headers: Headers) -> str:
     kind, _, value = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
-        return value.strip()
+        # Headers are Latin-1 to the server, whatever their sender wrote.
+        return value.strip().encode("latin-1").decode(errors="replace")
     for offered in headers.get("sec-websocket-protocol", "").split(","):
         if offered.strip().startswith(BEARER):
             coded = offered.strip().removeprefix(BEARER)

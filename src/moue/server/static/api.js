@@ -29,7 +29,8 @@ async function asked() {
 
 export function sentence(text) {
   const words = String(text).trim();
-  const whole = words.charAt(0).toUpperCase() + words.slice(1);
+  // A file's name at the start stays as it is.
+  const whole = /^\S+[.:]/.test(words) ? words : words.charAt(0).toUpperCase() + words.slice(1);
   return /[.!?)]$/.test(whole) ? whole : `${whole}.`;
 }
 

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import threading
+
+from fastapi.testclient import TestClient
+from uploads import Start
+
+from moue.runtime.recognizer import Recognizer
+
+FRAMES = "ws://127.0.0.1:8000/v1/frames"
+
+
+def test_frames_are_answered_with_rows_of_a_film(client: TestClient, face: bytes) -> None:
+    with client.websocket_connect(f"{FRAMES}") as socket:
+        rows = []
+        for _ in range(3):
+            socket.send_bytes(face)
+            rows.append(socket.receive_json())
+    assert [row["frame"] for row in rows] == [0, 1, 2]
+    assert rows[0]["timestamp"] < rows[2]["timestamp"]
+    assert {row["faces"][0]["track"] for row in rows} == {1}
+
+
+def test_the_latest_frame_wins(client: TestClient, face: bytes, monkeypatch) -> None:
+    gate, real, seen = threading.Event(), Recognizer.batch, []
+
+    def slow(self, pictures):
+        seen.append(len(pictures))
+        gate.wait(20)
+        return real(self, pictures)
+
+    monkeypatch.setattr(Recognizer, "batch", slow)
+    with client.websocket_connect(f"{FRAMES}") as socket:
+        socket.send_bytes(face)
+        while not seen:
+            threading.Event().wait(0.01)
+        for _ in range(50):
+            socket.send_bytes(face)
+        threading.Event().wait(0.3)
+        gate.set()
+        rows = [socket.receive_json(), socket.receive_json()]
+    assert [row["frame"] for row in rows] == [0, 50]
+    assert seen == [1, 1]
+
+
+def test_a_bad_frame_has_its_row_and_the_next_one_is_read(client: TestClient, face: bytes) -> None:
+    with client.websocket_connect(f"{FRAMES}") as socket:
+        socket.send_bytes(b"no picture")
+        bad = socket.receive_json()
+        assert (bad["status"], bad["faces"]) == ("unreadable", [])
+        socket.send_bytes(face)
+        assert socket.receive_json()["status"] == "ok"
+
+
+def test_what_is_no_frame_ends_with_a_sentence(start: Start, face: bytes) -> None:
+    client = start(max_bytes=len(face), cameras=1)
+    with client.websocket_connect(f"{FRAMES}") as socket:
+        socket.send_text("hello")
+        assert "binary message" in socket.receive_json()["detail"]
+    with client.websocket_connect(f"{FRAMES}") as socket:
+        socket.send_bytes(face + b"x")
+        assert "at most" in socket.receive_json()["detail"]
+    with client.websocket_connect(f"{FRAMES}?model=nobody") as socket:
+        assert "no model named" in socket.receive_json()["detail"]
+    with client.websocket_connect(f"{FRAMES}") as first:
+        first.send_bytes(face)
+        first.receive_json()
+        with client.websocket_connect(f"{FRAMES}") as second:
+            assert "too many cameras" in second.receive_json()["detail"]
+    assert "moue_cameras 0.0" in client.get("/metrics").text

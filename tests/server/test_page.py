@@ -1,0 +1,198 @@
+"""The page in a real browser: what a person does, and what they are told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uvicorn
+from films import make_film
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from skimage import data
+from uploads import encoded
+
+from moue.server.app import create_app
+from moue.server.run import _bound
+from moue.server.settings import Settings
+
+#: For a machine that has other things to do.
+PATIENCE = 40_000
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+def pictures(step: int) -> np.ndarray:
+    """A frame of a film: the astronaut's face, wandering to the right."""
+    face = np.asarray(Image.fromarray(data.astronaut()[0:256, 96:352]).resize((160, 160)))
+    picture = np.full((240, 320, 3), 90, np.uint8)
+    picture[40:200, 20 + 4 * step % 120 : 180 + 4 * step % 120] = face
+    return picture
+
+
+@pytest.fixture(scope="module")
+def address(tiny_onnx: Path, other_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    settings = Settings(models=(str(tiny_onnx), str(other_onnx)), folder=folder, max_bytes=2_000_000)
+    with _bound("127.0.0.1", 0) as door:
+        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=2))
+        thread = threading.Thread(target=server.run, args=([door],))
+        thread.start()
+        yield f"http://127.0.0.1:{door.getsockname()[1]}/"
+        server.should_exit = True
+        thread.join(20)
+    assert not list(folder.iterdir()), "the server left films behind"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next((path for path in map(shutil.which, names) if path), None)
+    if program is None:
+        pytest.fail("The browser tests need Chromium. Type: make browser")
+    film = tmp_path_factory.mktemp("camera") / "camera.mjpeg"
+    film.write_bytes(b"".join(encoded(Image.fromarray(pictures(i)), "JPEG") for i in range(30)))
+    camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    camera.append(f"--use-file-for-fake-video-capture={film}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS, *camera])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str, tmp_path: Path) -> Iterator[Page]:
+    """The page, open; what its console complains of fails the test, and a screenshot is kept."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    # What the server refuses is logged by the browser too, and told by the page.
+    page.on("console", lambda m: m.type == "error" and "status of 4" not in m.text and complaints.append(m.text))
+    page.goto(address)
+    expect(page.locator("#model option").nth(1)).to_be_attached()
+    yield page
+    page.screenshot(path=tmp_path / "page.png", full_page=True)
+    context.close()
+    assert not complaints
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> dict[str, object]:
+    return {"name": "astronaut.png", "mimeType": "image/png", "buffer": encoded(Image.fromarray(data.astronaut()))}
+
+
+def test_a_chosen_photo_is_shown_with_its_face_and_seven_bars(page: Page, astronaut: dict, tmp_path: Path) -> None:
+    page.set_input_files("#files", astronaut)
+    expect(page.locator("#status")).to_contain_text("astronaut.png: 1 face")
+    expect(page.locator(".bars li")).to_have_count(7)
+    canvas = page.locator(".card canvas")
+    assert canvas.evaluate("c => [c.width, c.height]") == [512, 512]
+    assert "1 face" in (canvas.get_attribute("aria-label") or "")
+    with page.expect_download() as download:
+        page.click("#json")
+    [row] = json.loads(Path(download.value.path()).read_text())
+    assert (row["source"], row["status"], len(row["faces"])) == ("astronaut.png", "ok", 1)
+    with page.expect_download() as download:
+        page.click("#csv")
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("model,source,status,frame,timestamp,track,x,y,w,h,score,label,uncertain,angry")
+    with page.expect_download() as download:
+        page.click("text=Download PNG")
+    drawn = np.asarray(Image.open(download.value.path()).convert("RGB")).astype(int)
+    assert (np.abs(drawn - data.astronaut()).sum(axis=2) > 60).mean() > 0.005
+
+
+def test_a_pasted_picture_is_read(page: Page, astronaut: dict) -> None:
+    page.evaluate(
+        """async (bytes) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }));
+            document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
+        }""",
+        list(encoded(Image.fromarray(data.astronaut()), "JPEG")),
+    )
+    expect(page.locator("#status")).to_contain_text("pasted.png: 1 face")
+
+
+def test_two_models_stand_side_by_side_on_the_drawing(page: Page) -> None:
+    page.select_option("#other", "tiny_doubtful")
+    page.click("#sample")
+    expect(page.locator(".card.two .answer h3")).to_have_text(["tiny_random", "tiny_doubtful"])
+    expect(page.locator(".answer").first.locator(".faces button")).to_have_count(3)
+    second = page.locator(".answer").last.locator(".faces button").nth(1)
+    second.focus()
+    page.keyboard.press("Enter")
+    expect(second).to_have_attribute("aria-pressed", "true")
+
+
+def test_errors_are_words(page: Page, astronaut: dict) -> None:
+    page.set_input_files("#files", {"name": "notes.png", "mimeType": "image/png", "buffer": b"no picture at all"})
+    expect(page.locator("#errors")).to_contain_text("notes.png: not a picture of a kind that is known here.")
+    page.set_input_files("#files", {"name": "huge.png", "mimeType": "image/png", "buffer": bytes(3_000_000)})
+    expect(page.locator("#errors")).to_contain_text("huge.png is too large: 3 MB; this server takes 2 MB.")
+    playlist = b"#EXTM3U\n/etc/passwd\n" * 9
+    page.set_input_files("#files", {"name": "clip.mp4", "mimeType": "video/mp4", "buffer": playlist})
+    expect(page.locator("#errors")).to_contain_text("clip.mp4: not a film of a kind that is known here")
+    page.set_input_files("#files", astronaut)
+    expect(page.locator("#status")).to_contain_text("1 face")
+    expect(page.locator(".error")).to_have_count(0)
+
+
+def test_the_camera_is_read_frame_after_frame(page: Page, tmp_path: Path) -> None:
+    page.click("#camera")
+    expect(page.locator("#rate")).to_contain_text("answers a second")
+    expect(page.locator("#stage .bars li")).to_have_count(7)
+    page.screenshot(path=tmp_path / "camera.png")
+    page.click("text=Stop the camera")
+    expect(page.locator("#status")).to_contain_text("The camera is off")
+    with page.expect_download() as download:
+        page.click("#json")
+    rows = json.loads(Path(download.value.path()).read_text())
+    assert len(rows) >= 2
+    times = [row["timestamp"] for row in rows]
+    assert times == sorted(times)
+    assert all(face["track"] >= 1 for row in rows for face in row["faces"])
+
+
+def test_a_film_is_read_with_progress_and_plays_annotated(page: Page, tmp_path: Path) -> None:
+    film = make_film(tmp_path / "clip.mp4", [pictures(i) for i in range(12)])
+    page.set_input_files("#files", film)
+    expect(page.locator("#status")).to_contain_text("clip.mp4: 12 frames read.")
+    page.wait_for_function("document.querySelector('#stage video').readyState >= 1")
+    assert page.locator("#stage video").evaluate("v => Math.abs(v.duration - 0.48) < 0.1")
+    expect(page.locator("#stage .legend li")).to_have_count(7)
+    page.screenshot(path=tmp_path / "film.png")
+
+
+def test_a_film_can_be_cancelled(page: Page, address: str, tmp_path: Path) -> None:
+    film = make_film(tmp_path / "long.mp4", [pictures(i) for i in range(150)])
+    page.set_input_files("#files", film)
+    expect(page.locator("#status")).to_contain_text("Reading: ")
+    page.click("text=Cancel")
+    expect(page.locator("#status")).to_contain_text("long.mp4 was cancelled")
+    deadline = time.monotonic() + 30
+    while "moue_jobs 0.0" not in page.request.get(f"{address}metrics").text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("dark", 1200), ("light", 360)])
+def test_it_fits_a_phone_and_the_dark(browser: Browser, address: str, tmp_path: Path, scheme: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 780}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(address)
+    page.click("#sample")
+    expect(page.locator(".card .faces button")).to_have_count(3)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
+    context.close()

@@ -1,0 +1,116 @@
+"""`moue serve` as a process: it starts, says where, refuses what it must, and ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from moue.cli.main import main
+from moue.server.run import is_local
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+
+
+@contextmanager
+def serving(model: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A running server, and what it said."""
+    words = [sys.executable, "-m", "moue.cli.main", "serve", "--model", str(model), "--detector", "none", "--port", "0"]
+    process = subprocess.Popen([*words, *arguments], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    assert process.stderr is not None
+    said = []
+    try:
+        for line in process.stderr:
+            said.append(line.strip())
+            if "serving on" in line:
+                break
+        yield process, said
+    finally:
+        process.kill()
+        process.wait(20)
+        process.stderr.close()
+
+
+def connect(said: list[str]) -> http.client.HTTPConnection:
+    address = next(word for line in said for word in line.split() if "://" in word)
+    return http.client.HTTPConnection("127.0.0.1", urlsplit(address).port or 0, timeout=60)
+
+
+def post(connection: http.client.HTTPConnection, content: bytes, **headers: str) -> tuple[int, object]:
+    connection.request("POST", "/v1/faces", content, headers)
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())
+
+
+def test_it_answers_survives_bad_clients_and_ends_with_ctrl_c(tiny_onnx: Path, face: bytes) -> None:
+    with serving(tiny_onnx) as (process, said):
+        assert said[-1].startswith("moue: serving on http://127.0.0.1:")
+        connection = connect(said)
+        assert post(connection, face)[0] == 200
+        # A second server on the same port.
+        words = ["serve", "--model", str(tiny_onnx), "--detector", "none", "--port", str(connection.port)]
+        assert main(words) == 2
+        # Cut in mid-upload, of a picture and of a film.
+        for path in ("/v1/faces", "/v1/videos"):
+            with socket.create_connection(("127.0.0.1", connection.port), timeout=20) as cut:
+                head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\n"
+                cut.sendall(head.encode() + b"x" * 1000)
+        # 2 GB that are announced are refused before they are sent.
+        with socket.create_connection(("127.0.0.1", connection.port), timeout=20) as large:
+            large.sendall(b"POST /v1/faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2000000000\r\n\r\n")
+            assert b" 413 " in large.recv(100)
+        assert post(connection, face)[0] == 200
+        connection.close()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stderr is not None
+        assert process.stderr.read().strip() == "moue: stopped"
+
+
+def test_another_host_makes_a_token_and_says_so(tiny_onnx: Path, face: bytes) -> None:
+    with serving(tiny_onnx, "--host", "0.0.0.0") as (_, said):
+        token = said[-1].partition("#token=")[2]
+        assert len(token) > 20
+        connection = connect(said)
+        assert post(connection, face)[0] == 401
+        connection.close()
+        assert post(connection, face, Authorization=f"Bearer {token}")[0] == 200
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--port", "70000"], "0 to 65535"),
+        (["--host", "not a host"], "no host that is known"),
+        (["--keyfile", "key.pem"], "needs --certfile"),
+        (["--certfile", "no-such.pem"], "no such file"),
+        (["--certfile", __file__], "must be PEM files"),
+        (["--token", " "], "must not be empty"),
+        (["--model", "no-such-model"], "no model named"),
+        (["--host", "203.0.113.1"], "cannot listen"),
+    ],
+)
+def test_wrong_use_is_one_sentence(arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--port", "0", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert word in said
+    assert len(said.splitlines()) == 1
+
+
+def test_what_is_this_machine_alone() -> None:
+    for host, local in (
+        *(("127.0.0.1", True), ("127.8.8.8", True), ("localhost", True), ("::1", True), ("[::1]", True)),
+        *(("0.0.0.0", False), ("192.168.0.3", False), ("::", False), ("localhost.evil.example", False)),
+    ):
+        assert is_local(host) is local

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from films import make_film, make_sound, scene
+from uploads import Start
+
+from moue.runtime.recognizer import Recognizer
+from moue.runtime.video import open_video
+from moue.server.app import create_app
+from moue.server.jobs import PREFIX
+from moue.server.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("films")
+    return make_film(folder / "film.mp4", [scene(i) for i in range(30)]).read_bytes()
+
+
+def ended(client: TestClient, identity: str) -> dict:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        job = client.get(f"/v1/videos/{identity}").json()
+        if job["status"] in ("done", "failed", "cancelled"):
+            return job
+        time.sleep(0.02)
+    raise AssertionError(job)
+
+
+def held(folder: Path) -> list[Path]:
+    """The films that lie in a server's folder."""
+    return [p for server in folder.glob(f"{PREFIX}*") for p in server.iterdir() if p.is_dir()]
+
+
+def test_a_film_becomes_rows_and_an_annotated_film_and_nothing_stays(
+    client: TestClient, film: bytes, tmp_path: Path
+) -> None:
+    answer = client.post("/v1/videos", params={"name": "../my clip.mp4"}, content=film)
+    assert answer.status_code == 202
+    job = answer.json()
+    assert answer.headers["location"] == f"/v1/videos/{job['id']}"
+    done = ended(client, job["id"])
+    assert (done["status"], done["rows"], done["source"], done["film"]) == ("done", 30, "my clip.mp4", True)
+    text = client.get(f"/v1/videos/{job['id']}/rows").text
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert [row["frame"] for row in rows] == list(range(30))
+    assert {row["source"] for row in rows} == {"my clip.mp4"}
+    rest = client.get(f"/v1/videos/{job['id']}/rows", params={"start": 28}).text
+    assert rest.splitlines() == text.splitlines()[28:]
+    made = open_video(client.get(f"/v1/videos/{job['id']}/film").content)
+    assert (made.width, made.height, len(list(made.frames()))) == (160, 96, 30)
+    assert not list(tmp_path.rglob("upload"))
+    assert client.delete(f"/v1/videos/{job['id']}").status_code == 204
+    assert client.get(f"/v1/videos/{job['id']}").status_code == 404
+    assert not held(tmp_path)
+
+
+def test_a_film_that_is_being_read_can_be_cancelled(
+    client: TestClient, film: bytes, tmp_path: Path, monkeypatch
+) -> None:
+    reading, gate, real = threading.Event(), threading.Event(), Recognizer.batch
+
+    def slow(self, pictures):
+        reading.set()
+        gate.wait(20)
+        return real(self, pictures)
+
+    monkeypatch.setattr(Recognizer, "batch", slow)
+    first = client.post("/v1/videos", content=film).json()["id"]
+    second = client.post("/v1/videos", content=film).json()["id"]
+    assert reading.wait(20)
+    assert client.get(f"/v1/videos/{second}").json()["status"] == "waiting"
+    early = client.get(f"/v1/videos/{first}/film")
+    assert (early.status_code, "reading" in early.json()["detail"]) == (409, True)
+    for identity in (first, second):
+        assert client.delete(f"/v1/videos/{identity}").status_code == 204
+    gate.set()
+    deadline = time.monotonic() + 20
+    while held(tmp_path):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_what_is_no_film_is_refused_with_a_sentence(
+    client: TestClient, film: bytes, face: bytes, tmp_path: Path
+) -> None:
+    sound = make_sound(tmp_path / "sound.mp4").read_bytes()
+    playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n/etc/passwd\n"
+    for content, code, word in (
+        (b"", 400, "empty"),
+        (face, 422, "not a film"),
+        (playlist, 422, "not a film"),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", 422, "not a film"),
+        (film[:300], 422, "cannot be opened"),
+        (sound, 422, "sound alone"),
+    ):
+        answer = client.post("/v1/videos", content=content)
+        assert (answer.status_code, word in answer.json()["detail"]) == (code, True), answer.text
+        assert str(tmp_path) not in answer.text
+    for kind in ("multipart/form-data; boundary=x", "application/json"):
+        assert client.post("/v1/videos", content=film, headers={"content-type": kind}).status_code == 415
+    assert client.post("/v1/videos", params={"every": 0}, content=film).status_code == 400
+    assert client.post("/v1/videos", params={"every": "x"}, content=film).status_code == 400
+    assert not held(tmp_path)
+
+
+def test_a_film_cut_off_keeps_the_rows_it_has(client: TestClient, tmp_path: Path) -> None:
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    whole = make_film(tmp_path / "cut.mp4", [scene(i) for i in range(60)], options=options).read_bytes()
+    job = client.post("/v1/videos", params={"film": False}, content=whole[: len(whole) * 2 // 3]).json()
+    done = ended(client, job["id"])
+    assert done["status"] == "done"
+    assert 5 < done["rows"] < 61
+    assert done["film"] is False
+
+
+def test_limits_of_films(start: Start, film: bytes, tmp_path: Path) -> None:
+    small = start(max_film_bytes=1000)
+    assert small.post("/v1/videos", content=film).status_code == 413
+    assert small.post("/v1/videos", content=iter([film])).status_code == 413
+    few = start(max_pixels=1000)
+    answer = few.post("/v1/videos", content=film)
+    assert (answer.status_code, "160×96" in answer.json()["detail"]) == (413, True)
+    assert not held(tmp_path)
+    full = start(jobs=1)
+    first = full.post("/v1/videos", content=film)
+    busy = full.post("/v1/videos", content=film)
+    assert (first.status_code, busy.status_code) == (202, 429)
+    assert int(busy.headers["retry-after"]) > 0
+    hasty = start(job_seconds=1e-6)
+    done = ended(hasty, hasty.post("/v1/videos", content=film).json()["id"])
+    assert (done["status"], "longer than" in done["reason"]) == ("failed", True)
+
+
+def test_finished_films_go_when_their_time_is_up(start: Start, film: bytes, tmp_path: Path) -> None:
+    client = start(keep_seconds=0.01)
+    identity = client.post("/v1/videos", content=film).json()["id"]
+    deadline = time.monotonic() + 30
+    while client.get(f"/v1/videos/{identity}").status_code != 404:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert not held(tmp_path)
+
+
+def test_a_full_disk_is_told(client: TestClient, film: bytes, monkeypatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("moue.server.jobs.read_video", full)
+    done = ended(client, client.post("/v1/videos", content=film).json()["id"])
+    assert (done["status"], done["reason"]) == ("failed", "No space left on device")
+
+
+CRASH = """
+import os, sys
+from pathlib import Path
+from moue.server.jobs import Jobs
+jobs = Jobs(2, 9, 9, Path(sys.argv[1]))
+jobs.new("film").upload.write_bytes(b"film")
+os._exit(1)
+"""
+
+
+def test_a_start_sweeps_what_a_crash_left_and_an_end_all_of_its_own(
+    film: bytes, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    source = str(Path(__file__).parents[2] / "src")
+    subprocess.run([sys.executable, "-c", CRASH, str(tmp_path)], env={**os.environ, "PYTHONPATH": source}, timeout=60)
+    [left] = held(tmp_path)
+    settings = Settings(models=(str(tiny_onnx),), detector="none", folder=tmp_path, local=False)
+    with TestClient(create_app(settings)) as running:
+        running.post("/v1/videos", content=film)
+        with TestClient(create_app(settings)):
+            assert left not in held(tmp_path)
+            assert held(tmp_path), "a running server's films are not another one's to remove"
+    assert not list(tmp_path.glob(f"{PREFIX}*"))
