@@ -18,6 +18,7 @@ from moue.evaluation.scoring import score
 from moue.export import export
 from moue.runtime.engine import open_model
 from moue.runtime.weights import ASSETS
+from moue.spec import ModelSpec
 
 
 def main() -> None:
@@ -26,11 +27,17 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a finished run folder")
     parser.add_argument("name", help="the bundled model's name")
     parser.add_argument("--data", required=True, help="FER-2013, to score on")
+    parser.add_argument("--calibration", type=Path, metavar="RUN", help="take temperature and threshold from this run")
     parser.add_argument("--folder", type=Path, default=ASSETS, help="where to put it (default: the package)")
     args = parser.parse_args()
     table = data.load(args.data)
     target = args.folder / f"{args.name}.onnx"
     export(args.run, target, half=True, data=table, name=args.name)
+    if args.calibration is not None:
+        # For a run on all of Training, which leaves nothing to calibrate on.
+        other = ModelSpec.load(args.calibration / "spec.json")
+        changes = {"temperature": other.temperature, "uncertain": other.uncertain}
+        ModelSpec.load(target.with_suffix(".json")).with_(**changes).save(target.with_suffix(".json"))
     model = open_model(target, engine="onnxruntime")
     part, reference = rows_of(table, "public_test")
     found, _ = score(model, part, reference=reference, split="public_test")
