@@ -149,7 +149,9 @@ def test_imports_go_down_only(name: str) -> None:
         return
     upward = [f"line {i.line}: {i.module}" for i in inside(name) if FLOOR[unit(i.module)] > FLOOR[unit(name)]]
     assert not upward, f"{name} imports from a floor above: {upward}"
-    ways_in = [f"line {i.line}: {i.module}" for i in inside(name) if unit(i.module) in WAYS_IN]
+    # The command line is how the other two are started.
+    closed = WAYS_IN - ({"server", "scale"} if unit(name) == "cli" else set())
+    ways_in = [f"line {i.line}: {i.module}" for i in inside(name) if unit(i.module) in closed]
     assert not ways_in, f"{name} imports a way in, which only starts things: {ways_in}"
 
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import struct
 import threading
 import zlib
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx2
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
@@ -114,6 +117,23 @@ def test_too_many_and_too_large(start: Start, face: bytes) -> None:
     assert client.post("/v1/faces", content=iter([face, bytes(500)])).status_code == 413
     assert client.post("/v1/faces", headers={"content-length": "2000000000"}, content=face).status_code == 413
     assert client.post("/v1/faces", content=face).status_code == 200
+
+
+def test_a_slow_upload_is_given_up(start: Start, face: bytes) -> None:
+    app = start(upload_seconds=0.05).app
+
+    async def dribble() -> AsyncIterator[bytes]:
+        yield face[:10]
+        await asyncio.sleep(30)
+        yield face[10:]
+
+    async def send() -> httpx2.Response:
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+            return await client.post("/v1/faces", content=dribble())
+
+    answer = asyncio.run(send())
+    assert (answer.status_code, "took too long" in answer.json()["detail"]) == (408, True)
 
 
 def test_a_damaged_form_is_refused(client: TestClient) -> None:

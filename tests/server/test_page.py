@@ -66,11 +66,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def page(browser: Browser, address: str, tmp_path: Path) -> Iterator[Page]:
-    """The page, open; what its console complains of fails the test, and a screenshot is kept."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900}, accept_downloads=True)
-    page = context.new_page()
+@pytest.fixture(scope="module")
+def tab(browser: Browser, address: str) -> Iterator[tuple[Page, list[str]]]:
+    """The page, open, and what its console complains of."""
+    page = browser.new_page(viewport={"width": 1200, "height": 900}, accept_downloads=True)
     page.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
     complaints: list[str] = []
@@ -79,9 +78,21 @@ def page(browser: Browser, address: str, tmp_path: Path) -> Iterator[Page]:
     page.on("console", lambda m: m.type == "error" and "status of 4" not in m.text and complaints.append(m.text))
     page.goto(address)
     expect(page.locator("#model option").nth(1)).to_be_attached()
+    yield page, complaints
+    page.close()
+
+
+@pytest.fixture
+def page(tab: tuple[Page, list[str]], tmp_path: Path) -> Iterator[Page]:
+    """The page, cleared; a screenshot of it is kept in the test's folder."""
+    page, complaints = tab
+    page.set_viewport_size({"width": 1200, "height": 900})
+    page.select_option("#other", "")
+    page.evaluate("document.getElementById('clear').click()")
+    expect(page.locator("#status")).to_have_text("")
+    complaints.clear()
     yield page
     page.screenshot(path=tmp_path / "page.png", full_page=True)
-    context.close()
     assert not complaints
 
 
@@ -143,6 +154,7 @@ def test_errors_are_words(page: Page, astronaut: dict) -> None:
     playlist = b"#EXTM3U\n/etc/passwd\n" * 9
     page.set_input_files("#files", {"name": "clip.mp4", "mimeType": "video/mp4", "buffer": playlist})
     expect(page.locator("#errors")).to_contain_text("clip.mp4: not a film of a kind that is known here")
+    expect(page.locator("#stage")).to_be_hidden()
     page.set_input_files("#files", astronaut)
     expect(page.locator("#status")).to_contain_text("1 face")
     expect(page.locator(".error")).to_have_count(0)
@@ -187,12 +199,11 @@ def test_a_film_can_be_cancelled(page: Page, address: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("dark", 1200), ("light", 360)])
-def test_it_fits_a_phone_and_the_dark(browser: Browser, address: str, tmp_path: Path, scheme: str, width: int) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 780}, color_scheme=scheme)  # type: ignore[arg-type]
-    page = context.new_page()
-    page.goto(address)
+def test_it_fits_a_phone_and_the_dark(page: Page, scheme: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 780})
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.click("#sample")
     expect(page.locator(".card .faces button")).to_have_count(3)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
-    context.close()
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == ("rgb(22, 24, 27)" if scheme == "dark" else "rgb(247, 246, 243)")

@@ -57,9 +57,10 @@ export async function film(file, model, detector, { say, stage, abort }) {
     say(`${file.name}: ${rows.filter((row) => row.frame !== undefined).length} frames read.`);
     return { rows: rows.map((row) => ({ model, ...row })), video };
   } catch (error) {
-    if (error.name !== "AbortError") throw error;
+    if (error.name !== "AbortError" && rows.length) throw error;
     stage.hidden = true;
     stage.replaceChildren();
+    if (error.name !== "AbortError") throw error;
     say(`${file.name} was cancelled; nothing of it is left on the server.`);
     return { rows: [], video };
   } finally {
