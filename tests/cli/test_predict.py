@@ -138,3 +138,28 @@ def test_folder_of_answers_must_be_a_folder(tmp_path: Path, predict: Predict, ph
     (tmp_path / "file").write_text("")
     assert predict(photos, "--out", tmp_path / "file") == 2
     assert Outbox(tmp_path / "fresh").folder.is_dir()
+
+
+def test_a_film_is_a_row_a_person_and_leaves_its_tracks(
+    tmp_path: Path, predict: Predict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import av
+    from skimage.data import astronaut
+
+    film = tmp_path / "film.mp4"
+    picture = np.ascontiguousarray(astronaut()[:288, 64:384])
+    with av.open(str(film), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = picture.shape[1], picture.shape[0], "yuv420p"
+        for _ in range(6):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    assert predict(film, "--out", tmp_path / "out") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2, "the head, and one row for one person in six frames"
+    assert "track 1, mean of 6 frames" in printed[1]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"film.json", "film.mp4", "film.tracks.json", "film.timeline.png"}
+    (track,) = json.loads((tmp_path / "out" / "film.tracks.json").read_text())
+    assert (track["frames"], track["first"], track["last"]) == (6, 0.0, 0.5)
+    assert len(json.loads((tmp_path / "out" / "film.json").read_text())) == 6

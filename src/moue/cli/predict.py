@@ -7,7 +7,8 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from itertools import chain
+from importlib.util import find_spec
+from itertools import groupby
 from typing import Any
 
 from moue.cli.main import PARTLY
@@ -132,6 +133,19 @@ def _keep(
         sys.stderr.write(f"{shown}\n")
     elif film and os.path.exists(film):  # noqa: PTH110
         sys.stderr.write(f"{film}\n")
+        _keep_tracks(answers, stem, outbox)
+
+
+def _keep_tracks(answers: list[Faces], stem: str, outbox: Outbox) -> None:
+    """Write what became of each face of a film: a summary, and where matplotlib is installed a picture over time."""
+    from moue.runtime.timeline import plot_timeline, summarise
+
+    tracks = json.dumps(summarise(answers), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    sys.stderr.write(f"{outbox.write(f'{stem}.tracks.json', tracks.encode())}\n")
+    if find_spec("matplotlib") is not None:
+        path = outbox.folder / f"{stem}.timeline.png"
+        plot_timeline(answers, path)
+        sys.stderr.write(f"{path}\n")
 
 
 def _file(answers: list[Faces], suffix: str, labels: tuple[str, ...]) -> bytes:
@@ -175,24 +189,49 @@ class _Printer:
             nested = [answer.to_dict() for answer in self._answers]
             write(to_rows(self._answers, self.labels) if self.format == "parquet" else [], self.format, nested)
         elif self.format == "table":
-            write(list(chain.from_iterable(map(_shown, self._answers))), "table")
+            rows: list[dict[str, Any]] = []
+            for source, group in groupby(self._answers, key=lambda answer: answer.source):
+                rows += _of_source(source, list(group))
+            write(rows, "table")
+
+
+def _of_source(source: str, answers: list[Faces]) -> Iterator[dict[str, Any]]:
+    """The table's rows for one input: a row a face, and of a film a row a person instead of thousands of frames."""
+    frames = [answer for answer in answers if answer.timestamp is not None]
+    if frames:
+        from moue.runtime.timeline import summarise
+
+        empty = {"source": source, "time": f"0.00–{frames[-1].timestamp:.2f} s", "box": "", "label": ""}
+        found = summarise(frames)
+        for person in found:
+            yield {
+                "source": source,
+                "time": f"{person['first']:.2f}–{person['last']:.2f} s",
+                "box": "",
+                "label": person["label"],
+                "probability": round(person["probabilities"][person["label"]], 3),
+                "remark": f"track {person['track']}, mean of {person['frames']} frames",
+            }
+        if not found:
+            yield empty | {"probability": None, "remark": f"no face in {len(frames)} frames"}
+    for answer in answers:
+        if answer.timestamp is None:
+            yield from _shown(answer)
 
 
 def _shown(answer: Faces) -> Iterator[dict[str, Any]]:
     """The rows of the table: what a person wants to see."""
     said = answer.predictions
-    when = "" if answer.timestamp is None else f"{answer.timestamp:.2f} s"
     remark = "" if answer.status in ("ok", "no_face") else f"{answer.status}: {answer.reason}"
     if not len(answer):
         remark = remark or "no face"
-        yield {"source": answer.source, "time": when, "box": "", "label": "", "probability": None, "remark": remark}
+        yield {"source": answer.source, "time": "", "box": "", "label": "", "probability": None, "remark": remark}
     for i, (x, y, w, h) in enumerate(answer.boxes):
-        track = "" if answer.tracks is None else f"track {answer.tracks[i]} "
         yield {
             "source": answer.source,
-            "time": when,
+            "time": "",
             "box": f"{x:.0f} {y:.0f} {w:.0f} {h:.0f}",
             "label": said.names[i],
             "probability": round(float(said.confidence[i]), 3),
-            "remark": (track + ("uncertain" if said.uncertain[i] else "")).strip(),
+            "remark": "uncertain" if said.uncertain[i] else "",
         }
