@@ -180,8 +180,12 @@ def test_a_film_is_read_with_progress_and_plays_annotated(page: Page, tmp_path: 
     film = make_film(tmp_path / "clip.mp4", [pictures(i) for i in range(12)])
     page.set_input_files("#files", film)
     expect(page.locator("#status")).to_contain_text("clip.mp4: 12 frames read.")
-    page.wait_for_function("document.querySelector('#stage video').readyState >= 1")
-    assert page.locator("#stage video").evaluate("v => Math.abs(v.duration - 0.48) < 0.1")
+    film_shown = page.locator("#stage video")
+    deadline = time.monotonic() + 30
+    while film_shown.evaluate("v => v.readyState") < 1:
+        assert time.monotonic() < deadline, "the annotated film does not load"
+        time.sleep(0.1)
+    assert film_shown.evaluate("v => Math.abs(v.duration - 0.48) < 0.1")
     expect(page.locator("#stage .legend li")).to_have_count(7)
     page.screenshot(path=tmp_path / "film.png")
 

@@ -105,7 +105,7 @@ def resnet50v2_small(
         raise UsageError(f"last_map must be one of {sides} with this stem. Got {last_map!r} instead.")
     halvings = reachable.index(last_map)
     channels = 1 if colour == "grey" else 3
-    return ResNet50V2(
+    network = ResNet50V2(
         InputSpec(size=size, colour=colour, channels=channels, mean=(0.5,), std=(0.5,)),
         num_classes,
         strides=[2 if i < halvings else 1 for i in range(4)],
@@ -117,6 +117,11 @@ def resnet50v2_small(
         dropout=dropout,
         head_dropout=head_dropout,
     )
+    # Keras' slow averages suit weights that are trained already; from scratch the statistics must keep up with them.
+    for module in network.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            module.momentum = 0.1
+    return network
 
 
 class ResNet50V2(Network):
