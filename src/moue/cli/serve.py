@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 
 from moue.errors import require
 
@@ -39,12 +40,10 @@ def run(args: argparse.Namespace) -> int:
         token=os.environ.get("MOUE_TOKEN") if args.token is None else args.token,
         max_pixels=args.max_pixels,
     )
-    try:
-        serve(
-            settings, host=args.host, port=args.port, certfile=args.certfile, keyfile=args.keyfile, say=_say
-        )
-    except KeyboardInterrupt:
-        _say("stopped")
+    # A server that handled the signal itself returns; one that was still starting is interrupted.
+    with suppress(KeyboardInterrupt):
+        serve(settings, host=args.host, port=args.port, certfile=args.certfile, keyfile=args.keyfile, say=_say)
+    _say("stopped")
     return 0
 
 
