@@ -86,10 +86,19 @@ def test_a_row_left_out_does_not_shift_the_votes(files: tuple[Path, Path]) -> No
     assert [row.by_rule for row in table.left_out] == [False] + [True] * 5
 
 
-def test_fer2013_labels_ignore_votes(files: tuple[Path, Path]) -> None:
-    table = load(files[0], votes=files[1])
-    assert table.targets is None
-    assert len(table) == 9
+def test_fer2013_labels_keep_their_rows_and_get_votes_beside_them(files: tuple[Path, Path]) -> None:
+    table, voted = load(files[0]), load(files[0], votes=files[1])
+    assert table.votes is None
+    assert voted.targets is None
+    assert (voted.labels == table.labels).all()
+    assert voted.votes is not None
+    assert voted.votes.shape == (9, 8)
+    judged = load(files[0], labels="ferplus", votes=files[1])
+    rows = [list(voted.source).index(s) for s in judged.source]
+    assert np.array_equal(voted.votes[rows], judged.targets)
+    again = load(files[0], votes=files[1])
+    assert np.array_equal(again.votes, voted.votes), "the cache must keep the votes"
+    assert np.array_equal(voted.take(np.array([4, 1])).votes, voted.votes[[4, 1]])
 
 
 def test_another_order_is_refused(files: tuple[Path, Path]) -> None:

@@ -19,6 +19,7 @@ from moue.data.synth import synthetic
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
 from moue.expressions import LabelSet
+from moue.models.load import load_run
 from moue.training.config import Config
 from moue.training.loop import Status, fit
 
@@ -246,3 +247,61 @@ def test_a_run_starts_from_another_ones_weights_and_a_new_last_layer_where_class
     assert all(np.allclose(a[name], c[name], atol=1e-6) for name in learnt if name != "classifier.weight")
     with pytest.raises(UsageError, match="same network"):
         fit(SMALL.override([*still, "model.options={widths: [8, 24], blocks: [1]}"]), table, tmp_path / "fourth")
+
+
+def voted(table: ImageTable) -> ImageTable:
+    """Votes that say the same as the labels, for every other row."""
+    names = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+    order = ["neutral", "happy", "surprise", "sad", "angry", "disgust", "fear"]
+    assert list(table.label_set.labels) == names
+    votes = np.eye(8, dtype=np.float32)[[order.index(names[k]) for k in table.labels]]
+    votes[::2] = 0
+    return replace(table, votes=votes)
+
+
+def test_the_head_of_the_votes_is_dropped_at_the_end_and_survives_a_resume(table: ImageTable, tmp_path: Path) -> None:
+    config = SMALL.override(["optim.votes=0.5", "optim.epochs=2"])
+    run = fit(config, voted(table), tmp_path / "run")
+    weights = load_file(run.folder / "weights.safetensors")
+    assert weights["classifier.weight"].shape == (7, 16)
+    assert run.spec().labels == table.label_set.labels
+    model = load_run(run.folder)
+    assert model.logits(table.images[:5]).shape == (5, 7)
+    assert sum(p.numel() for p in model.network.parameters()) == run.spec().parameters
+    alone = load_file(fit(SMALL.override(["optim.epochs=2"]), table, tmp_path / "b").folder / "weights.safetensors")
+    assert not np.allclose(alone["features.1.0.weight"], weights["features.1.0.weight"]), "the votes taught nothing"
+
+    class Stop(Exception):
+        pass
+
+    def stop(status: Status) -> None:
+        if status.epoch == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        fit(config, voted(table), tmp_path / "broken", watch=stop)
+    again = fit(config, voted(table), tmp_path / "broken", resume=True)
+    resumed = load_file(again.folder / "weights.safetensors")
+    assert all(np.array_equal(resumed[name], weights[name]) for name in weights)
+    with pytest.raises(UsageError, match="--votes"):
+        fit(config, table, tmp_path / "without")
+
+
+def test_a_student_learns_from_teachers_and_does_not_carry_them(table: ImageTable, tmp_path: Path) -> None:
+    teacher = fit(
+        SMALL.override(["optim.name=muon", "optim.lr=0.1", "data.augment=false"]), table, tmp_path / "teacher"
+    )
+    learn = ["optim.epochs=1", "optim.name=muon", "optim.lr=0.1", "data.augment=false", "optim.teacher_weight=1"]
+    taught = SMALL.override([*learn, f"optim.teachers=[{teacher.folder}]"])
+    wrong = replace(table, labels=np.roll(table.labels, 1))
+    student = fit(taught, wrong, tmp_path / "student")
+    sizes = [(tmp_path / n / "checkpoints" / "last.safetensors").stat().st_size for n in ("teacher", "student")]
+    assert sizes[1] < sizes[0] * 1.05
+    test = synthetic(400, seed=5)
+    answers = [load_run(r.folder).logits(test.images).argmax(1) for r in (teacher, student)]
+    agree = float((answers[0] == answers[1]).mean())
+    assert agree > 0.4, "labels that say nothing were all that was learnt from"
+    two = LabelSet("folders", ("smile", "none"))
+    own = ImageTable(table.images, (table.labels == 3).astype(np.int64), table.split, table.source, two)
+    with pytest.raises(UsageError, match="smile, none"):
+        fit(taught, own, tmp_path / "other")

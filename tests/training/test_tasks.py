@@ -12,7 +12,7 @@ from moue.models import create
 from moue.models.base import InputSpec, Network
 from moue.training.config import OptimConfig
 from moue.training.optimiser import build, schedule
-from moue.training.tasks import AUXILIARY, Supervised, mixup
+from moue.training.tasks import AUXILIARY, Distilled, Supervised, WithVotes, mixup
 
 
 class WithAux(Network):
@@ -59,6 +59,56 @@ def test_auxiliary_losses_count_with_their_weight(batch: tuple[Tensor, Tensor]) 
     )
     assert float(answer["loss"]) == pytest.approx(float(wanted), abs=1e-5)
     assert torch.equal(answer["logits"], logits)
+
+
+def test_votes_are_learnt_beside_the_labels_and_rows_without_votes_are_spared() -> None:
+    torch.manual_seed(1)
+    logits, labels = torch.randn(6, 15), torch.arange(6)
+    votes = torch.softmax(torch.randn(6, 8), 1)
+    votes[4:] = 0
+    task = WithVotes(OptimConfig(votes=0.5), 7)
+    targets = torch.cat([one_hot(labels), votes], 1)
+    answer = task(WithAux(logits, []), torch.zeros(6, 1, 48, 48), targets, torch.Generator())
+    wanted = F.cross_entropy(logits[:, :7], labels) + 0.5 * F.cross_entropy(logits[:4, 7:], votes[:4])
+    assert float(answer["loss"]) == pytest.approx(float(wanted), abs=1e-5)
+    assert torch.equal(answer["logits"], logits[:, :7])
+    targets[:, 7:] = 0
+    alone = task(WithAux(logits, []), torch.zeros(6, 1, 48, 48), targets, torch.Generator())
+    assert float(alone["loss"]) == pytest.approx(float(F.cross_entropy(logits[:, :7], labels)), abs=1e-5)
+
+
+class Seen(WithAux):
+    """Keeps the pictures that it was shown."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        self.pixels = pixels
+        return self.answer[0]
+
+
+def test_a_student_like_its_teacher_has_nothing_to_learn_and_both_see_the_same_view(
+    batch: tuple[Tensor, Tensor],
+) -> None:
+    logits, labels = batch
+    config = OptimConfig(teacher_weight=1.0, teacher_temperature=3.0, mixup=0.3)
+    images, targets = torch.rand(32, 1, 48, 48) * 255, one_hot(labels)
+
+    def loss(student: Tensor, teachers: list[Tensor], images: Tensor = images) -> tuple[float, list[Seen]]:
+        networks = [Seen(t, []) for t in teachers]
+        task = Distilled(Supervised(config), networks, config)
+        answer = task(WithAux(student, []), images, targets, torch.Generator().manual_seed(2))
+        return float(answer["loss"]), networks
+
+    assert loss(logits, [logits])[0] == pytest.approx(0, abs=1e-5)
+    other = torch.randn(32, 7)
+    soft = [F.softmax(t / 3, 1) for t in (logits, other)]
+    student = F.log_softmax(other / 3, 1)
+    wanted = 9 * F.kl_div(student, (soft[0] + soft[1]) / 2, reduction="batchmean")
+    got, networks = loss(other, [logits, other])
+    assert got == pytest.approx(float(wanted), abs=1e-5)
+    shown, _ = mixup(images, targets, 0.3, torch.Generator().manual_seed(2))
+    assert torch.equal(networks[1].pixels, shown)
+    _, [small] = loss(other, [logits], torch.rand(32, 1, 32, 32))
+    assert small.pixels.shape == (32, 1, 48, 48), "a teacher sees the size that it was trained for"
 
 
 def test_mixup_mixes_pictures_and_targets_alike() -> None:

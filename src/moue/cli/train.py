@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", metavar="SET", help="label set: fer2013, ferplus or folders (default: the recipe's)"
     )
-    parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv, for --labels ferplus")
+    parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv: for --labels ferplus or optim.votes")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
 
 

@@ -48,7 +48,8 @@ def load(
             ``moue data import`` wrote, or "synth" or "synth:N:SEED" for the synthetic set.
         labels: "fer2013"; "ferplus", for a CSV together with ``votes``, whose soft targets and majorities become the
             table's; "folders" for the class folders' own names. A file that moue wrote keeps the label set it has.
-        votes: path of FER+'s ``fer2013new.csv``; not looked at for other labels than "ferplus".
+        votes: path of FER+'s ``fer2013new.csv``. With "ferplus" its majorities become the labels; with "fer2013" its
+            shares become the table's ``votes``, beside the labels. For a CSV alone.
         size: height and width of the table's images in pixels.
         colour: "grey" or "rgb".
         skip_bad: go on without rows that cannot be used, and list them in ``left_out``.
@@ -69,7 +70,7 @@ def load(
             raise UsageError("the synthetic set has FER-2013's labels. Leave out --labels ferplus.")
         return _fit(_synth(str(source)), size, colour)
     path = Path(source)
-    vote_file = Path(votes) if votes is not None and labels == "ferplus" else None
+    vote_file = Path(votes) if votes is not None and labels != "folders" else None
     own = not path.is_dir() and _is_own(path)
     if own:
         return _fit(_own(path, labels), size, colour)
@@ -128,12 +129,14 @@ def _read(
     if labels == "ferplus":
         if vote_file is None:
             raise UsageError("FER+ labels come from its votes: type --votes fer2013new.csv.")
-        table = _join(table, rows.numbers, vote_file, path)
+        table = _with_majorities(table, _votes_of(table, rows.numbers, vote_file, path), path)
+    elif vote_file is not None:
+        table = replace(table, votes=polls.distribution(_votes_of(table, rows.numbers, vote_file, path)))
     return _fit(table, size, colour)
 
 
-def _join(table: ImageTable, numbers: NDArray[np.int64], vote_file: Path, path: Path) -> ImageTable:
-    """A competition table with FER+'s labels and soft targets; rows without a majority are left out and listed."""
+def _votes_of(table: ImageTable, numbers: NDArray[np.int64], vote_file: Path, path: Path) -> NDArray[np.int64]:
+    """FER+'s votes ``(N, 10)`` of a competition table's rows."""
     polled = polls.read(vote_file)
     if numbers.max() > len(polled.counts):
         raise DataError(
@@ -147,13 +150,17 @@ def _join(table: ImageTable, numbers: NDArray[np.int64], vote_file: Path, path: 
             f"{path}, row {row}: Usage differs from row {row} of {vote_file}. Votes are joined by row, so the CSV "
             "must keep the original order of fer2013.csv."
         )
-    counts = polled.counts[index]
+    return polled.counts[index]
+
+
+def _with_majorities(table: ImageTable, counts: NDArray[np.int64], path: Path) -> ImageTable:
+    """The table with FER+'s labels and soft targets; rows without a majority are left out and listed."""
     winner = polls.majority(counts)
     reason = "FER+'s votes have no majority for an expression"
-    lost = [LeftOut(f"{path}, row {n}", reason, by_rule=True) for n in numbers[winner < 0]]
+    lost = [LeftOut(f"{path}, {table.source[i]}", reason, by_rule=True) for i in np.flatnonzero(winner < 0).tolist()]
     kept = table.take(winner >= 0)
     if not len(kept):
-        raise DataError(f"no row of {path} has a majority in {vote_file}.")
+        raise DataError(f"no row of {path} has a majority among FER+'s votes.")
     return replace(
         kept,
         labels=winner[winner >= 0],

@@ -43,6 +43,8 @@ def save(table: ImageTable, path: Path | str) -> None:
     }
     if table.targets is not None:
         arrays["targets"] = table.targets
+    if table.votes is not None:
+        arrays["votes"] = table.votes
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
@@ -77,6 +79,7 @@ def load(path: Path | str) -> ImageTable:
                 source=[str(s) for s in meta["source"]],
                 label_set=LabelSet(name, tuple(labels)),
                 targets=arrays["targets"].astype(np.float32, copy=False) if "targets" in arrays else None,
+                votes=arrays["votes"].astype(np.float32, copy=False) if "votes" in arrays else None,
                 left_out=tuple(LeftOut(str(s), str(r), bool(b)) for s, r, b in meta["left_out"]),
                 name=str(meta["name"]),
                 _digests=[d.tobytes() for d in arrays["digests"]],

@@ -45,6 +45,9 @@ class ImageTable:
     label_set: LabelSet
     targets: NDArray[np.float32] | None = None
     """Soft targets, float32 ``(N, K)`` with rows that add up to 1 (FER+ votes); None where labels are all there is."""
+    votes: NDArray[np.float32] | None = None
+    """FER+'s vote shares beside labels of another set, float32 ``(N, 8)``, for a second head; a row of zeros where no
+    expression has votes. None where no votes were read, or where they are the targets."""
     left_out: tuple[LeftOut, ...] = ()
     """What the reader left out on request."""
     name: str = ""
@@ -55,7 +58,7 @@ class ImageTable:
         n = len(self.images)
         if self.images.ndim != 4 or self.images.dtype != np.uint8:
             raise DataError(f"images must be uint8 (N, C, H, W). Got {self.images.dtype} {self.images.shape} instead.")
-        for name in ("labels", "split", "source", "targets"):
+        for name in ("labels", "split", "source", "targets", "votes"):
             value = getattr(self, name)
             if value is not None and len(value) != n:
                 raise DataError(f"{name} must have a row for each of the {n} images. Got {len(value)} instead.")
@@ -98,6 +101,7 @@ class ImageTable:
             source=[self.source[i] for i in index],
             label_set=self.label_set,
             targets=None if self.targets is None else self.targets[index],
+            votes=None if self.votes is None else self.votes[index],
             left_out=self.left_out,
             name=self.name,
             _digests=[self._digests[i] for i in index] if self._digests else [],

@@ -24,7 +24,7 @@ class DataConfig:
     labels: str = "fer2013"
     """Label set: "fer2013", "ferplus" (needs votes) or "folders"."""
     votes: str | None = None
-    """Path of fer2013new.csv; only for FER+ targets."""
+    """Path of fer2013new.csv: for the labels "ferplus", or beside "fer2013" for ``optim.votes``."""
     validation: float = 0.2
     """Share of Training that is held out, stratified, with exact twins on one side. 0 trains on all of it."""
     class_weights: bool = False
@@ -93,6 +93,15 @@ class OptimConfig:
     keep: Literal["last", "best"] = "best"
     """Which epoch's weights the run keeps: its last, or the best on validation."""
     label_smoothing: float = 0.0
+    votes: float = 0.0
+    """Weight of a second head that learns FER+'s votes beside the labels, and is dropped at the end (Barsoum et al.,
+    2016, for the votes); 0 is off, above 0 needs data.votes."""
+    teachers: tuple[str, ...] = ()
+    """Finished runs with the same labels to learn from; several teach their mean."""
+    teacher_weight: float = 0.9
+    """Share of the loss that comes from the teachers; the rest comes from the labels."""
+    teacher_temperature: float = 2.0
+    """Temperature of both sides (Hinton et al., "Distilling the knowledge in a neural network", 2015)."""
     mixup: float = 0.0
     """Alpha of the Beta distribution that mixes pairs of images (Zhang et al., 2018); 0 is off."""
     ema: float = 0.0
@@ -109,7 +118,9 @@ class OptimConfig:
         _between(self, 1, 65_536, "batch")
         _between(self, 0, 1, "warmup", "ema", "layer_decay", "momentum")
         _between(self, 0, 0.9, "label_smoothing")
-        _between(self, 0, 100, "weight_decay", "mixup", "clip")
+        _between(self, 0, 1, "teacher_weight")
+        _between(self, 0.1, 100, "teacher_temperature")
+        _between(self, 0, 100, "weight_decay", "votes", "mixup", "clip")
         if not self.lr > 0:
             raise UsageError(f"optim.lr must be above 0. Got {self.lr!r} instead.")
 

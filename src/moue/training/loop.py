@@ -29,8 +29,10 @@ from moue.data.balance import class_weights, oversample
 from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
+from moue.expressions import FERPLUS
 from moue.models import create
 from moue.models.base import Network
+from moue.models.load import without_weights
 from moue.training import checkpoint, devices, machine, optimiser
 from moue.training.augment import Augment, scaled
 from moue.training.budget import fit_to_time
@@ -38,8 +40,9 @@ from moue.training.checkpoint import SafeCheckpointIO
 from moue.training.config import Config
 from moue.training.rows import Rows
 from moue.training.run import Run
-from moue.training.start import start_from
-from moue.training.tasks import Supervised, Task
+from moue.training.start import first_outputs, start_from
+from moue.training.tasks import Task
+from moue.training.tasks import build as build_task
 
 
 @dataclass(frozen=True)
@@ -109,24 +112,32 @@ def fit(
     else:
         split = stratified_split(table, config.data.validation, config.run.seed)
     torch.manual_seed(config.run.seed)
-    network = create(config.model.network, len(table.label_set), **config.model.options)
+    classes, second = len(table.label_set), config.optim.votes > 0
+    if second and table.votes is None:
+        raise UsageError("optim.votes needs FER+'s votes beside FER-2013's labels: type --votes fer2013new.csv.")
+    network = create(config.model.network, classes + second * len(FERPLUS), **config.model.options)
     if config.model.init is not None and not run.exists:
         start_from(network, Path(config.model.init))
-    train = Rows.of(table, split.train, network.input, device)
+    train = Rows.of(table, split.train, network.input, device, votes=second)
     validation = Rows.of(table, split.validation, network.input, device) if len(split.validation) else None
-    absent = np.flatnonzero(np.bincount(train.labels.cpu().numpy(), minlength=len(table.label_set)) == 0)
+    absent = np.flatnonzero(np.bincount(train.labels.cpu().numpy(), minlength=classes) == 0)
     if len(absent):
         names = ", ".join(table.label_set.labels[i] for i in absent)
         raise DataError(
             f"{table.name or 'the data set'} has no training rows of the class {names}. Add some, or remove the class."
         )
-    weights = class_weights(train.labels.cpu().numpy(), len(table.label_set)) if config.data.class_weights else None
+    weights = class_weights(train.labels.cpu().numpy(), classes) if config.data.class_weights else None
+    if task is None:
+        task = build_task(config.optim, table.label_set.labels, weights, str(device))
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module = _Module(config, network, task or Supervised(config.optim, weights), train, validation, watch)
+    module = _Module(config, network, task, train, validation, watch, classes)
     module.to(device)
+    # What the run keeps: the same network without the second head.
+    rebuild = {**config.model.options, **without_weights(config.model.network), **network.rebuild}
+    plain = create(config.model.network, classes, **rebuild) if second else network
     if not run.exists:
         module.config = config = fit_to_time(config, network, module.task, train, validation, module.steps, precision)
-        run.begin(config, split, table, network, {**machine.describe(), **devices.describe(device)}, precision)
+        run.begin(config, split, table, plain, {**machine.describe(), **devices.describe(device)}, precision)
     _quiet()
     trainer = pl.Trainer(
         max_epochs=config.optim.epochs,
@@ -157,7 +168,7 @@ def fit(
     if trainer.interrupted:
         raise KeyboardInterrupt
     run.finish(
-        module.kept(run),
+        first_outputs(module.kept(run), plain),
         table.label_set.labels,
         devices.peak_memory(device),
         _calibration(module),
@@ -180,11 +191,18 @@ class _Module(pl.LightningModule):
     """The network, its task and its rows, in the shape that Lightning drives."""
 
     def __init__(
-        self, config: Config, network: Network, task: Task, train: Rows, validation: Rows | None, watch: Watch | None
+        self,
+        config: Config,
+        network: Network,
+        task: Task,
+        train: Rows,
+        validation: Rows | None,
+        watch: Watch | None,
+        classes: int,
     ) -> None:
         super().__init__()
         self.config, self.task, self.train_rows, self.validation, self.watch = config, task, train, validation, watch
-        self.network = network
+        self.network, self.classes = network, classes
         self.average = copy.deepcopy(network).requires_grad_(False).eval() if config.optim.ema > 0 else None
         self.augment = Augment(config.data)
         self.order: np.ndarray = np.zeros(0, np.int64)
@@ -233,7 +251,7 @@ class _Module(pl.LightningModule):
         draw = np.random.default_rng(seed)
         labels = self.train_rows.labels.cpu().numpy()
         if self.config.data.oversample:
-            rows = oversample(labels, len(self.train_rows.targets[0]), draw)
+            rows = oversample(labels, self.classes, draw)
             self.order = draw.permutation(rows)
         else:
             self.order = draw.permutation(len(labels))
@@ -287,12 +305,12 @@ class _Module(pl.LightningModule):
     # Parts of the above.
 
     def logits(self, network: Network, images: Tensor, batch: int = 512) -> Tensor:
-        """Logits ``(N, K)`` in evaluation mode."""
+        """Logits ``(N, K)`` of the labels, in evaluation mode."""
         training = network.training
         network.eval()
         try:
             with torch.inference_mode():
-                return torch.cat([network(part) for part in torch.split(images, batch)])
+                return torch.cat([network(part)[:, : self.classes] for part in torch.split(images, batch)])
         finally:
             network.train(training)
 

@@ -24,11 +24,14 @@ class Rows:
     labels: Tensor
     """int64 ``(N,)``."""
     targets: Tensor
-    """float32 ``(N, K)``: soft targets where the table has them, else one-hot labels."""
+    """float32 ``(N, K)``: soft targets where the table has them, else one-hot labels. With votes ``(N, K + 8)``:
+    the table's vote shares stand behind them."""
 
     @classmethod
-    def of(cls, table: ImageTable, rows: NDArray[np.int64], spec: InputSpec, device: torch.device) -> Rows:
-        """The given rows of a table, scaled and coloured for a network's input."""
+    def of(
+        cls, table: ImageTable, rows: NDArray[np.int64], spec: InputSpec, device: torch.device, votes: bool = False
+    ) -> Rows:
+        """The given rows of a table in a network's size and colour; ``votes`` appends FER+'s shares to the targets."""
         images = table.images[rows]
         if images.shape[1:] != (1 if spec.colour == "grey" else 3, spec.size, spec.size):
             pictures = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
@@ -38,6 +41,8 @@ class Rows:
             targets = F.one_hot(labels, len(table.label_set)).float()
         else:
             targets = torch.from_numpy(table.targets[rows])
+        if votes and table.votes is not None:
+            targets = torch.cat([targets, torch.from_numpy(table.votes[rows])], dim=1)
         return cls(torch.from_numpy(images).to(device), labels.to(device), targets.to(device))
 
     def __len__(self) -> int:

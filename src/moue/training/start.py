@@ -1,8 +1,11 @@
-"""Fine-tuning: a network starts from the weights of a finished run."""
+"""Weights from one network to another: the start from a finished run, and the end without a second head."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from moue.errors import UsageError
 from moue.models.base import Network
@@ -39,6 +42,13 @@ def start_from(network: Network, run: Path) -> list[str]:
         )
     network.load_state_dict({name: own[name] if name in left else value for name, value in state.items()})
     return left
+
+
+def first_outputs(weights: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
+    """The weights for ``network`` out of those of the same network with more outputs, whose first ones are kept."""
+    return {
+        name: weights[name][: len(own)] if own.ndim else weights[name] for name, own in network.state_dict().items()
+    }
 
 
 def _is_head(theirs: tuple[int, ...], ours: tuple[int, ...], classes: tuple[int, int]) -> bool:

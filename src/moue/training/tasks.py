@@ -6,6 +6,7 @@ heads all live here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, TypedDict
 
 import numpy as np
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from moue.errors import UsageError
 from moue.models.base import Network
+from moue.models.load import load_run
 from moue.training.config import OptimConfig
 
 #: Weight of each auxiliary classifier's loss (Szegedy et al., "Going deeper with convolutions", 2015).
@@ -39,7 +42,7 @@ class Task(Protocol):
         Args:
             network: in training mode.
             images: float ``(N, C, H, W)``, 0..255, augmented.
-            targets: float ``(N, K)``, rows add up to 1.
+            targets: float ``(N, K)``, rows add up to 1; :class:`WithVotes` has vote shares behind them.
             generator: CPU generator for whatever the task draws.
         """
         ...
@@ -64,8 +67,14 @@ class Supervised(nn.Module):
 
     def forward(self, network: Network, images: Tensor, targets: Tensor, generator: torch.Generator) -> Answer:
         """See :class:`Task`."""
-        if self.config.mixup > 0:
-            images, targets = mixup(images, targets, self.config.mixup, generator)
+        return self.answer(network, *self.mixed(images, targets, generator))
+
+    def mixed(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The batch after mixup, where that is on."""
+        return mixup(images, targets, self.config.mixup, generator) if self.config.mixup > 0 else (images, targets)
+
+    def answer(self, network: Network, images: Tensor, targets: Tensor) -> Answer:
+        """Loss, with the auxiliary classifiers', and logits of a batch as it is."""
         logits, auxiliary = network.forward_with_aux(images)
         loss = self.loss(logits, targets)
         for extra in auxiliary:
@@ -83,6 +92,104 @@ class Supervised(nn.Module):
             return each.mean()
         weights = targets @ self.class_weights
         return (each * weights).sum() / weights.sum()
+
+
+class WithVotes(Supervised):
+    """:class:`Supervised`, with FER+'s votes as a second teacher.
+
+    The network has outputs for both label sets: the first ``classes`` learn the labels, the rest the votes, by soft
+    cross-entropy. Ten annotators say more about a face than one label, and the features are shared.
+
+    Args:
+        config: smoothing, mixup, and the weight of the votes.
+        classes: K, how many of the outputs and of the targets' columns are the labels'.
+        class_weights: as of :class:`Supervised`.
+    """
+
+    def __init__(self, config: OptimConfig, classes: int, class_weights: NDArray[np.float32] | None = None) -> None:
+        super().__init__(config, class_weights)
+        self.classes = classes
+
+    def answer(self, network: Network, images: Tensor, targets: Tensor) -> Answer:
+        """As :meth:`Supervised.answer`; the logits are the labels' alone."""
+        answer = super().answer(network, images, targets)
+        return {"loss": answer["loss"], "logits": answer["logits"][:, : self.classes]}
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The labels' loss, and the votes' over the rows that have any."""
+        votes = targets[:, self.classes :]
+        each = -(votes * F.log_softmax(logits[:, self.classes :].float(), dim=1)).sum(dim=1)
+        second = each.sum() / votes.sum().clamp_min(1.0)
+        return super().loss(logits[:, : self.classes], targets[:, : self.classes]) + self.config.votes * second
+
+
+class Distilled(nn.Module):
+    """Learning from teachers: student and teachers see the same augmented view.
+
+    Hinton et al., "Distilling the knowledge in a neural network", 2015; the same view for both after Beyer et al.,
+    "Knowledge distillation: a good teacher is patient and consistent", 2022.
+
+    Args:
+        labels: the task on the labels, which has the rest of the weight.
+        teachers: trained networks with the same labels, in evaluation mode. Teachers that know Training by heart
+            (above 95 %) teach little: give such ones that have not seen the rows.
+        config: weight and temperature.
+    """
+
+    def __init__(self, labels: Supervised, teachers: Sequence[Network], config: OptimConfig) -> None:
+        super().__init__()
+        self.labels, self.config = labels, config
+        # A tuple: registered as modules, the teachers' weights would go into each checkpoint.
+        self.teachers = tuple(teachers)
+
+    def forward(self, network: Network, images: Tensor, targets: Tensor, generator: torch.Generator) -> Answer:
+        """See :class:`Task`."""
+        images, targets = self.labels.mixed(images, targets, generator)
+        answer = self.labels.answer(network, images, targets)
+        heat, share = self.config.teacher_temperature, self.config.teacher_weight
+        taught = F.kl_div(
+            F.log_softmax(answer["logits"].float() / heat, dim=1), self.teach(images), reduction="batchmean"
+        )
+        # Softening divides the gradients by the temperature's square.
+        loss = (1 - share) * answer["loss"] + share * heat**2 * taught
+        return {"loss": loss, "logits": answer["logits"]}
+
+    @torch.no_grad()
+    def teach(self, images: Tensor) -> Tensor:
+        """The teachers' mean probabilities ``(N, K)`` at the temperature, of views in 0..255 of any size."""
+        total: Tensor | float = 0.0
+        for teacher in self.teachers:
+            size = teacher.input.size
+            view = images if images.shape[-1] == size else F.interpolate(images, (size, size), mode="bilinear")
+            total = total + F.softmax(teacher(view).float() / self.config.teacher_temperature, dim=1)
+        assert isinstance(total, Tensor)
+        return total / len(self.teachers)
+
+
+def build(config: OptimConfig, labels: tuple[str, ...], weights: NDArray[np.float32] | None, device: str) -> nn.Module:
+    """The task that a configuration asks for.
+
+    Args:
+        config: the losses and their weights.
+        labels: the data set's.
+        weights: class weights, or None.
+        device: where the teachers are to be.
+
+    Raises:
+        ModelError: when a teacher is no finished run.
+        UsageError: when a teacher has other labels.
+    """
+    task = WithVotes(config, len(labels), weights) if config.votes > 0 else Supervised(config, weights)
+    if not config.teachers:
+        return task
+    teachers = [load_run(path, device) for path in config.teachers]
+    for path, teacher in zip(config.teachers, teachers, strict=True):
+        if teacher.spec.labels != labels:
+            raise UsageError(
+                f"a teacher must have the data's labels: {', '.join(labels)}. {path} has "
+                f"{', '.join(teacher.spec.labels)} instead."
+            )
+    return Distilled(task, [t.network for t in teachers], config)
 
 
 def mixup(images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
