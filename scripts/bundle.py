@@ -2,7 +2,7 @@
 
     python scripts/bundle.py RUN default --data fer2013.csv.zip
 
-Exports the run (weights stored in half precision), scores the file that is shipped on PublicTest, all of it and the
+Exports the run (weights stored as float16 or int8), scores the file that is shipped on PublicTest, all of it and the
 rows without a twin in Training, and writes both into its spec. ``python scripts/golden.py default`` comes next.
 """
 
@@ -28,11 +28,12 @@ def main() -> None:
     parser.add_argument("name", help="the bundled model's name")
     parser.add_argument("--data", required=True, help="FER-2013, to score on")
     parser.add_argument("--calibration", type=Path, metavar="RUN", help="take temperature and threshold from this run")
+    parser.add_argument("--store", choices=("float16", "int8"), default="float16", help="how the file holds weights")
     parser.add_argument("--folder", type=Path, default=ASSETS, help="where to put it (default: the package)")
     args = parser.parse_args()
     table = data.load(args.data)
     target = args.folder / f"{args.name}.onnx"
-    export(args.run, target, half=True, data=table, name=args.name)
+    export(args.run, target, store=args.store, data=table, name=args.name)
     if args.calibration is not None:
         # For a run on all of Training, which leaves nothing to calibrate on.
         other = ModelSpec.load(args.calibration / "spec.json")

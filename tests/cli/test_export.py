@@ -42,10 +42,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def test_it_prints_the_file(run: Path, calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["export", str(run), "--half", "--format", "json"]) == 0
+    assert main(["export", str(run), "--store", "float16", "--format", "json"]) == 0
     [row] = json.loads(capsys.readouterr().out)
     assert row == {"file": str(run / "model.onnx"), "name": "model", "megabytes": 2.0, "sha256": "ab"}
-    assert calls[0]["half"]
+    assert calls[0]["store"] == "float16"
     assert calls[0]["data"] is None
 
 

@@ -17,7 +17,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", type=Path, help="a finished run's folder")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="the file to write (default: RUN/model.onnx)")
     parser.add_argument("--int8", action="store_true", help="multiply in 8 bits; needs --data for its training images")
-    parser.add_argument("--half", action="store_true", help="store the weights as float16, for half the file")
+    parser.add_argument(
+        "--store",
+        choices=("float32", "float16", "int8"),
+        default="float32",
+        help="how the file holds the weights: float16 is half of it, int8 a quarter; the arithmetic stays float32",
+    )
     parser.add_argument("--data", metavar="SET", help="pictures to check, calibrate and measure with")
     parser.add_argument(
         "--split", metavar="SPLIT", help="where the loss of rounding is measured (default: public_test)"
@@ -42,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
                 args.data, labels=args.labels, votes=args.votes, size=spec.size, colour=spec.colour, progress=progress
             )
     path = args.out or args.run_folder / "model.onnx"
-    spec = export(args.run_folder, path, int8=args.int8, half=args.half, data=table, split=args.split, name=args.name)
+    spec = export(args.run_folder, path, int8=args.int8, store=args.store, data=table, split=args.split, name=args.name)
     row: dict[str, Any] = {
         "file": str(path),
         "name": spec.name,

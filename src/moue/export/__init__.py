@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.data.table import ImageTable
-from moue.errors import DataError, ModelError, UsageError, require
+from moue.errors import DataError, ModelError, UnknownName, UsageError, require
 from moue.expressions import LabelSet
 from moue.preprocess import to_input
 from moue.runtime.engine import Engine, open_graph
@@ -20,13 +20,15 @@ from moue.spec import ModelSpec
 if TYPE_CHECKING:
     import onnx
 
+    from moue.export.graph import Store
+
 __all__ = ["CALIBRATION", "TOLERANCE", "export"]
 
 #: Largest difference allowed between torch's logits and a float32 graph's, relative to the largest logit or to 1.
 TOLERANCE = 1e-4
 
-#: The same for graphs whose weights were rounded to float16.
-HALF_TOLERANCE = 2e-2
+#: The same for graphs whose weights are stored in fewer bits.
+ROUNDED_TOLERANCE = {"float16": 2e-2, "int8": 2e-1}
 
 #: How many training images the ranges of an 8-bit model are taken from.
 CALIBRATION = 512
@@ -40,7 +42,7 @@ def export(
     out: str | Path | None = None,
     *,
     int8: bool = False,
-    half: bool = False,
+    store: Store = "float32",
     data: ImageTable | None = None,
     split: str | None = None,
     name: str | None = None,
@@ -54,32 +56,36 @@ def export(
         run: a run folder.
         out: path of the ``.onnx`` file; ``model.onnx`` in the run folder by default.
         int8: multiply in 8 bits, with ranges taken from training images of ``data``.
-        half: store the weights as float16, for half the file; they are calculated with as float32.
+        store: how the file holds the weights: "float32", "float16" (half the file) or "int8" with a scale an output
+            channel (a quarter). They are calculated with as float32.
         data: pictures to check, calibrate and measure with.
         split: where accuracy before and after rounding is measured; by default the first of :data:`MEASURED_ON`
             that ``data`` has. Rows that 8-bit ranges were taken from are left out of it.
         name: the model's name; by default the file's, or the run's where the file is called ``model.onnx``.
 
     Returns:
-        The spec as written. After ``int8`` or ``half`` with ``data`` its scores are those of the rounded model,
-        ``{split: accuracy, split + "_fp32": accuracy before}``; scores of the model as it was are dropped.
+        The spec as written. After ``int8`` or a smaller ``store`` with ``data`` its scores are those of the rounded
+        model, ``{split: accuracy, split + "_fp32": accuracy before}``; scores of the model as it was are dropped.
 
     Raises:
         MissingExtra: without torch or onnx.
-        UsageError: for a file name that does not end in .onnx, int8 together with half, or int8 without data.
+        UsageError: for a file name that does not end in .onnx, int8 together with a smaller ``store``, or int8 without
+            data.
         DataError: when the data has no training images or other classes than the model.
         ModelError: when the run cannot be read, or graph and network differ.
     """
     path = Path(run) / "model.onnx" if out is None else Path(out)
     if path.suffix != ".onnx":
         raise UsageError(f"a model file must end in .onnx. Got {path} instead.")
-    if int8 and half:
-        raise UsageError("int8 and half exclude each other: 8-bit weights are smaller than half ones already.")
+    if store not in ROUNDED_TOLERANCE and store != "float32":
+        raise UnknownName("store", store, ["float32", *ROUNDED_TOLERANCE])
+    if int8 and store != "float32":
+        raise UsageError("int8 goes without a store: a model that multiplies in 8 bits holds 8-bit weights already.")
     if int8 and data is None:
         raise UsageError("int8 needs training images to take its ranges from. Add --data SET.")
     require("torch", "train")
     require("onnx", "train")
-    from moue.export.graph import halve, trace
+    from moue.export.graph import shrink, trace
     from moue.models.load import load_run
 
     loaded = load_run(run, device="cpu")
@@ -92,9 +98,9 @@ def export(
     exact = loaded.logits(samples)
     _agree(spec, graph, samples, exact, TOLERANCE)
     rounded = graph
-    if half:
-        rounded = halve(graph)
-        _agree(spec, rounded, samples, exact, HALF_TOLERANCE)
+    if store != "float32":
+        rounded = shrink(graph, store)
+        _agree(spec, rounded, samples, exact, ROUNDED_TOLERANCE[store])
     if int8 and plan is not None:
         from moue.export.int8 import quantise
 

@@ -6,11 +6,12 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -21,8 +22,11 @@ from moue.spec import ModelSpec
 OPSET = 18
 IR_VERSION = 10
 
-#: Weights of fewer values than this stay float32 in a half-sized file: biases and scales weigh nothing and count most.
-HALVED_FROM = 256
+#: How a file may store its weights; they are calculated with as float32 whatever it is.
+Store = Literal["float32", "float16", "int8"]
+
+#: Weights of fewer values than this stay float32 in a smaller file: biases and scales weigh nothing and count most.
+ROUNDED_FROM = 256
 
 
 def trace(network: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
@@ -68,29 +72,46 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def halve(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose large weights are stored as float16 and cast to float32 inside the graph.
+def shrink(model: onnx.ModelProto, store: Store) -> onnx.ModelProto:
+    """A copy whose large weights are stored as float16, or as int8 with a scale an output channel.
 
-    The file is half as large; both engines do the cast once, when they load it, so the speed stays the same.
+    The file is a half or a quarter as large. The graph itself turns them back into float32; both engines do so once,
+    when they load it, so the speed stays the same.
     """
     small = onnx.ModelProto()
     small.CopyFrom(model)
-    casts = []
+    if store == "float32":
+        return small
+    widening = []
     for i, tensor in enumerate(small.graph.initializer):
         values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < HALVED_FROM:
+        if values.dtype != np.float32 or values.size < ROUNDED_FROM:
             continue
-        stored = f"{tensor.name}_half"
-        limit = float(np.finfo(np.float16).max)
-        half = numpy_helper.from_array(values.clip(-limit, limit).astype(np.float16), stored)
-        casts.append(
-            helper.make_node("Cast", [stored], [tensor.name], to=TensorProto.FLOAT, name=f"{tensor.name}_cast")
-        )
-        small.graph.initializer[i].CopyFrom(half)
-    nodes = [*casts, *small.graph.node]
+        name, stored = tensor.name, f"{tensor.name}_{store}"
+        if store == "float16":
+            limit = float(np.finfo(np.float16).max)
+            rounded = values.clip(-limit, limit).astype(np.float16)
+            widening.append(helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT, name=f"{name}_cast"))
+        else:
+            # Plain nodes, not DequantizeLinear: ONNX Runtime keeps that one in the graph, in wait of 8-bit arithmetic.
+            rounded, scale = _per_channel(values)
+            small.graph.initializer.append(numpy_helper.from_array(scale, f"{name}_scale"))
+            widening += [
+                helper.make_node("Cast", [stored], [f"{name}_wide"], to=TensorProto.FLOAT, name=f"{name}_cast"),
+                helper.make_node("Mul", [f"{name}_wide", f"{name}_scale"], [name], name=f"{name}_mul"),
+            ]
+        small.graph.initializer[i].CopyFrom(numpy_helper.from_array(rounded, stored))
+    nodes = [*widening, *small.graph.node]
     del small.graph.node[:]
     small.graph.node.extend(nodes)
     return tidy(small)
+
+
+def _per_channel(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Whole numbers in -127..127 and the scale of each slice along the first axis."""
+    scale = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True) / np.float32(127)
+    scale = np.where(scale > 0, scale, np.float32(1)).astype(np.float32)
+    return np.rint(values / scale).astype(np.int8), scale
 
 
 def _device(network: nn.Module) -> torch.device:
