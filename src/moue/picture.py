@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
@@ -105,7 +105,7 @@ def _identify(file: IO[bytes]) -> Image.Image:
     damage = ""
     for name in _formats():
         factory, accept = Image.OPEN[name]
-        if accept and accept(prefix) is not True:
+        if accept and not _accepts(accept, prefix):
             continue
         file.seek(0)
         try:
@@ -115,6 +115,13 @@ def _identify(file: IO[bytes]) -> Image.Image:
         except Exception as error:  # Decoders raise whatever a damaged header makes them trip over.
             damage = damage or (f"a damaged {name} file: {_words(error)}" if accept else "")
     raise Unreadable(damage or "not a picture of a kind that is known here")
+
+
+def _accepts(accept: Callable[[bytes], bool | str], prefix: bytes) -> bool:
+    try:
+        return accept(prefix) is True
+    except Exception:  # Some look at more bytes than a file of one byte has.
+        return False
 
 
 def _formats() -> Iterator[str]:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
 from films import make_film
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from skimage import data
-from uploads import encoded
+from uploads import encoded, running
 
-from moue.server.app import create_app
-from moue.server.run import _bound
 from moue.server.settings import Settings
 
 #: For a machine that has other things to do.
@@ -40,13 +36,8 @@ def pictures(step: int) -> np.ndarray:
 def address(tiny_onnx: Path, other_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("server")
     settings = Settings(models=(str(tiny_onnx), str(other_onnx)), folder=folder, max_bytes=2_000_000)
-    with _bound("127.0.0.1", 0) as door:
-        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=2))
-        thread = threading.Thread(target=server.run, args=([door],))
-        thread.start()
-        yield f"http://127.0.0.1:{door.getsockname()[1]}/"
-        server.should_exit = True
-        thread.join(20)
+    with running(settings) as port:
+        yield f"http://127.0.0.1:{port}/"
     assert not list(folder.iterdir()), "the server left films behind"
 
 

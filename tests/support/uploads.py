@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
+
+from moue.server.app import create_app
+from moue.server.run import _bound
+from moue.server.settings import Settings
 
 Start = Callable[..., TestClient]
 
@@ -15,3 +23,20 @@ def encoded(picture: Image.Image, format: str = "PNG", **options: object) -> byt
     file = io.BytesIO()
     picture.save(file, format, **options)
     return file.getvalue()
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[int]:
+    """A server that listens, in this process; its port."""
+    with _bound("127.0.0.1", 0) as door:
+        config = uvicorn.Config(create_app(settings), log_level="error", timeout_graceful_shutdown=2)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([door],))
+        thread.start()
+        try:
+            while not server.started and thread.is_alive():
+                time.sleep(0.02)
+            yield door.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(20)

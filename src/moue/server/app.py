@@ -13,7 +13,6 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from moue._version import __version__
@@ -24,18 +23,13 @@ from moue.server.guard import Guard
 from moue.server.jobs import Jobs
 from moue.server.metrics import Metrics
 from moue.server.settings import Settings
+from moue.server.shapes import Limits, Model
 from moue.server.shelf import Shelf
 
 STATIC = Path(__file__).parent / "static"
 _log = logging.getLogger(__name__)
 #: Seconds between two looks for films whose time is up.
 _TIDY = 30
-
-
-class Problem(BaseModel):
-    """Every error's answer."""
-
-    detail: str
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -67,7 +61,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The interactive pages of documentation would load scripts from elsewhere.
     app = FastAPI(
         title="moue", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
-        description="Reads facial expressions. Errors are {\"detail\": a sentence}.",
+        description=(
+            "Reads facial expressions. Errors are {\"detail\": a sentence}. Cameras are read over the WebSocket "
+            "/v1/frames: a picture in each binary message, a Row for each answer."
+        ),
     )  # fmt: skip
     common = faces.problems(400, 401, 403)
     for routes in (
@@ -77,12 +74,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     ):
         app.include_router(routes, responses=common)
 
-    @app.get("/v1/models", summary="The models that can be asked for", responses=common)
+    @app.get(
+        "/v1/models", summary="The models that can be asked for", response_model=None,
+        responses={200: {"model": list[Model]}, **common},
+    )  # fmt: skip
     def models() -> list[dict[str, Any]]:
         """The first one answers who names none."""
         return shelf.rows()
 
-    @app.get("/v1/limits", summary="What one request may hold", responses=common)
+    @app.get(
+        "/v1/limits", summary="What one request may hold", response_model=None,
+        responses={200: {"model": Limits}, **common},
+    )  # fmt: skip
     def limits() -> dict[str, Any]:
         """Bytes, files and pixels."""
         names = ("max_bytes", "max_files", "max_pixels", "max_film_bytes", "detector")
@@ -93,8 +96,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         """Says ok."""
         return {"status": "ok", "version": __version__}
 
-    @app.get("/metrics", include_in_schema=False)
+    @app.get(
+        "/metrics", summary="Counters for Prometheus", response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **common},
+    )  # fmt: skip
     def counters() -> Response:
+        """Requests, pictures, faces, batches; nothing about what was in them."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     page = frozenset(path.name for path in STATIC.iterdir())
@@ -154,21 +161,23 @@ def _errors(app: FastAPI) -> None:
 
 
 def _describe(app: FastAPI) -> None:
-    """Make the OpenAPI description say what is true: errors are a sentence, and wrong parameters are 400."""
+    """Make the OpenAPI description say what is true: wrong parameters are 400, and a token may be needed."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = generate()
-            schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+            parts = schema["components"]
             for name in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(name, None)
-            schemas["Problem"] = Problem.model_json_schema()
-            for path in schema["paths"].values():
+                parts["schemas"].pop(name, None)
+            parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+            for address, path in schema["paths"].items():
                 for operation in path.values():
                     answers = operation["responses"]
                     if "HTTPValidationError" in str(answers.get("422")):
                         del answers["422"]
+                    if address != "/healthz":
+                        operation["security"] = [{}, {"token": []}]
             app.openapi_schema = schema
         return app.openapi_schema
 

@@ -15,6 +15,7 @@ from moue.runtime.results import Faces
 from moue.server.batcher import Batcher
 from moue.server.metrics import Metrics
 from moue.server.settings import Settings
+from moue.server.shapes import Problem, Row, Unread
 from moue.server.shelf import Shelf
 from moue.server.upload import pictures
 
@@ -44,7 +45,7 @@ def routes(settings: Settings, shelf: Shelf, batcher: Batcher, metrics: Metrics)
 
     @router.post(
         "/v1/faces", openapi_extra=_BODY, response_model=None, summary="Read the faces in pictures",
-        responses=problems(408, 413, 415, 422, 429, 503),
+        responses={200: {"model": list[Row]}, **problems(408, 415, 429, 503), **unread()},
     )  # fmt: skip
     async def faces(request: Request, model: str | None = None, detector: str | None = None) -> JSONResponse:
         """Pictures as the files of a form, or one as the body; a row for each, in order, as `moue predict` gives them.
@@ -109,9 +110,8 @@ class _Doors:
             self._free += 1
 
 
-#: What the answers of a route can be beside the regular one; all hold one sentence.
 def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """The part of the OpenAPI description that tells of errors."""
+    """The part of the OpenAPI description that tells of errors: what answers can be beside the regular one."""
     words = {
         400: "The request cannot be read",
         401: "The token is missing or wrong",
@@ -122,9 +122,17 @@ def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
         413: "Too large",
         415: "Of a kind that is not read here",
         422: "Nothing in it can be read",
-        429: "Busy; Retry-After says for how long",
+        429: "Busy",
         503: "Not answered in time",
         507: "No space left",
     }
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {code: {"description": words[code], "content": content} for code in codes}
+    said: dict[int | str, dict[str, Any]] = {code: {"description": words[code], "model": Problem} for code in codes}
+    for code in {429, 503} & said.keys():
+        schema = {"type": "integer", "minimum": 1}
+        said[code]["headers"] = {"Retry-After": {"description": "seconds to wait", "required": True, "schema": schema}}
+    return said
+
+
+def unread() -> dict[int | str, dict[str, Any]]:
+    """Where none of the pictures can be read, their rows say why."""
+    return {code: {**said, "model": Unread} for code, said in problems(413, 422).items()}

@@ -15,6 +15,7 @@ from moue.server.faces import problems
 from moue.server.jobs import Job, Jobs, opened, sampler
 from moue.server.metrics import Metrics
 from moue.server.settings import Settings
+from moue.server.shapes import Film
 from moue.server.shelf import Shelf
 from moue.server.upload import limited, media_type, shown
 
@@ -37,7 +38,7 @@ def routes(settings: Settings, shelf: Shelf, jobs: Jobs, metrics: Metrics) -> AP
 
     @router.post(
         "/v1/videos", status_code=202, openapi_extra=_BODY, response_model=None, summary="Start to read a film",
-        responses=problems(400, 408, 413, 415, 422, 429, 507),
+        responses={202: {"model": Film}, **problems(400, 408, 413, 415, 422, 429, 507)},
     )  # fmt: skip
     async def start(
         request: Request,
@@ -69,7 +70,10 @@ def routes(settings: Settings, shelf: Shelf, jobs: Jobs, metrics: Metrics) -> AP
             raise
         return JSONResponse(job.to_dict(), 202, {"location": f"/v1/videos/{job.identity}"})
 
-    @router.get("/v1/videos/{identity}", summary="How far a film is", responses=problems(404))
+    @router.get(
+        "/v1/videos/{identity}", summary="How far a film is", response_model=None,
+        responses={200: {"model": Film}, **problems(404)},
+    )  # fmt: skip
     def progress(identity: str) -> dict[str, Any]:
         """Its ``status``: uploading, waiting, reading, done, failed (with a ``reason``) or cancelled."""
         return held(identity).to_dict()
@@ -78,7 +82,7 @@ def routes(settings: Settings, shelf: Shelf, jobs: Jobs, metrics: Metrics) -> AP
         "/v1/videos/{identity}/rows", response_class=Response, summary="A film's rows as JSON lines",
         responses={200: {"content": {"application/x-ndjson": {}}}, **problems(404)},
     )  # fmt: skip
-    def rows(identity: str, start: int = Query(0, ge=0)) -> Response:
+    def rows(identity: str, start: int = Query(0, ge=0, le=1 << 31)) -> Response:
         """From number ``start`` on, those that are there by now, 5,000 at most."""
         job = held(identity)
         lines: list[str] = []

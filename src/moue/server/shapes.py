@@ -1,0 +1,88 @@
+"""What answers look like, for ``/openapi.json``; the rows themselves are made by :mod:`moue.runtime.results`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from typing_extensions import NotRequired, TypedDict
+
+
+class Problem(TypedDict):
+    """Every error's answer."""
+
+    detail: Annotated[str, Field(description="One or two sentences: what was required, and what came.")]
+
+
+class Face(TypedDict):
+    """One face."""
+
+    box: Annotated[
+        list[float], Field(description="x, y, width, height; pixels of the upright picture", min_length=4, max_length=4)
+    ]
+    score: Annotated[float, Field(description="how sure the detector is", ge=0, le=1)]
+    landmarks: NotRequired[
+        Annotated[list[list[float]], Field(description="eyes, nose, corners of the mouth; x and y of each")]
+    ]
+    track: NotRequired[Annotated[int, Field(description="one number a person, in films and of cameras")]]
+    label: Annotated[str, Field(description="the likeliest expression")]
+    uncertain: Annotated[bool, Field(description="below the model's threshold")]
+    probabilities: Annotated[dict[str, float], Field(description="of each expression, 0 to 1")]
+
+
+class Row(TypedDict):
+    """The answer for one picture, or one frame."""
+
+    source: Annotated[str, Field(description="the file's name, without folders")]
+    status: Annotated[str, Field(description="ok, no_face, unreadable, too_large or busy")]
+    reason: Annotated[str | None, Field(description="why it could not be read")]
+    width: Annotated[int, Field(description="pixels of the upright picture; 0 where it could not be read")]
+    height: int
+    frame: NotRequired[Annotated[int, Field(description="number in the film, from 0")]]
+    timestamp: NotRequired[Annotated[float, Field(description="seconds from the film's start")]]
+    faces: list[Face]
+
+
+class Unread(Problem):
+    """None of the pictures could be read."""
+
+    rows: NotRequired[list[Row]]
+
+
+class Film(TypedDict):
+    """A film on its way through."""
+
+    id: str
+    source: str
+    status: Annotated[str, Field(description="uploading, waiting, reading, done, failed or cancelled")]
+    reason: Annotated[str | None, Field(description="why it failed")]
+    frames: Annotated[int, Field(description="gone by so far")]
+    total: Annotated[int | None, Field(description="frames in all, where the film tells")]
+    rows: Annotated[int, Field(description="written so far")]
+    film: Annotated[bool, Field(description="whether the annotated film is there")]
+    seconds: Annotated[float, Field(description="of reading")]
+
+
+class Model(TypedDict):
+    """A model that can be asked for."""
+
+    name: str
+    network: str
+    labels: list[str]
+    colours: Annotated[dict[str, str], Field(description="of each label, #rrggbb")]
+    default: Annotated[bool, Field(description="answers who names none")]
+    size: Annotated[int, Field(description="pixels of its square input")]
+    colour: Annotated[str, Field(description="grey or rgb")]
+    parameters: int
+    licence: str
+    scores: Annotated[dict[str, float], Field(description="measured, fractions of 1")]
+
+
+class Limits(TypedDict):
+    """What one request may hold."""
+
+    max_bytes: int
+    max_files: int
+    max_pixels: int
+    max_film_bytes: int
+    detector: Annotated[str, Field(description="for who names none")]
