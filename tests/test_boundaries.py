@@ -23,7 +23,7 @@ PACKAGE = ROOT / "src" / "moue"
 
 #: From the ground up. A unit is a package or module right below `moue`; it imports its own floor and those below.
 FLOORS = [
-    {"_version", "errors", "expressions", "spec", "preprocess", "picture", "registry", "cache"},
+    {"_version", "errors", "expressions", "spec", "preprocess", "picture", "registry", "cache", "views"},
     {"runtime", "data", "models", "bench"},
     {"evaluation"},
     {"training", "export", "explain"},

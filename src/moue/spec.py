@@ -16,6 +16,21 @@ from moue.errors import ModelError
 
 Colour = Literal["grey", "rgb"]
 
+#: How many views of a face can be averaged, and what with, in words that end "each averaged …";
+#: :func:`moue.views.expand` makes them.
+VIEWS = {
+    1: "as it is",
+    2: "with its mirror image",
+    6: "with two shifts by one pixel, and with the mirror images of all three",
+    10: "over ten crops, at the centre and the corners, half of them mirrored",
+}
+
+
+def expected_views(came: object) -> str:
+    """The sentence for a number of views that there cannot be."""
+    *some, last = VIEWS
+    return f"views must be {', '.join(map(str, some))} or {last}. Got {came!r} instead."
+
 
 @dataclass(frozen=True)
 class ModelSpec:
@@ -43,7 +58,7 @@ class ModelSpec:
     uncertain: float = 0.4
     """A top probability below this marks the answer as uncertain (0 to 1)."""
     views: int = 1
-    """How many views of a face are averaged: 1, or 2 with the mirror image."""
+    """How many views of a face are averaged: one of :data:`VIEWS`."""
     sha256: str = ""
     """Of the model file that this spec describes; empty when it describes none yet."""
     licence: str = ""
@@ -51,7 +66,8 @@ class ModelSpec:
     parameters: int = 0
     """Number of weights."""
     scores: dict[str, float] = field(default_factory=dict)
-    """Measured scores, fractions of 1: "public_test", "public_test_se", "public_test_twin_free", …"""
+    """Measured scores, fractions of 1: "public_test", "public_test_se", "public_test_twin_free", …;
+    "public_test_views_10" is the accuracy over that many views."""
     trained: dict[str, Any] = field(default_factory=dict)
     """Provenance: recipe, seed, epochs, minutes, machine, data fingerprint, moue version."""
 
@@ -67,8 +83,8 @@ class ModelSpec:
             raise ModelError(f"temperature must be above 0. Got {self.temperature!r} instead.")
         if not 0 <= self.uncertain <= 1:
             raise ModelError(f"uncertain must be between 0 and 1. Got {self.uncertain!r} instead.")
-        if self.views not in (1, 2):
-            raise ModelError(f"views must be 1 or 2 (the face and its mirror image). Got {self.views!r} instead.")
+        if not isinstance(self.views, int) or self.views not in VIEWS:
+            raise ModelError(expected_views(self.views))
 
     @property
     def channels(self) -> int:

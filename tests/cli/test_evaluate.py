@@ -35,17 +35,28 @@ def test_the_table_is_readable_and_the_row_flat(tiny_onnx: Path, capsys: pytest.
     assert "twin_free_accuracy" in row
 
 
-def test_two_views_and_predictions(tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("views", [2, 6, 10])
+def test_views_and_predictions(
+    views: int, tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "rows.csv"
-    assert evaluate("--views", "2", "--predictions", str(out), "--format", "json", model=tiny_onnx) == 0
+    assert evaluate("--views", str(views), "--predictions", str(out), "--format", "json", model=tiny_onnx) == 0
     captured = capsys.readouterr()
     answer = json.loads(captured.out)
-    assert answer["views"] == 2
+    assert answer["views"] == views
     assert str(out) in captured.err
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == answer["n"]
     assert sum(r["correct"] == "True" for r in rows) == round(answer["accuracy"] * answer["n"])
+
+
+def test_the_table_says_what_was_averaged(tiny_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for views, words in ((2, "mirror image"), (6, "shifts"), (10, "ten crops")):
+        assert evaluate("--views", str(views), model=tiny_onnx) == 0
+        assert words in capsys.readouterr().out.splitlines()[0]
+    with pytest.raises(SystemExit):
+        evaluate("--views", "3", model=tiny_onnx)
 
 
 def test_wrong_use_ends_in_one_line(tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from moue.cli.output import add_format, to_table, write
 from moue.cli.progress import Progress
+from moue.spec import VIEWS
 
 if TYPE_CHECKING:
     from moue.evaluation.metrics import Evaluation
@@ -35,7 +36,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--predictions", type=Path, metavar="FILE", help="write one row an image there: .csv or .parquet"
     )
     parser.add_argument(
-        "--views", type=int, choices=(1, 2), help="2 averages each face with its mirror image (default: the model's)"
+        "--views",
+        type=int,
+        choices=tuple(VIEWS),
+        help="average each face with its mirror image (2), shifts too (6), or over ten crops (default: the model's)",
     )
     parser.add_argument(
         "--size", type=int, default=48, help="read the set at this size in pixels (default: 48, as training does)"
@@ -85,7 +89,7 @@ def flat(evaluation: Evaluation) -> dict[str, Any]:
 def summary(evaluation: Evaluation) -> str:
     """The answer for people: scores, classes, and the confusion matrix."""
     e = evaluation
-    views = ", each averaged with its mirror image" if e.views == 2 else ""
+    views = f", each averaged {VIEWS[e.views]}" if e.views > 1 else ""
     lines = [f"{e.model} ({e.network}) on {e.n:,} images of {e.split}{views}, {e.seconds:.1f} s", ""]
     scores = [("all", e), *([("twin-free", e.twin_free)] if e.twin_free is not None else [])]
     rows = [

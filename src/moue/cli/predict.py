@@ -20,6 +20,7 @@ from moue.runtime.outbox import Outbox
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
 from moue.runtime.sources import Source, expand, require_one
+from moue.spec import VIEWS
 
 #: More pictures than this are many: an engine that takes longer to start pays.
 MANY = 50
@@ -41,7 +42,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--min-score", type=float, default=0.5, help="how sure the detector must be, 0 to 1 (default: 0.5)")
     add("--uncertain", type=float, help="mark answers below this probability, 0 to 1 (default: the model's own)")
     add("--small-faces", action="store_true", help="search at the native size, not on 1280 pixels")
-    add("--views", type=int, choices=(1, 2), help="2: average a face and its mirror image (default: the model's own)")
+    add(
+        "--views",
+        type=int,
+        choices=tuple(VIEWS),
+        help="average each face with its mirror image (2), shifts too (6), or over ten crops (default: the model's)",
+    )
     add("--every", type=int, default=1, metavar="N", help="read each Nth frame of a film")
     add("--fps", type=float, help="read at most that many frames a second of a film")
     add("--max-pixels", type=int, default=MAX_PIXELS, help=f"refuse larger pictures (default: {MAX_PIXELS})")

@@ -47,7 +47,8 @@ def assess(
         size: height and width at which the data is read, in pixels, before it is scaled to the model's input. The
             default is FER-2013's own, and what training reads; take more for a model made for larger pictures.
         colour: "grey" or "rgb", at which it is read.
-        views: 1, or 2 to average each face with its mirror image; by default what the model's spec says.
+        views: how many views of each face are averaged, one of :data:`moue.spec.VIEWS`; by default what the model's
+            spec says.
         predictions: a CSV or Parquet file to write with one row a picture.
         batch: pictures that are read at a time.
         progress: makes a progress line: called with what is done and its unit, gives a context manager.

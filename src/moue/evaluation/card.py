@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moue.evaluation.metrics import Evaluation
-from moue.spec import ModelSpec
+from moue.spec import VIEWS, ModelSpec
 
 LIMITS = """\
 - It names the expression that a face shows to onlookers, not what a person feels: people show feelings they do not have
@@ -51,7 +51,7 @@ def model_card(spec: ModelSpec, evaluation: Evaluation | None = None) -> str:
 
 
 def _scores(e: Evaluation) -> list[str]:
-    views = " and of its mirror image" if e.views == 2 else ""
+    views = f", each averaged {VIEWS[e.views]}" if e.views > 1 else ""
     clean = ""
     if e.twin_free is not None:
         clean = (
@@ -63,7 +63,7 @@ def _scores(e: Evaluation) -> list[str]:
         for name, c in e.per_class.items()
     ]
     return [
-        f"Accuracy on the {e.n:,} pictures of {e.split}, from each picture{views}: "
+        f"Accuracy on the {e.n:,} pictures of {e.split}{views}: "
         f"**{e.accuracy:.1%} ± {e.accuracy_se:.1%}** (one standard error){clean}.",
         "",
         f"Balanced accuracy {e.balanced_accuracy:.1%}, macro F1 {e.macro_f1:.1%}, top two {e.top2:.1%}, negative"

@@ -78,7 +78,7 @@ class Evaluation(Scores):
     """The same on the rows without an exact twin in Training; None where there is no Training to compare with, or no
     such row."""
     views: int
-    """1, or 2 where each face was averaged with its mirror image."""
+    """How many views of each face were averaged, one of :data:`moue.spec.VIEWS`."""
     seconds: float
     """Wall time of the predictions."""
 

@@ -13,6 +13,7 @@ from moue.evaluation.figures import Figure
 from moue.evaluation.row import Row
 from moue.evaluation.style import CSS
 from moue.evaluation.verdict import Finding, duration, p_value, reading
+from moue.spec import VIEWS
 
 
 def page(
@@ -168,7 +169,7 @@ def _model(row: Row, figures: Sequence[Figure], slug: str) -> str:
     shown = "".join(f"<div><dt>{k}</dt><dd>{v}</dd></div>" for k, v in facts)
     said = reading(row.history or [])
     words = f"<p>{escape(said.text)}</p>" if said is not None else ""
-    views = " Each face was averaged with its mirror image." if e.views == 2 else ""
+    views = f" Each face was averaged {VIEWS[e.views]}." if e.views > 1 else ""
     body = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td class="n">{c.n:,}</td><td class="n">{percent(c.precision)}</td>'
         f'<td class="n">{percent(c.recall)}</td><td class="n">{percent(c.f1)}</td></tr>'

@@ -17,6 +17,8 @@ from moue.expressions import LabelSet
 from moue.preprocess import to_input
 from moue.runtime.results import Predictions, softmax
 from moue.spec import ModelSpec
+from moue.views import averaged
+from moue.views import check as check_views
 
 #: Called as pictures are read: (done, total).
 Report = Callable[[int, "int | None"], None]
@@ -40,7 +42,8 @@ def score(
         reference: the rows that the model was trained on; with them, the rows of ``part`` without an exact twin there
             are scored once more by themselves.
         split: the name to report; by default the one that all rows of ``part`` share, or "test".
-        views: 1, or 2 to average each face with its mirror image; by default what the spec says.
+        views: how many views of each picture are averaged, one of :data:`moue.spec.VIEWS`; by default what the spec
+            says.
         batch: pictures that are read at a time.
         progress: called after each batch.
 
@@ -78,13 +81,13 @@ def predict(
 ) -> Predictions:
     """Class probabilities of pictures.
 
-    With two views the logits of a face and of its mirror image are averaged, then divided by the spec's temperature
-    (which was fitted that way) and turned into probabilities.
+    The logits of a face's views are averaged, then divided by the spec's temperature (which was fitted that way) and
+    turned into probabilities.
 
     Args:
         model: the model.
         images: uint8 ``(N, C, H, W)``, 0..255, C = 1 grey or 3 RGB, of any size.
-        views: 1 or 2.
+        views: one of :data:`moue.spec.VIEWS`.
         batch: pictures that are read at a time.
         progress: called after each batch.
 
@@ -92,23 +95,24 @@ def predict(
         UsageError: for another number of views, or a batch below 1.
         ModelError: when the model gives something other than finite logits ``(N, K)``.
     """
-    if views not in (1, 2):
-        raise UsageError(f"views must be 1 or 2 (the face and its mirror image). Got {views!r} instead.")
+    check_views(views)
     if batch < 1:
         raise UsageError(f"batch must be at least 1. Got {batch!r} instead.")
     spec = model.spec
     logits = np.empty((len(images), len(spec.labels)), np.float32)
-    for start in range(0, len(images), batch):
-        pixels = fit(images[start : start + batch], spec)
-        answer = model.logits(pixels)
-        if views == 2:
-            answer = (answer + model.logits(np.ascontiguousarray(pixels[..., ::-1]))) * np.float32(0.5)
-        if answer.shape != (len(pixels), len(spec.labels)) or not np.isfinite(answer).all():
+
+    def asked(rows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        answer = model.logits(rows)
+        if answer.shape != (len(rows), len(spec.labels)) or not np.isfinite(answer).all():
             raise ModelError(
-                f"the model {spec.name!r} must give finite logits ({len(pixels)}, {len(spec.labels)}). "
+                f"the model {spec.name!r} must give finite logits ({len(rows)}, {len(spec.labels)}). "
                 f"Got {answer.shape} with {int((~np.isfinite(answer)).sum())} that are not finite."
             )
-        logits[start : start + len(pixels)] = answer
+        return answer
+
+    for start in range(0, len(images), batch):
+        pixels = fit(images[start : start + batch], spec)
+        logits[start : start + len(pixels)] = averaged(asked, pixels, views, batch)
         if progress:
             progress(start + len(pixels), len(images))
     return Predictions(softmax(logits, spec.temperature), spec.labels, spec.uncertain)

@@ -19,6 +19,7 @@ from moue.cache import cache_dir
 from moue.errors import ModelError, UnknownName, UsageError, require
 from moue.runtime.results import Predictions, softmax
 from moue.spec import ModelSpec
+from moue.views import averaged
 
 EngineName = Literal["auto", "onnxruntime", "openvino"]
 Shape = tuple[int | None, ...]
@@ -181,6 +182,42 @@ class Engine:
         Raises:
             UsageError: when dtype or shape is another, or batch is below 1.
         """
+        self._check(images, batch)
+        answer = np.empty((len(images), len(self.spec.labels)), np.float32)
+        for start in range(0, len(images), batch):
+            part = np.ascontiguousarray(images[start : start + batch])
+            answer[start : start + batch] = self.graph({self._input: part})[0]
+        return answer
+
+    def averaged(self, images: NDArray[np.uint8], views: int, batch: int = 64) -> NDArray[np.float32]:
+        """Logits of face crops, each averaged over its views: :func:`moue.views.averaged` of :meth:`logits`.
+
+        Args:
+            images: as for :meth:`logits`.
+            views: one of :data:`moue.spec.VIEWS`.
+            batch: how many views go through the graph at once; those of one face always do so together.
+
+        Raises:
+            UsageError: as :meth:`logits`, and for another number of views.
+        """
+        self._check(images, batch)
+        return averaged(lambda rows: self.logits(rows, max(batch, views)), images, views, batch)
+
+    def predict(self, images: NDArray[np.uint8], batch: int = 64) -> Predictions:
+        """Probabilities of face crops: logits, averaged over the spec's views, divided by the spec's temperature,
+        through softmax.
+
+        Args:
+            images: as for :meth:`logits`.
+            batch: as for :meth:`averaged`.
+
+        Raises:
+            UsageError: as :meth:`logits`.
+        """
+        logits = self.averaged(images, self.spec.views, batch)
+        return Predictions(softmax(logits, self.spec.temperature), self.spec.labels, self.spec.uncertain)
+
+    def _check(self, images: NDArray[np.uint8], batch: int) -> None:
         spec = self.spec
         if batch < 1:
             raise UsageError(f"batch must be at least 1. Got {batch!r} instead.")
@@ -189,27 +226,6 @@ class Engine:
                 f"the model {spec.name!r} takes uint8 (N, {spec.channels}, {spec.size}, {spec.size}). "
                 f"Got {images.dtype} {images.shape} instead."
             )
-        answer = np.empty((len(images), len(spec.labels)), np.float32)
-        for start in range(0, len(images), batch):
-            part = np.ascontiguousarray(images[start : start + batch])
-            answer[start : start + batch] = self.graph({self._input: part})[0]
-        return answer
-
-    def predict(self, images: NDArray[np.uint8], batch: int = 64) -> Predictions:
-        """Probabilities of face crops: logits, averaged with those of the mirror image where the spec has two views,
-        divided by the spec's temperature, through softmax.
-
-        Args:
-            images: as for :meth:`logits`.
-            batch: as for :meth:`logits`.
-
-        Raises:
-            UsageError: as :meth:`logits`.
-        """
-        logits = self.logits(images, batch)
-        if self.spec.views == 2:
-            logits = (logits + self.logits(images[..., ::-1], batch)) * np.float32(0.5)
-        return Predictions(softmax(logits, self.spec.temperature), self.spec.labels, self.spec.uncertain)
 
 
 def open_model(name: str | Path, *, engine: EngineName = "auto", threads: int = 0, many: bool = False) -> Engine:

@@ -22,6 +22,7 @@ from moue.runtime.detect import CenterFace, Detections, Detector, Given, WholeIm
 from moue.runtime.engine import Engine, EngineName, open_model
 from moue.runtime.results import Faces, Predictions, softmax
 from moue.runtime.sources import Source, expand
+from moue.views import check as check_views
 
 #: A stream holds the crops of this many pictures at most before it classifies them.
 HELD = 16
@@ -42,8 +43,8 @@ class Recognizer:
         long_side: larger photos are scaled to this long side, in pixels, for the search; a smaller one is quicker and
             misses the smaller faces.
         film_side: the same for films and cameras, whose frames come by the dozen.
-        views: 2 averages the answers for a face and its mirror image; the model's own where None.
-        batch: crops classified at once; memory and speed, not answers.
+        views: how many views of a face are averaged, one of :data:`moue.spec.VIEWS`; the model's own where None.
+        batch: crops, or views of them, classified at once; memory and speed, not answers.
         many: whether many pictures are to come: "auto" then takes the engine that starts slower and runs faster.
         max_pixels: larger pictures are refused.
 
@@ -74,8 +75,8 @@ class Recognizer:
         for name, value in (("min_score", min_score), ("uncertain", uncertain)):
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"{name} must be between 0 and 1. Got {value!r} instead.")
-        if views not in (None, 1, 2):
-            raise UsageError(f"views must be 1 or 2 (the face and its mirror image). Got {views!r} instead.")
+        if views is not None:
+            check_views(views)
         if batch < 1 or max_pixels < 1:
             raise UsageError(f"batch and max_pixels must be at least 1. Got {batch!r} and {max_pixels!r} instead.")
         # The detector first: it is the quicker to fail.
@@ -201,9 +202,7 @@ class Recognizer:
         Raises:
             UsageError: for another dtype or shape.
         """
-        logits = self._engine.logits(crops, self._batch)
-        if self.spec.views == 2:
-            logits = (logits + self._engine.logits(crops[..., ::-1], self._batch)) * np.float32(0.5)
+        logits = self._engine.averaged(crops, self.spec.views, self._batch)
         return self._predictions(softmax(logits, self.spec.temperature))
 
     def _predictions(self, probabilities: NDArray[np.float32]) -> Predictions:
