@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import websockets.sync.client as websockets
 
 from moue.cli.main import main
 from moue.server.run import is_local
@@ -86,6 +88,40 @@ def test_another_host_makes_a_token_and_says_so(tiny_onnx: Path, face: bytes) ->
         connection.close()
         assert post(connection, face, Authorization=f"Bearer {token}")[0] == 200
         connection.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of this machine for itself, and its key."""
+    cert, key = (tmp_path_factory.mktemp("tls") / name for name in ("cert.pem", "key.pem"))
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    words += ["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+    subprocess.run([*words, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True, timeout=60)
+    return cert, key
+
+
+def test_https_and_wss_with_a_certificate(tiny_onnx: Path, face: bytes, certificate: tuple[Path, Path]) -> None:
+    cert, key = map(str, certificate)
+    with serving(tiny_onnx, "--certfile", cert, "--keyfile", key) as (_, said):
+        address = urlsplit(said[-1].split()[-1])
+        assert address.scheme == "https"
+        trusting = ssl.create_default_context(cafile=cert)
+        connection = http.client.HTTPSConnection("127.0.0.1", address.port, timeout=60, context=trusting)
+        assert post(connection, face)[0] == 200
+        connection.close()
+        with websockets.connect(f"wss://127.0.0.1:{address.port}/v1/frames", ssl=trusting) as socket_:
+            socket_.send(face)
+            assert json.loads(socket_.recv(60))["status"] == "ok"
+        # Who does not trust the certificate, and who speaks plain HTTP, gets nothing; the server goes on.
+        stranger = http.client.HTTPSConnection("127.0.0.1", address.port, timeout=60)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            post(stranger, face)
+        plain = http.client.HTTPConnection("127.0.0.1", address.port, timeout=60)
+        with pytest.raises((http.client.HTTPException, ConnectionError)):
+            post(plain, face)
+        assert post(connection, face)[0] == 200
+        for client in (connection, stranger, plain):
+            client.close()
 
 
 @pytest.mark.parametrize(

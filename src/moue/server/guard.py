@@ -13,6 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from moue.server.metrics import Metrics
+from moue.server.rest import Rest
 from moue.server.settings import Settings
 
 #: The page asks nobody but this server, and nothing in it is inline.
@@ -64,6 +65,7 @@ class Guard:
                 await send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})
             return
         start, status = time.perf_counter(), 500
+        rest = Rest(scope, receive, send)
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -76,10 +78,10 @@ class Guard:
                     headers["cache-control"] = "no-store"
                 else:
                     headers.setdefault("cache-control", "no-cache")
-            await send(message)
+            await rest.send(message)
 
         if refusal is None:
-            await self._app(scope, receive, sending)
+            await self._app(scope, rest.receive, sending)
         else:
             await _answer(sending, *refusal)
         # The route's pattern, not the path: identities of jobs are no label.
