@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from moue.errors import UsageError, require
+from moue.errors import UsageError
+from moue.runtime.tabular import to_csv, to_parquet
 
 FORMATS = ("table", "json", "jsonl", "csv", "parquet")
 
@@ -45,29 +44,6 @@ def write(rows: Sequence[Mapping[str, Any]], format: str, answer: Any = None) ->
         sys.stdout.buffer.write(to_parquet(rows))
     else:
         sys.stdout.write(to_table(rows))
-
-
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV with a header; None is an empty field."""
-    text = io.StringIO(newline="")
-    if rows:
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return text.getvalue()
-
-
-def to_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows as a Parquet file.
-
-    Raises:
-        MissingExtra: without pyarrow.
-    """
-    pyarrow = require("pyarrow", "scale")
-    parquet = require("pyarrow.parquet", "scale")
-    sink = io.BytesIO()
-    parquet.write_table(pyarrow.Table.from_pylist([dict(r) for r in rows]), sink)
-    return sink.getvalue()
 
 
 def to_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from moue.cli.main import PARTLY
-from moue.cli.output import add_format, to_csv, to_parquet, write
+from moue.cli.output import add_format, write
 from moue.cli.progress import Progress, Report
 from moue.picture import MAX_PIXELS
 from moue.runtime.frame import to_rows
@@ -20,6 +20,7 @@ from moue.runtime.outbox import Outbox
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
 from moue.runtime.sources import Source, expand, require_one
+from moue.runtime.tabular import to_csv, to_parquet
 from moue.spec import VIEWS
 
 #: More pictures than this are many: an engine that takes longer to start pays.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.data.table import ImageTable
-from moue.errors import UsageError, require
+from moue.errors import UsageError
 from moue.evaluation.files import replace_files
 from moue.runtime.results import Predictions
+from moue.runtime.tabular import to_csv, to_parquet
 
 COLUMNS = ("source", "split", "truth", "predicted", "correct", "twin")
 
@@ -71,21 +70,5 @@ def write_rows(path: Path | str, rows: list[dict[str, Any]]) -> Path:
     """
     path = Path(path)
     check_suffix(path)
-    if path.suffix.lower() == ".parquet":
-        pyarrow, parquet = require("pyarrow", "scale"), require("pyarrow.parquet", "scale")
-        sink = io.BytesIO()
-        parquet.write_table(pyarrow.Table.from_pylist(rows), sink)
-        content = sink.getvalue()
-    else:
-        content = csv_text(rows).encode()
+    content = to_parquet(rows) if path.suffix.lower() == ".parquet" else to_csv(rows).encode()
     return replace_files({path: content})[0]
-
-
-def csv_text(rows: list[dict[str, Any]]) -> str:
-    """Rows with equal keys as CSV with a header; None is an empty field."""
-    text = io.StringIO(newline="")
-    if rows:
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return text.getvalue()

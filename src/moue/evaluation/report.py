@@ -17,9 +17,9 @@ from moue.evaluation.compare import Pair, compare_pairs
 from moue.evaluation.figures import Figure, of_model, overview
 from moue.evaluation.files import replace_files
 from moue.evaluation.page import page
-from moue.evaluation.picture_rows import csv_text
 from moue.evaluation.row import STUDY, Row
 from moue.evaluation.verdict import Finding, duration, p_value, verdict
+from moue.runtime.tabular import to_csv
 
 __all__ = ["STUDY", "Row", "significance", "table_rows", "write_comparison"]
 
@@ -70,7 +70,7 @@ def write_comparison(
     contents = {
         out / "comparison.html": page(rows, pairs, findings, shared, own, slugs, title=title, provenance=made).encode(),
         out / "comparison.md": _markdown(rows, pairs, findings, figures, title, made).encode(),
-        out / "comparison.csv": csv_text(table_rows(rows)).encode(),
+        out / "comparison.csv": to_csv(table_rows(rows)).encode(),
         out / "comparison.json": _json(rows, pairs, findings, title, made).encode(),
         **{out / "figures" / f"{f.name}.svg": f.svg for f in figures},
     }

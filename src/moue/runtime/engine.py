@@ -97,6 +97,9 @@ class OnnxRuntimeGraph:
         options.log_severity_level = 4
         options.intra_op_num_threads = threads or _allowed_threads()
         options.inter_op_num_threads = 1
+        # A thread that waits for its next task by spinning, long by default, takes the core from whatever else is
+        # at work: the other graph's threads, a film's decoder, another program. Older versions know no such key.
+        options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
         model = source if isinstance(source, bytes) else str(source)
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,39 @@
+"""Flat rows as files: CSV and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from moue.errors import require
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
+    """Rows with equal keys as CSV; None is an empty field.
+
+    Args:
+        rows: flat dictionaries; of none there is no header either.
+        header: whether the keys stand in the first line.
+    """
+    text = io.StringIO(newline="")
+    if rows:
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
+
+
+def to_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows with equal keys as a Parquet file.
+
+    Raises:
+        MissingExtra: without pyarrow.
+    """
+    pyarrow = require("pyarrow", "scale")
+    parquet = require("pyarrow.parquet", "scale")
+    sink = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), sink)
+    return sink.getvalue()
