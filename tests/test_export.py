@@ -14,11 +14,14 @@ import torch
 from moue import export as exporting
 from moue.data.table import ImageTable
 from moue.errors import DataError, ModelError, UnknownName, UsageError
+from moue.evaluation.model import open_any
+from moue.evaluation.scoring import score
 from moue.export import export
 from moue.export import graph as graphs
+from moue.export.ensemble import merge
 from moue.expressions import FER2013, LabelSet
 from moue.models import create
-from moue.models.load import load_run, save_network
+from moue.models.load import TorchModel, load_run, save_network
 from moue.runtime.engine import open_model
 from moue.runtime.weights import find_model
 from moue.spec import ModelSpec, file_sha256
@@ -107,6 +110,26 @@ def test_both_engines_answer_as_the_network_does(run: Path, exported: Path) -> N
         assert np.abs(answer - wanted).max() < 1e-4
         assert np.array_equal(answer.argmax(1), wanted.argmax(1))
         assert np.abs(model.logits(images[3:4]) - wanted[3:4]).max() < 1e-4
+
+
+def test_a_run_and_its_export_have_the_same_scores_over_ten_crops(run: Path, exported: Path) -> None:
+    part = table(run).part("public_test")
+    scores = [score(model, part, views=10)[0] for model in (open_any(run), open_model(exported))]
+    assert isinstance(open_any(run), TorchModel)
+    assert scores[0].views == 10
+    assert scores[0].accuracy == scores[1].accuracy
+    assert abs(scores[0].nll - scores[1].nll) < 1e-5
+
+
+def test_a_run_folder_is_a_member_of_an_ensemble(run: Path, exported: Path, tmp_path: Path) -> None:
+    spec = merge([run, exported], tmp_path / "full.onnx", store="float16")
+    assert [m["name"] for m in spec.trained["members"]] == ["mine", "mine"]
+    assert spec.trained["members"][1]["sha256"] == file_sha256(exported)
+    assert spec.views == 2
+    images = pictures(10)
+    wanted = load_run(run).logits(images) / 1.25
+    got = open_model(tmp_path / "full.onnx").logits(images)
+    assert np.abs(got - wanted).max() < 0.02 * max(1, np.abs(wanted).max())
 
 
 def test_graph_and_spec_travel_together(exported: Path, run: Path) -> None:

@@ -73,3 +73,21 @@ def test_what_cannot_be_exported_is_a_sentence(capsys: pytest.CaptureFixture[str
     assert "there is no run folder" in capsys.readouterr().err
     assert main(["export", str(tmp_path), "--int8"]) == 2
     assert "Add --data SET" in capsys.readouterr().err
+
+
+def test_several_models_become_one(
+    tiny_onnx: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "full.onnx"
+    sources = [str(tiny_onnx), str(tiny_onnx)]
+    assert main(["export", *sources, "-o", str(out), "--weights", "3,1", "--format", "json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert (row["file"], row["name"]) == (str(out), "full")
+    assert [m["weight"] for m in ModelSpec.load(out.with_suffix(".json")).trained["members"]] == [0.75, 0.25]
+    wrong = {"say where": [], "--int8 is for one": ["--int8"], "--split is for": ["--split", "test"]}
+    for sentence, options in wrong.items():
+        where = ["-o", str(tmp_path / "other.onnx")] if options else []
+        assert main(["export", *sources, *where, *options]) == 2
+        assert sentence in capsys.readouterr().err
+    assert main(["export", sources[0], "--weights", "1"]) == 2
+    assert not (tmp_path / "other.onnx").exists()

@@ -1,20 +1,28 @@
-"""`moue export RUN -o model.onnx`."""
+"""`moue export RUN -o model.onnx`, and several models as one: `moue export A B … -o ensemble.onnx`."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moue.cli.output import add_format, write
 from moue.cli.progress import Progress
-from moue.errors import require
-from moue.spec import ModelSpec
+from moue.errors import UsageError, require
+from moue.spec import Colour, ModelSpec
+
+if TYPE_CHECKING:
+    from moue.data.table import ImageTable
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `moue export`."""
-    parser.add_argument("run_folder", metavar="RUN", type=Path, help="a finished run's folder")
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="RUN",
+        help="a finished run's folder; several runs, .onnx files or names of `moue models` are merged into one model",
+    )
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="the file to write (default: RUN/model.onnx)")
     parser.add_argument("--int8", action="store_true", help="multiply in 8 bits; needs --data for its training images")
     parser.add_argument(
@@ -30,24 +38,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", default="fer2013", metavar="SET", help="the data set's labels (default: fer2013)")
     parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv, for --labels ferplus")
     parser.add_argument("--name", metavar="NAME", help="the model's name (default: the file's)")
+    parser.add_argument(
+        "--weights", type=_weights, metavar="W,W,…", help="what the members of a merged model count (default: equal)"
+    )
     add_format(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Export, and print the file with what rounding cost."""
-    require("torch", "train")
-    from moue import data
-    from moue.export import export
-
-    table = None
-    if args.data is not None:
-        spec = ModelSpec.load(args.run_folder / "spec.json")
-        with Progress("reading", "rows") as progress:
-            table = data.load(
-                args.data, labels=args.labels, votes=args.votes, size=spec.size, colour=spec.colour, progress=progress
-            )
-    path = args.out or args.run_folder / "model.onnx"
-    spec = export(args.run_folder, path, int8=args.int8, store=args.store, data=table, split=args.split, name=args.name)
+    if len(args.sources) > 1:
+        path, spec = _merge(args)
+    else:
+        path, spec = _export(args)
     row: dict[str, Any] = {
         "file": str(path),
         "name": spec.name,
@@ -59,3 +61,45 @@ def run(args: argparse.Namespace) -> None:
         after, before = spec.scores[split], spec.scores[f"{split}_fp32"]
         row |= {"split": split, "accuracy": after, "accuracy_fp32": before, "loss": round(before - after, 6)}
     write([row], args.format)
+
+
+def _export(args: argparse.Namespace) -> tuple[Path, ModelSpec]:
+    require("torch", "train")
+    from moue.export import export
+
+    if args.weights is not None:
+        raise UsageError("--weights are for merging: name two models or more.")
+    folder = Path(args.sources[0])
+    path, table = args.out or folder / "model.onnx", None
+    if args.data is not None:
+        spec = ModelSpec.load(folder / "spec.json")
+        table = _read(args, spec.size, spec.colour)
+    options = {"int8": args.int8, "store": args.store, "data": table, "split": args.split, "name": args.name}
+    return path, export(folder, path, **options)
+
+
+def _merge(args: argparse.Namespace) -> tuple[Path, ModelSpec]:
+    if args.out is None:
+        raise UsageError("say where the merged model goes: -o FILE.onnx")
+    if args.int8:
+        raise UsageError("--int8 is for one run. Export each with --int8, then merge the files.")
+    if args.split is not None:
+        raise UsageError("--split is for one run: a merged model is calibrated on what its members held out.")
+    from moue.export.ensemble import merge
+
+    # At the size and in the colour that training reads, as the runs' splits are of those pixels.
+    table = None if args.data is None else _read(args, 48, "grey")
+    return args.out, merge(args.sources, args.out, args.weights, store=args.store, data=table, name=args.name)
+
+
+def _read(args: argparse.Namespace, size: int, colour: Colour) -> ImageTable:
+    from moue import data
+
+    with Progress("reading", "rows") as progress:
+        return data.load(
+            args.data, labels=args.labels, votes=args.votes, size=size, colour=colour, progress=progress
+        )
+
+
+def _weights(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]

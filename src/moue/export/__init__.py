@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.data.table import ImageTable
-from moue.errors import DataError, ModelError, UnknownName, UsageError, require
+from moue.errors import DataError, UnknownName, UsageError, require
+from moue.export.files import write_model
+from moue.export.parity import agree, samples_of, spread
 from moue.expressions import LabelSet
 from moue.preprocess import to_input
 from moue.runtime.engine import Engine, open_graph
@@ -94,13 +94,13 @@ def export(
     plan = None if data is None else _plan(data, spec, split, int8)
 
     graph = trace(loaded.network, spec)
-    samples = _samples(spec, plan)
+    samples = samples_of(spec, None if plan is None else plan.images)
     exact = loaded.logits(samples)
-    _agree(spec, graph, samples, exact, TOLERANCE)
+    agree(spec, graph, samples, exact, TOLERANCE)
     rounded = graph
     if store != "float32":
         rounded = shrink(graph, store)
-        _agree(spec, rounded, samples, exact, ROUNDED_TOLERANCE[store])
+        agree(spec, rounded, samples, exact, ROUNDED_TOLERANCE[store])
     if int8 and plan is not None:
         from moue.export.int8 import quantise
 
@@ -108,7 +108,7 @@ def export(
     if rounded is not graph and plan is not None:
         after, before = (_accuracy(spec, g, plan) for g in (rounded, graph))
         spec = spec.with_(scores={plan.split: after, f"{plan.split}_fp32": before})
-    return _write(path, rounded, spec)
+    return write_model(path, rounded, spec)
 
 
 class _Plan(NamedTuple):
@@ -130,40 +130,6 @@ def _plan(data: ImageTable, spec: ModelSpec, split: str | None, int8: bool) -> _
     truth = _truth(data, spec)
     calibration = _calibration(data) if int8 else np.zeros(0, np.int64)
     return _Plan(_fitted(data, spec), truth, calibration, *_measured(data, split, calibration))
-
-
-def _samples(spec: ModelSpec, plan: _Plan | None) -> NDArray[np.uint8]:
-    """What graph and network are compared on: noise, flat black and white, and up to 64 real pictures."""
-    shape = (spec.channels, spec.size, spec.size)
-    noise = np.random.default_rng(0).integers(0, 256, (16, *shape), dtype=np.uint8)
-    flat = np.stack([np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)])
-    real = noise[:0] if plan is None else plan.images[_spread(len(plan.images), 64)]
-    return np.concatenate([noise, flat, real])
-
-
-def _agree(
-    spec: ModelSpec, graph: onnx.ModelProto, samples: NDArray[np.uint8], exact: NDArray[np.float32], tolerance: float
-) -> None:
-    """Assert that a graph gives torch's logits, in every engine that is installed and at two batch sizes."""
-    for engine in _engines(spec, graph):
-        for batch in (64, 5):
-            worst = float(np.abs(engine.logits(samples, batch) - exact).max())
-            allowed = tolerance * max(1.0, float(np.abs(exact).max()))
-            if not worst <= allowed:
-                raise ModelError(
-                    f"the exported graph of {spec.name!r} differs from its network by {worst:.2g} in "
-                    f"{engine.graph.engine}, where {allowed:.2g} is allowed: nothing was written."
-                )
-
-
-def _engines(spec: ModelSpec, graph: onnx.ModelProto) -> list[Engine]:
-    from importlib.util import find_spec
-
-    model = graph.SerializeToString()
-    engines = [Engine(open_graph(model, engine="onnxruntime"), spec)]
-    if find_spec("openvino"):
-        engines.append(Engine(open_graph(model, engine="openvino"), spec))
-    return engines
 
 
 def _accuracy(spec: ModelSpec, graph: onnx.ModelProto, plan: _Plan) -> float:
@@ -196,7 +162,7 @@ def _calibration(data: ImageTable) -> NDArray[np.int64]:
     rows = np.flatnonzero(data.split == "train")
     if not len(rows):
         data.part("train")  # Says which splits there are.
-    return rows[_spread(len(rows), CALIBRATION)]
+    return rows[spread(len(rows), CALIBRATION)]
 
 
 def _measured(data: ImageTable, split: str | None, without: NDArray[np.int64]) -> tuple[str, NDArray[np.int64]]:
@@ -208,22 +174,3 @@ def _measured(data: ImageTable, split: str | None, without: NDArray[np.int64]) -
         if (rows & free).any():
             return name, np.flatnonzero(rows & free)
     raise DataError(f"{data.name or 'the data set'} has no rows left to measure on in {split or 'any split'}.")
-
-
-def _spread(n: int, most: int) -> NDArray[np.int64]:
-    """Up to ``most`` of ``n`` positions, evenly spread, so that a sorted table gives of every class."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64)) if n else np.zeros(0, np.int64)
-
-
-def _write(path: Path, graph: onnx.ModelProto, spec: ModelSpec) -> ModelSpec:
-    """Both files, each whole or not at all."""
-    content = graph.SerializeToString()
-    spec = spec.with_(sha256=hashlib.sha256(content).hexdigest())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-        model, described = Path(folder) / "model.onnx", Path(folder) / "model.json"
-        model.write_bytes(content)
-        spec.save(described)
-        model.replace(path)
-        described.replace(path.with_suffix(".json"))
-    return spec

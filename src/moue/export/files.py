@@ -1,0 +1,36 @@
+"""A model's two files, graph and spec."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moue.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def write_model(path: Path, graph: onnx.ModelProto, spec: ModelSpec) -> ModelSpec:
+    """Write both files, each whole or not at all.
+
+    Args:
+        path: of the ``.onnx``; the ``.json`` goes beside it.
+        graph: what it holds.
+        spec: its spec, whose hash is filled in here.
+
+    Returns:
+        The spec as written.
+    """
+    content = graph.SerializeToString()
+    spec = spec.with_(sha256=hashlib.sha256(content).hexdigest())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+        model, described = Path(folder) / "model.onnx", Path(folder) / "model.json"
+        model.write_bytes(content)
+        spec.save(described)
+        model.replace(path)
+        described.replace(path.with_suffix(".json"))
+    return spec

@@ -1,0 +1,164 @@
+"""Several models merged into one graph answer as the mean of their calibrated logits, in both engines."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from moue.data.splits import stratified_split
+from moue.data.table import ImageTable
+from moue.errors import DataError, ModelError, UsageError
+from moue.evaluation.calibration import fit_temperature
+from moue.export.ensemble import merge
+from moue.export.graph import shrink
+from moue.expressions import FER2013, FERPLUS
+from moue.runtime.engine import Engine, open_model
+from moue.runtime.results import softmax
+from moue.runtime.weights import find_model
+from moue.spec import ModelSpec, file_sha256
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Writes a model of one convolution and random weights; all such models have the same names inside."""
+
+    def made(name: str, seed: int, *, store: str = "float32", opset: int = 18, **spec: object) -> Path:
+        described = ModelSpec(
+            **{"name": name, "network": "compact", "labels": FER2013.labels, "size": 12, "parameters": 700, **spec}  # type: ignore[arg-type]
+        )
+        channels, size, k = described.channels, described.size, len(described.labels)
+        weights = np.random.default_rng(seed).normal(0, 0.001, (k, channels, size, size)).astype(np.float32)
+        model = helper.make_model(
+            helper.make_graph(
+                [
+                    helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT, name="cast"),
+                    helper.make_node("Conv", ["float", "weights"], ["far"], name="conv"),
+                    helper.make_node("Flatten", ["far"], ["logits"], name="flatten"),
+                ],
+                "net",
+                [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", channels, size, size])],
+                [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", k])],
+                [numpy_helper.from_array(weights, "weights")],
+            ),
+            opset_imports=[helper.make_opsetid("", opset)],
+            ir_version=9,
+        )
+        path = tmp_path / name / "model.onnx"
+        path.parent.mkdir(exist_ok=True)
+        onnx.save(shrink(model, store), path)  # type: ignore[arg-type]
+        described.with_(sha256=file_sha256(path)).save(path.with_suffix(".json"))
+        return path
+
+    return made
+
+
+def faces(n: int = 40) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (n, 1, 12, 12), dtype=np.uint8)
+
+
+def table(n: int = 1200) -> ImageTable:
+    truth = np.arange(n, dtype=np.int64) % 7
+    return ImageTable(faces(n), truth, np.array(["train"] * n), [f"row {i}" for i in range(n)], FER2013, name="drawn")
+
+
+def test_the_graph_gives_the_weighted_mean_of_calibrated_logits(make: Make, tmp_path: Path) -> None:
+    paths = [
+        make("a", 1, temperature=0.5, views=2, licence="MIT", uncertain=0.2),
+        make("b", 2, temperature=2.0, licence="MIT", store="float16", uncertain=0.4),
+        make("c", 3, licence="own", store="int8", uncertain=0.4),
+    ]
+    out = tmp_path / "full.onnx"
+    spec = merge(paths, out, weights=[2, 1, 1])
+    each = [softmax(open_model(p).logits(faces()), open_model(p).spec.temperature) for p in paths]
+    logits = [open_model(p, engine="onnxruntime").logits(faces()) for p in paths]
+    wanted = 0.5 * logits[0] / 0.5 + 0.25 * logits[1] / 2.0 + 0.25 * logits[2]
+    geometric = np.exp(0.5 * np.log(each[0]) + 0.25 * np.log(each[1]) + 0.25 * np.log(each[2]))
+    for engine in ("onnxruntime", "openvino"):
+        merged = open_model(out, engine=engine)
+        assert np.abs(merged.logits(faces()) - wanted).max() < 1e-4 * np.abs(wanted).max()
+        assert np.abs(merged.logits(faces()[:1]) - wanted[:1]).max() < 1e-4 * np.abs(wanted).max()
+        np.testing.assert_allclose(
+            softmax(merged.logits(faces())), geometric / geometric.sum(1, keepdims=True), atol=1e-4
+        )
+    graph = onnx.load(out).graph
+    assert [p.name for p in graph.input] == ["images"]
+    assert [p.name for p in graph.output] == ["logits"]
+    names = [t.name for t in graph.initializer] + [o for node in graph.node for o in node.output]
+    assert len(names) == len(set(names))
+    assert TensorProto.FLOAT16 in {t.data_type for t in graph.initializer}
+    assert find_model(out).spec == spec
+    assert (spec.name, spec.network, spec.parameters, spec.views) == ("full", "ensemble", 2100, 2)
+    assert (spec.temperature, spec.licence) == (1.0, "MIT; own")
+    assert spec.uncertain == pytest.approx(0.3)
+    assert [(m["name"], m["sha256"], m["weight"]) for m in spec.trained["members"]] == [
+        (name, file_sha256(path), weight)
+        for name, path, weight in zip(("a", "b", "c"), paths, (0.5, 0.25, 0.25), strict=True)
+    ]
+
+
+def test_an_ensemble_of_ensembles_is_one_too(make: Make, tmp_path: Path) -> None:
+    a, b = make("a", 1), make("b", 2)
+    merge([a, b], tmp_path / "two.onnx")
+    merge([tmp_path / "two.onnx", a], tmp_path / "three.onnx")
+    wanted = 0.75 * open_model(a).logits(faces()) + 0.25 * open_model(b).logits(faces())
+    got = open_model(tmp_path / "three.onnx").logits(faces())
+    assert np.abs(got - wanted).max() < 1e-4 * np.abs(wanted).max()
+
+
+def test_the_temperature_is_fitted_on_what_all_members_held_out_after_views(make: Make, tmp_path: Path) -> None:
+    whole, (a, b) = table(), (make("a", 1, views=6), make("b", 2))
+    splits = [stratified_split(whole, 0.4, seed=seed) for seed in (0, 1)]
+    for path, split in zip((a, b), splits, strict=True):
+        split.save(path.parent / "split.json")
+    spec = merge([a, b], tmp_path / "full.onnx", data=whole)
+    rows = np.intersect1d(splits[0].validation, splits[1].validation)
+    assert 100 < len(rows) < len(splits[0].validation)
+    merged: Engine = open_model(tmp_path / "full.onnx")
+    logits, truth = merged.averaged(whole.images[rows], 6), whole.labels[rows]
+    assert spec.temperature == pytest.approx(fit_temperature(logits, truth), rel=1e-3)
+    assert spec.temperature != 1.0
+    assert spec.scores == {"validation": round(float((logits.argmax(1) == truth).mean()), 6)}
+    # A set's own validation rows are held out by every run on it.
+    split = whole.split.astype("<U12")
+    split[:200] = "validation"
+    own = dataclasses.replace(whole, split=split)
+    assert 0 < merge([a, make("c", 3)], tmp_path / "other.onnx", data=own).scores["validation"] < 1
+
+
+def test_what_held_out_nothing_in_common_cannot_be_calibrated(make: Make, tmp_path: Path) -> None:
+    whole, (a, b) = table(), (make("a", 1), make("b", 2))
+    with pytest.raises(DataError, match="does not say which rows it held out"):
+        merge([a, b], tmp_path / "full.onnx", data=whole)
+    for seed, path in enumerate((a, b)):
+        stratified_split(whole, 0.1, seed=seed).save(path.parent / "split.json")
+    with pytest.raises(DataError, match=r"at least 100 pictures that every member held out\. Got \d+"):
+        merge([a, b], tmp_path / "full.onnx", data=whole)
+    assert not (tmp_path / "full.onnx").exists()
+
+
+def test_members_that_do_not_fit_together_are_refused(make: Make, tmp_path: Path) -> None:
+    out, a = tmp_path / "full.onnx", make("a", 1)
+    for field, value in {"labels": FERPLUS.labels, "size": 10, "colour": "rgb", "margin": 0.1, "level": False}.items():
+        with pytest.raises(ModelError, match=f"must share their {field}"):
+            merge([a, make("b", 2, **{field: value})], out)
+    with pytest.raises(ModelError, match="operator sets 18 and 17"):
+        merge([a, make("b", 2, opset=17)], out)
+    with pytest.raises(UsageError, match=r"at least two members\. Got 1"):
+        merge([a], out)
+    for weights in ([1], [1, 0], [1, -1], [1, float("nan")], [1, float("inf")]):
+        with pytest.raises(UsageError, match="2 numbers above 0"):
+            merge([a, a], out, weights=weights)
+    with pytest.raises(UsageError, match=r"\.onnx"):
+        merge([a, a], tmp_path / "full.pt")
+    a.write_bytes(a.read_bytes() + b"x")
+    with pytest.raises(ModelError, match="damaged"):
+        merge([a, a], out)
+    assert not list(tmp_path.glob("full*"))
