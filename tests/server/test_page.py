@@ -181,10 +181,25 @@ def test_a_film_is_read_with_progress_and_plays_annotated(page: Page, tmp_path: 
     page.screenshot(path=tmp_path / "film.png")
 
 
+def test_two_models_read_a_film_side_by_side(page: Page, tmp_path: Path) -> None:
+    page.select_option("#other", "tiny_doubtful")
+    page.set_input_files("#files", make_film(tmp_path / "clip.mp4", [pictures(i) for i in range(6)]))
+    expect(page.locator("#status")).to_contain_text("clip.mp4: 6 frames read.")
+    expect(page.locator("#stage .answer h3")).to_have_text(["tiny_random", "tiny_doubtful"])
+    expect(page.locator("#stage figcaption")).to_have_count(2)
+    with page.expect_download() as download:
+        page.click("#json")
+    rows = json.loads(Path(download.value.path()).read_text())
+    assert [row["model"] for row in rows] == ["tiny_random"] * 6 + ["tiny_doubtful"] * 6
+    assert [row["frame"] for row in rows] == [*range(6)] * 2
+    tops = [max(row["faces"][0]["probabilities"].values()) for row in (rows[0], rows[6])]
+    assert tops[0] > tops[1]
+
+
 def test_a_film_can_be_cancelled(page: Page, address: str, tmp_path: Path) -> None:
     film = make_film(tmp_path / "long.mp4", [pictures(i) for i in range(150)])
     page.set_input_files("#files", film)
-    expect(page.locator("#status")).to_contain_text("Reading: ")
+    expect(page.locator("#stage .count")).to_contain_text(" of 150 frames")
     page.click("text=Cancel")
     expect(page.locator("#status")).to_contain_text("long.mp4 was cancelled")
     deadline = time.monotonic() + 30
@@ -202,3 +217,34 @@ def test_it_fits_a_phone_and_the_dark(page: Page, scheme: str, width: int) -> No
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == ("rgb(22, 24, 27)" if scheme == "dark" else "rgb(247, 246, 243)")
+
+
+def test_where_browsers_refuse_the_camera_the_page_says_so(browser: Browser, address: str) -> None:
+    page = browser.new_page()
+    # What a page is told that came over plain HTTP from another machine.
+    page.add_init_script("Object.defineProperty(window, 'isSecureContext', { value: false })")
+    page.goto(address)
+    expect(page.locator("#insecure")).to_contain_text("over HTTPS")
+    expect(page.locator("#camera")).to_be_disabled()
+    page.close()
+
+
+def test_it_is_used_from_the_keyboard_alone(page: Page) -> None:
+    page.focus("#files")
+    seen = []
+    for _ in range(5):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.id"))
+    assert seen == ["camera", "sample", "model", "other", "whole"]
+    page.focus("#sample")
+    page.keyboard.press("Enter")
+    expect(page.locator(".card .faces button")).to_have_count(3)
+    page.focus("#clear")
+    page.keyboard.press("Enter")
+    expect(page.locator(".card")).to_have_count(0)
+    assert page.evaluate("document.activeElement.id") == "files", "the keyboard has lost its place"
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select")].filter((e) =>
+            !(e.textContent.trim() || e.labels?.length || e.getAttribute("aria-label"))).map((e) => e.outerHTML)"""
+    )
+    assert not unnamed

@@ -15,7 +15,7 @@ let abort = null;
 let limits = {};
 
 function say(words) {
-  $("status").textContent = words;
+  if ($("status").textContent !== words) $("status").textContent = words;
 }
 
 function complain(words) {
@@ -75,7 +75,7 @@ async function take(files) {
         camera?.stop();
         abort?.abort();
         abort = new AbortController();
-        collect((await film(file, $("model").value, detector(), { say, stage, abort })).rows);
+        collect(await film(file, models(), detector(), { say, stage, abort }));
       } else {
         say(files.length > 1 ? `Reading ${i + 1} of ${files.length} …` : `Reading ${file.name} …`);
         const { card, rows, words } = await photo(file, file.name || "picture", models(), detector());
@@ -86,6 +86,8 @@ async function take(files) {
       }
     } catch (error) {
       say("");
+      // What was read before it failed is there to be saved.
+      collect(error.rows ?? []);
       complain(error.message);
     }
   }
@@ -134,6 +136,7 @@ $("clear").addEventListener("click", () => {
   $("tools").hidden = true;
   $("errors").replaceChildren();
   say("");
+  $("files").focus();
 });
 
 for (const kind of ["dragenter", "dragover"]) {

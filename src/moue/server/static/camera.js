@@ -1,7 +1,7 @@
 // The camera: the newest frame goes to the server whenever the last one is answered.
 
 import { openFrames, sentence } from "./api.js";
-import { Answer, Timeline, element, paint } from "./view.js";
+import { Answer, Timeline, element, paint, pick } from "./view.js";
 import { png, save } from "./save.js";
 
 const SECONDS = 20;
@@ -15,8 +15,9 @@ export class Camera {
     this.answered = [];
     this.running = true;
     this.sockets = [];
-    this.answers = models.map((model) => new Answer(model));
-    this.timeline = new Timeline();
+    this.who = undefined;
+    this.answers = models.map((model, i) => new Answer(model, (n) => { this.who = this.current[i]?.faces[n]?.track; }));
+    this.timelines = models.map((model) => new Timeline(models.length > 1 ? `The last ${SECONDS} seconds, ${model}` : `The last ${SECONDS} seconds`));
     this.video = element("video", { muted: true, playsinline: true });
     this.canvas = element("canvas", { role: "img", "aria-label": "The camera's picture with what was found in it" });
     this.rate = element("span", { class: "quiet", id: "rate" });
@@ -25,7 +26,7 @@ export class Camera {
     this.buttons = element("div", { class: "row tools" }, stop, keep, this.rate);
     this.card = element(
       "article", { class: models.length > 1 ? "card two" : "card" }, element("h2", { text: "Camera" }),
-      element("div", { class: "shown" }, this.canvas, this.buttons), ...this.answers.map((a) => a.node), this.timeline.node,
+      element("div", { class: "shown" }, this.canvas, this.buttons), ...this.answers.map((a) => a.node), ...this.timelines.map((t) => t.node),
     );
   }
 
@@ -68,9 +69,10 @@ export class Camera {
       send();
       if (row.status === "busy") return;
       this.current[i] = row;
-      this.answers[i].show(row, 0);
+      this.answers[i].show(row, pick(row, this.who));
+      this.timelines[i].add(row);
       if (this.rows.length < KEPT) this.rows.push({ model, ...row });
-      if (i === 0) this.count(row);
+      if (i === 0) this.count();
     });
     socket.addEventListener("close", () => {
       if (this.running) {
@@ -80,8 +82,7 @@ export class Camera {
     });
   }
 
-  count(row) {
-    this.timeline.add(row, row.faces[0]?.track);
+  count() {
     const now = performance.now();
     this.answered = [...this.answered.filter((time) => now - time < 2000), now];
     const span = (now - this.answered[0]) / 1000;
@@ -95,11 +96,11 @@ export class Camera {
       this.canvas.width ||= this.video.videoWidth;
       const size = { width: this.video.videoWidth, height: this.video.videoHeight, faces: [] };
       createImageBitmap(this.video).then((frame) => {
-        if (this.running) paint(this.canvas, frame, known.length ? known : [size]);
+        if (this.running) paint(this.canvas, frame, known.length ? known : [size], known.length ? pick(known[0], this.who) : 0);
         frame.close();
       }, () => {});
     }
-    this.timeline.draw(SECONDS);
+    this.timelines.forEach((timeline) => timeline.draw(this.who, SECONDS));
     requestAnimationFrame(() => this.show());
   }
 
@@ -108,7 +109,9 @@ export class Camera {
     this.running = false;
     this.sockets.forEach((socket) => socket.close());
     this.stream?.getTracks().forEach((track) => track.stop());
+    const focused = document.activeElement === this.buttons.firstChild;
     this.buttons.firstChild.remove();
+    if (focused) document.getElementById("camera").focus();
     this.say(`The camera is off; ${this.rows.length} frames were read.`);
     this.onend(this.rows);
   }

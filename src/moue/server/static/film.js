@@ -1,87 +1,124 @@
 // A film: sent, followed while it is read, shown with its timeline, and removed from the server.
 
 import { ask, query } from "./api.js";
-import { Answer, Timeline, element } from "./view.js";
+import { Answer, Timeline, element, pick } from "./view.js";
 import { save } from "./save.js";
 
 const PAUSE = 400;
+const ENDED = ["done", "failed", "cancelled"];
 const rest = (ms) => new Promise((done) => setTimeout(done, ms));
 
-// Resolves with its rows; hooks: say(words), stage (an element), signal of an AbortController that cancels.
-export async function film(file, model, detector, { say, stage, abort }) {
-  const progress = element("progress", { max: 1, "aria-label": "Progress" });
-  const answer = new Answer(model);
-  const video = element("video", { controls: true, playsinline: true, hidden: true });
-  const timeline = new Timeline((time) => { video.currentTime = time; });
-  const cancel = element("button", { type: "button", text: "Cancel", onclick: () => abort.abort() });
-  const keep = element("button", { type: "button", text: "Download the film", hidden: true });
-  const card = element(
-    "article", { class: "card" },
-    element("h2", { text: file.name }),
-    element("div", { class: "shown" }, video, element("div", { class: "row tools" }, cancel, keep)),
-    answer.node, timeline.node, element("div", { class: "wide" }, progress),
-  );
-  stage.replaceChildren(card);
-  stage.hidden = false;
-  let id = null;
+// One model's reading of a film, from its upload to its end on the server.
+async function read(file, model, detector, film, signal, onprogress) {
+  const address = `v1/videos${query({ name: file.name, model, detector, film })}`;
+  const options = { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" }, signal };
+  const { id } = await (await ask(address, options)).json();
   const rows = [];
   try {
-    say(`Sending ${file.name} …`);
-    const address = `v1/videos${query({ name: file.name, model, detector })}`;
-    const started = await ask(address, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" }, signal: abort.signal });
-    id = (await started.json()).id;
     let job;
     do {
-      job = await (await ask(`v1/videos/${id}`, { signal: abort.signal })).json();
-      const text = await (await ask(`v1/videos/${id}/rows?start=${rows.length}`, { signal: abort.signal })).text();
-      for (const line of text.split("\n").filter(Boolean)) {
-        const row = JSON.parse(line);
-        rows.push(row);
-        if (row.timestamp !== undefined) timeline.add(row, firstTrack(rows));
-        answer.show(row, 0);
-      }
-      if (job.total) progress.value = Math.min(1, job.frames / job.total);
-      timeline.draw();
-      say(job.status === "waiting" ? "Waiting for another film …" : `Reading: ${job.frames} of ${job.total ?? "?"} frames`);
-      if (!["done", "failed", "cancelled"].includes(job.status)) await rest(PAUSE);
-    } while (!["done", "failed", "cancelled"].includes(job.status) || rows.length < job.rows);
+      job = await (await ask(`v1/videos/${id}`, { signal })).json();
+      const text = await (await ask(`v1/videos/${id}/rows?start=${rows.length}`, { signal })).text();
+      const fresh = text.split("\n").filter(Boolean).map((line) => JSON.parse(line));
+      rows.push(...fresh);
+      onprogress(job, fresh);
+      if (!ENDED.includes(job.status)) await rest(PAUSE);
+    } while (!ENDED.includes(job.status) || rows.length < job.rows);
     if (job.status === "failed") throw new Error(job.reason);
-    if (job.film) {
-      const blob = await (await ask(`v1/videos/${id}/film`, { signal: abort.signal })).blob();
-      video.src = URL.createObjectURL(blob);
-      video.hidden = false;
-      keep.hidden = false;
-      keep.addEventListener("click", () => save(blob, `${file.name.replace(/\.[^.]*$/, "")}-moue.mp4`));
-      follow(video, rows, answer, timeline);
-    }
-    say(`${file.name}: ${rows.filter((row) => row.frame !== undefined).length} frames read.`);
-    return { rows: rows.map((row) => ({ model, ...row })), video };
-  } catch (error) {
-    if (error.name !== "AbortError" && rows.length) throw error;
-    stage.hidden = true;
-    stage.replaceChildren();
-    if (error.name !== "AbortError") throw error;
-    say(`${file.name} was cancelled; nothing of it is left on the server.`);
-    return { rows: [], video };
+    const annotated = job.film ? await (await ask(`v1/videos/${id}/film`, { signal })).blob() : null;
+    return { rows, annotated };
   } finally {
-    progress.remove();
-    cancel.remove();
     // Nothing shall wait on the server for its time to be up.
-    if (id) await ask(`v1/videos/${id}`, { method: "DELETE" }).catch(() => {});
+    await ask(`v1/videos/${id}`, { method: "DELETE" }).catch(() => {});
   }
 }
 
-function firstTrack(rows) {
-  return rows.find((row) => row.faces.length)?.faces[0].track;
-}
+// Resolves with its rows; hooks: say(words), stage (an element), abort (an AbortController that cancels).
+export async function film(file, models, detector, { say, stage, abort }) {
+  let who;
+  const views = models.map((model) => {
+    const name = models.length > 1 ? `Probabilities over time, ${model}` : "Probabilities over time";
+    const view = { model, rows: [], progress: element("progress", { max: 1, "aria-label": `Progress of ${model}` }) };
+    view.words = element("span", { class: "quiet count" });
+    view.answer = new Answer(model, (i) => { who = view.shown?.faces[i]?.track; draw(); });
+    view.timeline = new Timeline(name, (time) => { video.currentTime = time; });
+    view.wait = element("div", { class: "wait" }, view.progress, view.words);
+    return view;
+  });
+  const video = element("video", { controls: true, playsinline: true, hidden: true, "aria-label": `${file.name}, annotated` });
+  const cancel = element("button", { type: "button", text: "Cancel", onclick: () => abort.abort() });
+  const keep = element("button", { type: "button", text: "Download the film", hidden: true });
+  const card = element(
+    "article", { class: models.length > 1 ? "card two" : "card" },
+    element("h2", { text: file.name }),
+    element("div", { class: "shown" }, video, element("div", { class: "row tools" }, cancel, keep)),
+    ...views.map((view) => element("div", { class: "column" }, view.answer.node, view.wait)),
+    ...views.map((view) => view.timeline.node),
+  );
+  stage.replaceChildren(card);
+  stage.hidden = false;
 
-function follow(video, rows, answer, timeline) {
-  const timed = rows.filter((row) => row.timestamp !== undefined);
-  const show = () => {
-    const row = timed.findLast((r) => r.timestamp <= video.currentTime + 0.001) || timed[0];
-    if (row) answer.show(row, 0);
-    timeline.duration = video.duration || 0;
-    timeline.draw(Infinity, video.currentTime);
-  };
-  for (const event of ["timeupdate", "seeked", "loadedmetadata"]) video.addEventListener(event, show);
+  function draw() {
+    const time = video.src ? video.currentTime : Infinity;
+    for (const view of views) {
+      const timed = view.rows.filter((row) => row.timestamp !== undefined);
+      view.shown = timed.findLast((row) => row.timestamp <= time + 0.001) || timed[0];
+      who ??= view.timeline.first();
+      if (view.shown) view.answer.show(view.shown, pick(view.shown, who));
+      view.timeline.duration = video.duration || 0;
+      view.timeline.draw(who, Infinity, video.src ? video.currentTime : null);
+    }
+  }
+
+  function moved(view, job, fresh) {
+    view.rows.push(...fresh);
+    fresh.filter((row) => row.timestamp !== undefined).forEach((row) => view.timeline.add(row));
+    if (job.total) view.progress.value = Math.min(1, job.frames / job.total);
+    view.words.textContent = job.status === "waiting" ? "waiting for its turn" : `${job.frames} of ${job.total ?? "?"} frames`;
+    // Said once, not at every step: a screen reader reads all of it out.
+    if (job.status === "reading") say(`Reading ${file.name} …`);
+    draw();
+  }
+
+  const collected = () => views.flatMap((view) => view.rows.map((row) => ({ model: view.model, ...row })));
+  try {
+    say(`Sending ${file.name} …`);
+    const started = views.map((view, i) => read(file, view.model, detector, i === 0, abort.signal, (job, fresh) => moved(view, job, fresh)));
+    const done = await Promise.all(started).catch(async (error) => {
+      // The other one has no reason to go on.
+      abort.abort();
+      await Promise.allSettled(started);
+      throw error;
+    });
+    const { annotated } = done[0];
+    if (annotated) {
+      video.src = URL.createObjectURL(annotated);
+      video.hidden = false;
+      keep.hidden = false;
+      keep.addEventListener("click", () => save(annotated, `${file.name.replace(/\.[^.]*$/, "")}-moue.mp4`));
+      for (const event of ["timeupdate", "seeked", "loadedmetadata"]) video.addEventListener(event, draw);
+    }
+    draw();
+    say(`${file.name}: ${views[0].rows.filter((row) => row.frame !== undefined).length} frames read.`);
+    return collected();
+  } catch (error) {
+    if (error.name === "AbortError") {
+      stage.hidden = true;
+      stage.replaceChildren();
+      say(`${file.name} was cancelled; nothing of it is left on the server.`);
+      return [];
+    }
+    error.rows = collected();
+    if (!error.rows.length) {
+      stage.hidden = true;
+      stage.replaceChildren();
+    }
+    throw error;
+  } finally {
+    views.forEach((view) => view.wait.remove());
+    const focused = document.activeElement === cancel;
+    cancel.remove();
+    // The keyboard stays where it was.
+    if (focused) (keep.hidden ? document.getElementById("files") : keep).focus();
+  }
 }

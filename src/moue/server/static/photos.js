@@ -28,7 +28,7 @@ export async function photo(blob, name, models, detector) {
 
   const shown = element("div", { class: "shown" });
   if (picture) {
-    const button = element("button", { type: "button", text: "Download PNG", onclick: async () => save(await png(canvas), `${name.replace(/\.[^.]*$/, "")}-moue.png`) });
+    const button = element("button", { type: "button", text: "Download PNG", "aria-label": `Download PNG of ${name}`, onclick: async () => save(await png(canvas), `${name.replace(/\.[^.]*$/, "")}-moue.png`) });
     shown.append(canvas, element("div", { class: "tools" }, button));
   } else {
     shown.append(element("p", { class: "remark", text: "This browser cannot show pictures of this kind; the server could read it." }));

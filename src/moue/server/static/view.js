@@ -69,7 +69,7 @@ export function paint(canvas, source, rows, chosen = 0) {
 // Seven bars that stay in place and move.
 export class Bars {
   constructor() {
-    this.list = element("ul", { class: "bars" });
+    this.list = element("ul", { class: "bars", role: "list" });
     this.rows = {};
   }
 
@@ -132,57 +132,80 @@ export class Answer {
   }
 }
 
-// Probabilities of one track over time, a line for each class.
+// Which of a row's faces is the chosen person: by track where there is one, else by place.
+export function pick(row, who) {
+  const found = row.faces.findIndex((face) => face.track !== undefined && face.track === who);
+  return found < 0 ? 0 : found;
+}
+
+// Probabilities of one person over time, a line for each class.
 export class Timeline {
-  constructor(onseek = null) {
+  constructor(title, onseek = null) {
     this.points = [];
     this.labels = [];
     this.duration = 0;
-    this.canvas = element("canvas", { width: 1000, height: 150, role: "img", "aria-label": "Probabilities over time" });
-    this.legend = element("ul", { class: "legend" });
-    this.node = element("div", { class: "timeline" }, this.canvas, this.legend);
-    if (onseek) this.canvas.addEventListener("click", (event) => onseek(this.from + (event.offsetX / this.canvas.clientWidth) * (this.until - this.from)));
     this.from = 0;
     this.until = 1;
+    this.canvas = element("canvas", { width: 1000, height: 150, role: "img", "aria-label": title });
+    this.legend = element("ul", { class: "legend" });
+    this.node = element("figure", { class: "timeline" }, element("figcaption", { text: title }), this.canvas, this.legend);
+    if (!onseek) return;
+    this.canvas.classList.add("seek");
+    this.canvas.addEventListener("click", (event) => onseek(this.from + (event.offsetX / this.canvas.clientWidth) * (this.until - this.from)));
   }
 
-  add(row, track) {
-    const face = row.faces.find((f) => f.track === track) || row.faces[0];
-    this.points.push({ time: row.timestamp, p: face ? face.probabilities : null });
-    if (face && !this.labels.length) {
-      this.labels = Object.keys(face.probabilities);
-      this.legend.replaceChildren(...this.labels.map((label) => {
-        const dot = element("span", { class: "dot" });
-        dot.style.background = colour(label);
-        return element("li", {}, dot, label);
-      }));
-    }
+  add(row) {
+    this.points.push({ time: row.timestamp, faces: row.faces });
+    const face = row.faces[0];
+    if (!face || this.labels.length) return;
+    this.labels = Object.keys(face.probabilities);
+    this.legend.replaceChildren(...this.labels.map((label) => {
+      const dot = element("span", { class: "dot", "aria-hidden": "true" });
+      dot.style.background = colour(label);
+      return element("li", {}, dot, label);
+    }));
   }
 
-  // seconds: show the last ones only.
-  draw(seconds = Infinity, mark = null) {
+  // Whom to show at first: who is there first.
+  first() {
+    return this.points.find((point) => point.faces.length)?.faces[0].track;
+  }
+
+  // who: a track; seconds: show the last ones only; mark: a moment.
+  draw(who = this.first(), seconds = Infinity, mark = null) {
     const last = this.points.at(-1)?.time ?? 0;
     this.until = Math.max(last, this.duration, 0.1);
     this.from = Number.isFinite(seconds) ? Math.max(0, this.until - seconds) : 0;
     if (Number.isFinite(seconds)) this.points = this.points.filter((point) => point.time >= this.from - 1);
     const { width, height } = this.canvas;
     const pen = this.canvas.getContext("2d");
+    const style = getComputedStyle(this.canvas);
     const x = (time) => ((time - this.from) / (this.until - this.from)) * width;
+    const y = (p) => height - 8 - p * (height - 16);
     pen.clearRect(0, 0, width, height);
+    pen.lineWidth = 1;
+    pen.strokeStyle = style.getPropertyValue("--line");
+    for (const level of [0, 0.5, 1]) {
+      pen.beginPath();
+      pen.moveTo(0, y(level));
+      pen.lineTo(width, y(level));
+      pen.stroke();
+    }
     pen.lineWidth = 3;
-    pen.lineJoin = "round";
+    pen.lineJoin = pen.lineCap = "round";
     for (const label of this.labels) {
       pen.strokeStyle = colour(label);
       pen.beginPath();
       let down = false;
-      for (const { time, p } of this.points) {
-        if (p) pen[down ? "lineTo" : "moveTo"](x(time), height - 8 - p[label] * (height - 16));
-        down = Boolean(p);
+      for (const { time, faces } of this.points) {
+        const face = faces.find((f) => f.track === who);
+        if (face) pen[down ? "lineTo" : "moveTo"](x(time), y(face.probabilities[label]));
+        down = Boolean(face);
       }
       pen.stroke();
     }
     if (mark !== null) {
-      pen.fillStyle = getComputedStyle(this.canvas).color;
+      pen.fillStyle = style.color;
       pen.fillRect(x(mark) - 1, 0, 2, height);
     }
   }
