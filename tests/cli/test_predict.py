@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -96,17 +98,40 @@ def test_answers_never_overwrite_inputs(predict: Predict, photos: Path, capsys: 
     assert (photos / "a.png").read_bytes() == before
 
 
-def test_full_disk_is_one_sentence_and_leaves_no_half_file(
-    predict: Predict, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def full(self: Path, content: bytes) -> int:
-        self.touch()
-        raise OSError(28, "No space left on device")
+@contextmanager
+def file_limit(size: int) -> Iterator[None]:
+    """No file of this process grows beyond ``size`` bytes: to a writer, a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    assert predict(photos / "a.png", "--out", tmp_path / "out") == 2
-    assert capsys.readouterr().err.endswith("a.json: No space left on device\n")
+
+def test_full_disk_is_one_sentence_and_leaves_no_half_file(
+    predict: Predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with file_limit(100):
+        assert predict(photos / "a.png", "--out", tmp_path / "out") == 2
+    assert capsys.readouterr().err.endswith("a.json: File too large\n")
     assert list((tmp_path / "out").iterdir()) == []
+    with file_limit(1500):
+        assert predict(photos / "a.png", "--out", tmp_path / "out") == 2
+    assert capsys.readouterr().err.endswith("a.png: File too large\n")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.json"]
+    assert len(json.loads((tmp_path / "out" / "a.json").read_text())) == 1
+
+
+def test_parquet_goes_down_a_pipe_and_into_files(
+    predict: Predict, photos: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    import pyarrow.parquet as parquet
+
+    assert predict(photos, "--format", "parquet", "--out", tmp_path / "out") == 0
+    printed = parquet.read_table(io.BytesIO(capfdbinary.readouterr().out)).to_pylist()
+    assert [Path(row["source"]).name for row in printed] == ["a.png", "b ü.jpg", "a.png"]
+    assert parquet.read_table(tmp_path / "out" / "a.parquet").to_pylist() == printed[:1]
 
 
 def test_interrupted_it_prints_what_was_read(

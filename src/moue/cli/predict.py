@@ -7,20 +7,21 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.util import find_spec
-from itertools import groupby
 from typing import Any
 
 from moue.cli.main import PARTLY
 from moue.cli.output import add_format, write
 from moue.cli.progress import Progress, Report
+from moue.errors import UsageError, require
 from moue.picture import MAX_PIXELS
-from moue.runtime.frame import to_rows
+from moue.runtime.answerfile import ParquetPipe, Text
 from moue.runtime.outbox import Outbox
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
 from moue.runtime.sources import Source, expand, require_one
-from moue.runtime.tabular import to_csv, to_parquet
+from moue.runtime.timeline import Timeline
 from moue.spec import VIEWS
 
 #: More pictures than this are many: an engine that takes longer to start pays.
@@ -59,8 +60,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read, print, and answer 3 when something could not be read."""
     require_one(args.sources)
-    if args.out and args.format == "parquet":
-        to_parquet([])  # Say at once that the extra is missing.
+    if args.format == "parquet":
+        require("pyarrow", "scale")
+        if not args.out and sys.stdout.isatty():
+            raise UsageError("parquet is binary: name a folder with --out, or send it to a file with > rows.parquet.")
     outbox = Outbox(args.out) if args.out else None
     sources, total = _counted(args.sources)
     recognizer = Recognizer(
@@ -126,104 +129,116 @@ def _keep(
     """Read one input, and write its rows and its annotated picture or film."""
     stem = outbox.stem(source)
     film = str(outbox.folder / f"{stem}.mp4") if source.kind == "video" else None
-    answers: list[Faces] = []
-    try:
+    timeline = Timeline()
+    # One picture has one answer; a film's thousands go to the disk and are forgotten.
+    only: Faces | None = None
+    with closing(outbox.answers(stem, _suffix(args.format), recognizer.spec.labels)) as file:
         for answer in _answers(recognizer, source, args, report, film):
-            answers.append(answer)
+            file.write(answer)
             printer(answer)
-    finally:
-        suffix = "json" if args.format == "table" else args.format
-        if answers:
-            outbox.write(f"{stem}.{suffix}", _file(answers, suffix, recognizer.spec.labels))
-    if source.kind == "picture" and answers[0].status in ("ok", "no_face"):
-        shown = outbox.picture(stem, answers[0].draw(recognizer.open(source.path)), source.path)
+            if source.kind == "video":
+                timeline.add(answer)
+            only = answer
+    if source.kind == "picture" and only is not None and only.status in ("ok", "no_face"):
+        shown = outbox.picture(stem, only.draw(recognizer.open(source.path)), source.path)
         sys.stderr.write(f"{shown}\n")
     elif film and os.path.exists(film):  # noqa: PTH110
         sys.stderr.write(f"{film}\n")
-        _keep_tracks(answers, stem, outbox)
+        _keep_tracks(timeline, stem, outbox)
 
 
-def _keep_tracks(answers: list[Faces], stem: str, outbox: Outbox) -> None:
+def _keep_tracks(timeline: Timeline, stem: str, outbox: Outbox) -> None:
     """Write what became of each face of a film: a summary, and where matplotlib is installed a picture over time."""
-    from moue.runtime.timeline import plot_timeline, summarise
-
-    tracks = json.dumps(summarise(answers), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    tracks = json.dumps(timeline.summary(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     sys.stderr.write(f"{outbox.write(f'{stem}.tracks.json', tracks.encode())}\n")
     if find_spec("matplotlib") is not None:
         path = outbox.folder / f"{stem}.timeline.png"
-        plot_timeline(answers, path)
+        timeline.plot(path)
         sys.stderr.write(f"{path}\n")
 
 
-def _file(answers: list[Faces], suffix: str, labels: tuple[str, ...]) -> bytes:
-    if suffix == "parquet":
-        return to_parquet(to_rows(answers, labels))
-    if suffix == "csv":
-        return to_csv(to_rows(answers, labels)).encode()
-    rows = [answer.to_dict() for answer in answers]
-    if suffix == "jsonl":
-        return b"".join(_line(row).encode() for row in rows)
-    return (json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+def _suffix(format: str) -> str:
+    """The format of the files beside a printed answer: a table is for people."""
+    return "json" if format == "table" else format
 
 
 class _Printer:
-    """Prints answers: at once as JSON lines and CSV, at the end in the other formats."""
+    """Prints answers as they come; a table when all are there, as its columns' widths need all of them."""
 
     def __init__(self, format: str, labels: tuple[str, ...]) -> None:
         self.format, self.labels = format, labels
         self.failed = False
-        self._answers: list[Faces] = []
-        self._header = True
+        self._text = Text(format, labels) if format in ("json", "jsonl", "csv") else None
+        self._table = _Table()
+        # A terminal takes no binary; what was asked for is in the files.
+        pipe = format == "parquet" and not sys.stdout.isatty()
+        self._parquet = ParquetPipe(sys.stdout.buffer, labels) if pipe else None
 
     def __call__(self, answer: Faces) -> None:
         self.failed |= answer.status not in FINE
-        if self.format == "jsonl":
-            sys.stdout.write(_line(answer.to_dict()))
+        if self._text is not None:
+            sys.stdout.write(self._text.piece(answer))
             sys.stdout.flush()
-        elif self.format == "csv":
-            text = to_csv(to_rows(answer, self.labels))
-            sys.stdout.write(text if self._header else text.partition("\n")[2])
-            self._header = False
-        else:
-            self._answers.append(answer)
+        elif self._parquet is not None:
+            self._parquet.write(answer)
+        elif self.format == "table":
+            self._table(answer)
 
     def close(self) -> None:
-        if self.format in ("json", "parquet"):
-            nested = [answer.to_dict() for answer in self._answers]
-            write(to_rows(self._answers, self.labels) if self.format == "parquet" else [], self.format, nested)
+        if self._text is not None:
+            sys.stdout.write(self._text.end)
+        elif self._parquet is not None:
+            self._parquet.close()
         elif self.format == "table":
-            rows: list[dict[str, Any]] = []
-            for source, group in groupby(self._answers, key=lambda answer: answer.source):
-                rows += _of_source(source, list(group))
-            write(rows, "table")
+            write(self._table.rows(), "table")
 
 
-def _of_source(source: str, answers: list[Faces]) -> Iterator[dict[str, Any]]:
-    """The table's rows for one input: a row a face, and of a film a row a person instead of thousands of frames."""
-    frames = [answer for answer in answers if answer.timestamp is not None]
-    if frames:
-        from moue.runtime.timeline import summarise
+class _Table:
+    """The rows that are shown: a row a face, and of a film a row a person instead of thousands of frames."""
 
-        empty = {"source": source, "time": f"0.00–{frames[-1].timestamp:.2f} s", "box": "", "label": ""}
-        found = summarise(frames)
-        for person in found:
-            yield {
-                "source": source,
-                "time": f"{person['first']:.2f}–{person['last']:.2f} s",
-                "box": "",
-                "label": person["label"],
-                "probability": round(person["probabilities"][person["label"]], 3),
-                "remark": f"track {person['track']}, mean of {person['frames']} frames",
-            }
-        if not found:
-            yield empty | {"probability": None, "remark": f"no face in {len(frames)} frames"}
-    for answer in answers:
+    def __init__(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._source = ""
+        self._timeline, self._frames, self._last = Timeline(), 0, 0.0
+
+    def __call__(self, answer: Faces) -> None:
+        if answer.source != self._source:
+            self._end_film()
+            self._source = answer.source
         if answer.timestamp is None:
-            yield from _shown(answer)
+            # What comes without a time after a film's frames says why it ended.
+            self._end_film()
+            self._rows += _shown(answer)
+            return
+        self._frames, self._last = self._frames + 1, answer.timestamp
+        self._timeline.add(answer)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows; to be asked once."""
+        self._end_film()
+        return self._rows
+
+    def _end_film(self) -> None:
+        if self._frames:
+            self._rows += _people(self._source, self._timeline, self._frames, self._last)
+            self._timeline, self._frames = Timeline(), 0
+
+
+def _people(source: str, timeline: Timeline, frames: int, last: float) -> Iterator[dict[str, Any]]:
+    """The table's rows for a film."""
+    found = timeline.summary()
+    for person in found:
+        yield {
+            "source": source,
+            "time": f"{person['first']:.2f}–{person['last']:.2f} s",
+            "box": "",
+            "label": person["label"],
+            "probability": round(person["probabilities"][person["label"]], 3),
+            "remark": f"track {person['track']}, mean of {person['frames']} frames",
+        }
+    if not found:
+        row = {"source": source, "time": f"0.00–{last:.2f} s", "box": "", "label": "", "probability": None}
+        yield row | {"remark": f"no face in {frames} frames"}
 
 
 def _shown(answer: Faces) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moue.errors import UsageError
+from moue.runtime.answerfile import AnswerFile, open_answers
 from moue.runtime.sources import Source
 
 
@@ -66,6 +67,20 @@ class Outbox:
                 error.filename, error.filename2 = str(path), None
             raise
         return path
+
+    def answers(self, stem: str, format: str, labels: tuple[str, ...]) -> AnswerFile:
+        """A file for an input's answers, written as they come; see :func:`moue.runtime.answerfile.open_answers`.
+
+        Args:
+            stem: from :meth:`stem`.
+            format: "json", "jsonl", "csv" or "parquet"; the file's suffix too.
+            labels: the expressions, in the order of the columns.
+
+        Raises:
+            MissingExtra: for Parquet without pyarrow.
+            OSError: when it cannot be made.
+        """
+        return open_answers(self.folder / f"{stem}.{format}", format, labels)
 
     def picture(self, stem: str, picture: NDArray[np.uint8], like: str) -> Path:
         """Write an annotated picture: a PNG where the input's name ends so, else a JPEG.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,14 +13,65 @@ from moue.errors import UsageError, require
 from moue.expressions import colour
 from moue.runtime.results import Faces
 
+#: Points of a track that are kept for its picture, which is 1,000 pixels wide; beyond, neighbours become their mean.
+POINTS = 2048
 
-@dataclass
-class _Course:
-    """One track, frame by frame."""
 
-    labels: tuple[str, ...]
-    times: list[float] = field(default_factory=list)
-    probabilities: list[NDArray[np.float32]] = field(default_factory=list)
+class Timeline:
+    """Gathers a film's rows one by one, in memory that grows with the number of people and not with the film."""
+
+    def __init__(self) -> None:
+        self._courses: dict[int, _Course] = {}
+
+    def add(self, row: Faces) -> None:
+        """Take in one row; rows must come in order.
+
+        Raises:
+            UsageError: when it holds faces without a track.
+        """
+        if not len(row):
+            return
+        if row.tracks is None or row.timestamp is None:
+            raise UsageError("a summary over time needs a film's rows with tracks: read it with track=True.")
+        for track, p in zip(row.tracks.tolist(), row.predictions.probabilities, strict=True):
+            course = self._courses.get(track)
+            if course is None:
+                course = self._courses[track] = _Course(row.predictions.labels)
+            course.add(row.timestamp, p)
+
+    def summary(self) -> list[dict[str, Any]]:
+        """One row a track, in the order in which they appear; see :func:`summarise`."""
+        return [{"track": track} | course.summary() for track, course in self._courses.items()]
+
+    def plot(self, path: str | os.PathLike[str], *, tracks: int = 8) -> None:
+        """Draw each track's probabilities over the film's seconds; see :func:`plot_timeline`."""
+        require("matplotlib", "report")
+        # The object interface, not pyplot: no global state, no display.
+        figure_module = require("matplotlib.figure", "report")
+        courses = self._courses
+        longest = sorted(courses, key=lambda track: courses[track].frames, reverse=True)[:tracks]
+        shown = [track for track in courses if track in longest]
+        figure = figure_module.Figure(figsize=(10, 1.2 + 1.8 * max(1, len(shown))), layout="constrained")
+        axes = figure.subplots(max(1, len(shown)), 1, sharex=True, squeeze=False)[:, 0]
+        for ax, track in zip(axes, shown, strict=False):
+            course = courses[track]
+            times, p = _with_gaps(*course.line())
+            for k, label in enumerate(course.labels):
+                red, green, blue = (v / 255 for v in colour(label))
+                ax.plot(times, p[:, k], color=(red, green, blue), label=label, linewidth=1.5)
+            ax.set_ylim(0, 1)
+            ax.set_ylabel(f"track {track}")
+            ax.grid(alpha=0.3)
+        axes[-1].set_xlabel("seconds")
+        if shown:
+            handles, labels = axes[0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+            hidden = len(courses) - len(shown)
+            if hidden:
+                figure.suptitle(f"the {len(shown)} longest of {len(courses)} tracks")
+        else:
+            axes[0].set_title("no face in this film")
+        figure.savefig(path, dpi=100)
 
 
 def summarise(rows: Iterable[Faces]) -> list[dict[str, Any]]:
@@ -38,23 +88,7 @@ def summarise(rows: Iterable[Faces]) -> list[dict[str, Any]]:
     Raises:
         UsageError: when the rows hold faces without a track.
     """
-    answer = []
-    for track, course in _courses(rows).items():
-        p = np.asarray(course.probabilities, np.float64)
-        mean = p.mean(axis=0)
-        shares = np.bincount(p.argmax(axis=1), minlength=len(course.labels)) / len(p)
-        answer.append(
-            {
-                "track": track,
-                "first": round(course.times[0], 6),
-                "last": round(course.times[-1], 6),
-                "frames": len(p),
-                "label": course.labels[int(mean.argmax())],
-                "probabilities": {n: round(float(v), 5) for n, v in zip(course.labels, mean, strict=True)},
-                "shares": {n: round(float(v), 5) for n, v in zip(course.labels, shares, strict=True)},
-            }
-        )
-    return answer
+    return _gathered(rows).summary()
 
 
 def plot_timeline(rows: Iterable[Faces], path: str | os.PathLike[str], *, tracks: int = 8) -> None:
@@ -69,48 +103,67 @@ def plot_timeline(rows: Iterable[Faces], path: str | os.PathLike[str], *, tracks
         MissingExtra: without matplotlib.
         UsageError: when the rows hold faces without a track.
     """
-    require("matplotlib", "report")
-    # The object interface, not pyplot: no global state, no display.
-    figure_module = require("matplotlib.figure", "report")
-    courses = _courses(rows)
-    longest = sorted(courses, key=lambda t: len(courses[t].times), reverse=True)[:tracks]
-    shown = [t for t in courses if t in longest]
-    figure = figure_module.Figure(figsize=(10, 1.2 + 1.8 * max(1, len(shown))), layout="constrained")
-    axes = figure.subplots(max(1, len(shown)), 1, sharex=True, squeeze=False)[:, 0]
-    for ax, track in zip(axes, shown, strict=False):
-        course = courses[track]
-        times, p = _with_gaps(np.asarray(course.times), np.asarray(course.probabilities))
-        for k, label in enumerate(course.labels):
-            red, green, blue = (v / 255 for v in colour(label))
-            ax.plot(times, p[:, k], color=(red, green, blue), label=label, linewidth=1.5)
-        ax.set_ylim(0, 1)
-        ax.set_ylabel(f"track {track}")
-        ax.grid(alpha=0.3)
-    axes[-1].set_xlabel("seconds")
-    if shown:
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-        hidden = len(courses) - len(shown)
-        if hidden:
-            figure.suptitle(f"the {len(shown)} longest of {len(courses)} tracks")
-    else:
-        axes[0].set_title("no face in this film")
-    figure.savefig(path, dpi=100)
+    _gathered(rows).plot(path, tracks=tracks)
 
 
-def _courses(rows: Iterable[Faces]) -> dict[int, _Course]:
-    """Each track's times and probabilities, in the order of first appearance."""
-    courses: dict[int, _Course] = {}
+def _gathered(rows: Iterable[Faces]) -> Timeline:
+    timeline = Timeline()
     for row in rows:
-        if not len(row):
-            continue
-        if row.tracks is None or row.timestamp is None:
-            raise UsageError("a summary over time needs a film's rows with tracks: read it with track=True.")
-        for i, track in enumerate(row.tracks.tolist()):
-            course = courses.setdefault(track, _Course(row.predictions.labels))
-            course.times.append(row.timestamp)
-            course.probabilities.append(row.predictions.probabilities[i])
-    return courses
+        timeline.add(row)
+    return timeline
+
+
+class _Course:
+    """One track, frame by frame: exact sums, and a line of at most :data:`POINTS` points."""
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+        self.frames = 0
+        self._first = self._last = 0.0
+        self._sum = np.zeros(len(labels))
+        self._wins = np.zeros(len(labels), np.int64)
+        # Columns: seconds, then the classes; each point is the mean of `_every` frames.
+        self._points = np.zeros((64, 1 + len(labels)), np.float32)
+        self._held = 0
+        self._every = 1
+        self._part = np.zeros(1 + len(labels))
+
+    def add(self, time: float, p: NDArray[np.float32]) -> None:
+        if not self.frames:
+            self._first = time
+        self.frames, self._last = self.frames + 1, time
+        self._sum += p
+        self._wins[p.argmax()] += 1
+        self._part[0] += time
+        self._part[1:] += p
+        if self.frames % self._every == 0:
+            self._keep()
+
+    def summary(self) -> dict[str, Any]:
+        mean, shares = self._sum / self.frames, self._wins / self.frames
+        return {
+            "first": round(self._first, 6),
+            "last": round(self._last, 6),
+            "frames": self.frames,
+            "label": self.labels[int(mean.argmax())],
+            "probabilities": {n: round(float(v), 5) for n, v in zip(self.labels, mean, strict=True)},
+            "shares": {n: round(float(v), 5) for n, v in zip(self.labels, shares, strict=True)},
+        }
+
+    def line(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Seconds ``(P,)`` and probabilities ``(P, K)``."""
+        points = self._points[: self._held]
+        return points[:, 0], points[:, 1:]
+
+    def _keep(self) -> None:
+        if self._held == len(self._points):
+            self._points = np.concatenate([self._points, np.zeros_like(self._points)])
+        self._points[self._held] = self._part / self._every
+        self._held += 1
+        self._part[:] = 0
+        if self._held == POINTS:
+            self._points[: POINTS // 2] = (self._points[::2] + self._points[1::2]) / 2
+            self._held, self._every = POINTS // 2, 2 * self._every
 
 
 def _with_gaps(times: NDArray[Any], p: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
