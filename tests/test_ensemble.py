@@ -127,9 +127,9 @@ def test_the_temperature_is_fitted_on_what_all_members_held_out_after_views(make
     assert spec.temperature != 1.0
     assert spec.scores == {"validation": round(float((logits.argmax(1) == truth).mean()), 6)}
     # A set's own validation rows are held out by every run on it.
-    split = whole.split.astype("<U12")
-    split[:200] = "validation"
-    own = dataclasses.replace(whole, split=split)
+    parts = whole.split.astype("<U12")
+    parts[:200] = "validation"
+    own = dataclasses.replace(whole, split=parts)
     assert 0 < merge([a, make("c", 3)], tmp_path / "other.onnx", data=own).scores["validation"] < 1
 
 

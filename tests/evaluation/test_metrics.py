@@ -8,7 +8,14 @@ import pytest
 from sklearn import metrics as sk
 
 from moue.errors import DataError, UsageError
-from moue.evaluation.metrics import calibration_error, evaluate, negative_log_likelihood, top_k
+from moue.evaluation.metrics import (
+    accuracy_at,
+    calibration_error,
+    evaluate,
+    negative_log_likelihood,
+    risk_coverage,
+    top_k,
+)
 from moue.expressions import FER2013
 from moue.runtime.results import Predictions, softmax
 
@@ -55,6 +62,28 @@ def test_a_class_without_rows_is_null_and_left_out_of_the_means() -> None:
     json.dumps(e.to_dict(), allow_nan=False)
 
 
+def test_risk_falls_as_uncertain_answers_are_left_out() -> None:
+    confidence = np.array([0.9, 0.5, 0.8, 0.7, 0.6])
+    correct = np.array([True, False, True, False, True])
+    coverage, risk = risk_coverage(confidence, correct)
+    np.testing.assert_allclose(coverage, [0.2, 0.4, 0.6, 0.8, 1.0])
+    np.testing.assert_allclose(risk, [0, 0, 1 / 3, 1 / 4, 2 / 5])
+    assert accuracy_at(confidence, correct) == pytest.approx(3 / 4)
+    assert accuracy_at(confidence, correct, 1.0) == pytest.approx(3 / 5)
+    predictions, truth = made_up()
+    e = evaluate(predictions, truth)
+    surest = np.argsort(-predictions.confidence, kind="stable")[:400]
+    assert e.accuracy_at_80 == pytest.approx((predictions.top == truth)[surest].mean())
+    assert e.accuracy_at_80 > e.accuracy
+
+
+def test_the_order_of_equally_certain_answers_changes_no_score() -> None:
+    confidence, correct = np.full(10, 0.5), np.arange(10) < 4
+    for order in (slice(None), slice(None, None, -1)):
+        assert accuracy_at(confidence, correct[order]) == pytest.approx(0.4)
+    assert accuracy_at(np.array([0.3]), np.array([True])) == 1
+
+
 def test_the_answer_has_the_documented_keys_in_order() -> None:
     predictions, truth = made_up(60)
     e = evaluate(
@@ -73,6 +102,7 @@ def test_the_answer_has_the_documented_keys_in_order() -> None:
         "top2",
         "nll",
         "ece",
+        "accuracy_at_80",
         "per_class",
         "labels",
         "confusion",

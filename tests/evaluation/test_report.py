@@ -232,6 +232,16 @@ def test_figures_come_as_png_too_and_the_same_data_gives_the_same_bytes() -> Non
     assert b">100 %<" in plots.confusion(table, ("a", "b")).replace(b"\n", b"")
 
 
+def test_the_page_shows_what_leaving_uncertain_answers_out_gives(written: Path) -> None:
+    assert STRONG.evaluation is not None
+    assert f"{STRONG.evaluation.accuracy_at_80:.1%} of the 80 % most certain" in (written / "comparison.md").read_text()
+    drawn = (written / "figures" / "strong-risk.svg").read_bytes()
+    assert b"the 80 % most certain" in drawn
+    assert b"not marked uncertain" not in drawn  # No threshold was set.
+    marked = plots.risk_coverage_curve(np.array([0.9, 0.6, 0.3]), np.array([True, True, False]), 0.5)
+    assert b"not marked uncertain: 0.0 % wrong" in marked
+
+
 def test_labels_of_near_points_do_not_hide_each_other() -> None:
     points = [plots.Point(n, 1.0 + 0.01 * i, 0.6, 0.0, "#000", "o") for i, n in enumerate(("first", "second", "third"))]
     root = ElementTree.fromstring(plots.scatter(points, "hours"))

@@ -102,6 +102,7 @@ def summary(evaluation: Evaluation) -> str:
             "top 2": f"{s.top2:.2%}",
             "nll": f"{s.nll:.3f}",
             "ece": f"{s.ece:.2%}",
+            "surest 80 %": f"{s.accuracy_at_80:.2%}",
         }
         for name, s in scores
     ]

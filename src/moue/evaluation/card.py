@@ -67,7 +67,8 @@ def _scores(e: Evaluation) -> list[str]:
         f"**{e.accuracy:.1%} ± {e.accuracy_se:.1%}** (one standard error){clean}.",
         "",
         f"Balanced accuracy {e.balanced_accuracy:.1%}, macro F1 {e.macro_f1:.1%}, top two {e.top2:.1%}, negative"
-        f" log-likelihood {e.nll:.3f}, expected calibration error {e.ece:.1%}.",
+        f" log-likelihood {e.nll:.3f}, expected calibration error {e.ece:.1%}; of the 80 % most certain answers"
+        f" {e.accuracy_at_80:.1%} are right.",
         "",
         "| class | pictures | precision | recall | F1 |",
         "|---|---:|---:|---:|---:|",

@@ -81,6 +81,11 @@ def of_model(row: Row, slug: str) -> list[Figure]:
         caption = f"Reliability: the mean distance from the diagonal, weighted by answers, is {e.ece:.1%}."
         svg = plots.reliability_diagram(row.predictions.confidence, row.correct)
         found.append(Figure(f"{slug}-reliability", svg, caption, "Share of right answers against stated probability"))
+        right, all_wrong = e.accuracy_at_80, 1 - e.accuracy
+        caption = f"Risk and coverage: {right:.1%} of the 80 % most certain answers are right, {e.accuracy:.1%} of all."
+        alt = f"Share of wrong answers against the share kept: {1 - right:.1%} at 80 per cent, {all_wrong:.1%} of all"
+        svg = plots.risk_coverage_curve(row.predictions.confidence, row.correct, row.predictions.uncertain_below)
+        found.append(Figure(f"{slug}-risk", svg, caption, alt))
     return found
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import DataError, UsageError
+from moue.evaluation.calibration import COVERAGE
 from moue.runtime.results import Predictions
 
 #: Bins of the calibration error, as in Guo et al., "On calibration of modern neural networks" (2017).
@@ -53,6 +54,8 @@ class Scores:
     """Mean negative log-likelihood of the truth, in nats."""
     ece: float
     """Expected calibration error over :data:`BINS` equal bins of the top probability."""
+    accuracy_at_80: float
+    """Accuracy on the 80 % most certain answers: those that a reader gets who leaves the others out."""
     per_class: dict[str, ClassScore]
     """By class name, in label order."""
     confusion: NDArray[np.int64]
@@ -167,6 +170,7 @@ def scores(predictions: Predictions, truth: NDArray[np.int64]) -> Scores:
         top2=top_k(predictions.probabilities, truth, 2),
         nll=negative_log_likelihood(predictions.probabilities, truth),
         ece=calibration_error(predictions.confidence, predictions.top == truth),
+        accuracy_at_80=accuracy_at(predictions.confidence, predictions.top == truth),
         per_class=classes,
         confusion=table,
     )
@@ -235,6 +239,37 @@ def calibration_error(confidence: NDArray[np.floating], correct: NDArray[np.bool
     """Expected calibration error: the bins' distance between confidence and accuracy, weighted by their rows."""
     counts, confidences, accuracies = reliability(confidence, correct, bins)
     return float((counts * np.abs(confidences - accuracies)).sum() / counts.sum())
+
+
+def risk_coverage(
+    confidence: NDArray[np.floating], correct: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How many answers are wrong when the least certain ones are left out (El-Yaniv and Wiener, "On the foundations of
+    noise-free selective classification", 2010).
+
+    Args:
+        confidence: ``(N,)`` top probabilities.
+        correct: ``(N,)`` whether each answer is right.
+
+    Returns:
+        ``(N,)`` each, with the i + 1 most certain answers kept: coverage (the share of answers kept) and risk (the
+        share of those that is wrong). Answers of equal confidence count as their mean: their order changes nothing.
+    """
+    levels, where = np.unique(-confidence.astype(np.float64), return_inverse=True)
+    rows = np.bincount(where, minlength=len(levels))
+    wrong = np.bincount(where, weights=~correct, minlength=len(levels)) / np.maximum(rows, 1)
+    kept = np.arange(1, len(confidence) + 1)
+    return kept / max(len(confidence), 1), np.cumsum(np.repeat(wrong, rows)) / kept
+
+
+def accuracy_at(
+    confidence: NDArray[np.floating], correct: NDArray[np.bool_], coverage: float = COVERAGE
+) -> float:
+    """Accuracy on the share ``coverage`` (above 0, to 1) of the answers that is most certain, rounded up to whole rows;
+    arguments as in :func:`risk_coverage`.
+    """
+    risk = risk_coverage(confidence, correct)[1]
+    return float(1 - risk[max(1, math.ceil(coverage * len(risk) - 1e-9)) - 1])
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -165,6 +165,7 @@ def _model(row: Row, figures: Sequence[Figure], slug: str) -> str:
         ("Among top two", percent(e.top2)),
         ("Neg. log-likelihood", f"{e.nll:.3f}"),
         ("Calibration error", percent(e.ece)),
+        ("On the surest 80 %", percent(e.accuracy_at_80)),
     ]
     shown = "".join(f"<div><dt>{k}</dt><dd>{v}</dd></div>" for k, v in facts)
     said = reading(row.history or [])

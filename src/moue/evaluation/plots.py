@@ -7,6 +7,7 @@ settings are as they were once a figure is drawn.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import require
-from moue.evaluation.metrics import ClassScore, reliability
+from moue.evaluation.calibration import COVERAGE
+from moue.evaluation.metrics import ClassScore, reliability, risk_coverage
 
 Format = Literal["svg", "png"]
 
@@ -209,6 +211,33 @@ def reliability_diagram(confidence: NDArray[np.floating], correct: NDArray[np.bo
         handles, names = axis.get_legend_handles_labels()
         order = [names.index(n) for n in ("this model", "perfectly calibrated", "share of the answers")]
         axis.legend([handles[i] for i in order], [names[i] for i in order], loc="upper left", fontsize=9.5)
+    return sink.getvalue()
+
+
+def risk_coverage_curve(
+    confidence: NDArray[np.floating], correct: NDArray[np.bool_], threshold: float = 0.0, format: Format = "svg"
+) -> bytes:
+    """Share of wrong answers against the share of answers kept, the most certain first; with marks at
+    :data:`~moue.evaluation.calibration.COVERAGE` and where the model's own threshold leaves off.
+    """
+    with _figure(5.0, 4.2, 1, format) as ((axis,), sink):
+        kept, risk = risk_coverage(confidence, correct)
+        axis.plot(100 * kept, 100 * risk, color=PALETTE[0])
+        marks = [(COVERAGE, "o", PALETTE[0], f"the {COVERAGE:.0%} most certain".replace("%", " %"))]
+        certain = float((confidence >= threshold).mean())
+        if 0 < certain < 1:
+            marks.append((certain, "s", PALETTE[1], "not marked uncertain"))
+        for share, marker, colour, name in marks:
+            at = max(1, math.ceil(share * len(kept) - 1e-9)) - 1
+            label = f"{name}: {100 * risk[at]:.1f} % wrong"
+            axis.plot(
+                100 * kept[at], 100 * risk[at], marker, color=colour, markersize=8, markeredgecolor="white", label=label
+            )
+        axis.set_xlim(0, 100)
+        axis.set_ylim(0, max(1.0, 110 * float(risk.max())))
+        axis.set_xlabel("answers kept, the most certain first, per cent")
+        axis.set_ylabel("wrong answers among them, per cent")
+        axis.legend(loc="upper left", fontsize=9.5, numpoints=1)
     return sink.getvalue()
 
 

@@ -111,6 +111,7 @@ def table_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 "top2": e and e.top2,
                 "nll": e and e.nll,
                 "ece": e and e.ece,
+                "accuracy_at_80": e and e.accuracy_at_80,
                 "training_hours": row.hours,
                 "epochs": row.epochs,
                 "parameters": row.parameters,
