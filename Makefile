@@ -48,13 +48,14 @@ format: install  ## let ruff put imports and fixable findings right
 docs: install  ## build docs/ into site/
 	@$(BIN)/python scripts/docs.py site
 
-bench: install  ## time training and reading on this machine
+bench: install  ## time training, reading and serving on this machine
 	@$(BIN)/python benchmarks/training.py --json build/bench/training.json
 	@$(BIN)/python benchmarks/reading.py --json build/bench/reading.json
+	@$(BIN)/python benchmarks/serving.py --soak --json build/bench/serving.json
 
-check-scores: install  ## score the bundled models on DATA=fer2013.csv.zip and compare with their specs
+check-scores: install  ## score the shipped models on DATA=fer2013.csv.zip (VOTES=fer2013new.csv) and compare with their specs
 	@test -n "$(DATA)" || { echo "which data set? Type: make check-scores DATA=fer2013.csv.zip" >&2; exit 2; }
-	@$(BIN)/python scripts/check_scores.py "$(DATA)"
+	@$(BIN)/python scripts/check_scores.py "$(DATA)" $(if $(VOTES),--votes "$(VOTES)") $(if $(VIEWS),--views)
 
 # Browser tests drive Chromium through playwright; Debian's package will do, so none is downloaded.
 browser:

@@ -1,55 +1,60 @@
-"""Put a finished run into the wheel as a bundled model, with the scores that it really has.
+"""Put a finished run, or an exported or merged model, into the wheel with the scores that it really has.
 
     python scripts/bundle.py RUN default --data fer2013.csv.zip
+    python scripts/bundle.py RUN ferplus --data fer2013.csv.zip --votes fer2013new.csv
+    python scripts/bundle.py full.onnx full --data fer2013.csv.zip --folder packages/moue-models/src/moue_models/models
 
-Exports the run (weights stored as float16 or int8), scores the file that is shipped on PublicTest, all of it and the
-rows without a twin in Training, and writes both into its spec. ``python scripts/golden.py default`` comes next.
+Exports a run (weights stored as float16 or int8) or takes an ``.onnx`` file as it is, scores the file that is shipped
+on PublicTest, once: all of it, the rows without a twin in Training, and all of it with every number of views. These
+scores go into its spec. ``python scripts/golden.py default`` comes next.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
 from moue import data
-from moue.evaluation.assess import rows_of
-from moue.evaluation.scoring import score
+from moue.evaluation.headline import headline
 from moue.export import export
+from moue.expressions import FERPLUS
 from moue.runtime.engine import open_model
-from moue.runtime.weights import ASSETS
-from moue.spec import ModelSpec
+from moue.runtime.weights import ASSETS, find_model
+from moue.spec import VIEWS, ModelSpec
 
 
-def main() -> None:
-    """Export, score, write."""
+def main(argv: list[str] | None = None) -> None:
+    """Export or copy, score, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="a finished run folder")
-    parser.add_argument("name", help="the bundled model's name")
+    parser.add_argument("source", type=Path, help="a finished run folder, or an .onnx with its .json")
+    parser.add_argument("name", help="the shipped model's name")
     parser.add_argument("--data", required=True, help="FER-2013, to score on")
+    parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv, for a model of FER+'s classes")
     parser.add_argument("--calibration", type=Path, metavar="RUN", help="take temperature and threshold from this run")
     parser.add_argument("--store", choices=("float16", "int8"), default="float16", help="how the file holds weights")
     parser.add_argument("--folder", type=Path, default=ASSETS, help="where to put it (default: the package)")
-    args = parser.parse_args()
-    table = data.load(args.data)
-    target = args.folder / f"{args.name}.onnx"
-    export(args.run, target, store=args.store, data=table, name=args.name)
+    args = parser.parse_args(argv)
+    target: Path = args.folder / f"{args.name}.onnx"
+    made = args.source.is_file()
+    spec = find_model(args.source).spec if made else ModelSpec.load(args.source / "spec.json")
+    labels = "ferplus" if spec.labels == FERPLUS.labels else "fer2013"
+    table = data.load(args.data, labels=labels, votes=args.votes if labels == "ferplus" else None)
+    if made:
+        if args.source.resolve() != target.resolve():
+            shutil.copyfile(args.source, target)
+        spec = spec.with_(name=args.name)
+    else:
+        spec = export(args.source, target, store=args.store, data=table, name=args.name)
     if args.calibration is not None:
         # For a run on all of Training, which leaves nothing to calibrate on.
         other = ModelSpec.load(args.calibration / "spec.json")
-        changes = {"temperature": other.temperature, "uncertain": other.uncertain}
-        ModelSpec.load(target.with_suffix(".json")).with_(**changes).save(target.with_suffix(".json"))
-    model = open_model(target, engine="onnxruntime")
-    part, reference = rows_of(table, "public_test")
-    found, _ = score(model, part, reference=reference, split="public_test")
-    scores = {key: value for key, value in model.spec.scores.items() if key == "validation"}
-    scores |= {"public_test": found.accuracy, "public_test_se": found.accuracy_se, "public_test_ece": found.ece}
-    if found.twin_free is not None:
-        scores |= {
-            "public_test_twin_free": found.twin_free.accuracy,
-            "public_test_twin_free_se": found.twin_free.accuracy_se,
-        }
-    spec = model.spec.with_(scores={key: round(value, 5) for key, value in scores.items()})
+        spec = spec.with_(temperature=other.temperature, uncertain=other.uncertain)
+    spec.save(target.with_suffix(".json"))
+    scores = {key: value for key, value in spec.scores.items() if key == "validation"}
+    scores |= headline(open_model(target, engine="onnxruntime"), table, VIEWS)
+    spec = spec.with_(scores={key: round(value, 5) for key, value in scores.items()})
     spec.save(target.with_suffix(".json"))
     sys.stdout.write(f"{target}: {target.stat().st_size / 1e6:.2f} MB, {spec.scores}\n")
 

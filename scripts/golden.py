@@ -1,6 +1,6 @@
-"""Write what bundled models answer on fixed inputs to ``tests/golden/``; ``tests/test_bundled.py`` holds them to it.
+"""Write what shipped models answer on fixed inputs to ``tests/golden/``; ``tests/test_bundled.py`` holds them to it.
 
-    python scripts/golden.py             every bundled model
+    python scripts/golden.py             every model of the wheel and, where it is installed, of moue-models
     python scripts/golden.py default     this one
 
 Run it when a model is added or replaced on purpose, and look at the difference before committing it.
@@ -56,14 +56,14 @@ def golden(path: str | Path) -> dict[str, Any]:
 
 
 def main(names: list[str]) -> None:
-    """Write the golden files of some bundled models, or of all."""
-    bundled = {m["name"]: m["path"] for m in list_models() if m["origin"] == "bundled"}
-    if unknown := sorted(set(names) - bundled.keys()):
-        sys.exit(f"not bundled: {', '.join(unknown)}. Bundled: {', '.join(bundled) or 'none'}.")
-    for name in names or bundled:
+    """Write the golden files of some shipped models, or of all."""
+    shipped = {m["name"]: m["path"] for m in list_models()}
+    if unknown := sorted(set(names) - shipped.keys()):
+        sys.exit(f"not shipped: {', '.join(unknown)}. Shipped: {', '.join(shipped) or 'none'}.")
+    for name in names or shipped:
         FOLDER.mkdir(exist_ok=True)
         target = FOLDER / f"{name}.json"
-        target.write_text(json.dumps(golden(bundled[name]), indent=1) + "\n", encoding="utf-8")
+        target.write_text(json.dumps(golden(shipped[name]), indent=1) + "\n", encoding="utf-8")
         sys.stdout.write(f"{target}\n")
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from moue.cli.main import main
 from moue.expressions import FER2013
+from moue.spec import ModelSpec
 
 
 @pytest.fixture
@@ -39,10 +40,25 @@ def test_the_table_names_size_and_scores(
     monkeypatch.chdir(folder)
     assert main(["models"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split() == ["name", "origin", "network", "input", "classes", "parameters", "megabytes", "public_test"]
+    columns = ["name", "origin", "network", "input", "classes", "parameters", "megabytes"]
+    scores = ["public_test", "±", "twin_free", "calibration_error", "views", "further_views"]
+    assert head.split() == columns + scores
     [line] = [text for text in lines if text.startswith("mine.onnx")]
     assert "48×48 grey" in line
     assert "1,008" in line
+
+
+def test_what_further_views_gain_and_cost_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scores = {"public_test": 0.66, "public_test_views_1": 0.65, "public_test_views_2": 0.66}
+    further = {"public_test_views_6": 0.664, "public_test_views_10": 0.658}
+    path = folder / "mine.json"
+    ModelSpec.load(path).with_(views=2, scores=scores | further).save(path)
+    assert main(["models", str(folder)]) == 0
+    [line] = [text for text in capsys.readouterr().out.splitlines() if "mine.onnx" in text]
+    assert line.endswith("6: +0.4 points, 3× the time; 10: −0.2 points, 5× the time")
+    assert main(["models", str(folder), "--format", "json"]) == 0
+    row = next(m for m in json.loads(capsys.readouterr().out) if m["origin"] == "local")
+    assert row["further_views"][1] == {"views": 10, "accuracy": 0.658, "gain": -0.002, "cost": 5.0}
 
 
 def test_a_broken_model_is_a_row_with_a_remark(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

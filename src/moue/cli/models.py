@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from moue.cli.output import add_format, write
+from moue.spec import VIEWS
+
+#: Columns of scores, and their names in the spec.
+SCORES = {
+    "public_test": "public_test",
+    "±": "public_test_se",
+    "twin_free": "public_test_twin_free",
+    "calibration_error": "public_test_ece",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,8 +28,34 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="folders to look for exported models in, three levels deep (default: this one)",
     )
-    parser.add_argument("--speed", action="store_true", help="measure faces a second on this machine")
+    parser.add_argument("--speed", action="store_true", help="measure faces a second here, with the model's own views")
     add_format(parser)
+
+
+def further_views(own: int | None, scores: dict[str, float]) -> list[dict[str, Any]]:
+    """What more views than a model's own give and take, where its spec says so.
+
+    Returns:
+        For each number of ``views``: ``accuracy`` on PublicTest, its ``gain`` over the model's own views (both
+        fractions of 1), and ``cost``: how many times as many pixels go through the graph, hence how much longer.
+    """
+    name = "public_test_views_{}".format
+    if own is None or name(own) not in scores:
+        return []
+    return [
+        {
+            "views": n,
+            "accuracy": scores[name(n)],
+            "gain": round(scores[name(n)] - scores[name(own)], 5),
+            "cost": round(n / own, 2),
+        }
+        for n in VIEWS
+        if n > own and name(n) in scores
+    ]
+
+
+def _words(more: dict[str, Any]) -> str:
+    return f"{more['views']}: {100 * more['gain']:+.1f} points, {more['cost']:g}× the time".replace("-", "−")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -29,10 +65,12 @@ def run(args: argparse.Namespace) -> None:
     from moue.runtime.weights import list_models
 
     models = list_models(args.folders)
+    for model in models:
+        model["further_views"] = further_views(model["views"], model["scores"])
     if args.speed:
         for model in models:
             engine = None if model["remark"] else open_model(model["path"], many=True)
-            model["faces_per_second"] = engine and round(faces_per_second(engine), 1)
+            model["faces_per_second"] = engine and round(faces_per_second(engine, views=engine.spec.views), 1)
             model["engine"] = engine and engine.graph.engine
     rows = []
     for model in models:
@@ -42,7 +80,9 @@ def run(args: argparse.Namespace) -> None:
         row |= {k: model[k] for k in ("parameters", "megabytes")}
         if args.speed:
             row |= {k: model[k] for k in ("faces_per_second", "engine")}
-        row["public_test"] = model["scores"].get("public_test")
+        row |= {key: model["scores"].get(name) for key, name in SCORES.items()}
+        row["views"] = model["views"]
+        row["further_views"] = "; ".join(_words(more) for more in model["further_views"]) or None
         row["remark"] = model["remark"]
         rows.append(row)
     if all(row["remark"] is None for row in rows):

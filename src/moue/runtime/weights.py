@@ -67,8 +67,9 @@ def list_models(folders: Iterable[str | Path] = ()) -> list[dict[str, Any]]:
 
     Returns:
         A row a model: ``name``, ``origin`` ("bundled", "moue-models" or "local"), ``path``, ``megabytes``, ``network``,
-        ``labels`` (list), ``size`` and ``colour`` of its input, ``parameters``, ``licence``, ``scores`` (fractions of
-        1), ``remark``: why it cannot be used, or None. Hashes are checked when a model is opened, not here.
+        ``labels`` (list), ``size`` and ``colour`` of its input, ``parameters``, ``views`` (how many it averages),
+        ``licence``, ``scores`` (fractions of 1), ``remark``: why it cannot be used, or None. Hashes are checked when a
+        model is opened, not here.
 
     Raises:
         UsageError: when one of the folders is none.
@@ -86,7 +87,8 @@ def list_models(folders: Iterable[str | Path] = ()) -> list[dict[str, Any]]:
             remark = None
         except ModelError as error:
             spec, remark = {"labels": [], "scores": {}}, str(error)
-        row |= {k: spec.get(k) for k in ("network", "labels", "size", "colour", "parameters", "licence", "scores")}
+        told = ("network", "labels", "size", "colour", "parameters", "views", "licence", "scores")
+        row |= {k: spec.get(k) for k in told}
         rows.append(row | {"remark": remark})
     return rows
 
