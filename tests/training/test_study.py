@@ -73,3 +73,12 @@ def test_names_that_are_nothing_are_refused_before_any_training(data: str, tmp_p
     assert not (tmp_path / "runs").exists()
     with pytest.raises(UsageError, match="once"):
         compare(["demo/vit", "demo/vit"], data=data, out=tmp_path)
+
+
+def test_a_trained_model_goes_before_the_recipe_of_its_name(data: str, tmp_path: Path) -> None:
+    small = [*TINY, "model.options={widths: [8, 16], blocks: [1]}", "optim.votes=0", "optim.sizes=[]"]
+    rows = compare(["default", "recipe:default"], data=data, out=tmp_path, settings=small)
+    assert [row.name for row in rows] == ["default", "recipe:default"]
+    assert rows[0].history is None
+    assert [r["epoch"] for r in rows[1].history or ()] == [1]
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["default"]

@@ -18,7 +18,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "names",
         nargs="*",
         metavar="RECIPE|RUN|MODEL",
-        help="recipes to train, run folders, or models (default: the study's three recipes)",
+        help="recipes to train (recipe:NAME where a model has that name), run folders, or models "
+        "(default: the study's three recipes)",
     )
     parser.add_argument(
         "--data", required=True, metavar="SET", help="the data set: CSV, folder, zip, imported set, or synth"
@@ -33,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", default="fer2013", choices=("fer2013", "ferplus", "folders"), help="label set (default: fer2013)"
     )
-    parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv, for --labels ferplus")
+    parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv: for --labels ferplus or optim.votes")
     parser.add_argument("--seed", type=int, metavar="S", help="random seed of each training (default: the recipe's)")
     parser.add_argument("--set", action="append", default=[], metavar="K=V", help="change a setting of every recipe")
     add_format(parser)

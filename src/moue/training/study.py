@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 #: The study's three networks, in its order.
 THREE = ("study/googlenet", "study/resnet50v2", "study/vit")
 
+#: Before a recipe's name, where a trained model bears the same.
+RECIPE = "recipe:"
+
 Line = Callable[[str, str], AbstractContextManager[Callable[[int, "int | None"], None]]]
 
 
@@ -56,7 +59,8 @@ def compare(
 
     Args:
         names: recipes (trained into ``out/runs/`` unless a run of theirs is there; an interrupted one is taken up), run
-            folders, or models; by default the study's three recipes.
+            folders, or models; by default the study's three recipes. ``recipe:NAME`` is the recipe where a trained
+            model has the same name.
         data: any source that :func:`moue.data.sources.load` reads.
         out: where the page, its table and the runs go.
         minutes: time for each training.
@@ -98,7 +102,7 @@ def compare(
             row = replace(row, name=_short(name, names))
             say(f"{name}: {row.accuracy:.1%} of {len(part)} rows of {split}")
         rows.append(row)
-    if any(name.startswith("study/") for name in names):
+    if any(name.removeprefix(RECIPE).startswith("study/") for name in names):
         rows += STUDY
     about = machine.describe()
     write_comparison(
@@ -127,12 +131,16 @@ def command_line(arguments: Sequence[str]) -> str:
 def _plan(
     name: str, settings: Sequence[str], minutes: float | None, seed: int | None, labels: str, votes: str | None
 ) -> Config | Run | str:
-    """What to do for a name: train a recipe, read a run folder, or open a model."""
+    """What to do for a name: train a recipe, read a run folder, or open a model.
+
+    A trained model goes before the recipe that made it, which ``recipe:NAME`` asks for.
+    """
     if Run(Path(name)).exists:
         return Run(Path(name))
     shipped, models = recipes(), [m["name"] for m in list_models()]
-    if (name in models and name not in shipped) or Path(name).suffix == ".onnx":
+    if name in models or Path(name).suffix == ".onnx":
         return name
+    name = name.removeprefix(RECIPE)
     if name not in shipped and Path(name).suffix not in (".yaml", ".yml"):
         raise UnknownName("recipe, run or model", name, [*shipped, *models])
     changes = [*settings, f"data.labels={labels}"]
@@ -146,7 +154,7 @@ def _row(
     name: str, plan: Config | Run | str, table: ImageTable, split: str, out: Path, watch: Callable[[str], Watch] | None
 ) -> Row:
     if isinstance(plan, Config):
-        folder = out / "runs" / Path(name).with_suffix("").as_posix().strip("/.").replace("/", "-")
+        folder = out / "runs" / Path(name.removeprefix(RECIPE)).with_suffix("").as_posix().strip("/.").replace("/", "-")
         run = Run(folder)
         if run.exists and run.record()["data"]["fingerprint"] != table.fingerprint:
             raise UsageError(
