@@ -1,9 +1,10 @@
-"""What serving costs on this machine: start, latency, throughput, load, memory. The load comes from the same machine.
+"""What serving costs on this machine: start, latency, throughput, load, camera, memory. The load comes from here too.
 
-Usage: python benchmarks/serving.py [--model default] [--engine auto] [--seconds 60] [--json FILE]
+Usage: python benchmarks/serving.py [--model default] [--engine NAME]... [--seconds 10] [--soak [60]] [--json FILE]
 
-Each figure is of one server process that is started for this run. Latencies are milliseconds from sending to the last
-byte; connections are kept open.
+Each engine (by default OpenVINO, of the extra `fast`, and ONNX Runtime, of the base install) gets servers that are
+started for this run. Latencies are milliseconds from sending to the last byte, of answers; connections are kept open.
+--seconds is the length of one measurement, --soak adds eight clients for so many seconds and watches memory.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import http.client
 import io
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +30,9 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 from skimage import data
+from websockets.sync.client import connect
+
+ENGINES = ("openvino", "onnxruntime")
 
 
 def jpeg(picture: np.ndarray, width: int, height: int) -> bytes:
@@ -75,29 +81,67 @@ class Client:
 
 
 def load(port: int, content: bytes, clients: int, seconds: float) -> dict[str, Any]:
-    end = time.perf_counter() + seconds
+    """So many clients, each of which sends the next request when the last one is answered."""
+    start = time.perf_counter()
 
     def work(_: int) -> Client:
         client = Client(port)
-        while time.perf_counter() < end:
+        while not client.codes or time.perf_counter() < start + seconds:
             client.post(content)
+        client.connection.close()
         return client
 
     with ThreadPoolExecutor(clients) as pool:
         done = list(pool.map(work, range(clients)))
+    took = time.perf_counter() - start
     times = sorted(t for client in done for t in client.times)
     codes: dict[str, int] = {}
     for client in done:
         for code, n in client.codes.items():
             codes[str(code)] = codes.get(str(code), 0) + n
+    if not times:
+        raise SystemExit(f"no request was answered: {codes}")
     return {
         "clients": clients,
         "median_ms": round(1000 * statistics.median(times), 1),
         "p99_ms": round(1000 * times[int(0.99 * (len(times) - 1))], 1),
         "slowest_ms": round(1000 * times[-1], 1),
-        "answers_per_s": round(len(times) / seconds, 1),
+        "answers_per_s": round(len(times) / took, 1),
+        "share_429": round(codes.get("429", 0) / sum(codes.values()), 4),
         "codes": codes,
     }
+
+
+def camera(port: int, frame: bytes, seconds: float) -> dict[str, Any]:
+    """Answers a second to a camera that sends a frame when the last one is answered, as the page does."""
+    times: list[float] = []
+    with connect(f"ws://127.0.0.1:{port}/v1/frames", max_size=None) as socket:
+        start = time.perf_counter()
+        while not times or time.perf_counter() < start + seconds:
+            sent = time.perf_counter()
+            socket.send(frame)
+            assert json.loads(socket.recv(60))["status"] == "ok"
+            times.append(time.perf_counter() - sent)
+        took = time.perf_counter() - start
+    return {"frames_per_s": round(len(times) / took, 1), "median_ms": round(1000 * statistics.median(times), 1)}
+
+
+def soak(port: int, pid: int, content: bytes, seconds: float) -> dict[str, Any]:
+    """Eight clients for a while: every answer a row, and memory where it was."""
+    load(port, content, 8, max(1.0, seconds / 6))
+    end, used = time.perf_counter() + seconds, [memory(pid)]
+    parts = []
+    while time.perf_counter() < end:
+        parts.append(load(port, content, 8, seconds / 6))
+        used.append(memory(pid))
+    codes: dict[str, int] = {}
+    for part in parts:
+        for code, n in part["codes"].items():
+            codes[code] = codes.get(code, 0) + n
+    growth = None if used[0] is None else round(used[-1] - used[0], 1)
+    slowest = max(part["slowest_ms"] for part in parts)
+    found = {"clients": 8, "seconds": seconds, "codes": codes, "slowest_ms": slowest}
+    return found | {"memory_mb": used, "grown_mb": growth}
 
 
 def memory(pid: int) -> float | None:
@@ -109,36 +153,64 @@ def memory(pid: int) -> float | None:
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
 
-def measure(model: str, engine: str, seconds: float) -> dict[str, Any]:
+def measure(model: str, engine: str, seconds: float, soaking: float | None) -> dict[str, Any]:
     photo = jpeg(data.astronaut()[:384], 640, 480)
     crop = jpeg(data.astronaut()[60:220, 150:310], 64, 64)
-    result: dict[str, Any] = {"model": model, "engine": engine, "cores": os.cpu_count()}
-    short = max(2.0, seconds / 6)
-    begin = time.perf_counter()
+    result: dict[str, Any] = {"engine": engine, "first_answer_s": []}
+    for _ in range(3):
+        begin = time.perf_counter()
+        with serving("--model", model, "--engine", engine) as (_process, port):
+            client = Client(port)
+            assert client.post(photo) == 200
+            result["first_answer_s"].append(round(time.perf_counter() - begin, 2))
+            client.connection.close()
     with serving("--model", model, "--engine", engine) as (process, port):
-        assert Client(port).post(photo) == 200
-        result["first_answer_s"] = round(time.perf_counter() - begin, 2)
-        for clients in (1, 16):
-            result[f"photo_{clients}"] = load(port, photo, clients, short)
-        # The soak: memory after the first sixth and at its end.
-        load(port, photo, 8, short)
-        before = memory(process.pid)
-        result["soak"] = load(port, photo, 8, seconds) | {"memory_mb": [before, memory(process.pid)]}
-    with serving("--model", model, "--engine", engine, "--detector", "none") as (_, port):
-        one, many = load(port, crop, 1, short), load(port, crop, 16, short)
-        result |= {"crops_1": one, "crops_16": many}
-        result["batching_gain"] = round(many["answers_per_s"] / one["answers_per_s"], 2)
+        load(port, photo, 1, 1)
+        result["photo_1_client"] = load(port, photo, 1, seconds)
+        result["photo_16_clients"] = load(port, photo, 16, seconds)
+        result["camera_640x480"] = camera(port, photo, seconds)
+        if soaking:
+            result["soak"] = soak(port, process.pid, photo, soaking)
+    with serving("--model", model, "--engine", engine, "--detector", "none") as (_process, port):
+        load(port, crop, 1, 1)
+        # In turns, so that a machine that slows down slows both.
+        turns = [(load(port, crop, 1, seconds / 2), load(port, crop, 16, seconds / 2)) for _ in range(2)]
+        one, many = (statistics.mean(turn[i]["answers_per_s"] for turn in turns) for i in (0, 1))
+        result["crops_1_client_per_s"], result["crops_16_clients_per_s"] = round(one, 1), round(many, 1)
+        result["batching_gain"] = round(many / one, 2)
     return result
+
+
+def machine() -> dict[str, Any]:
+    packages = ("fastapi", "uvicorn", "onnxruntime", "openvino", "numpy", "pillow")
+    named = [line.partition(":")[2].strip() for line in cpu_lines() if line.startswith("model name")]
+    return {
+        "cpu": named[0] if named else platform.processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "load_before": [round(x, 2) for x in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+        "versions": {name: version(name) for name in packages},
+    }
+
+
+def cpu_lines() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="default")
-    parser.add_argument("--engine", default="auto", choices=("auto", "onnxruntime", "openvino"))
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--engine", action="append", choices=ENGINES, help="may be repeated (default: both)")
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--soak", type=float, nargs="?", const=60.0, metavar="SECONDS")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    result = measure(args.model, args.engine, args.seconds)
+    result: dict[str, Any] = {"machine": machine(), "model": args.model, "seconds": args.seconds, "engines": []}
+    for engine in args.engine or ENGINES:
+        result["engines"].append(measure(args.model, engine, args.seconds, args.soak))
     text = json.dumps(result, indent=2)
     print(text)
     if args.json:

@@ -60,19 +60,15 @@ export class Camera {
     this.sockets.push(socket);
     socket.addEventListener("open", send);
     socket.addEventListener("message", (event) => {
+      if (!this.running) return;
       const row = JSON.parse(event.data);
       if (row.detail) {
         this.onerror(sentence(row.detail));
         this.stop();
         return;
       }
+      if (row.status !== "busy") this.take(i, row, grab);
       send();
-      if (row.status === "busy") return;
-      this.current[i] = row;
-      this.answers[i].show(row, pick(row, this.who));
-      this.timelines[i].add(row);
-      if (this.rows.length < KEPT) this.rows.push({ model, ...row });
-      if (i === 0) this.count();
     });
     socket.addEventListener("close", () => {
       if (this.running) {
@@ -82,24 +78,26 @@ export class Camera {
     });
   }
 
-  count() {
+  // frame: the picture that was sent, and is answered now.
+  take(i, row, frame) {
+    this.current[i] = row;
+    this.answers[i].show(row, pick(row, this.who));
+    this.timelines[i].add(row);
+    if (this.rows.length < KEPT) this.rows.push({ model: this.models[i], ...row });
+    if (i > 0) return;
+    paint(this.canvas, frame, this.current.filter(Boolean), pick(row, this.who));
     const now = performance.now();
     this.answered = [...this.answered.filter((time) => now - time < 2000), now];
     const span = (now - this.answered[0]) / 1000;
-    if (span > 0.5) this.rate.textContent = `${((this.answered.length - 1) / span).toFixed(0)} answers a second`;
+    const rate = Math.round((this.answered.length - 1) / span);
+    if (span > 0.5) this.rate.textContent = `${rate} ${rate === 1 ? "answer" : "answers"} a second`;
   }
 
   show() {
     if (!this.running) return;
-    const known = this.current.filter(Boolean);
-    if (this.video.videoWidth) {
-      this.canvas.width ||= this.video.videoWidth;
-      const size = { width: this.video.videoWidth, height: this.video.videoHeight, faces: [] };
-      createImageBitmap(this.video).then((frame) => {
-        if (this.running) paint(this.canvas, frame, known.length ? known : [size], known.length ? pick(known[0], this.who) : 0);
-        frame.close();
-      }, () => {});
-    }
+    // Live until the first answer; then each box stands on the frame in which it was found.
+    const { video } = this;
+    if (video.videoWidth && !this.current[0]) paint(this.canvas, video, [{ width: video.videoWidth, height: video.videoHeight, faces: [] }]);
     this.timelines.forEach((timeline) => timeline.draw(this.who, SECONDS));
     requestAnimationFrame(() => this.show());
   }
