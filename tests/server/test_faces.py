@@ -189,6 +189,30 @@ def test_more_load_is_refused_with_a_time_to_wait(start: Start, face: bytes, mon
     assert client.post("/v1/faces", content=face).status_code == 200
 
 
+def test_what_is_being_read_counts_as_waiting(start: Start, face: bytes, monkeypatch) -> None:
+    client = start(patience=0.01)
+    gate, reading, real = threading.Event(), threading.Event(), Recognizer.batch
+
+    def slow(self, pictures):
+        reading.set()
+        gate.wait(20)
+        return real(self, pictures)
+
+    monkeypatch.setattr(Recognizer, "batch", slow)
+    gate_opens = threading.Timer(0.2, gate.set)
+    gate_opens.start()
+    # After one picture it is known what a picture takes: longer than anybody shall wait.
+    assert client.post("/v1/faces", content=face).status_code == 200
+    gate.clear()
+    reading.clear()
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/v1/faces", content=face)
+        assert reading.wait(20)
+        assert client.post("/v1/faces", content=face).status_code == 429
+        gate.set()
+        assert first.result().status_code == 200
+
+
 def test_waiting_faces_are_classified_together(start: Start, face: bytes, monkeypatch) -> None:
     client = start()
     sizes, real = [], Recognizer.batch

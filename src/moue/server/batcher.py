@@ -54,8 +54,11 @@ class Batcher:
         self._line: deque[_Ticket] = deque()
         self._changed = threading.Condition()
         self._open = True
-        #: Seconds that one picture takes, a moving mean.
+        #: Seconds that one picture takes: the mean of the first batches, then a moving one.
         self._pace = 0.0
+        self._batches = 0
+        #: Pictures being read.
+        self._hands = 0
         self._worker = threading.Thread(target=self._work, name="moue-reading", daemon=True)
         self._worker.start()
 
@@ -79,8 +82,9 @@ class Batcher:
         tickets = [_Ticket(recognizer, content, name, Future()) for name, content in pictures]
         with self._changed:
             waiting = len(self._line)
-            if waiting and (waiting + len(tickets) > self._size or waiting * self._pace > self._patience):
-                raise Busy(max(1, round(waiting * self._pace)))
+            seconds = (waiting + self._hands) * self._pace
+            if seconds > self._patience or (waiting and waiting + len(tickets) > self._size):
+                raise Busy(max(1, round(seconds)))
             if not self._open:
                 raise Busy(5)
             self._line.extend(tickets)
@@ -102,7 +106,9 @@ class Batcher:
             start = time.perf_counter()
             _read(tickets)
             pace = (time.perf_counter() - start) / len(tickets)
-            self._pace += 0.2 * (pace - self._pace)
+            self._batches += 1
+            self._pace += max(0.2, 1 / self._batches) * (pace - self._pace)
+            self._hands = 0
             self._observe(len(tickets))
 
     def _next(self) -> list[_Ticket]:
@@ -121,6 +127,7 @@ class Batcher:
                     if ticket.answer.set_running_or_notify_cancel():
                         taken.append(ticket)
                 if taken:
+                    self._hands = len(taken)
                     return taken
 
 
