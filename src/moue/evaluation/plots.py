@@ -223,15 +223,24 @@ def risk_coverage_curve(
     with _figure(5.0, 4.2, 1, format) as ((axis,), sink):
         kept, risk = risk_coverage(confidence, correct)
         axis.plot(100 * kept, 100 * risk, color=PALETTE[0])
-        marks = [(COVERAGE, "o", PALETTE[0], f"the {COVERAGE:.0%} most certain".replace("%", " %"))]
+        marks = [(COVERAGE, "o", PALETTE[0], f"the {COVERAGE:.0%} most certain".replace("%", " %"), 7)]
         certain = float((confidence >= threshold).mean())
         if 0 < certain < 1:
-            marks.append((certain, "s", PALETTE[1], "not marked uncertain"))
-        for share, marker, colour, name in marks:
+            # Around the other: a threshold that was well chosen lies where the first mark does.
+            marks.append((certain, "s", PALETTE[1], "not marked uncertain", 13))
+        for share, marker, colour, name, size in marks:
             at = max(1, math.ceil(share * len(kept) - 1e-9)) - 1
             label = f"{name}: {100 * risk[at]:.1f} % wrong"
+            fill = "none" if marker == "s" else colour
             axis.plot(
-                100 * kept[at], 100 * risk[at], marker, color=colour, markersize=8, markeredgecolor="white", label=label
+                100 * kept[at],
+                100 * risk[at],
+                marker,
+                color=colour,
+                markersize=size,
+                markerfacecolor=fill,
+                markeredgewidth=1.8,
+                label=label,
             )
         axis.set_xlim(0, 100)
         axis.set_ylim(0, max(1.0, 110 * float(risk.max())))
