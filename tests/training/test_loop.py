@@ -78,6 +78,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(table: Imag
         for n, c in (("a", config), ("b", config), ("c", config.override(["run.seed=1"])))
     ]
     a, b, c = (load_file(f / "weights.safetensors") for f in folders)
+    held_out = [json.loads((f / "split.json").read_text()) for f in folders]
+    assert held_out[0] == held_out[2], "runs of several seeds are compared on the same rows"
     assert all(np.array_equal(a[k], b[k]) for k in a)
     assert not all(np.array_equal(a[k], c[k]) for k in a)
 

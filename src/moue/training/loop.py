@@ -110,7 +110,7 @@ def fit(
     if run.exists:
         split = run.split(table)
     else:
-        split = stratified_split(table, config.data.validation, config.run.seed)
+        split = stratified_split(table, config.data.validation, config.data.split_seed)
     torch.manual_seed(config.run.seed)
     classes, second = len(table.label_set), config.optim.votes > 0
     if second and table.votes is None:
