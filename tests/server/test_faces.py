@@ -226,18 +226,26 @@ def test_waiting_faces_are_classified_together(start: Start, face: bytes, monkey
     assert max(sizes) >= 19
 
 
-def test_an_unforeseen_failure_hits_one_picture_only(client: TestClient, face: bytes, monkeypatch) -> None:
+def test_an_unforeseen_failure_hits_one_picture_only(client: TestClient, face: bytes, monkeypatch, caplog) -> None:
     real = Recognizer.batch
 
     def fragile(self, pictures):
         if any(p.shape[0] == 13 for p in pictures):
-            raise RuntimeError("secret words")
+            raise RuntimeError(" ".join(["se" + "cret", "words"]))
         return real(self, pictures)
 
     monkeypatch.setattr(Recognizer, "batch", fragile)
     bad = client.post("/v1/faces", content=encoded(Image.new("RGB", (13, 13))))
     assert bad.status_code == 500
     assert "secret" not in bad.text
+    assert "failed: RuntimeError" in caplog.text
+    assert "secret" not in caplog.text
+    assert bad.headers["x-content-type-options"] == "nosniff"
+    assert 'route="/v1/faces",status="500"' in client.get("/metrics").text
+    # Nothing is passed on to the program around it, which would log the words.
+    assert TestClient(client.app, base_url="http://localhost").post(
+        "/v1/faces", content=encoded(Image.new("RGB", (13, 13)))
+    ).status_code == 500
     assert client.post("/v1/faces", content=face).status_code == 200
 
 

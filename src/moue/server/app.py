@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,7 +26,6 @@ from moue.server.shapes import Limits, Model
 from moue.server.shelf import Shelf
 
 STATIC = Path(__file__).parent / "static"
-_log = logging.getLogger(__name__)
 #: Seconds between two looks for films whose time is up.
 _TIDY = 30
 
@@ -153,11 +151,6 @@ def _errors(app: FastAPI) -> None:
         elif error.status_code == 405:
             sentence = f"this address does not take {request.method}. /openapi.json lists what it takes."
         return JSONResponse({"detail": sentence}, error.status_code, error.headers)
-
-    @app.exception_handler(Exception)
-    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        _log.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
-        return JSONResponse({"detail": "the server failed at this. Its log says more."}, 500)
 
 
 def _describe(app: FastAPI) -> None:

@@ -6,7 +6,9 @@ import base64
 import binascii
 import hmac
 import json
+import logging
 import time
+import traceback
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -41,6 +43,7 @@ HEADERS = {
 }
 #: Where browsers' scripts put what other programs put into ``Authorization``, which they cannot set for a WebSocket.
 PROTOCOL, BEARER = "moue.v1", "bearer."
+_log = logging.getLogger(__name__)
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -58,13 +61,17 @@ class Guard:
         refusal = self._refusal(scope)
         if scope["type"] == "websocket":
             if refusal is None:
-                await self._app(scope, receive, send)
+                try:
+                    await self._app(scope, receive, send)
+                except Exception as error:
+                    _tell(scope, error)
+                    await send({"type": "websocket.close", "code": 1011, "reason": "the server failed at this."})
             else:
                 # Before it is accepted, closing a WebSocket answers 403.
                 await receive()
                 await send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})
             return
-        start, status = time.perf_counter(), 500
+        start, status = time.perf_counter(), 0
         rest = Rest(scope, receive, send)
 
         async def sending(message: Message) -> None:
@@ -80,10 +87,16 @@ class Guard:
                     headers.setdefault("cache-control", "no-cache")
             await rest.send(message)
 
-        if refusal is None:
-            await self._app(scope, rest.receive, sending)
-        else:
-            await _answer(sending, *refusal)
+        try:
+            if refusal is None:
+                await self._app(scope, rest.receive, sending)
+            else:
+                await _answer(sending, *refusal)
+        except Exception as error:
+            _tell(scope, error)
+            if status:
+                raise RuntimeError("an answer broke off") from None
+            await _answer(sending, 500, "the server failed at this. Its log says more.")
         # The route's pattern, not the path: identities of jobs are no label.
         route = getattr(scope.get("route"), "path", "other")
         self._metrics.request(route, status, time.perf_counter() - start)
@@ -124,6 +137,12 @@ def _token(headers: Headers) -> str:
             except (binascii.Error, ValueError):
                 return ""
     return ""
+
+
+def _tell(scope: Scope, error: Exception) -> None:
+    """Log where something failed, without the error's words: these may hold what was sent."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    _log.error("%s failed: %s\n%s", getattr(scope.get("route"), "path", "a request"), type(error).__name__, where)
 
 
 async def _answer(send: Send, status: int, sentence: str) -> None:
