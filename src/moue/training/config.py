@@ -28,7 +28,7 @@ class DataConfig:
     validation: float = 0.2
     """Share of Training that is held out, stratified, with exact twins on one side. 0 trains on all of it."""
     split_seed: int = 0
-    """Which rows are held out. Apart from ``run.seed``, so that runs of several seeds hold out the same rows, and can be
+    """Which rows are held out. Apart from ``run.seed``, so that runs of several seeds hold out the same rows and can be
     compared, averaged and calibrated on them."""
     class_weights: bool = False
     """Weight the loss inversely to class frequency (scikit-learn's "balanced")."""
