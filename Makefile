@@ -12,7 +12,7 @@ BROWSERS := chromium chromium-browser google-chrome
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format docs bench check-scores browser clean
+.PHONY: help install demo test lint format docs bench check-scores wheel browser clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -56,6 +56,10 @@ bench: install  ## time training, reading and serving on this machine
 check-scores: install  ## score the shipped models on DATA=fer2013.csv.zip (VOTES=fer2013new.csv) and compare with their specs
 	@test -n "$(DATA)" || { echo "which data set? Type: make check-scores DATA=fer2013.csv.zip" >&2; exit 2; }
 	@$(BIN)/python scripts/check_scores.py "$(DATA)" $(if $(VOTES),--votes "$(VOTES)") $(if $(VIEWS),--views)
+
+wheel: install  ## build the wheels and read a photo with the base install alone
+	@$(BIN)/python scripts/astronaut.py build/astronaut.png
+	@$(BIN)/python scripts/check_wheel.py build/astronaut.png
 
 # Browser tests drive Chromium through playwright; Debian's package will do, so none is downloaded.
 browser:

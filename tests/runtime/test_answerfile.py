@@ -88,8 +88,9 @@ def test_a_full_disk_is_told_and_what_was_written_stays_whole(
             for taken in range(200):
                 file.write(answer(taken))
         except OSError as error:
-            assert (error.filename, error.strerror) == (str(path), "File too large")
+            ended = (error.filename, error.strerror)
         file.close()
+    assert ended == (str(path), "File too large")
     kept = frames(path.read_bytes(), format)
     assert kept == list(range(len(kept)))
     assert 0 < taken < 199

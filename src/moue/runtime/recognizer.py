@@ -66,7 +66,7 @@ class Recognizer:
         uncertain: float | None = None,
         small_faces: bool = False,
         long_side: int = 1280,
-        film_side: int = 416,
+        film_side: int = 384,
         views: int | None = None,
         batch: int = 64,
         many: bool = False,
@@ -91,6 +91,8 @@ class Recognizer:
         )
         self.min_score, self._batch, self._max_pixels = min_score, batch, max_pixels
         self._film_side = None if small_faces else film_side
+        # Smoothing over time does for a film what many views do for a photo, unless they are asked for.
+        self._film_spec = self.spec if views is not None else self.spec.with_(views=min(self.spec.views, 2))
 
     def read(
         self,
@@ -186,11 +188,12 @@ class Recognizer:
         return self._answer([self._look(read_picture(picture), "") for picture in pictures])
 
     def for_films(self) -> Recognizer:
-        """This recogniser as films and cameras use it: searching at ``film_side``; it shares the graphs."""
-        if not isinstance(self.detector, CenterFace):
-            return self
+        """This recogniser as films and cameras use it: searching at ``film_side``, with two views at most unless more were
+        asked for; it shares the graphs."""
         other = copy.copy(self)
-        other.detector = self.detector.at(self._film_side)
+        other.spec = self._film_spec
+        if isinstance(self.detector, CenterFace):
+            other.detector = self.detector.at(self._film_side)
         return other
 
     def classify(self, crops: NDArray[np.uint8]) -> Predictions:
