@@ -1,6 +1,6 @@
 """Does memory grow while a long film is read? Reads ten minutes of film and compares its memory with that after 10 s.
 
-    python benchmarks/memory.py --minutes 10 --every 15 --json results.json
+    python benchmarks/memory.py --minutes 10 --every 15 [--out csv] --json results.json
 
 The film is made first: one face that wanders over a 640×480 picture, 30 frames a second.
 """
@@ -49,8 +49,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--every", type=int, default=15)
     parser.add_argument("--engine", default="onnxruntime")
+    parser.add_argument("--out", choices=("json", "jsonl", "csv", "parquet"), help="also write answers, film and tracks")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    from moue.runtime.answerfile import open_answers
+    from moue.runtime.timeline import Timeline
     from moue.runtime.watch import read_video
 
     with tempfile.TemporaryDirectory() as folder:
@@ -59,10 +62,19 @@ def main() -> None:
         reader = moue.Recognizer(engine=args.engine).for_films()
         memory: list[tuple[float, float]] = []
         rows = faces = 0
-        for row in read_video(reader, str(film), every=args.every):
+        annotated = str(Path(folder) / "annotated.mp4") if args.out else None
+        file = open_answers(Path(folder) / "answers", args.out, reader.spec.labels) if args.out else None
+        timeline = Timeline()
+        for row in read_video(reader, str(film), every=args.every, film=annotated):
             rows, faces = rows + 1, faces + len(row)
+            if file is not None:
+                file.write(row)
+                timeline.add(row)
             if row.timestamp is not None and row.timestamp >= 10 * (len(memory) + 1):
                 memory.append((round(row.timestamp, 1), round(resident(), 1)))
+        if file is not None:
+            file.close()
+            timeline.summary()
     first, later = memory[0][1], [mb for _, mb in memory[1:]]
     answer = {
         "rows": rows,

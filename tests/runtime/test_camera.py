@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import sys
 import threading
 import time
+import types
 from typing import Any
 
 import numpy as np
 import pytest
 from films import SquareReader, scene
 
-from moue.errors import MissingExtra
+from moue.errors import MissingExtra, UsageError
 from moue.runtime import camera
 from moue.runtime.camera import camera_frames, watch_camera
+from moue.runtime.draw import draw
 
 
 class Pictures:
@@ -134,3 +137,78 @@ def test_without_opencv_the_error_says_what_to_install(monkeypatch: pytest.Monke
         watch_camera(SquareReader(), 0)
     with pytest.raises(MissingExtra, match=r"moue\[camera\]"):
         camera_frames(0)
+
+
+class FakeCv2(types.ModuleType):
+    """What moue asks of OpenCV: a camera of three pictures and a window that keeps what it is shown."""
+
+    WND_PROP_VISIBLE = 4
+    error = RuntimeError
+
+    def __init__(self) -> None:
+        super().__init__("cv2")
+        self.shown: list[np.ndarray] = []
+        self.windows: list[str] = []
+        self.key = -1
+        self.capture = Pictures(3)
+        self.capture.more.release(4)
+
+    def VideoCapture(self, index: int) -> Any:
+        self.capture.isOpened = lambda: index == 0  # type: ignore[attr-defined]
+        return self.capture
+
+    def imshow(self, title: str, picture: np.ndarray) -> None:
+        self.windows = [title]
+        self.shown.append(picture)
+
+    def waitKey(self, milliseconds: int) -> int:
+        return self.key
+
+    def getWindowProperty(self, title: str, which: int) -> int:
+        return int(title in self.windows)
+
+    def destroyWindow(self, title: str) -> None:
+        self.windows.remove(title)
+
+
+def test_opencv_s_window_shows_bgr_with_names_and_rate_until_the_camera_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cv2 = FakeCv2()
+    monkeypatch.setitem(sys.modules, "cv2", cv2)
+    captions: list[str] = []
+
+    def noted(picture: np.ndarray, row: Any, **options: Any) -> np.ndarray:
+        captions.append(options["caption"])
+        return draw(picture, row, **options)
+
+    monkeypatch.setattr(camera, "draw", noted)
+    rows = list(watch_camera(SquareReader(), 0, window=True))
+    assert rows[-1].status == "camera_lost"
+    assert len(cv2.shown) == len(rows) - 1 == len(captions) > 0
+    assert all(caption.endswith(" frames/s") for caption in captions)
+    expected = draw(scene(rows[-2].frame or 0), rows[-2], caption=captions[-1])
+    np.testing.assert_array_equal(cv2.shown[-1], expected[:, :, ::-1])
+    assert cv2.windows == []
+    assert cv2.capture.released
+    with pytest.raises(UsageError, match="no camera 1"):
+        watch_camera(SquareReader(), 1, window=True)
+
+
+@pytest.mark.parametrize("key", [ord("q"), 27])
+def test_q_and_esc_end_opencv_s_window(key: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2 = FakeCv2()
+    cv2.key = key
+    monkeypatch.setitem(sys.modules, "cv2", cv2)
+    rows = list(watch_camera(SquareReader(), 0, window=True))
+    assert [row.status for row in rows] == ["ok"]
+    assert cv2.windows == []
+
+
+def test_a_machine_without_a_screen_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2 = FakeCv2()
+    cv2.imshow = lambda *_: (_ for _ in ()).throw(cv2.error("no display"))  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "cv2", cv2)
+    with pytest.raises(UsageError, match="no screen"):
+        list(watch_camera(SquareReader(), 0, window=True))
+    assert cv2.capture.released
