@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--every", type=int, default=15)
     parser.add_argument("--engine", default="onnxruntime")
-    parser.add_argument("--out", choices=("json", "jsonl", "csv", "parquet"), help="also write answers, film and tracks")
+    parser.add_argument("--out", choices=("json", "jsonl", "csv", "parquet"), help="write answers and film too")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     from moue.runtime.answerfile import open_answers
