@@ -47,7 +47,7 @@ class Settings:
     """For their answer."""
     queue: int = 64
     """Pictures that may wait; above, requests are refused (429)."""
-    patience: float = 1.5
+    patience: float = 1.0
     """Seconds of work that may wait; above, requests are refused (429)."""
     requests: int = 48
     """Requests with pictures at once, from their first byte to the last one of the answer."""
