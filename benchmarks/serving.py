@@ -15,9 +15,11 @@ import io
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -126,6 +128,33 @@ def camera(port: int, frame: bytes, seconds: float) -> dict[str, Any]:
     return {"frames_per_s": round(len(times) / took, 1), "median_ms": round(1000 * statistics.median(times), 1)}
 
 
+def page_camera(port: int, picture: np.ndarray, seconds: float) -> dict[str, Any] | None:
+    """Answers a second to the page itself, in Chromium with a camera of 640×480; None without Chromium."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        return None
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        film = Path(folder) / "camera.mjpeg"
+        # The face wanders, so that no frame is like the last one.
+        film.write_bytes(b"".join(jpeg(np.roll(picture, 4 * i, axis=1), 640, 480) for i in range(30)))
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream"]
+        flags += ["--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={film}"]
+        browser = playwright.chromium.launch(executable_path=program, args=flags)
+        page = browser.new_page()
+        answers: list[float] = []
+        page.on("websocket", lambda w: w.on("framereceived", lambda _: answers.append(time.perf_counter())))
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.click("#camera")
+        page.wait_for_timeout(2000)
+        before, start = len(answers), time.perf_counter()
+        page.wait_for_timeout(1000 * seconds)
+        rate = (len(answers) - before) / (time.perf_counter() - start)
+        browser.close()
+    return {"answers_per_s": round(rate, 1)}
+
+
 def soak(port: int, pid: int, content: bytes, seconds: float) -> dict[str, Any]:
     """Eight clients for a while: every answer a row, and memory where it was."""
     load(port, content, 8, max(1.0, seconds / 6))
@@ -169,6 +198,7 @@ def measure(model: str, engine: str, seconds: float, soaking: float | None) -> d
         result["photo_1_client"] = load(port, photo, 1, seconds)
         result["photo_16_clients"] = load(port, photo, 16, seconds)
         result["camera_640x480"] = camera(port, photo, seconds)
+        result["camera_on_the_page"] = page_camera(port, data.astronaut()[:384], seconds)
         if soaking:
             result["soak"] = soak(port, process.pid, photo, soaking)
     with serving("--model", model, "--engine", engine, "--detector", "none") as (_process, port):
