@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 from fastapi.testclient import TestClient
 from uploads import Start
 
+from moue.runtime.detect import CenterFace
 from moue.runtime.recognizer import Recognizer
+from moue.server.settings import Settings
+from moue.server.shelf import Shelf
 
 FRAMES = "ws://127.0.0.1:8000/v1/frames"
 
@@ -68,3 +72,12 @@ def test_what_is_no_frame_ends_with_a_sentence(start: Start, face: bytes) -> Non
         with client.websocket_connect(f"{FRAMES}") as second:
             assert "too many cameras" in second.receive_json()["detail"]
     assert "moue_cameras 0.0" in client.get("/metrics").text
+
+
+def test_cameras_search_as_films_do_with_one_recogniser_for_all(tiny_onnx: Path) -> None:
+    shelf = Shelf(Settings(models=(str(tiny_onnx),)))
+    camera, photo = shelf.get(films=True), shelf.get()
+    assert camera is shelf.get(films=True), "pictures of several cameras are read together"
+    assert isinstance(camera.detector, CenterFace)
+    assert isinstance(photo.detector, CenterFace)
+    assert (camera.detector.long_side or 0) < (photo.detector.long_side or 0)

@@ -188,8 +188,10 @@ class Recognizer:
         return self._answer([self._look(read_picture(picture), "") for picture in pictures])
 
     def for_films(self) -> Recognizer:
-        """This recogniser as films and cameras use it: searching at ``film_side``, with two views at most unless more were
-        asked for; it shares the graphs."""
+        """This recogniser as films and cameras use it; it shares the graphs.
+
+        It searches at ``film_side``, with two views at most unless more were asked for.
+        """
         other = copy.copy(self)
         other.spec = self._film_spec
         if isinstance(self.detector, CenterFace):

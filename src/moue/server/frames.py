@@ -40,16 +40,14 @@ def routes(settings: Settings, shelf: Shelf, batcher: Batcher, metrics: Metrics)
                 await _end(socket, 1013, "too many cameras are open already. Try again later.")
                 return
             cameras.add(socket)
-            recognizer = await asyncio.to_thread(shelf.get, model, detector)
+            recognizer = await asyncio.to_thread(shelf.get, model, detector, films=True)
             async with _Inbox(socket, settings.max_bytes) as inbox:
                 follow, start = Follower(), time.monotonic()
                 while True:
                     index, content = await asyncio.wait_for(inbox.latest(), SILENCE)
                     frame = Frame(index, time.monotonic() - start, _NO_PICTURE)
                     try:
-                        [row] = await wait(
-                            batcher.submit(recognizer, [("camera", content)]), settings.answer_seconds
-                        )
+                        [row] = await wait(batcher.submit(recognizer, [("camera", content)]), settings.answer_seconds)
                     except (Busy, HTTPException) as error:
                         # A frame more or less: the next one is on its way already.
                         reason = str(error) if isinstance(error, Busy) else str(error.detail)

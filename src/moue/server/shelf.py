@@ -34,7 +34,7 @@ class Shelf:
         self._lock = threading.Lock()
         self._detectors: dict[str, Detector] = {}
         self._engines: dict[str, Engine] = {}
-        self._recognizers: dict[tuple[str, str], Recognizer] = {}
+        self._recognizers: dict[tuple[str, str, bool], Recognizer] = {}
         self._find(settings.detector)
         for name in settings.models:
             engine = self._open(name)
@@ -44,8 +44,10 @@ class Shelf:
             self._engines[public] = engine
         self.default = next(iter(self._engines))
 
-    def get(self, model: str | None = None, detector: str | None = None) -> Recognizer:
-        """The recogniser of a model and a detector, the server's own where None.
+    def get(self, model: str | None = None, detector: str | None = None, *, films: bool = False) -> Recognizer:
+        """The recogniser of a model and a detector, the server's own where None; always the same one.
+
+        ``films`` is for cameras, whose frames come by the dozen: see :meth:`Recognizer.for_films`.
 
         Raises:
             UnknownName: for a name that is not on the shelf; paths never are.
@@ -54,11 +56,12 @@ class Shelf:
         model = self.default if model is None else model
         detector = self._settings.detector if detector is None else detector
         with self._lock:
-            key = (model, detector)
+            key = (model, detector, films)
             if key not in self._recognizers:
-                self._recognizers[key] = Recognizer(
+                recognizer = Recognizer(
                     self._engine(model), self._find(detector), many=True, max_pixels=self._settings.max_pixels
                 )
+                self._recognizers[key] = recognizer.for_films() if films else recognizer
             return self._recognizers[key]
 
     def rows(self) -> list[dict[str, Any]]:
