@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from disk import room
 from PIL import Image
 
 from moue.cli.main import main
@@ -98,25 +97,14 @@ def test_answers_never_overwrite_inputs(predict: Predict, photos: Path, capsys: 
     assert (photos / "a.png").read_bytes() == before
 
 
-@contextmanager
-def file_limit(size: int) -> Iterator[None]:
-    """No file of this process grows beyond ``size`` bytes: to a writer, a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_full_disk_is_one_sentence_and_leaves_no_half_file(
     predict: Predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with file_limit(100):
+    with room(100):
         assert predict(photos / "a.png", "--out", tmp_path / "out") == 2
     assert capsys.readouterr().err.endswith("a.json: File too large\n")
     assert list((tmp_path / "out").iterdir()) == []
-    with file_limit(1500):
+    with room(1500):
         assert predict(photos / "a.png", "--out", tmp_path / "out") == 2
     assert capsys.readouterr().err.endswith("a.png: File too large\n")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.json"]

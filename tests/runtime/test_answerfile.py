@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from disk import room
 
 from moue.runtime import answerfile
 from moue.runtime.answerfile import open_answers
@@ -41,17 +39,6 @@ def frames(content: bytes, format: str) -> list[int]:
     else:
         rows = json.loads(content) if format == "json" else [json.loads(line) for line in content.split(b"\n")[:-1]]
     return [int(row["frame"]) for row in rows]
-
-
-@contextmanager
-def room(size: int) -> Iterator[None]:
-    """No file of this process grows beyond ``size`` bytes: to a writer, a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("format", FORMATS[:3])
