@@ -10,7 +10,7 @@ from typing import Any
 from moue.evaluation.card import percent
 from moue.evaluation.compare import Pair
 from moue.evaluation.figures import Figure
-from moue.evaluation.row import Row
+from moue.evaluation.row import Row, recalls
 from moue.evaluation.style import CSS
 from moue.evaluation.verdict import Finding, duration, p_value, reading
 from moue.spec import VIEWS
@@ -47,6 +47,7 @@ def page(
         _verdict(findings),
         _results(rows, slugs),
         _side_by_side(shared),
+        _recalls(rows),
         _differences(pairs),
         *(_model(row, own.get(row.name, ()), slugs[row.name]) for row in ran),
         _provenance(provenance),
@@ -83,11 +84,19 @@ def _results(rows: Sequence[Row], slugs: Mapping[str, str]) -> str:
     best = max((row.accuracy or 0.0 for row in rows if row.ran), default=None)
     body = "".join(_result(row, slugs[row.name], row.ran and row.accuracy == best) for row in rows)
     head = _heads(
-        "Model", "Accuracy", "Twin-free accuracy", "Training time", "Epochs", "Parameters", "GFLOP", "Latency"
+        "Model",
+        "Accuracy",
+        "Twin-free accuracy",
+        "Training time",
+        "Core-hours",
+        "Epochs",
+        "Parameters",
+        "GFLOP",
+        "Latency",
     )
     caption = (
         "± is one standard error. Twin-free: on the pictures without an exact copy in Training. "
-        "GFLOP and latency are for one picture."
+        "Core-hours: training time times the processor cores that it took. GFLOP and latency are for one picture."
     )
     if any(row.quoted for row in rows):
         caption += " Rows in italics are quoted from a publication: measured elsewhere, and not tested against."
@@ -108,7 +117,7 @@ def _result(row: Row, slug: str, best: bool) -> str:
     below = f"<small>{escape(row.network)}</small>" if other else ""
     head = f'<th scope="row">{name}{below}</th>'
     if row.status == "not run":
-        return f'<tr class="missing">{head}<td colspan="7">not run: {escape(row.reason or "")}</td></tr>'
+        return f'<tr class="missing">{head}<td colspan="8">not run: {escape(row.reason or "")}</td></tr>'
     e = row.evaluation
     clean = e.twin_free if e is not None else None
     if e is not None:
@@ -119,6 +128,7 @@ def _result(row: Row, slug: str, best: bool) -> str:
         score,
         f"{percent(clean.accuracy)} <span>± {100 * clean.accuracy_se:.1f}</span>" if clean is not None else "–",
         duration(row.hours) if row.hours else "–",
+        f"{row.core_hours:.1f}" if row.core_hours else "–",
         f"{row.epochs:g}" if row.epochs else "–",
         _count(row.parameters),
         f"{row.gflop:.3g}" if row.gflop else "–",
@@ -126,6 +136,22 @@ def _result(row: Row, slug: str, best: bool) -> str:
     )
     kind = "quoted" if row.quoted else "best" if best else ""
     return f'<tr class="{kind}">{head}' + "".join(f'<td class="n">{c}</td>' for c in cells) + "</tr>"
+
+
+def _recalls(rows: Sequence[Row]) -> str:
+    found = recalls(rows)
+    if len(found) < 2:
+        return ""
+    quoted = {row.name for row in rows if row.quoted}
+    body = "".join(
+        f'<tr class="{"quoted" if name in quoted else ""}"><th scope="row">{escape(name)}</th>'
+        + "".join(f'<td class="n">{percent(value)}</td>' for value in classes.values())
+        + "</tr>"
+        for name, classes in found.items()
+    )
+    head = _heads("Model", *map(escape, next(iter(found.values()))))
+    caption = "Share of each class's pictures that a model gets right. A dash: no number is known."
+    return f'<section><h2>Recall of each class</h2><div class="wide">{_table(caption, head, body)}</div></section>'
 
 
 def _differences(pairs: Sequence[Pair]) -> str:

@@ -17,7 +17,7 @@ from moue.evaluation.compare import Pair, compare_pairs
 from moue.evaluation.figures import Figure, of_model, overview
 from moue.evaluation.files import replace_files
 from moue.evaluation.page import page
-from moue.evaluation.row import STUDY, Row
+from moue.evaluation.row import STUDY, Row, recalls
 from moue.evaluation.verdict import Finding, duration, p_value, verdict
 from moue.runtime.tabular import to_csv
 
@@ -113,6 +113,7 @@ def table_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 "ece": e and e.ece,
                 "accuracy_at_80": e and e.accuracy_at_80,
                 "training_hours": row.hours,
+                "core_hours": row.core_hours,
                 "epochs": row.epochs,
                 "parameters": row.parameters,
                 "gflop": row.gflop,
@@ -132,8 +133,9 @@ def _markdown(
 ) -> str:
     lines = [f"# {title}", "", *(f"- **{f.title}.** {f.text}" for f in findings), ""]
     lines += [
-        "| Model | Accuracy | Twin-free accuracy | Training time | Epochs | Parameters | GFLOP | Latency |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| Model | Accuracy | Twin-free accuracy | Training time | Core-hours | Epochs "
+        "| Parameters | GFLOP | Latency |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
         e = row.evaluation
@@ -149,13 +151,21 @@ def _markdown(
             score,
             f"{percent(clean.accuracy)} ± {percent(clean.accuracy_se)}" if clean else "–",
             duration(row.hours) if row.hours else "–",
+            f"{row.core_hours:.1f}" if row.core_hours else "–",
             f"{row.epochs:g}" if row.epochs else "–",
             f"{row.parameters:,}" if row.parameters else "–",
             f"{row.gflop:.3g}" if row.gflop else "–",
             f"{row.latency_ms:.3g} ms" if row.latency_ms else "–",
         ]
-        lines.append("| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |")
+        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
     lines += ["", "± is one standard error. Quoted rows are a publication's numbers, not measured here.", ""]
+    by_class = recalls(rows)
+    if by_class:
+        classes = list(next(iter(by_class.values())))
+        lines += ["## Recall of each class", "", f"| Model | {' | '.join(classes)} |", "|---|" + "---:|" * len(classes)]
+        for name, found in by_class.items():
+            lines.append(f"| {_cell(name)} | {' | '.join(percent(found[c]) for c in classes)} |")
+        lines.append("")
     if pairs:
         lines += ["## Differences", "", "| Pair | Difference, points | 95% interval | p (McNemar, Holm) |"]
         lines += ["|---|---:|---:|---:|"]
@@ -169,6 +179,10 @@ def _markdown(
     lines += [line for f in figures for line in (f"![{f.caption}](figures/{f.name}.svg)", "", f.caption, "")]
     lines += ["## How it was made", "", *(f"- {key}: {_plain(value)}" for key, value in provenance.items())]
     return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _json(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,6 +12,20 @@ from numpy.typing import NDArray
 from moue.errors import UsageError
 from moue.evaluation.metrics import Evaluation
 from moue.runtime.results import Predictions
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What a publication says of its model beside the accuracy; the verdict checks each against the models here."""
+
+    hardest: Sequence[str]
+    """The classes that it gets wrong most often, the worst first."""
+    easiest: Sequence[str]
+    """Those that it gets right most often."""
+    recalls: Mapping[str, float] = field(default_factory=dict)
+    """Share of a class's pictures that it gets right, fraction of 1, where a number is given."""
+    over_fits: bool | None = None
+    """Whether the publication reads over-fitting from its curves; None where it does not say."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,8 @@ class Row:
     seconds, images_per_second; a value may be missing or None."""
     hours: float | None = None
     """Wall time of the training."""
+    cores: int | None = None
+    """Processor cores that the training took; None where another device did the work, or nobody knows."""
     epochs: float | None = None
     parameters: int | None = None
     gflop: float | None = None
@@ -48,6 +64,8 @@ class Row:
     """A number from a publication: never measured here, never tested against."""
     quoted_accuracy: float | None = None
     """Fraction of 1; for quoted rows."""
+    remarks: Remarks | None = None
+    """For quoted rows."""
     details: dict[str, Any] = field(default_factory=dict)
     """How it was made, for the page's end: command, recipe, seed, run folder, device."""
 
@@ -71,6 +89,11 @@ class Row:
         return self.evaluation.accuracy if self.evaluation is not None else self.quoted_accuracy
 
     @property
+    def core_hours(self) -> float | None:
+        """Training time times cores: what it cost, wherever it ran."""
+        return self.hours * self.cores if self.hours and self.cores else None
+
+    @property
     def correct(self) -> NDArray[np.bool_] | None:
         """bool ``(N,)``: which pictures it gets right; None where predictions or truth are missing."""
         if self.predictions is None or self.truth is None:
@@ -80,7 +103,60 @@ class Row:
 
 #: What the study that the recipes of ``study/`` follow reports for FER-2013; for orientation beside one's own rows.
 STUDY = (
-    Row("GoogLeNet (the study)", "googlenet", quoted=True, quoted_accuracy=0.55, hours=2.0, epochs=60),
-    Row("ResNet50V2 (the study)", "resnet50v2", quoted=True, quoted_accuracy=0.68, hours=3.5, epochs=25),
-    Row("ViT (the study)", "vit", quoted=True, quoted_accuracy=0.69, hours=25.0, epochs=30),
+    Row(
+        "GoogLeNet (the study)",
+        "googlenet",
+        quoted=True,
+        quoted_accuracy=0.55,
+        hours=2.0,
+        epochs=60,
+        remarks=Remarks(("fear", "sad"), ("happy", "neutral", "surprise"), over_fits=False),
+    ),
+    Row(
+        "ResNet50V2 (the study)",
+        "resnet50v2",
+        quoted=True,
+        quoted_accuracy=0.68,
+        hours=3.5,
+        epochs=25,
+        remarks=Remarks(
+            ("fear", "disgust"),
+            ("happy", "surprise"),
+            {"happy": 0.8812, "surprise": 0.7833, "disgust": 0.5495, "fear": 0.4677},
+        ),
+    ),
+    Row(
+        "ViT (the study)",
+        "vit",
+        quoted=True,
+        quoted_accuracy=0.69,
+        hours=25.0,
+        epochs=30,
+        remarks=Remarks(
+            ("fear", "sad"),
+            ("happy", "surprise"),
+            {"happy": 0.8732, "surprise": 0.8183, "sad": 0.5638, "fear": 0.5166},
+            over_fits=False,
+        ),
+    ),
 )
+
+
+def recalls(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
+    """The recall of each class, by row: of the models that ran, and of the quoted ones that name any.
+
+    Returns:
+        Name to class to a fraction of 1, None where there is no number; empty where the models know different classes.
+    """
+    found: dict[str, dict[str, float | None]] = {
+        row.name: {c: score.recall for c, score in row.evaluation.per_class.items()}
+        for row in rows
+        if row.evaluation is not None
+    }
+    classes = next(iter(found.values()), {})
+    if any(list(own) != list(classes) for own in found.values()):
+        return {}
+    for row in rows:
+        if found and row.remarks is not None and row.remarks.recalls:
+            found[row.name] = {c: row.remarks.recalls.get(c) for c in classes}
+    return found

@@ -27,7 +27,8 @@ def verdict(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Finding]:
     if ran:
         ranked = sorted(ran, key=lambda row: -_accuracy(row))
         findings += [_best(ranked[0]), *_lead(ranked, pairs), *_costs(ranked, pairs), *_hardest(ran), *_fitting(ran)]
-        findings += _quoted(ranked, [row for row in rows if row.quoted])
+        quoted = [row for row in rows if row.quoted]
+        findings += [*_quoted(ranked, quoted), *_remarks(ranked, quoted)]
     missing = [row for row in rows if row.status == "not run"]
     if missing:
         findings.append(Finding("Not run", " ".join(f"{row.name}: {row.reason}." for row in missing)))
@@ -203,9 +204,8 @@ def _fitting(ran: Sequence[Row]) -> list[Finding]:
 def _quoted(ranked: Sequence[Row], quoted: Sequence[Row]) -> list[Finding]:
     sentences = []
     for row in quoted:
-        own = [r for r in ranked if r.network.split("-")[0] == row.network]
-        if own and row.quoted_accuracy is not None:
-            mine = own[0]
+        mine = _like(row, ranked)
+        if mine is not None and row.quoted_accuracy is not None:
             difference = _accuracy(mine) - row.quoted_accuracy
             side = "above" if difference >= 0 else "below"
             text = (
@@ -218,6 +218,39 @@ def _quoted(ranked: Sequence[Row], quoted: Sequence[Row]) -> list[Finding]:
         return []
     sentences.append("Quoted numbers come from other machines and runs.")
     return [Finding("Beside the quoted numbers", " ".join(sentences))]
+
+
+def _remarks(ranked: Sequence[Row], quoted: Sequence[Row]) -> list[Finding]:
+    """What each publication says of single classes and of its curves, beside the best model of the same family."""
+    findings = []
+    for row in quoted:
+        mine = _like(row, ranked)
+        if row.remarks is None or mine is None or mine.evaluation is None:
+            continue
+        said, classes = row.remarks, mine.evaluation.per_class
+        own = {name: c.recall for name, c in classes.items() if c.recall is not None}
+        if not own or not {*said.hardest, *said.easiest} <= own.keys():
+            continue
+        order = [f"{c} ({own[c]:.0%})" for c in sorted(own, key=own.__getitem__)]
+        words = [
+            f"Hardest there: {_list(said.hardest)}; here: {_list(order[: len(said.hardest)])}.",
+            f"Easiest there: {_list(said.easiest)}; here: {_list(order[: -len(said.easiest) - 1 : -1])}.",
+        ]
+        if said.recalls:
+            pairs = [f"{c} {there:.0%} there, {own[c]:.0%} here" for c, there in said.recalls.items() if c in own]
+            words.append(f"Recalls: {'; '.join(pairs)}.")
+        seen = reading(mine.history or [])
+        if said.over_fits is not None and seen is not None:
+            theirs = "over-fitting" if said.over_fits else "no over-fitting"
+            ours = {"over-fits": "it over-fits", "memorises": "it learns its training pictures by heart"}
+            words.append(f"Read from the curves there: {theirs}; here: {ours.get(seen.kind, 'none')}.")
+        findings.append(Finding(f"{mine.name} beside {row.name}", " ".join(words)))
+    return findings
+
+
+def _like(quoted: Row, ranked: Sequence[Row]) -> Row | None:
+    """The best model of the family of a quoted one."""
+    return next((row for row in ranked if row.network.split("-")[0] == quoted.network), None)
 
 
 def _points(fraction: float) -> str:

@@ -179,7 +179,8 @@ def _row(
     row["hours"], row["epochs"] = trained.get("hours"), trained.get("epochs")
     row["details"] = {k: trained[k] for k in ("seed", "machine") if k in trained}
     if isinstance(plan, Run):
-        config = plan.config()
+        config, where = plan.config(), plan.record()["machine"]
+        row["cores"] = where.get("threads") if where.get("accelerator") == "cpu" else None
         row["history"] = plan.history()
         row["gflop"] = _gflop(config, len(model.spec.labels))
         row["details"] |= {"epoch kept": trained.get("epoch_kept"), "settings": _settings(config)}
