@@ -24,7 +24,7 @@ def folder(tiny_onnx: Path, tmp_path: Path) -> Path:
 
 
 def test_it_lists_a_local_model_with_its_speed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["models", str(folder), "--speed", "--format", "json"]) == 0
+    assert main(["models", str(folder), "--format", "json"]) == 0
     out, err = capsys.readouterr()
     row = next(m for m in json.loads(out) if m["origin"] == "local")
     assert row["name"] == str(folder / "mine.onnx")
@@ -40,12 +40,17 @@ def test_the_table_names_size_and_scores(
     monkeypatch.chdir(folder)
     assert main(["models"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    columns = ["name", "origin", "network", "input", "classes", "parameters", "megabytes"]
+    columns = ["name", "origin", "network", "input", "classes", "parameters", "megabytes", "faces_per_second", "engine"]
     scores = ["public_test", "±", "twin_free", "calibration_error", "views", "further_views"]
     assert head.split() == columns + scores
     [line] = [text for text in lines if text.startswith("mine.onnx")]
     assert "48×48 grey" in line
     assert "1,008" in line
+
+
+def test_the_speed_can_be_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", str(folder), "--no-speed", "--format", "json"]) == 0
+    assert not any("faces_per_second" in row for row in json.loads(capsys.readouterr().out))
 
 
 def test_what_further_views_gain_and_cost_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +68,7 @@ def test_what_further_views_gain_and_cost_is_said(folder: Path, capsys: pytest.C
 
 def test_a_broken_model_is_a_row_with_a_remark(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "mine.json").write_text("{}")
-    assert main(["models", str(folder), "--speed", "--format", "csv"]) == 0
+    assert main(["models", str(folder), "--format", "csv"]) == 0
     rows = csv.DictReader(io.StringIO(capsys.readouterr().out))
     row = next(r for r in rows if r["origin"] == "local")
     assert row["faces_per_second"] == ""
