@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from moue.cli.main import main
+from moue.cli.train import Watch
 
 QUICK = [
     "--set",
@@ -35,6 +36,21 @@ def test_a_run_says_where_it_is_and_shows_its_epochs(tmp_path: Path, capsys: pyt
     assert main(["train", "compact", "--data", "synth:200:0", "--out", str(out), *QUICK]) == 2
     assert "--resume" in capsys.readouterr().err
     assert main(["train", "compact", "--data", "synth:200:0", "--out", str(out), "--resume"]) == 0
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["train", "compact", "--data", "synth:200:0", "--out", str(tmp_path / "run"), *QUICK]
+
+    def stop(self: Watch, status: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Watch, "__call__", stop)
+        assert main(command) == 130
+    assert "the same command with --resume goes on" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 0
 
 
 @pytest.mark.parametrize(

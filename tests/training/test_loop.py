@@ -289,6 +289,26 @@ def test_the_head_of_the_votes_is_dropped_at_the_end_and_survives_a_resume(table
         fit(config, table, tmp_path / "without")
 
 
+def test_a_run_from_published_weights_goes_on_without_them(table: ImageTable, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    published = transformers.ViTConfig(**shape, image_size=16, patch_size=8)
+    transformers.ViTForImageClassification(published).save_pretrained(tmp_path / "published")
+    config = SMALL.override(["model.network=vit", "optim.epochs=2", "optim.steps=2"])
+    config = replace(config, model=replace(config.model, options={"source": str(tmp_path / "published")}))
+
+    def stop(status: Status) -> None:
+        if status.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, table, tmp_path / "run", watch=stop)
+    (tmp_path / "published").rename(tmp_path / "gone")
+    run = fit(config, table, tmp_path / "run", resume=True)
+    assert run.finished
+    assert load_run(run.folder).logits(table.images[:2]).shape == (2, 7)
+
+
 def test_a_student_learns_from_teachers_and_does_not_carry_them(table: ImageTable, tmp_path: Path) -> None:
     teacher = fit(
         SMALL.override(["optim.name=muon", "optim.lr=0.1", "data.augment=false"]), table, tmp_path / "teacher"

@@ -49,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return importlib.import_module(f"moue.cli.{args.command}").run(args) or OK
-    except KeyboardInterrupt:
-        _say("interrupted; what was done is whole")
+    except KeyboardInterrupt as stop:
+        _say("; ".join(["interrupted", "what was done is whole", *map(str, stop.args)]))
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, a closed pager) went away: not an error, and the flush at exit must not complain either.

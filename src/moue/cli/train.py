@@ -52,7 +52,10 @@ def run(args: argparse.Namespace) -> None:
     config = load_recipe(args.recipe).override(settings)
     with Progress("reading", "rows") as progress:
         table = data.load(args.data, labels=config.data.labels, votes=config.data.votes, progress=progress)
-    finished = fit(config, table, args.out, resume=args.resume, watch=Watch())
+    try:
+        finished = fit(config, table, args.out, resume=args.resume, watch=Watch())
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command with --resume goes on") from None
     spec = finished.spec()
     line = f"{args.out}: {spec.network}, {spec.trained['epochs']} epochs in {clock(spec.trained['hours'] * 3600)}"
     if "validation" in spec.scores:

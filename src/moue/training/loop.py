@@ -10,9 +10,12 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import signal
+import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,7 +118,10 @@ def fit(
     classes, second = len(table.label_set), config.optim.votes > 0
     if second and table.votes is None:
         raise UsageError("optim.votes needs FER+'s votes beside FER-2013's labels: type --votes fer2013new.csv.")
-    network = create(config.model.network, classes + second * len(FERPLUS), **config.model.options)
+    # With a checkpoint to go on from, published weights would be fetched for nothing, and may be gone by now.
+    going_on = run.exists and run.checkpoint("last").exists()
+    known = {**without_weights(config.model.network), **run.record().get("rebuild", {})} if going_on else {}
+    network = create(config.model.network, classes + second * len(FERPLUS), **{**config.model.options, **known})
     if config.model.init is not None and not run.exists:
         start_from(network, Path(config.model.init))
     train = Rows.of(table, split.train, network.input, device, votes=second)
@@ -156,17 +162,15 @@ def fit(
         log_every_n_steps=10**9,
     )
     last = run.checkpoint("last")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _interruptible():
         # Lightning advises loader workers and known lengths; there is no loader here.
         warnings.simplefilter("ignore")
         trainer.fit(
             module,
             train_dataloaders=range(module.steps),
             val_dataloaders=None if validation is None else range(1),
-            ckpt_path=str(last) if resume and last.exists() else None,
+            ckpt_path=str(last) if going_on else None,
         )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
     run.finish(
         first_outputs(module.kept(run), plain),
         table.label_set.labels,
@@ -392,6 +396,21 @@ class _Keeper(Checkpoint):
                 {"network": module.kept_network.state_dict(), "epoch": row["epoch"]}, self.run.checkpoint("best")
             )
         trainer.save_checkpoint(self.run.checkpoint("last"))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl+C as Python's own exception: Lightning leaves the interpreter instead, deaf to it from then on."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as left:
+        if main:
+            signal.signal(signal.SIGINT, before)
+        if isinstance(left.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def _quiet() -> None:

@@ -124,6 +124,7 @@ class Run:
                 "validation": len(split.validation),
             },
             "machine": dict(machine),
+            "rebuild": network.rebuild,
             "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         self._write("run.json", record)
