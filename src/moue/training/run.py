@@ -182,6 +182,7 @@ class Run:
                 "epoch_kept": epoch,
                 "hours": round(seconds / 3600, 4),
                 "seed": config.run.seed,
+                **_came_from(config),
                 "machine": record["machine"]["processor"]
                 if record["machine"]["accelerator"] == "cpu"
                 else record["machine"]["accelerator"],
@@ -227,3 +228,12 @@ class Run:
         temporary = path.with_suffix(".new")
         temporary.write_text(json.dumps(values, indent=2, default=str) + "\n", encoding="utf-8")
         temporary.replace(path)
+
+
+def _came_from(config: Config) -> dict[str, Any]:
+    """The runs that a run's weights owe something to, by the names of their folders."""
+    init, teachers = config.model.init, config.optim.teachers
+    return {
+        **({"init": Path(init).name} if init is not None else {}),
+        **({"teachers": [Path(t).name for t in teachers]} if teachers else {}),
+    }
