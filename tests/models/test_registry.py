@@ -149,7 +149,11 @@ def test_imagenet_weights_are_renamed_without_rest(tmp_path, monkeypatch):
 
     from moue.errors import ModelError
 
-    published = create("effnet-lite0", 1000, pretrained=False)
+    published = create("effnet-lite0", 1000, pretrained=False, upsample=64).eval()
+    for layer in published.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.uniform_(-0.2, 0.2)
+            layer.running_var.uniform_(0.5, 1.5)
     names = {"stem.": "_conv_stem.", "stem_norm.": "_bn0.", "top.": "_conv_head.", "top_norm.": "_bn1."}
     names |= {"classifier.": "_fc."}
     inner = {"expand": "_expand_conv", "depthwise": "_depthwise_conv", "project": "_project_conv"}
@@ -172,6 +176,11 @@ def test_imagenet_weights_are_renamed_without_rest(tmp_path, monkeypatch):
     own = network.state_dict()
     assert all(torch.equal(own[k], v) for k, v in published.state_dict().items() if not k.startswith("classifier"))
     assert own["classifier.weight"].shape == (7, 1280)
+    folded = create("effnet-lite0", 1000, upsample=64, folded=True).eval()
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in folded.modules())
+    pixels = torch.randint(0, 256, (2, 1, 48, 48), dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.allclose(folded(pixels), published(pixels), rtol=1e-3, atol=1e-4)
     del state["_conv_head.weight"]
     torch.save(state, path)
     with pytest.raises(ModelError, match=r"top\.weight"):

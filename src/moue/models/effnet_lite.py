@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, cast
@@ -32,6 +33,9 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+
+#: Of the batch normalisations.
+EPSILON = 1e-3
 
 #: Variant to factors on width and depth, and its dropout.
 VARIANTS = {0: (1.0, 1.0, 0.2), 1: (1.0, 1.1, 0.2), 2: (1.1, 1.2, 0.3)}
@@ -62,6 +66,9 @@ class EfficientNetLite(Network):
         size: side of the input in pixels.
         colour: "grey" or "rgb".
         dropout: before the classifier; None takes the variant's own.
+        folded: build each batch normalisation into the convolution before it, with the statistics that it came with.
+            The same function to start from, and twice as fast to train on a processor, where normalising costs more
+            than depthwise convolutions save; meant for fine-tuning pretrained weights.
 
     Raises:
         UsageError: for an ``upsample`` out of range.
@@ -79,6 +86,7 @@ class EfficientNetLite(Network):
         size: int = 48,
         colour: Colour = "grey",
         dropout: float | None = None,
+        folded: bool = False,
     ) -> None:
         mean, std = (127 / 255,), (128 / 255,)
         super().__init__(InputSpec(size, colour, upsample, channels=3, mean=mean, std=std), num_classes)
@@ -86,19 +94,19 @@ class EfficientNetLite(Network):
             raise UsageError(f"upsample must be between 48 and 320 pixels. Got {upsample!r} instead.")
         width, depth, rate = VARIANTS[variant]
         self.variant = variant
-        self.stem = SameConv(3, 32, 3, stride=2)
-        self.stem_norm = _norm(32)
+        self.stem = SameConv(3, 32, 3, stride=2, bias=folded)
+        self.stem_norm = _norm(32, folded)
         blocks: list[nn.Module] = []
         incoming = 32
         for i, (repeats, kernel, stride, expansion, channels) in enumerate(STAGES):
             scaled = repeats if i in (0, len(STAGES) - 1) else math.ceil(repeats * depth)
             outgoing = _round_channels(channels * width)
             for j in range(scaled):
-                blocks.append(InvertedResidual(incoming, outgoing, kernel, stride if j == 0 else 1, expansion))
+                blocks.append(InvertedResidual(incoming, outgoing, kernel, stride if j == 0 else 1, expansion, folded))
                 incoming = outgoing
         self.blocks = nn.Sequential(*blocks)
-        self.top = nn.Conv2d(incoming, 1280, 1, bias=False)
-        self.top_norm = _norm(1280)
+        self.top = nn.Conv2d(incoming, 1280, 1, bias=folded)
+        self.top_norm = _norm(1280, folded)
         self.dropout = nn.Dropout(rate if dropout is None else dropout)
         self.classifier = nn.Linear(1280, num_classes)
         for layer in self.modules():
@@ -129,16 +137,18 @@ effnet_lite2 = functools.partial(EfficientNetLite, variant=2)
 class InvertedResidual(nn.Module):
     """1×1 expansion, depthwise convolution, 1×1 projection; added to what came where the shape stays."""
 
-    def __init__(self, incoming: int, outgoing: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(
+        self, incoming: int, outgoing: int, kernel: int, stride: int, expansion: int, folded: bool = False
+    ) -> None:
         super().__init__()
         inner = incoming * expansion
         self.residual = stride == 1 and incoming == outgoing
-        self.expand = nn.Conv2d(incoming, inner, 1, bias=False) if expansion != 1 else None
-        self.expand_norm = _norm(inner) if expansion != 1 else None
-        self.depthwise = SameConv(inner, inner, kernel, stride, groups=inner)
-        self.depthwise_norm = _norm(inner)
-        self.project = nn.Conv2d(inner, outgoing, 1, bias=False)
-        self.project_norm = _norm(outgoing)
+        self.expand = nn.Conv2d(incoming, inner, 1, bias=folded) if expansion != 1 else None
+        self.expand_norm = _norm(inner, folded) if expansion != 1 else None
+        self.depthwise = SameConv(inner, inner, kernel, stride, groups=inner, bias=folded)
+        self.depthwise_norm = _norm(inner, folded)
+        self.project = nn.Conv2d(inner, outgoing, 1, bias=folded)
+        self.project_norm = _norm(outgoing, folded)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, incoming, h, w)`` to ``(N, outgoing, h / stride, w / stride)``."""
@@ -153,17 +163,30 @@ class InvertedResidual(nn.Module):
 class SameConv(nn.Conv2d):
     """A convolution padded as TensorFlow's "SAME", with which the weights were trained: the odd pixel goes last."""
 
-    def __init__(self, incoming: int, outgoing: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        super().__init__(incoming, outgoing, kernel, stride, groups=groups, bias=False)
+    def __init__(
+        self, incoming: int, outgoing: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False
+    ) -> None:
+        super().__init__(incoming, outgoing, kernel, stride, groups=groups, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, incoming, h, w)`` to ``(N, outgoing, ceil(h / stride), ceil(w / stride))``."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         top, left = (max((math.ceil(s / stride) - 1) * stride + kernel - s, 0) for s in x.shape[2:])
         if (top, left) == (kernel - 1, kernel - 1):
-            return F.conv2d(x, self.weight, None, self.stride, kernel // 2, 1, self.groups)
+            return F.conv2d(x, self.weight, self.bias, self.stride, kernel // 2, 1, self.groups)
         x = F.pad(x, (left // 2, left - left // 2, top // 2, top - top // 2))
-        return F.conv2d(x, self.weight, None, self.stride, 0, 1, self.groups)
+        return F.conv2d(x, self.weight, self.bias, self.stride, 0, 1, self.groups)
+
+
+def fold_norms(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a network with ``folded`` out of those of one without, which computes the same in evaluation."""
+    folded = {name: value for name, value in state.items() if "_norm." not in name}
+    for name in [n.removesuffix(".running_var") for n in state if n.endswith(".running_var")]:
+        convolution = name.removesuffix("_norm")
+        scale = state[f"{name}.weight"] / (state[f"{name}.running_var"] + EPSILON).sqrt()
+        folded[f"{convolution}.weight"] = state[f"{convolution}.weight"] * scale.view(-1, 1, 1, 1)
+        folded[f"{convolution}.bias"] = state[f"{name}.bias"] - state[f"{name}.running_mean"] * scale
+    return folded
 
 
 def _weights_file(variant: int) -> Path:
@@ -185,6 +208,8 @@ def _load_imagenet(network: EfficientNetLite, path: Path) -> None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         state = {_renamed(key): value for key, value in state.items()}
+        if isinstance(network.stem_norm, nn.Identity):
+            state = fold_norms(state)
         if network.classifier.out_features != len(state["classifier.bias"]):
             state |= {f"classifier.{key}": value for key, value in network.classifier.state_dict().items()}
         network.load_state_dict(state, strict=True)
@@ -200,9 +225,9 @@ def _renamed(key: str) -> str:
     raise KeyError(f"unknown weight {key}")
 
 
-def _norm(channels: int) -> nn.BatchNorm2d:
+def _norm(channels: int, folded: bool = False) -> nn.Module:
     # TensorFlow's settings; its momentum of 0.99 is torch's 0.01.
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+    return nn.Identity() if folded else nn.BatchNorm2d(channels, eps=EPSILON, momentum=0.01)
 
 
 def _round_channels(channels: float) -> int:
