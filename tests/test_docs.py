@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from moue.cli.main import _parser
+from moue.runtime.weights import list_models
+from moue.spec import ModelSpec
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -105,6 +107,16 @@ def test_names_that_the_docs_take_from_moue_exist() -> None:
             for name in re.findall(r"\bmoue\.([A-Za-z_]\w*)", body):
                 home = Path(moue.__file__).parent
                 assert hasattr(moue, name) or (home / f"{name}.py").exists() or (home / name).is_dir(), (page, name)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/models.md", "results/models.md"])
+def test_scores_in_the_docs_are_those_of_the_shipped_models(page: str) -> None:
+    specs = {m["name"]: ModelSpec.load(Path(m["path"]).with_suffix(".json")) for m in list_models()}
+    rows = re.findall(r"^\| `(\w+)[^|]*\|(.*%.*)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name for name, _ in rows} == specs.keys(), "a shipped model is missing, or one is gone"
+    for name, cells in rows:
+        measured = {f"{100 * score:.1f}" for score in specs[name].scores.values()}
+        assert set(re.findall(r"(\d+\.\d) %", cells)) <= measured, f"{page}: {name}"
 
 
 def test_the_pages_build(tmp_path: Path) -> None:
