@@ -111,6 +111,27 @@ def test_a_student_like_its_teacher_has_nothing_to_learn_and_both_see_the_same_v
     assert small.pixels.shape == (32, 1, 48, 48), "a teacher sees the size that it was trained for"
 
 
+def test_a_small_student_does_not_blur_what_its_teachers_see(batch: tuple[Tensor, Tensor]) -> None:
+    logits, labels = batch
+    config = OptimConfig()
+    student, teacher = Seen(logits, []), Seen(logits, [])
+    student.forward_with_aux = lambda pixels: (student(pixels), [])  # type: ignore[method-assign]
+    images = torch.rand(32, 1, 48, 48) * 255
+    Distilled(Supervised(config), [teacher], config)(student, images, one_hot(labels), torch.Generator(), 32)
+    assert student.pixels.shape == (32, 1, 32, 32)
+    assert torch.equal(teacher.pixels, images)
+
+
+def test_a_grey_teacher_teaches_a_student_of_colours(batch: tuple[Tensor, Tensor]) -> None:
+    logits, labels = batch
+    teacher = Seen(logits, [])
+    images = torch.rand(32, 3, 48, 48) * 255
+    task = Distilled(Supervised(OptimConfig()), [teacher], OptimConfig())
+    task(WithAux(logits, []), images, one_hot(labels), torch.Generator())
+    luma = 0.299 * images[:, 0] + 0.587 * images[:, 1] + 0.114 * images[:, 2]
+    assert torch.allclose(teacher.pixels[:, 0], luma, atol=1e-3)
+
+
 def test_mixup_mixes_pictures_and_targets_alike() -> None:
     images = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 4, 4)
     targets = torch.eye(8)

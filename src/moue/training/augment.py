@@ -103,8 +103,10 @@ def preview(images: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:
     return changed.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
-def scaled(images: Tensor, size: int) -> Tensor:
-    """Float pictures ``(N, C, H, W)`` at ``size`` × ``size``, smoothed before they shrink; as they are at that size."""
-    if images.shape[-1] == size:
-        return images
-    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+def scaled(images: Tensor, size: int | None) -> Tensor:
+    """Float pictures ``(N, C, H, W)`` at ``size`` × ``size``, smoothed before they shrink, as they are at that size or
+    for None; laid out channels last, as the networks are.
+    """
+    if size is not None and images.shape[-1] != size:
+        images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    return images.contiguous(memory_format=torch.channels_last)

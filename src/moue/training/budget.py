@@ -13,7 +13,7 @@ import torch
 
 from moue.models.base import Network
 from moue.training import optimiser
-from moue.training.augment import Augment, scaled
+from moue.training.augment import Augment
 from moue.training.config import Config
 from moue.training.rows import Rows
 from moue.training.tasks import Task
@@ -45,10 +45,9 @@ def fit_to_time(
 
     def step(size: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        images = scaled(augment(train.images[:batch], generator), size)
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = augment(train.images[:batch], generator)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            answer = task(probe, images, train.targets[:batch], generator)
+            answer = task(probe, images, train.targets[:batch], generator, size)
         optim.zero_grad()
         torch.autograd.backward(answer["loss"])
         optim.step()

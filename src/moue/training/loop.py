@@ -37,7 +37,7 @@ from moue.models import create
 from moue.models.base import Network
 from moue.models.load import without_weights
 from moue.training import checkpoint, devices, machine, optimiser
-from moue.training.augment import Augment, scaled
+from moue.training.augment import Augment
 from moue.training.budget import fit_to_time
 from moue.training.checkpoint import SafeCheckpointIO
 from moue.training.config import Config
@@ -276,9 +276,8 @@ class _Module(pl.LightningModule):
         on = rows.to(self.train_rows.images.device)
         assert self.flipped is not None
         images = self.augment(self.train_rows.images[on], generator, self.flipped[rows])
-        images = scaled(images, self._size(self.current_epoch))
-        images = images.contiguous(memory_format=torch.channels_last)
-        answer = self.task(self.network, images, self.train_rows.targets[on], generator)
+        size = self._size(self.current_epoch)
+        answer = self.task(self.network, images, self.train_rows.targets[on], generator, size)
         hits = (answer["logits"].argmax(1) == self.train_rows.labels[on]).sum()
         self.totals += torch.stack(
             [answer["loss"].detach().float() * len(on), hits.float(), torch.tensor(float(len(on)))]

@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from moue.errors import UsageError
 from moue.models.base import Network
 from moue.models.load import load_run
+from moue.spec import Colour
+from moue.training.augment import scaled
 from moue.training.config import OptimConfig
 
 #: Weight of each auxiliary classifier's loss (Szegedy et al., "Going deeper with convolutions", 2015).
@@ -36,14 +38,22 @@ class Answer(TypedDict):
 class Task(Protocol):
     """A training objective."""
 
-    def __call__(self, network: Network, images: Tensor, targets: Tensor, generator: torch.Generator) -> Answer:
+    def __call__(
+        self,
+        network: Network,
+        images: Tensor,
+        targets: Tensor,
+        generator: torch.Generator,
+        size: int | None = None,
+    ) -> Answer:
         """Loss and logits of one batch.
 
         Args:
             network: in training mode.
-            images: float ``(N, C, H, W)``, 0..255, augmented.
+            images: float ``(N, C, H, W)``, 0..255, augmented, at the network's own size.
             targets: float ``(N, K)``, rows add up to 1; :class:`WithVotes` has vote shares behind them.
             generator: CPU generator for whatever the task draws.
+            size: the side that the network is to see them at, where training goes through smaller ones first.
         """
         ...
 
@@ -65,9 +75,17 @@ class Supervised(nn.Module):
             "class_weights", None if class_weights is None else torch.from_numpy(class_weights), persistent=False
         )
 
-    def forward(self, network: Network, images: Tensor, targets: Tensor, generator: torch.Generator) -> Answer:
+    def forward(
+        self,
+        network: Network,
+        images: Tensor,
+        targets: Tensor,
+        generator: torch.Generator,
+        size: int | None = None,
+    ) -> Answer:
         """See :class:`Task`."""
-        return self.answer(network, *self.mixed(images, targets, generator))
+        images, targets = self.mixed(images, targets, generator)
+        return self.answer(network, scaled(images, size), targets)
 
     def mixed(self, images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The batch after mixup, where that is on."""
@@ -142,10 +160,17 @@ class Distilled(nn.Module):
         # A tuple: registered as modules, the teachers' weights would go into each checkpoint.
         self.teachers = tuple(teachers)
 
-    def forward(self, network: Network, images: Tensor, targets: Tensor, generator: torch.Generator) -> Answer:
-        """See :class:`Task`."""
+    def forward(
+        self,
+        network: Network,
+        images: Tensor,
+        targets: Tensor,
+        generator: torch.Generator,
+        size: int | None = None,
+    ) -> Answer:
+        """See :class:`Task`; the teachers see the pictures at their own size, whatever the student's is now."""
         images, targets = self.labels.mixed(images, targets, generator)
-        answer = self.labels.answer(network, images, targets)
+        answer = self.labels.answer(network, scaled(images, size), targets)
         heat, share = self.config.teacher_temperature, self.config.teacher_weight
         taught = F.kl_div(
             F.log_softmax(answer["logits"].float() / heat, dim=1), self.teach(images), reduction="batchmean"
@@ -159,11 +184,19 @@ class Distilled(nn.Module):
         """The teachers' mean probabilities ``(N, K)`` at the temperature, of views in 0..255 of any size."""
         total: Tensor | float = 0.0
         for teacher in self.teachers:
-            size = teacher.input.size
-            view = images if images.shape[-1] == size else F.interpolate(images, (size, size), mode="bilinear")
+            view = scaled(in_colour(images, teacher.input.colour), teacher.input.size)
             total = total + F.softmax(teacher(view).float() / self.config.teacher_temperature, dim=1)
         assert isinstance(total, Tensor)
         return total / len(self.teachers)
+
+
+def in_colour(images: Tensor, colour: Colour) -> Tensor:
+    """Float pictures ``(N, 1 or 3, H, W)`` in another network's colour; grey is ITU-R 601 luma, as in preprocessing."""
+    if colour == "rgb":
+        return images.expand(-1, 3, -1, -1)
+    if images.shape[1] == 1:
+        return images
+    return (images * torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def build(config: OptimConfig, labels: tuple[str, ...], weights: NDArray[np.float32] | None, device: str) -> nn.Module:
