@@ -26,7 +26,7 @@ from moue.runtime.engine import open_model
 from moue.runtime.weights import find_model
 from moue.spec import ModelSpec, file_sha256
 
-OPTIONS = {"widths": [8, 8, 16], "blocks": [1, 1, 1]}
+OPTIONS = {"widths": [8, 8, 16], "blocks": [1, 1]}
 
 
 @pytest.fixture(scope="module")

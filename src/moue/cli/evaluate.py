@@ -42,10 +42,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="average each face with its mirror image (2), shifts too (6), or over ten crops (default: the model's)",
     )
     parser.add_argument(
-        "--size", type=int, default=48, help="read the set at this size in pixels (default: 48, as training does)"
+        "--size", type=int, help="read the set at this size in pixels (default: the model's, as training does)"
     )
     parser.add_argument(
-        "--colour", choices=("grey", "rgb"), default="grey", help="read the set in this colour (default: grey)"
+        "--colour", choices=("grey", "rgb"), help="read the set in this colour (default: the model's)"
     )
     add_format(parser)
 

@@ -39,19 +39,35 @@ def run(args: argparse.Namespace) -> None:
     from moue import data
     from moue.training.config import load_recipe
     from moue.training.loop import fit
+    from moue.training.run import Run
 
-    settings = list(args.set)
-    for key, value in (
-        ("run.minutes", args.minutes),
-        ("run.seed", args.seed),
-        ("data.labels", args.labels),
-        ("data.votes", args.votes),
-    ):
-        if value is not None:
-            settings.append(f"{key}={value}")
-    config = load_recipe(args.recipe).override(settings)
+    options = {
+        "run.minutes": args.minutes,
+        "run.seed": args.seed,
+        "data.labels": args.labels,
+        "data.votes": args.votes,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    config = load_recipe(args.recipe).override(args.set, given)
+    begun = Run(args.out)
+    if args.resume and begun.exists:
+        begun.refuse_changes(config, [*(s.partition("=")[0].strip() for s in args.set), *given])
+        # What the run was begun with need not be typed again.
+        read = begun.config()
+        read = read.override(changes={"data.votes": args.votes or read.data.votes})
+    else:
+        read = config
+        if args.resume:
+            sys.stderr.write(f"moue: {args.out} holds no run yet: a new one begins\n")
     with Progress("reading", "rows") as progress:
-        table = data.load(args.data, labels=config.data.labels, votes=config.data.votes, progress=progress)
+        table = data.load(
+            args.data,
+            labels=read.data.labels,
+            votes=read.data.votes,
+            size=read.model.size,
+            colour=read.model.colour,
+            progress=progress,
+        )
     try:
         finished = fit(config, table, args.out, resume=args.resume, watch=Watch())
     except KeyboardInterrupt:
@@ -79,9 +95,8 @@ class Watch:
         )
         if s.validation_accuracy is not None:
             text += f"  validation loss {s.validation_loss:.3f}  accuracy {s.validation_accuracy:.1%}"
-        ended = s.step == s.steps
         if self.live:
-            sys.stderr.write(f"\r\x1b[K{text if ended else f'{text}  step {s.step}/{s.steps}'}")
-        if ended and s.validation_accuracy is not None:
+            sys.stderr.write(f"\r\x1b[K{text if s.ended else f'{text}  step {s.step}/{s.steps}'}")
+        if s.ended:
             sys.stderr.write("\n" if self.live else f"{text}\n")
         sys.stderr.flush()

@@ -29,8 +29,8 @@ def assess(
     *,
     labels: str = "fer2013",
     votes: str | Path | None = None,
-    size: int = 48,
-    colour: Colour = "grey",
+    size: int | None = None,
+    colour: Colour | None = None,
     views: int | None = None,
     predictions: str | Path | None = None,
     batch: int = 256,
@@ -44,9 +44,9 @@ def assess(
         split: one of :data:`moue.data.table.SPLITS`; see :func:`rows_of`.
         labels: the label set of the data.
         votes: FER+'s votes, for its labels.
-        size: height and width at which the data is read, in pixels, before it is scaled to the model's input. The
-            default is FER-2013's own, and what training reads; take more for a model made for larger pictures.
-        colour: "grey" or "rgb", at which it is read.
+        size: height and width at which the data is read, in pixels, before it is scaled to the model's input, which is
+            the default, as in training.
+        colour: "grey" or "rgb", in which it is read; by default the model's.
         views: how many views of each face are averaged, one of :data:`moue.spec.VIEWS`; by default what the model's
             spec says.
         predictions: a CSV or Parquet file to write with one row a picture.
@@ -65,6 +65,7 @@ def assess(
     model = open_any(name)
     line = progress or (lambda what, unit: nullcontext(lambda done, total: None))
     with line("reading", "rows") as report:
+        size, colour = size or model.spec.size, colour or model.spec.colour
         table = load(data, labels=labels, votes=votes, size=size, colour=colour, progress=report)
     part, reference = rows_of(table, split, Path(name) if is_run(name) else None)
     with line("evaluating", "images") as report:

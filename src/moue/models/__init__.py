@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from moue.errors import UsageError
+from moue.errors import MoueError, UsageError
 from moue.registry import Registry
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def create(name: str, num_classes: int, **options: Any) -> Network:
 
     Raises:
         UnknownName: when there is no such network.
-        UsageError: when the network does not take one of the options.
+        UsageError: when the network does not take one of the options, or not with that value.
         WeightsMissing: when it needs published weights that cannot be had from here.
     """
     build = builder(name)
@@ -47,10 +47,11 @@ def create(name: str, num_classes: int, **options: Any) -> Network:
         options = {"source": name[3:], **options}
     try:
         network: Network = build(num_classes=num_classes, **options)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise UsageError(f"the network {name!r}: {error}") from error
+    except MoueError:
+        raise
+    except (TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+        # What torch and Python say of a wrong value says which one it was.
+        raise UsageError(f"the network {name!r} cannot be built with {options!r}: {error}") from error
     return network
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from moue.errors import UsageError
 from moue.models.base import InputSpec, Network
 
 
@@ -46,19 +47,25 @@ class Compact(Network):
         num_classes: number of logits.
         widths: channels of the stem at 24×24 and of each stage after it; a stage widens, halves the side by
             max-pooling, and refines with residual blocks.
-        blocks: residual blocks of each stage, one number fewer than ``widths``.
+        blocks: residual blocks of each stage, one number fewer than ``widths``; by default one in each.
         dropout: before the classifier.
+
+    Raises:
+        UsageError: when there are not as many ``blocks`` as stages.
     """
 
     def __init__(
         self,
         num_classes: int,
         widths: tuple[int, ...] = (32, 96, 192),
-        blocks: tuple[int, ...] = (1, 1),
+        blocks: tuple[int, ...] | None = None,
         dropout: float = 0.1,
     ) -> None:
         # FER-2013's mean and deviation over Training are 0.51 and 0.25.
         super().__init__(InputSpec(size=48, mean=(0.5,), std=(0.25,)), num_classes)
+        blocks = (1,) * (len(widths) - 1) if blocks is None else blocks
+        if len(blocks) != len(widths) - 1:
+            raise UsageError(f"blocks must be {len(widths) - 1} numbers, one a stage. Got {list(blocks)!r} instead.")
         layers: list[nn.Module] = [nn.PixelUnshuffle(2), ConvNorm(4, widths[0])]
         for inputs, outputs, depth in zip(widths, widths[1:], blocks, strict=False):
             layers += [ConvNorm(inputs, outputs), nn.MaxPool2d(2), *(Residual(outputs) for _ in range(depth))]

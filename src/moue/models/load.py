@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from moue.errors import ModelError, UnknownName, UsageError, require
+from moue.errors import ModelError, TrainingError, UnknownName, UsageError, require
 from moue.models import builder, create
 from moue.models.base import Network
 from moue.spec import ModelSpec
@@ -111,14 +111,22 @@ def save_weights(weights: Mapping[str, Tensor], path: Path | str, rebuild: Mappi
         weights: the network's own or their moving average.
         path: the file to write, ``RUN/weights.safetensors`` in a run.
         rebuild: the network's :attr:`~moue.models.base.Network.rebuild`, kept in the file's header.
+
+    Raises:
+        TrainingError: when the file cannot be written; what was there before stays.
     """
     save_file = require("safetensors.torch", "train").save_file
+    refused = require("safetensors", "train").SafetensorError
     # Copies: safetensors refuses tensors that share memory or have gaps.
     tensors = {key: value.detach().cpu().clone().contiguous() for key, value in weights.items()}
     path = Path(path)
     temporary = path.with_name(f".{path.name}")
-    save_file(tensors, temporary, metadata={REBUILD: json.dumps(dict(rebuild))})
-    temporary.replace(path)
+    try:
+        save_file(tensors, temporary, metadata={REBUILD: json.dumps(dict(rebuild))})
+        temporary.replace(path)
+    except (OSError, refused) as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(f"{path} cannot be written ({error}). Checkpoints are kept: --resume goes on.") from error
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

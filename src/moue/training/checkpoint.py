@@ -33,7 +33,8 @@ def save(state: Any, path: Path | str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         save_file(tensors, temporary, metadata={"tree": tree})
-        with open(temporary, "rb") as file:
+        # For writing, too: Windows flushes no other.
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, SafetensorError) as error:

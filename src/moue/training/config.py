@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from moue.errors import UnknownName, UsageError, require
+from moue.spec import Colour
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _between(self, 0, 0.9, "validation")
+        _between(self, 0, 2**63 - 1, "split_seed")
         _between(self, 0, 180, "rotation")
         _between(self, 0, 1, "scale", "shift", "brightness", "contrast", "erase", "erase_size")
 
@@ -69,6 +72,23 @@ class ModelConfig:
     """Keyword arguments of that network."""
     init: str | None = None
     """A finished run of the same network whose weights to start from; with other classes its last layer starts anew."""
+
+    @property
+    def size(self) -> int:
+        """The side that the network is fed, hence that data are read at, in pixels."""
+        return int(self.options.get("size", 48))
+
+    @property
+    def colour(self) -> Colour:
+        """The colour that the network is fed, hence that data are read in."""
+        return "rgb" if self.options.get("colour") == "rgb" else "grey"
+
+    def __post_init__(self) -> None:
+        size = self.options.get("size", 48)
+        if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
+            raise UsageError(f"model.options.size must be between 8 and 1024 pixels. Got {size!r} instead.")
+        if (colour := self.options.get("colour", "grey")) not in ("grey", "rgb"):
+            raise UsageError(f"model.options.colour must be 'grey' or 'rgb'. Got {colour!r} instead.")
 
 
 @dataclass(frozen=True)
@@ -114,18 +134,25 @@ class OptimConfig:
     layer_decay: float = 1.0
     """Factor on the rate from each layer group to the one below it, for pretrained networks."""
     sizes: tuple[int, ...] = ()
-    """Progressive input sizes: the run is cut into as many equal parts; empty is the network's own size throughout."""
+    """Progressive input sizes: the run is cut into as many equal parts, or into its epochs where there are fewer, which
+    then take the last sizes; empty is the network's own size throughout."""
 
     def __post_init__(self) -> None:
         _between(self, 1, 100_000, "epochs")
-        _between(self, 1, 65_536, "batch")
+        # One row alone has no deviation to normalise by.
+        _between(self, 2, 65_536, "batch")
+        _between(self, 1, 10**9, *(["steps"] if self.steps is not None else []))
         _between(self, 0, 1, "warmup", "ema", "layer_decay", "momentum")
         _between(self, 0, 0.9, "label_smoothing")
         _between(self, 0, 1, "teacher_weight")
         _between(self, 0.1, 100, "teacher_temperature")
         _between(self, 0, 100, "weight_decay", "votes", "mixup", "clip")
-        if not self.lr > 0:
+        if not 0 < self.lr < math.inf:
             raise UsageError(f"optim.lr must be above 0. Got {self.lr!r} instead.")
+        if any(not 8 <= size <= 1024 for size in self.sizes):
+            raise UsageError(f"optim.sizes must be between 8 and 1024 pixels. Got {list(self.sizes)!r} instead.")
+        if self.name == "muon" and self.layer_decay != 1:
+            raise UsageError("optim.layer_decay is for adam, adamw and sgd: muon's steps are alike in every layer.")
 
 
 @dataclass(frozen=True)
@@ -143,8 +170,10 @@ class RunConfig:
     """CPU threads; 0 lets torch choose."""
 
     def __post_init__(self) -> None:
-        if self.minutes is not None and not self.minutes > 0:
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise UsageError(f"run.minutes must be above 0. Got {self.minutes!r} instead.")
+        _between(self, 0, 2**63 - 1, "seed")
+        _between(self, 0, 4096, "threads")
 
 
 @dataclass(frozen=True)
@@ -169,25 +198,35 @@ class Config:
         """
         return typing.cast(Config, _build(cls, values, ""))
 
-    def override(self, settings: typing.Iterable[str]) -> Config:
+    def override(
+        self, settings: typing.Iterable[str] = (), changes: Mapping[str, Any] | None = None
+    ) -> Config:
         """A copy with ``section.key=value`` settings applied; values are read as YAML.
+
+        Args:
+            settings: as they are typed after ``--set``.
+            changes: values as they are, by ``section.key``; they come after ``settings``.
 
         Raises:
             UsageError: for a setting without "=", an unknown key or a value of the wrong type.
         """
         values = self.to_dict()
-        for setting in settings:
-            path, equals, text = setting.partition("=")
-            if not equals:
-                raise UsageError(f"--set takes section.key=value, as in optim.lr=3e-4. Got {setting!r} instead.")
-            *parents, key = path.strip().split(".")
+        for path, value in [*map(_setting, settings), *(changes or {}).items()]:
+            *parents, key = path.split(".")
             node = values
             for parent in parents:
                 node = node.setdefault(parent, {})
                 if not isinstance(node, dict):
                     raise UsageError(f"{path}: {parent} holds a value, not a section.")
-            node[key] = _scalar(text)
+            node[key] = value
         return Config.from_dict(values)
+
+    def get(self, path: str) -> Any:
+        """The value of ``section.key``, or of a key below it; None where there is none."""
+        node: Any = self.to_dict()
+        for key in path.split("."):
+            node = node.get(key) if isinstance(node, dict) else None
+        return node
 
 
 def load_recipe(name: str | Path) -> Config:
@@ -221,9 +260,20 @@ def recipes() -> dict[str, Path]:
     return {p.relative_to(root).with_suffix("").as_posix(): p for p in sorted(root.rglob("*.yaml"))}
 
 
+def _setting(text: str) -> tuple[str, Any]:
+    """A ``section.key=value`` as its path and its value."""
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set takes section.key=value, as in optim.lr=3e-4. Got {text!r} instead.")
+    return path.strip(), _scalar(value)
+
+
 def _scalar(text: str) -> Any:
     yaml = require("yaml", "train")
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{text!r} is not a value as YAML writes it. Put a text into quotes.") from error
     if isinstance(value, str):
         # YAML 1.1 reads 3e-4, which lacks a dot, as a string.
         try:

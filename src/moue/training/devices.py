@@ -26,6 +26,8 @@ def choose(name: str = "auto") -> torch.device:
         chosen = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"run.device must be auto, cpu, cuda or mps. Got {name!r} instead.") from error
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"run.device must be auto, cpu, cuda or mps. Got {name!r} instead.")
     missing = (chosen.type == "cuda" and not torch.cuda.is_available()) or (
         chosen.type == "mps" and not torch.backends.mps.is_available()
     )

@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from moue.errors import DataError, TrainingError, UsageError
 from moue.expressions import FERPLUS
 from moue.models import create
 from moue.models.base import Network
-from moue.models.load import without_weights
+from moue.models.load import load_run, without_weights
 from moue.training import checkpoint, devices, machine, optimiser
 from moue.training.augment import Augment
 from moue.training.budget import fit_to_time
@@ -66,6 +66,8 @@ class Status:
     validation_accuracy: float | None = None
     """Set on the last status of an epoch."""
     validation_loss: float | None = None
+    ended: bool = False
+    """Whether the epoch is over and validated."""
 
 
 Watch = Callable[[Status], None]
@@ -83,10 +85,11 @@ def fit(
     """Train one network.
 
     Args:
-        config: the run's configuration; what is resolved (epochs that fit ``run.minutes``) is saved with the run.
+        config: the run's configuration; what is resolved (epochs that fit ``run.minutes``) is saved with the run. A
+            run that goes on takes device and threads from here, and all else from what it was begun with.
         table: the data set; its "train" rows are trained on, but for the validation part that is cut from them.
         folder: the run folder to write.
-        resume: take up what ``folder`` holds, with the configuration saved there; a finished run is returned as it is.
+        resume: take up what ``folder`` holds, if anything; a finished run is returned as it is.
         watch: called now and then with a :class:`Status`.
         task: what to train on; by default cross-entropy on the labels.
 
@@ -94,7 +97,8 @@ def fit(
         The finished run.
 
     Raises:
-        UsageError: when the folder holds a run already and ``resume`` is not set, or there is none to resume.
+        UsageError: when the folder holds a run already and ``resume`` is not set, or the network cannot be built or fed
+            as the configuration says.
         DataError: for a class without training rows.
         TrainingError: when the loss is no longer finite or a checkpoint cannot be written; the last good one is kept.
     """
@@ -103,7 +107,8 @@ def fit(
         raise UsageError(f"{folder} holds a run already. Type --resume to go on with it, or choose another folder.")
     if run.exists:
         # The saved configuration is the resolved one: its epochs must not be fitted to the clock again.
-        config = run.config()
+        saved = run.config()
+        config = replace(saved, run=replace(saved.run, device=config.run.device, threads=config.run.threads))
         if run.finished:
             return run
     device = devices.choose(config.run.device)
@@ -118,12 +123,19 @@ def fit(
     classes, second = len(table.label_set), config.optim.votes > 0
     if second and table.votes is None:
         raise UsageError("optim.votes needs FER+'s votes beside FER-2013's labels: type --votes fer2013new.csv.")
-    # With a checkpoint to go on from, published weights would be fetched for nothing, and may be gone by now.
     going_on = run.exists and run.checkpoint("last").exists()
-    known = {**without_weights(config.model.network), **run.record().get("rebuild", {})} if going_on else {}
+    init = None if config.model.init is None or going_on else load_run(config.model.init, device="cpu")
+    # With a checkpoint or a run to start from, published weights would be fetched for nothing, and may be gone by now.
+    known: dict[str, Any] = {}
+    if going_on:
+        known = {**without_weights(config.model.network), **run.record().get("rebuild", {})}
+    elif init is not None and init.spec.network == config.model.network:
+        known = {**without_weights(config.model.network), **init.network.rebuild}
     network = create(config.model.network, classes + second * len(FERPLUS), **{**config.model.options, **known})
-    if config.model.init is not None and not run.exists:
-        start_from(network, Path(config.model.init))
+    if init is not None:
+        start_from(network, init, str(config.model.init))
+    for size in {network.input.size, *config.optim.sizes}:
+        _feed(network, size)
     train = Rows.of(table, split.train, network.input, device, votes=second)
     validation = Rows.of(table, split.validation, network.input, device) if len(split.validation) else None
     absent = np.flatnonzero(np.bincount(train.labels.cpu().numpy(), minlength=classes) == 0)
@@ -148,7 +160,7 @@ def fit(
     trainer = pl.Trainer(
         max_epochs=config.optim.epochs,
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
-        devices=1,
+        devices=1 if device.index is None else [device.index],
         precision="bf16-mixed" if precision == "bf16" else "32-true",
         logger=run.tensorboard(),
         callbacks=[_Keeper(run)],
@@ -171,6 +183,8 @@ def fit(
             val_dataloaders=None if validation is None else range(1),
             ckpt_path=str(last) if going_on else None,
         )
+    # Lightning leaves the weights on the CPU.
+    module.to(device)
     run.finish(
         first_outputs(module.kept(run), plain),
         table.label_set.labels,
@@ -180,6 +194,19 @@ def fit(
         network.rebuild,
     )
     return run
+
+
+def _feed(network: Network, size: int) -> None:
+    """Two blank pictures through a network, which says now what would else end a run in its first step or its last."""
+    training, spec = network.training, network.input
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(2, 1 if spec.colour == "grey" else 3, size, size))
+    except RuntimeError as error:
+        said = str(error).splitlines()[0]
+        raise UsageError(f"the network cannot take pictures of {size}×{size} pixels: {said}") from error
+    finally:
+        network.train(training)
 
 
 def _calibration(module: _Module) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
@@ -280,7 +307,7 @@ class _Module(pl.LightningModule):
         answer = self.task(self.network, images, self.train_rows.targets[on], generator, size)
         hits = (answer["logits"].argmax(1) == self.train_rows.labels[on]).sum()
         self.totals += torch.stack(
-            [answer["loss"].detach().float() * len(on), hits.float(), torch.tensor(float(len(on)))]
+            [answer["loss"].detach().float() * len(on), hits.float(), hits.new_tensor(len(on)).float()]
         ).cpu()
         return answer["loss"]
 
@@ -289,10 +316,7 @@ class _Module(pl.LightningModule):
             self._update_average()
         if step % 10 == 9 or step == self.steps - 1:
             if not math.isfinite(float(self.totals[0])):
-                raise TrainingError(
-                    f"the loss is no longer finite in epoch {self.current_epoch + 1}; the last good checkpoint is kept."
-                    f" Try a lower rate: --set optim.lr={self.config.optim.lr / 3:.1g}"
-                )
+                self._diverged()
             self._tell(step)
 
     def validation_step(self, batch: Any, step: int) -> None:
@@ -325,8 +349,22 @@ class _Module(pl.LightningModule):
 
     def _size(self, epoch: int) -> int:
         """The side that an epoch's pictures are scaled to."""
-        sizes = self.config.optim.sizes or (self.train_rows.images.shape[-1],)
-        return sizes[min(len(sizes) - 1, epoch * len(sizes) // self.config.optim.epochs)]
+        sizes, epochs = self.config.optim.sizes or (self.train_rows.images.shape[-1],), self.config.optim.epochs
+        # Counted from the end: where there are fewer epochs than sizes, it is the last ones that are trained at.
+        return sizes[len(sizes) - 1 - min(len(sizes) - 1, (epochs - 1 - epoch) * len(sizes) // epochs)]
+
+    def check_finite(self) -> None:
+        """Raise a `TrainingError` before weights that have blown up are kept."""
+        finite = self.validated is None or math.isfinite(self.validated[0])
+        values = [v for v in self.network.state_dict().values() if v.is_floating_point()]
+        if not finite or not all(bool(v.isfinite().all()) for v in values):
+            self._diverged()
+
+    def _diverged(self) -> None:
+        raise TrainingError(
+            f"the loss is no longer finite in epoch {self.current_epoch + 1}; the last good checkpoint is kept."
+            f" Try a lower rate, in another folder: --set optim.lr={self.config.optim.lr / 3:.1g}"
+        )
 
     def _update_average(self) -> None:
         assert self.average is not None
@@ -361,6 +399,7 @@ class _Module(pl.LightningModule):
                 seconds_left=(now - self.began) / done * left,
                 validation_loss=self.validated[0] if validated and self.validated else None,
                 validation_accuracy=self.validated[1] if validated and self.validated else None,
+                ended=validated,
             )
         )
 
@@ -372,6 +411,7 @@ class _Keeper(Checkpoint):
         self.run = run
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: _Module) -> None:
+        module.check_finite()
         loss, accuracy = module.validated or (None, None)
         module._tell(module.steps - 1, validated=True)
         row = {

@@ -118,12 +118,13 @@ def parameter_groups(network: Network, config: OptimConfig) -> list[dict[str, ob
 
 
 def _layers(module: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """Parameters by layer from the input up: children in order, containers opened up."""
+    """Parameters by layer from the input up: children in order; containers, and what holds a list of layers, opened."""
     own = list(module.parameters(recurse=False))
     if own:
         yield own
     for child in module.children():
-        if isinstance(child, (nn.Sequential, nn.ModuleList)):
+        containers = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+        if isinstance(child, containers) or any(isinstance(m, nn.ModuleList) for m in child.modules()):
             yield from _layers(child)
         else:
             weights = list(child.parameters())

@@ -19,7 +19,7 @@ import csv
 import importlib.util
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +88,25 @@ class Run:
                 "give that one with --data to go on with the run."
             )
         return Split.load(self.folder / "split.json")
+
+    def refuse_changes(self, asked: Config, names: Iterable[str]) -> None:
+        """Check that a run can go on, or be taken for trained, with what is asked for now.
+
+        Args:
+            asked: a whole configuration.
+            names: the settings that were asked for by name, as "optim.lr"; those that do not change the result
+                (device, threads, time) and the path of the votes may differ.
+
+        Raises:
+            UsageError: when one of the settings, or the network, is not that of the run; names both values.
+        """
+        saved, free = self.config(), ("run.minutes", "run.device", "run.threads", "data.votes")
+        for name in ("model.network", *names):
+            if name not in free and asked.get(name) != saved.get(name):
+                raise UsageError(
+                    f"{self.folder} holds a run with {name}={saved.get(name)}, not {asked.get(name)}. "
+                    "Leave that setting out to take the run as it is, or choose another folder."
+                )
 
     def history(self) -> list[dict[str, Any]]:
         """One dictionary an epoch: epoch, losses, accuracies, lr, seconds, images_per_second."""

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from torch import Tensor
 
 from moue.errors import UsageError
 from moue.models.base import Network
-from moue.models.load import load_run
+from moue.models.load import TorchModel
 
 
-def start_from(network: Network, run: Path) -> list[str]:
+def start_from(network: Network, theirs: TorchModel, run: str) -> list[str]:
     """Copy a finished run's weights into a network; a last layer for another number of classes is left as it is.
 
     Args:
         network: to fill.
-        run: the folder of a finished run of the same network.
+        theirs: a finished run of the same network.
+        run: where it came from, for the error.
 
     Returns:
         The names of the weights that were left as they were.
 
     Raises:
-        ModelError: when there is no such run.
         UsageError: when the run is of another network.
     """
-    theirs, own = load_run(run, device="cpu"), network.state_dict()
+    own = network.state_dict()
     state = theirs.network.state_dict()
     classes = (theirs.network.num_classes, network.num_classes)
     left = [

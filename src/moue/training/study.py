@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
@@ -16,15 +17,16 @@ import numpy as np
 
 from moue.data.sources import load
 from moue.data.table import ImageTable
-from moue.errors import MissingExtra, UnknownName, UsageError, WeightsMissing, require
+from moue.errors import MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require
 from moue.evaluation.assess import rows_of
 from moue.evaluation.metrics import Evaluation
 from moue.evaluation.model import Model, open_any
 from moue.evaluation.report import STUDY, Row, write_comparison
 from moue.evaluation.scoring import score, truth_of
 from moue.runtime.weights import list_models
+from moue.spec import Colour
 from moue.training import machine
-from moue.training.config import Config, load_recipe, recipes
+from moue.training.config import Config, DataConfig, load_recipe, recipes
 from moue.training.run import Run
 
 if TYPE_CHECKING:
@@ -78,26 +80,41 @@ def compare(
         The rows of the page. A recipe whose weights or packages cannot be had is a row "not run: needs …".
 
     Raises:
-        UsageError: for a name that is no recipe, run or model, or a run of another data set.
+        UsageError: for a name that is no recipe, run or model, a recipe that cannot be trained on these labels and
+            votes, or a run in ``out`` of another data set or with other settings; before anything is trained.
     """
     names = list(names) or list(THREE)
     say = log or (lambda text: None)
     line = progress or (lambda what, unit: nullcontext(lambda done, total: None))
     if len(set(names)) < len(names):
         raise UsageError(f"each network is compared once. Got {', '.join(names)} instead.")
-    plans = {name: _plan(name, settings, minutes, seed, labels, votes) for name in names}
-    with line("reading", "rows") as report:
-        table = load(data, labels=labels, votes=votes, progress=report)
+    changes = {"run.minutes": minutes, "run.seed": seed, "data.votes": votes}
+    given = {name: value for name, value in changes.items() if value is not None}
+    plans = {name: _plan(name, settings, given, labels) for name in names}
+
+    @functools.cache
+    def read(size: int, colour: Colour) -> ImageTable:
+        with line("reading", "rows") as report:
+            return load(data, labels=labels, votes=votes, size=size, colour=colour, progress=report)
+
+    table = read(48, "grey")
     part, _ = rows_of(table, split)
+    for name, plan in plans.items():
+        if isinstance(plan, Config):
+            asked = [*(s.partition("=")[0].strip() for s in settings), *given]
+            _check(name, plan, read(plan.model.size, plan.model.colour), _run_of(name, out), asked)
     rows: list[Row] = []
     for name, plan in plans.items():
         say(f"{name}: {'training' if isinstance(plan, Config) else 'reading'}")
         try:
-            row = _row(name, plan, table, split, out, watch)
-        except (WeightsMissing, MissingExtra) as error:
-            # Never a stand-in: what could not be had is said in the row's place.
+            row = _row(name, plan, read, split, out, watch)
+        except MoueError as error:
+            # Never a stand-in: what could not be had is said in the row's place, and the others keep theirs.
             network = plan.model.network if isinstance(plan, Config) else name
-            row = Row(_short(name, names), network, status="not run", reason=f"needs {_need(error)}")
+            needs = isinstance(error, (WeightsMissing, MissingExtra))
+            reason = f"needs {_need(error)}" if needs else str(error)
+            row = Row(_short(name, names), network, status="not run", reason=reason)
+            say(f"{name}: not run: {reason}")
         else:
             row = replace(row, name=_short(name, names))
             say(f"{name}: {row.accuracy:.1%} of {len(part)} rows of {split}")
@@ -128,9 +145,7 @@ def command_line(arguments: Sequence[str]) -> str:
     return "moue " + " ".join(map(shlex.quote, arguments))
 
 
-def _plan(
-    name: str, settings: Sequence[str], minutes: float | None, seed: int | None, labels: str, votes: str | None
-) -> Config | Run | str:
+def _plan(name: str, settings: Sequence[str], given: Mapping[str, Any], labels: str) -> Config | Run | str:
     """What to do for a name: train a recipe, read a run folder, or open a model.
 
     A trained model goes before the recipe that made it, which ``recipe:NAME`` asks for.
@@ -143,28 +158,56 @@ def _plan(
     name = name.removeprefix(RECIPE)
     if name not in shipped and Path(name).suffix not in (".yaml", ".yml"):
         raise UnknownName("recipe, run or model", name, [*shipped, *models])
-    changes = [*settings, f"data.labels={labels}"]
-    changes += [f"data.votes={votes}"] if votes else []
-    changes += [f"run.minutes={minutes}"] if minutes else []
-    changes += [f"run.seed={seed}"] if seed is not None else []
-    return load_recipe(name).override(changes)
+    recipe = load_recipe(name)
+    if recipe.data.labels not in (labels, DataConfig.labels):
+        raise UsageError(
+            f"the recipe {name} is for the labels {recipe.data.labels}, and these data have {labels}. "
+            f"Type: --labels {recipe.data.labels}"
+        )
+    return recipe.override(settings, {"data.labels": labels, **given})
+
+
+def _run_of(name: str, out: Path) -> Run:
+    """Where a recipe's run stands."""
+    inside = Path(name.removeprefix(RECIPE)).with_suffix("").as_posix().strip("/.").replace("/", "-")
+    return Run(out / "runs" / inside)
+
+
+def _check(name: str, plan: Config, table: ImageTable, run: Run, asked: Sequence[str]) -> None:
+    """Refuse now what would else end a comparison after hours."""
+    if run.exists:
+        if run.record()["data"]["fingerprint"] != table.fingerprint:
+            raise UsageError(
+                f"{run.folder} holds a run on other data ({run.record()['data']['name']}). Choose another --out."
+            )
+        run.refuse_changes(plan, asked)
+        return
+    if plan.optim.votes > 0 and table.votes is None:
+        raise UsageError(
+            f"the recipe {name} learns from FER+'s votes beside FER-2013's labels. Type --votes fer2013new.csv, or "
+            "leave them out with --set optim.votes=0"
+        )
+    for other in (*plan.optim.teachers, *([plan.model.init] if plan.model.init else [])):
+        if not Run(Path(other)).finished:
+            raise UsageError(f"the recipe {name} needs the finished run {other}, and there is none.")
 
 
 def _row(
-    name: str, plan: Config | Run | str, table: ImageTable, split: str, out: Path, watch: Callable[[str], Watch] | None
+    name: str,
+    plan: Config | Run | str,
+    read: Callable[[int, Colour], ImageTable],
+    split: str,
+    out: Path,
+    watch: Callable[[str], Watch] | None,
 ) -> Row:
     if isinstance(plan, Config):
-        folder = out / "runs" / Path(name.removeprefix(RECIPE)).with_suffix("").as_posix().strip("/.").replace("/", "-")
-        run = Run(folder)
-        if run.exists and run.record()["data"]["fingerprint"] != table.fingerprint:
-            raise UsageError(
-                f"{folder} holds a run on other data ({run.record()['data']['name']}). Choose another --out."
-            )
         require("lightning", "train")
         from moue.training.loop import fit
 
-        plan = fit(plan, table, folder, resume=run.exists, watch=watch(name) if watch else None)
+        run, table = _run_of(name, out), read(plan.model.size, plan.model.colour)
+        plan = fit(plan, table, run.folder, resume=run.exists, watch=watch(name) if watch else None)
     model = open_any(plan.folder if isinstance(plan, Run) else plan)
+    table = read(model.spec.size, model.spec.colour)
     evaluation, predictions, truth = _evaluate(model, table, split, plan.folder if isinstance(plan, Run) else None)
     row = {
         "name": name,
