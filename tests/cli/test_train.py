@@ -53,6 +53,24 @@ def test_an_interrupted_run_says_how_to_go_on(
     assert main([*command, "--resume"]) == 0
 
 
+def test_going_on_with_other_settings_is_refused_and_with_none_just_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "compact", "--data", "synth:200:0", "--out", str(tmp_path / "run"), "--resume"]
+    assert main([*command, *QUICK]) == 0
+    assert "holds no run yet" in capsys.readouterr().err
+    for change, words in ((["--set", "optim.lr=0.5"], "optim.lr=0.1, not 0.5"), (["--seed", "5"], "run.seed=0, not 5")):
+        assert main([*command, *change]) == 2
+        assert words in capsys.readouterr().err
+    assert main([*command, "--set", "run.threads=2"]) == 0
+
+
+def test_epochs_are_shown_without_a_part_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "compact", "--data", "synth:200:0", "--out", str(tmp_path / "run"), *QUICK]
+    assert main([*command, "--set", "data.validation=0"]) == 0
+    assert "epoch 1/1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -54,11 +54,33 @@ def test_settings_override_and_keep_their_types() -> None:
         ("data.validation=1.5", "between 0 and 0.9"),
         ("optim.lr", "section.key=value"),
         ("data.flip=perhaps", "true or false"),
+        ("optim.sizes=[4]", "optim.sizes must be between 8"),
+        ("optim.batch=1", "between 2"),
+        ("optim.steps=-3", "between 1"),
+        ("optim.lr=[1", "not a value as YAML"),
+        ("run.seed=-1", "run.seed must be between 0"),
+        ("run.threads=-1", "run.threads must be between 0"),
+        ("run.minutes=.inf", "above 0"),
+        ("data.split_seed=-1", "split_seed must be between 0"),
+        ("model.options.size=big", "model.options.size must be between 8"),
+        ("model.options.colour=green", "'grey' or 'rgb'"),
     ],
 )
 def test_a_wrong_setting_says_what_was_wanted(setting: str, words: str) -> None:
     with pytest.raises(UsageError, match=words.replace("(", r"\(")):
         Config().override([setting])
+
+
+def test_layer_decay_needs_steps_that_have_a_length() -> None:
+    with pytest.raises(UsageError, match="layer_decay"):
+        Config().override(["optim.name=muon", "optim.layer_decay=0.8"])
+
+
+def test_values_that_an_option_gives_are_not_read_as_yaml() -> None:
+    config = Config().override(["data.votes=other.csv"], {"data.votes": "my set #1: votes.csv", "run.seed": 3})
+    assert config.data.votes == "my set #1: votes.csv"
+    assert config.get("run.seed") == 3
+    assert config.get("model.options.width") is None
 
 
 def test_an_unknown_recipe_names_the_nearest(tmp_path: Path) -> None:

@@ -10,18 +10,24 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from disk import room
 from safetensors.torch import load_file
+from torch import Tensor
 
 from moue.data.synth import synthetic
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
 from moue.expressions import LabelSet
+from moue.models import load as loading
+from moue.models.base import Network
 from moue.models.load import load_run
 from moue.training.config import Config
 from moue.training.loop import Status, fit
+from moue.training.tasks import Supervised
 
 SMALL = Config().override(
     [
@@ -307,6 +313,68 @@ def test_a_run_from_published_weights_goes_on_without_them(table: ImageTable, tm
     run = fit(config, table, tmp_path / "run", resume=True)
     assert run.finished
     assert load_run(run.folder).logits(table.images[:2]).shape == (2, 7)
+
+
+def test_a_run_killed_before_its_first_checkpoint_still_starts_from_its_init(table: ImageTable, tmp_path: Path) -> None:
+    first = fit(SMALL.override(["optim.epochs=1"]), table, tmp_path / "first")
+    still = SMALL.override([f"model.init={first.folder}", "optim.lr=1e-12", "optim.epochs=1", "optim.ema=0"])
+
+    def stop(status: Status) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(still, table, tmp_path / "second", watch=stop)
+    second = fit(still, table, tmp_path / "second", resume=True)
+    before, after = (load_file(r.folder / "weights.safetensors")["classifier.weight"] for r in (first, second))
+    assert np.allclose(before, after, atol=1e-6)
+
+
+def test_weights_that_blow_up_never_replace_good_ones(table: ImageTable, tmp_path: Path) -> None:
+    wild = SMALL.override(["optim.name=sgd", "optim.lr=1e12", "optim.schedule=constant", "optim.warmup=0"])
+    with pytest.raises(TrainingError, match="no longer finite"):
+        fit(wild, table, tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.safetensors"
+    assert not last.exists() or all(np.isfinite(v).all() for v in load_file(last).values())
+
+
+def test_few_epochs_train_at_the_last_sizes(table: ImageTable, tmp_path: Path) -> None:
+    seen: list[int | None] = []
+
+    class Sizes(Supervised):
+        def forward(self, network: Network, images: Tensor, targets: Tensor, generator: Any, size: Any = None) -> Any:
+            seen.append(size)
+            return super().forward(network, images, targets, generator, size)
+
+    for epochs, wanted in ((1, [48]), (2, [32, 48]), (6, [24, 24, 32, 32, 48, 48])):
+        seen.clear()
+        config = SMALL.override([f"optim.epochs={epochs}", "optim.steps=1", "optim.sizes=[24, 32, 48]"])
+        fit(config, table, tmp_path / str(epochs), task=Sizes(config.optim))
+        assert seen == wanted
+
+
+def test_a_size_that_the_network_cannot_take_begins_no_run(table: ImageTable, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="41×41"):
+        fit(SMALL.override(["optim.sizes=[41, 48]"]), table, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    for options, words in (("{widths: 8}", "widths"), ("{widths: [8, 16], blocks: [1, 1]}", "blocks must be 1")):
+        with pytest.raises(UsageError, match=words):
+            fit(SMALL.override([f"model.options={options}"]), table, tmp_path / "run")
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_a_run_that_can_go_on(table: ImageTable, tmp_path: Path) -> None:
+    config = SMALL.override(["optim.epochs=1", "optim.steps=1"])
+
+    with pytest.MonkeyPatch.context() as patch:
+        whole = loading.save_weights
+
+        def full(*arguments: Any) -> None:
+            with room(100):
+                whole(*arguments)
+
+        patch.setattr(loading, "save_weights", full)
+        with pytest.raises(TrainingError, match="--resume"):
+            fit(config, table, tmp_path / "run")
+    assert fit(config, table, tmp_path / "run", resume=True).finished
 
 
 def test_a_student_learns_from_teachers_and_does_not_carry_them(table: ImageTable, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from moue.data.store import save
 from moue.data.synth import synthetic
@@ -73,6 +75,53 @@ def test_names_that_are_nothing_are_refused_before_any_training(data: str, tmp_p
     assert not (tmp_path / "runs").exists()
     with pytest.raises(UsageError, match="once"):
         compare(["demo/vit", "demo/vit"], data=data, out=tmp_path)
+
+
+def test_what_a_recipe_lacks_is_said_before_the_first_is_trained(data: str, tmp_path: Path) -> None:
+    for other, settings, words in (
+        ("recipe:default", TINY, "--votes fer2013new.csv"),
+        ("recipe:ferplus", TINY, "--labels ferplus"),
+        ("compact", [*TINY, f"optim.teachers=[{tmp_path / 'absent'}]"], "absent"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            compare(["demo/vit", other], data=data, out=tmp_path / "out", settings=settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_with_other_settings_is_not_passed_off_as_the_asked_one(data: str, tmp_path: Path) -> None:
+    compare(["demo/vit"], data=data, out=tmp_path, settings=TINY)
+    with pytest.raises(UsageError, match=r"optim\.lr=.*not 0\.5"):
+        compare(["demo/vit"], data=data, out=tmp_path, settings=[*TINY, "optim.lr=0.5"])
+    compare(["demo/vit"], data=data, out=tmp_path, settings=[*TINY, "run.threads=2"])
+
+
+def test_a_training_that_fails_is_a_row_and_the_others_keep_theirs(data: str, tmp_path: Path) -> None:
+    blown = tmp_path / "blown.yaml"
+    blown.write_text("model: {network: compact, options: {widths: [8, 16]}}\noptim: {name: sgd, lr: 1.0e+12}\n")
+    rows = compare(["demo/vit", str(blown)], data=data, out=tmp_path / "out", settings=TINY)
+    assert rows[0].evaluation is not None
+    assert rows[1].status == "not run"
+    assert "no longer finite" in str(rows[1].reason)
+    assert "no longer finite" in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+
+
+def test_each_network_sees_the_pictures_in_its_own_size_and_colour(tmp_path: Path) -> None:
+    faces = tmp_path / "faces"
+    for name, colour in (("reddish", (130, 0, 0)), ("greenish", (0, 66, 0))):
+        for split in ("train", "test"):
+            (faces / split / name).mkdir(parents=True)
+            for i in range(30):
+                # Of one grey, so that only colours tell them apart.
+                picture = np.random.default_rng(i).integers(0, 60, (16, 16, 1)) + np.array(colour)
+                Image.fromarray(picture.astype(np.uint8)).save(faces / split / name / f"{i}.png")
+    coloured = tmp_path / "coloured.yaml"
+    coloured.write_text(
+        "data: {augment: false}\nmodel: {network: googlenet, options: {colour: rgb, width: 0.125}}\n"
+        "optim: {name: adam, lr: 0.003, epochs: 8, batch: 8}\nrun: {threads: 1}\n"
+    )
+    [row] = compare([str(coloured)], data=str(faces), out=tmp_path / "out", labels="folders", split="test")
+    assert row.evaluation is not None
+    assert row.evaluation.accuracy > 0.9
 
 
 def test_a_trained_model_goes_before_the_recipe_of_its_name(data: str, tmp_path: Path) -> None:

@@ -141,6 +141,20 @@ def test_mixup_mixes_pictures_and_targets_alike() -> None:
     assert not torch.equal(soft, targets)
 
 
+@pytest.mark.parametrize("name", ["vit", "googlenet", "vit-compact"])
+def test_layer_decay_reaches_into_what_holds_the_layers(name: str) -> None:
+    options: dict[str, object] = {"googlenet": {"width": 0.125}, "vit-compact": {"dim": 24, "heads": 2}}.get(name, {})
+    if name == "vit":
+        shape = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16}
+        options = {"architecture": {"model_type": "vit", **shape}, "pretrained": False, "trainable_layers": -1}
+    network = create(name, 7, **options)
+    optim = build(network, OptimConfig(name="adamw", lr=1.0, layer_decay=0.5))
+    rates = [group["lr"] for group in optim.param_groups]
+    assert len(set(rates)) >= 5
+    assert max(rates) == 1.0
+    assert sum(len(g["params"]) for g in optim.param_groups) == len(list(network.parameters()))
+
+
 @pytest.mark.parametrize("name", ["constant", "cosine", "linear", "onecycle"])
 def test_schedules_peak_at_one_and_end_near_zero(name: str) -> None:
     config = OptimConfig(schedule=name, warmup=0.2)  # type: ignore[arg-type]
