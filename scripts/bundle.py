@@ -35,6 +35,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--calibration", type=Path, metavar="RUN", help="take temperature and threshold from this run")
     parser.add_argument("--store", choices=("float16", "int8"), default="float16", help="how the file holds weights")
     parser.add_argument("--folder", type=Path, default=ASSETS, help="where to put it (default: the package)")
+    parser.add_argument(
+        "--views", type=int, nargs="+", default=tuple(VIEWS), metavar="N", help="numbers of views to score (default: all)"
+    )
     args = parser.parse_args(argv)
     target: Path = args.folder / f"{args.name}.onnx"
     made = args.source.is_file()
@@ -53,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
         spec = spec.with_(temperature=other.temperature, uncertain=other.uncertain)
     spec.save(target.with_suffix(".json"))
     scores = {key: value for key, value in spec.scores.items() if key == "validation"}
-    scores |= headline(open_model(target, engine="onnxruntime"), table, VIEWS)
+    scores |= headline(open_model(target, engine="onnxruntime"), table, args.views)
     spec = spec.with_(scores={key: round(value, 5) for key, value in scores.items()})
     spec.save(target.with_suffix(".json"))
     sys.stdout.write(f"{target}: {target.stat().st_size / 1e6:.2f} MB, {spec.scores}\n")
