@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--store", choices=("float16", "int8"), default="float16", help="how the file holds weights")
     parser.add_argument("--folder", type=Path, default=ASSETS, help="where to put it (default: the package)")
     parser.add_argument(
-        "--views", type=int, nargs="+", default=tuple(VIEWS), metavar="N", help="numbers of views to score (default: all)"
+        "--views", type=int, nargs="+", default=tuple(VIEWS), metavar="N", help="views to score with (default: all)"
     )
     args = parser.parse_args(argv)
     target: Path = args.folder / f"{args.name}.onnx"
