@@ -61,6 +61,9 @@ class LabelSet:
         Raises:
             UnknownName: when no class has that name.
         """
+        # The very name first: a set of one's own may hold both "happy" and "joy".
+        if name in self.labels:
+            return self.labels.index(name)
         key = canonical(name)
         for i, label in enumerate(self.labels):
             if key == canonical(label):

@@ -194,7 +194,7 @@ def _to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
         return array.view(np.uint8)
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * 255
-    if array.dtype == np.uint16:
+    if array.dtype.newbyteorder("=") == np.uint16:
         return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if np.issubdtype(array.dtype, np.integer):
         if not _within(array, 255):

@@ -75,6 +75,10 @@ class ModelSpec:
         object.__setattr__(self, "labels", tuple(self.labels))
         if not self.labels or len(set(self.labels)) != len(self.labels):
             raise ModelError(f"a spec needs distinct labels. Got {self.labels!r} instead.")
+        for name in ("size", "temperature", "uncertain", "margin"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ModelError(f"{name} must be a number. Got {value!r} instead.")
         if self.size < 1:
             raise ModelError(f"size must be at least 1 pixel. Got {self.size!r} instead.")
         if self.colour not in ("grey", "rgb"):

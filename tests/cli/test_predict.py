@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from PIL import Image
 from moue.cli.main import main
 from moue.runtime.outbox import Outbox
 from moue.runtime.recognizer import Recognizer
+from moue.spec import ModelSpec
 
 Predict = Callable[..., int]
 
@@ -95,6 +98,37 @@ def test_answers_never_overwrite_inputs(predict: Predict, photos: Path, capsys: 
     assert predict(photos / "a.png", "--out", photos) == 2
     assert "choose another folder" in capsys.readouterr().err
     assert (photos / "a.png").read_bytes() == before
+
+
+def test_answers_of_an_earlier_run_are_no_inputs(predict: Predict, photos: Path) -> None:
+    for _ in range(2):
+        assert predict(photos, "--out", photos / "answers", "--format", "jsonl") == 0
+    assert sorted(p.name for p in (photos / "answers").glob("*.jsonl")) == ["a-2.jsonl", "a.jsonl", "b ü.jsonl"]
+
+
+def test_names_that_are_no_text_are_shown_as_escapes(
+    predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(photos / "a.png", photos / os.fsdecode(b"caf\xe9.png"))
+    assert predict(photos, "--out", photos.parent / "answers", "--format", "csv") == 0
+    assert "caf\\udce9.png" in capsys.readouterr().out
+    [path] = (photos.parent / "answers").glob("caf*.csv")
+    assert "caf\\udce9.png" in path.read_text(encoding="utf-8")
+
+
+def test_classes_called_like_columns_have_columns_of_their_own(
+    tiny_onnx: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for suffix in (".onnx", ".json"):
+        shutil.copy(tiny_onnx.with_suffix(suffix), tmp_path / f"own{suffix}")
+    labels = ("uncertain", "score", "c", "d", "e", "f", "g")
+    ModelSpec.load(tmp_path / "own.json").with_(labels=labels).save(tmp_path / "own.json")
+    asked = ["predict", str(photos / "a.png"), "--model", str(tmp_path / "own.onnx"), "--detector", "none"]
+    assert main([*asked, "--format", "csv", "--out", str(tmp_path / "out")]) == 0
+    [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["uncertain"] in ("True", "False")
+    assert 0 <= float(row["p(uncertain)"]) <= 1
+    assert main([*asked, "--format", "parquet", "--out", str(tmp_path / "out")]) == 0
 
 
 def test_full_disk_is_one_sentence_and_leaves_no_half_file(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from sets import folder_of, jpeg, zip_of
+from sets import folder_of, jpeg, simple_csv, zip_of
 
 from moue.data import archive, load
-from moue.errors import DataError, UnknownName
+from moue.data.store import save
+from moue.errors import DataError, UnknownName, UsageError
+from moue.picture import read_picture
 from moue.preprocess import Picture
 
 KAGGLE = {
@@ -218,3 +221,65 @@ def test_a_crop_gives_a_row_a_face(tmp_path: Path) -> None:
 def test_unknown_label_sets_are_named(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="fer2013"):
         load(folder_of(tmp_path / "f", {"happy/a.jpg": jpeg(1)}), labels="fer2012")
+
+
+def test_folders_that_are_links_are_read_and_a_circle_ends(tmp_path: Path) -> None:
+    real = folder_of(tmp_path / "real", {"a.jpg": jpeg(1)})
+    faces = folder_of(tmp_path / "faces", {"sad/b.jpg": jpeg(2)})
+    (faces / "happy").symlink_to(real)
+    (faces / "sad" / "back").symlink_to(faces)
+    assert sorted(load(faces).source) == ["happy/a.jpg", "sad/b.jpg"]
+
+
+def test_a_read_me_beside_the_classes_is_no_class(tmp_path: Path) -> None:
+    files = {"faces/joyful/a.jpg": jpeg(1), "faces/glum/b.jpg": jpeg(2), "faces/README.txt": b"mine", "LICENCE": b"MIT"}
+    for path in (zip_of(tmp_path / "a.zip", files), folder_of(tmp_path / "a", files)):
+        assert load(path, labels="folders").label_set.labels == ("glum", "joyful")
+
+
+def test_a_list_beside_class_folders_is_not_taken_for_the_set(tmp_path: Path) -> None:
+    files = {"happy/a.jpg": jpeg(1), "sad/b.jpg": jpeg(2), "files.csv": b"file,person\na.jpg,7\n"}
+    assert len(load(zip_of(tmp_path / "a.zip", files))) == 2
+    assert len(load(folder_of(tmp_path / "a", files))) == 2
+
+
+def test_a_folder_that_holds_the_csv_is_the_csv(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "fer", {"fer2013.csv": simple_csv().encode(), "README.md": b"faces"})
+    assert len(load(folder)) == 21
+
+
+def test_what_windows_leaves_in_a_folder_is_no_picture(tmp_path: Path) -> None:
+    files = {"happy/a.jpg": jpeg(1), "happy/desktop.ini": b"[x]", "happy/Thumbs.db": b"x"}
+    assert len(load(folder_of(tmp_path / "a", files))) == 1
+
+
+def test_names_that_are_no_text_are_kept_as_escapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOUE_CACHE", str(tmp_path / "cache"))
+    folder = folder_of(tmp_path / "a", {"happy/a.jpg": jpeg(1)})
+    (folder / "happy" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(jpeg(2))
+    assert len(load(folder)) == len(load(folder)) == 2
+
+
+def test_votes_are_not_passed_over_in_silence(tmp_path: Path) -> None:
+    folder, votes = folder_of(tmp_path / "a", {"happy/a.jpg": jpeg(1)}), tmp_path / "votes.csv"
+    votes.write_text("x")
+    own = tmp_path / "own.npz"
+    save(load(folder), own)
+    for source, words in ((folder, "holds pictures"), (own, "holds no votes"), ("synth:200", "no votes")):
+        with pytest.raises(UsageError, match=words):
+            load(source, votes=votes)
+    assert load(folder, labels="ferplus").label_set.name == "ferplus"
+
+
+def test_a_written_set_keeps_its_size_unless_asked(tmp_path: Path) -> None:
+    folder, own = folder_of(tmp_path / "a", {"happy/a.jpg": jpeg(1, (96, 96), "RGB")}), tmp_path / "own.npz"
+    save(load(folder, size=96, colour="rgb"), own)
+    assert load(own).images.shape == (1, 3, 96, 96)
+    assert load(own, size=48, colour="grey").images.shape == (1, 1, 48, 48)
+
+
+def test_pictures_of_sixteen_bits_in_either_order_of_bytes(tmp_path: Path) -> None:
+    dark = np.full((6, 6), 200, np.uint16)
+    for order in ("<u2", ">u2"):
+        assert read_picture(dark.astype(order)).max() == 1
+        assert read_picture((dark * 200).astype(order)).max() == round(40000 / 257)

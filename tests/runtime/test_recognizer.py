@@ -146,6 +146,13 @@ def test_stream_reads_on_demand(halves: Recognizer) -> None:
     stream.close()  # type: ignore[attr-defined]
 
 
+def test_one_name_is_one_source(halves: Recognizer, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((30, 30, 3), np.uint8)).save(path)
+    for source in (str(path), path, path.read_bytes()):
+        assert [answer.width for answer in halves.stream(source)] == [30]
+
+
 def test_single_bad_input_is_an_answer_and_wrong_use_an_error(halves: Recognizer) -> None:
     answer = one(halves.read("gone.png"))
     assert (answer.status, answer.reason) == ("unreadable", "no such file")

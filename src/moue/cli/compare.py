@@ -37,11 +37,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv: for --labels ferplus or optim.votes")
     parser.add_argument("--seed", type=int, metavar="S", help="random seed of each training (default: the recipe's)")
     parser.add_argument("--set", action="append", default=[], metavar="K=V", help="change a setting of every recipe")
+    parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
     add_format(parser)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Compare, and print the page's table."""
+def run(args: argparse.Namespace) -> int:
+    """Compare, and print the page's table.
+
+    Returns:
+        3 where a model could not be compared, 2 where none could, else 0.
+    """
     # Asked for now, so that hours of training do not end in the lack of what draws the page.
     require("matplotlib", "report")
     from moue.cli.train import Watch
@@ -58,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
         labels=args.labels,
         votes=args.votes,
         seed=args.seed,
+        skip_bad=args.skip_bad,
         progress=Progress,
         log=_say,
         watch=lambda name: Watch(f"{name}: "),
@@ -79,6 +85,8 @@ def run(args: argparse.Namespace) -> None:
         sys.stdout.write(f"\n{args.out / 'comparison.html'}\n")
     else:
         write(table, args.format)
+    missing = [row for row in rows if row.status == "not run"]
+    return 0 if not missing else 3 if any(row.ran for row in rows) else 2
 
 
 def _say(text: str) -> None:

@@ -71,8 +71,12 @@ def _reading(parser: argparse.ArgumentParser) -> None:
         help="label set; folders takes the class folders' own names (default: fer2013)",
     )
     parser.add_argument("--votes", type=Path, metavar="FILE", help="fer2013new.csv, for --labels ferplus")
-    parser.add_argument("--size", type=int, default=48, help="height and width of the images in pixels (default: 48)")
-    parser.add_argument("--colour", choices=("grey", "rgb"), default="grey", help="of the images (default: grey)")
+    parser.add_argument(
+        "--size", type=int, help="height and width of the images in pixels (default: 48, or those of a written set)"
+    )
+    parser.add_argument(
+        "--colour", choices=("grey", "rgb"), help="of the images (default: grey, or that of a written set)"
+    )
     parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
 
 
@@ -98,7 +102,7 @@ def _cutter(args: argparse.Namespace) -> Any:
     from moue.runtime.detect import open_detector
 
     detector = open_detector("centerface", long_side=None if args.small_faces else 1280, many=True)
-    return FaceCutter(detector, size=args.size, colour=args.colour, min_score=args.min_score)
+    return FaceCutter(detector, size=args.size or 48, colour=args.colour or "grey", min_score=args.min_score)
 
 
 def _info(args: argparse.Namespace) -> int:

@@ -47,6 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--colour", choices=("grey", "rgb"), help="read the set in this colour (default: the model's)"
     )
+    parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
     add_format(parser)
 
 
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
         size=args.size,
         colour=args.colour,
         views=args.views,
+        skip_bad=args.skip_bad,
         predictions=args.predictions,
         progress=Progress,
     )

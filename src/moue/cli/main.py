@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import signal
 import sys
@@ -44,6 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not getattr(args, "command", None):
         parser.print_help()
         return WRONG_USE
+    # Pipes are UTF-8 everywhere, and the name of a file that is no text is shown as an escape instead of ending a run.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
     # A terminated run ends as an interrupted one does: finally-blocks run and files are closed.
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -82,7 +87,9 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+        # Of a replacement the second name is what was asked for, the first a file that nobody knows.
+        name = error.filename2 or error.filename
+        return f"{name}: {error.strerror}" if name else str(error.strerror)
     if isinstance(error, MemoryError):
         return "out of memory. Take a smaller batch or fewer inputs at a time."
     return str(error)

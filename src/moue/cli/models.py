@@ -65,6 +65,7 @@ def _words(more: dict[str, Any]) -> str:
 
 def run(args: argparse.Namespace) -> None:
     """List models; in a table or CSV a line each, in JSON with labels and all scores."""
+    from moue.errors import ModelError
     from moue.runtime.engine import open_model
     from moue.runtime.speed import faces_per_second
     from moue.runtime.weights import list_models
@@ -74,7 +75,12 @@ def run(args: argparse.Namespace) -> None:
         model["further_views"] = further_views(model["views"], model["scores"])
     if args.speed:
         for model in models:
-            engine = None if model["remark"] else open_model(model["path"], many=True)
+            engine = None
+            if not model["remark"]:
+                try:
+                    engine = open_model(model["path"], many=True)
+                except ModelError as error:
+                    model["remark"] = str(error)
             model["faces_per_second"] = engine and round(faces_per_second(engine, 16, 0.2, engine.spec.views), 1)
             model["engine"] = engine and engine.graph.engine
     rows = []

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from moue.cli.main import PARTLY
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.out and sys.stdout.isatty():
             raise UsageError("parquet is binary: name a folder with --out, or send it to a file with > rows.parquet.")
     outbox = Outbox(args.out) if args.out else None
-    sources, total = _counted(args.sources)
+    sources, total = _counted(args.sources, outbox.folder if outbox else None)
     recognizer = Recognizer(
         args.model,
         args.detector,
@@ -94,9 +95,9 @@ def run(args: argparse.Namespace) -> int:
     return PARTLY if printer.failed else 0
 
 
-def _counted(names: list[str]) -> tuple[Iterator[Source], int | None]:
+def _counted(names: list[str], without: Path | None) -> tuple[Iterator[Source], int | None]:
     """The sources, and their number or, for a film, a camera or a list on stdin, None."""
-    found = expand(names)
+    found = expand(names, without=without)
     if "-" in names:
         return found, None
     every = list(found)

@@ -11,6 +11,7 @@ from moue.cli.progress import Progress, clock
 from moue.errors import require
 
 if TYPE_CHECKING:
+    from moue.data.table import ImageTable
     from moue.training.loop import Status
 
 
@@ -30,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--labels", metavar="SET", help="label set: fer2013, ferplus or folders (default: the recipe's)"
     )
     parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv: for --labels ferplus or optim.votes")
+    parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
 
 
@@ -66,8 +68,10 @@ def run(args: argparse.Namespace) -> None:
             votes=read.data.votes,
             size=read.model.size,
             colour=read.model.colour,
+            skip_bad=args.skip_bad,
             progress=progress,
         )
+    tell_left_out(table)
     try:
         finished = fit(config, table, args.out, resume=args.resume, watch=Watch())
     except KeyboardInterrupt:
@@ -77,6 +81,13 @@ def run(args: argparse.Namespace) -> None:
     if "validation" in spec.scores:
         line += f", {spec.scores['validation']:.1%} on validation (face and mirror image)"
     sys.stdout.write(line + "\n")
+
+
+def tell_left_out(table: ImageTable) -> None:
+    """One line on stderr for each row that could not be read."""
+    for row in table.left_out:
+        if not row.by_rule:
+            sys.stderr.write(f"moue: left out {row.source}: {row.reason}\n")
 
 
 class Watch:

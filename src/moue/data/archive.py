@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import tarfile
 import zipfile
 import zlib
@@ -187,5 +188,21 @@ def zip_members(archive: zipfile.ZipFile) -> list[Member]:
 
 def folder_members(root: Path) -> Iterator[Member]:
     """The files below a folder, sorted by path."""
-    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+    for path in walk(root):
         yield Member(path.relative_to(root).as_posix(), path.read_bytes)
+
+
+def walk(root: Path) -> list[Path]:
+    """The files below a folder, sorted; links to folders are followed, but never in a circle."""
+    found: list[Path] = []
+    above = {root: {os.path.realpath(root)}}
+    for folder, inner, names in os.walk(root, followlinks=True):
+        here = above.pop(Path(folder))
+        found += [path for name in names if (path := Path(folder) / name).is_file()]
+        for name in [*inner]:
+            real = os.path.realpath(Path(folder) / name)
+            if real in here:
+                inner.remove(name)
+            else:
+                above[Path(folder) / name] = here | {real}
+    return sorted(found)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from moue.cache import cache_dir
 from moue.data import store
+from moue.data.archive import walk
 from moue.data.table import ImageTable
 from moue.errors import DataError
 
@@ -44,7 +45,7 @@ def save(table: ImageTable, path: Path) -> None:
 
 
 def _state(path: Path) -> str:
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    files = [path] if path.is_file() else walk(path)
     lines = []
     for file in files:
         stat = file.stat()

@@ -32,6 +32,9 @@ SPLIT_FOLDERS = {
 #: File prefixes that name the competition's split, whatever folder the file is in.
 PREFIXES = {"Training_": "train", "PublicTest_": "public_test", "PrivateTest_": "private_test"}
 
+#: What Windows leaves in folders, in lower case.
+LITTER = frozenset(["thumbs.db", "desktop.ini"])
+
 #: A file outside of the class folders is an error when it is a picture; read-me files may lie there.
 PICTURES = frozenset(["jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff", "pgm", "ppm"])
 
@@ -52,9 +55,9 @@ def read(
 ) -> ImageTable:
     """Read class folders.
 
-    Every file in a class folder counts as a picture; hidden ones (``.DS_Store``, ``__MACOSX/…``, ``Thumbs.db``) are no
-    part of a set. The split is that of the file's prefix (``PublicTest_…``), else of the folder above its class, else
-    "train".
+    Every file in a class folder counts as a picture; hidden ones (``.DS_Store``, ``__MACOSX/…``, ``Thumbs.db``,
+    ``desktop.ini``) are no part of a set. The split is that of the file's prefix (``PublicTest_…``), else of the folder
+    above its class, else "train".
 
     Args:
         members: the files, with paths relative to the folder or zip.
@@ -121,7 +124,7 @@ def _places(members: Sequence[Member], bad: BadRows, labels: str) -> list[tuple[
     kept: list[tuple[Member, list[str]]] = []
     for member in members:
         parts = member.path.replace("\\", "/").split("/")
-        if any(p.startswith(".") and p != ".." for p in parts) or "__MACOSX" in parts or parts[-1] == "Thumbs.db":
+        if any(p.startswith(".") and p != ".." for p in parts) or "__MACOSX" in parts or parts[-1].lower() in LITTER:
             continue
         if outside(member.path):
             bad.add(member.path, "a file's path must stay inside of its archive")
@@ -129,11 +132,15 @@ def _places(members: Sequence[Member], bad: BadRows, labels: str) -> list[tuple[
         kept.append((member, parts))
     known = set() if labels == "folders" else _names(labels)
     # A zip often wraps everything in one folder.
-    while kept and len({parts[0] for _, parts in kept}) == 1 and all(len(parts) > 2 for _, parts in kept):
-        top = kept[0][1][0]
+    while True:
+        # Read-me files may lie beside the classes, inside the wrapping or outside of it.
+        pictures = [parts for _, parts in kept if _is_picture(parts[-1])] or [parts for _, parts in kept]
+        if len({parts[0] for parts in pictures}) != 1 or not all(len(parts) > 2 for parts in pictures):
+            break
+        top = pictures[0][0]
         if top.lower() in SPLIT_FOLDERS or top.lower() in known:
             break
-        kept = [(member, parts[1:]) for member, parts in kept]
+        kept = [(member, parts[1:]) for member, parts in kept if parts[0] == top]
     placed = []
     for member, parts in kept:
         *folders, file = parts
@@ -142,12 +149,16 @@ def _places(members: Sequence[Member], bad: BadRows, labels: str) -> list[tuple[
             split = SPLIT_FOLDERS[folders[0].lower()]
             folders = folders[1:]
         if not folders or (len(folders) == 1 and folders[0].lower() in SPLIT_FOLDERS):
-            if file.rpartition(".")[2].lower() in PICTURES:
+            if _is_picture(file):
                 bad.add(member.path, "a picture must be in a folder that names its class")
             continue
         split = next((s for prefix, s in PREFIXES.items() if file.startswith(prefix)), split)
         placed.append((member, split, folders[0]))
     return placed
+
+
+def _is_picture(name: str) -> bool:
+    return name.rpartition(".")[2].lower() in PICTURES
 
 
 def _names(labels: str) -> set[str]:

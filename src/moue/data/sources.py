@@ -34,8 +34,8 @@ def load(
     *,
     labels: str = "fer2013",
     votes: str | Path | None = None,
-    size: int = 48,
-    colour: Colour = "grey",
+    size: int | None = None,
+    colour: Colour | None = None,
     skip_bad: bool = False,
     cache: bool = True,
     progress: Report | None = None,
@@ -50,8 +50,8 @@ def load(
             table's; "folders" for the class folders' own names. A file that moue wrote keeps the label set it has.
         votes: path of FER+'s ``fer2013new.csv``. With "ferplus" its majorities become the labels; with "fer2013" its
             shares become the table's ``votes``, beside the labels. For a CSV alone.
-        size: height and width of the table's images in pixels.
-        colour: "grey" or "rgb".
+        size: height and width of the table's images in pixels; by default 48, or those of a file that moue wrote.
+        colour: "grey" or "rgb"; by default "grey", or that of a file that moue wrote.
         skip_bad: go on without rows that cannot be used, and list them in ``left_out``.
         cache: keep the parsed set in the user's cache folder (see :mod:`moue.data.cache`), and read it from there.
         progress: called as ``progress(done, total or None)`` with counts of rows or files.
@@ -63,17 +63,25 @@ def load(
         UnknownName: for an unknown label set.
     """
     label_set(labels)
-    if size < 1 or colour not in ("grey", "rgb"):
+    if (size is not None and size < 1) or colour not in ("grey", "rgb", None):
         raise UsageError(f"size must be at least 1 and colour 'grey' or 'rgb'. Got {size!r} and {colour!r} instead.")
-    if str(source) == "synth" or str(source).startswith("synth:"):
-        if labels == "ferplus":
-            raise UsageError("the synthetic set has FER-2013's labels. Leave out --labels ferplus.")
-        return _fit(_synth(str(source)), size, colour)
     path = Path(source)
+    drawn = str(source) == "synth" or str(source).startswith("synth:")
+    own = not drawn and not path.is_dir() and _is_own(path)
+    written = _own(path, labels) if own else None
+    if written is not None:
+        size = size or written.images.shape[-1]
+        colour = colour or ("rgb" if written.images.shape[1] == 3 else "grey")
+    size, colour = size or 48, colour or "grey"
+    if drawn:
+        if labels == "ferplus" or votes is not None:
+            raise UsageError("the synthetic set has FER-2013's labels and no votes. Leave --labels and --votes out.")
+        return _fit(_synth(str(source)), size, colour)
     vote_file = Path(votes) if votes is not None and labels != "folders" else None
-    own = not path.is_dir() and _is_own(path)
-    if own:
-        return _fit(_own(path, labels), size, colour)
+    if written is not None:
+        if vote_file is not None and written.votes is None and written.label_set.name != "ferplus":
+            raise UsageError(f"{path} holds no votes. Import its CSV again with --votes {vote_file}")
+        return _fit(written, size, colour)
     keep = cache and crop is None
     options: dict[str, object] = {"labels": labels, "size": size, "colour": colour, "skip_bad": skip_bad}
     if vote_file is not None and not vote_file.is_file():
@@ -97,17 +105,24 @@ def _read(
     crop: Crop | None,
     progress: Report | None,
 ) -> ImageTable:
+    if path.is_dir() and (inside := _csv_of_faces(path)) is not None:
+        path = inside
     if path.is_dir():
         members = list(folder_members(path))
         if not members:
             raise DataError(f"{path} is an empty folder. A set has one sub-folder a class, or is a CSV.")
+        _without_votes(path, vote_file)
         return folders.read(
             members, path.resolve().name, bad, labels=labels, size=size, colour=colour, crop=crop, progress=progress
         )
     if kind_of(path) == "zip":
         with open_zip(path) as archive:
-            if not any(_is_csv(i.filename) for i in archive.infolist()):
-                members = zip_members(archive)
+            members = zip_members(archive)
+            sheets = [i for i in archive.infolist() if _is_csv(i.filename)]
+            # Class folders may hold a list of their pictures, too.
+            pictures = any(m.path.rpartition(".")[2].lower() in folders.PICTURES for m in members)
+            if not sheets or (pictures and not any(_holds_faces(archive.open(i)) for i in sheets)):
+                _without_votes(path, vote_file)
                 return folders.read(
                     members, path.name, bad, labels=labels, size=size, colour=colour, crop=crop, progress=progress
                 )
@@ -133,6 +148,30 @@ def _read(
     elif vote_file is not None:
         table = replace(table, votes=polls.distribution(_votes_of(table, rows.numbers, vote_file, path)))
     return _fit(table, size, colour)
+
+
+def _csv_of_faces(folder: Path) -> Path | None:
+    """The competition's CSV, or its zip, in a folder that holds it beside no pictures of its own; None without one."""
+    found = [p for p in sorted(folder.iterdir()) if p.is_file() and _is_csv(p.name)]
+    found = [p for p in found if _holds_faces(p.open("rb"))]
+    return found[0] if len(found) == 1 else None
+
+
+def _holds_faces(file: IO[bytes]) -> bool:
+    """Whether a CSV has the competition's column of pixels."""
+    with file:
+        try:
+            return b"pixels" in file.readline(4096).lower()
+        except (*DAMAGE, OSError, RuntimeError):
+            return True  # Reading it says what is wrong.
+
+
+def _without_votes(path: Path, vote_file: Path | None) -> None:
+    if vote_file is not None:
+        raise UsageError(
+            f"{path} holds pictures, and FER+'s votes go with the rows of fer2013.csv. Give that file, or leave out "
+            "--votes."
+        )
 
 
 def _votes_of(table: ImageTable, numbers: NDArray[np.int64], vote_file: Path, path: Path) -> NDArray[np.int64]:

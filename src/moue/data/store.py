@@ -35,7 +35,7 @@ def save(table: ImageTable, path: Path | str) -> None:
         "splits": list(SPLITS),
     }
     arrays: dict[str, Any] = {
-        "moue": np.frombuffer(json.dumps(meta, ensure_ascii=False).encode(), np.uint8),
+        "moue": np.frombuffer(json.dumps(meta, ensure_ascii=False).encode("utf-8", "backslashreplace"), np.uint8),
         "images": table.images,
         "labels": table.labels.astype(np.uint16),
         "split": np.array([SPLITS.index(s) for s in table.split.tolist()], np.uint8),

@@ -51,8 +51,10 @@ def synthetic(n: int = 7000, seed: int = 0) -> ImageTable:
         unequal as FER-2013's, with each in each split where ``n`` allows it (200 and more).
 
     Raises:
-        UsageError: for fewer faces.
+        UsageError: for fewer faces, or a seed below 0.
     """
+    if seed < 0:
+        raise UsageError(f"a seed must be at least 0. Got {seed} instead.")
     if n < 10:
         raise UsageError(f"a synthetic set needs at least 10 faces. Got {n} instead.")
     rng = np.random.default_rng(seed)

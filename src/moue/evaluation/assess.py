@@ -32,6 +32,7 @@ def assess(
     size: int | None = None,
     colour: Colour | None = None,
     views: int | None = None,
+    skip_bad: bool = False,
     predictions: str | Path | None = None,
     batch: int = 256,
     progress: Callable[[str, str], AbstractContextManager[Report]] | None = None,
@@ -49,6 +50,7 @@ def assess(
         colour: "grey" or "rgb", in which it is read; by default the model's.
         views: how many views of each face are averaged, one of :data:`moue.spec.VIEWS`; by default what the model's
             spec says.
+        skip_bad: go on without rows that cannot be used.
         predictions: a CSV or Parquet file to write with one row a picture.
         batch: pictures that are read at a time.
         progress: makes a progress line: called with what is done and its unit, gives a context manager.
@@ -66,7 +68,9 @@ def assess(
     line = progress or (lambda what, unit: nullcontext(lambda done, total: None))
     with line("reading", "rows") as report:
         size, colour = size or model.spec.size, colour or model.spec.colour
-        table = load(data, labels=labels, votes=votes, size=size, colour=colour, progress=report)
+        table = load(
+            data, labels=labels, votes=votes, size=size, colour=colour, skip_bad=skip_bad, progress=report
+        )
     part, reference = rows_of(table, split, Path(name) if is_run(name) else None)
     with line("evaluating", "images") as report:
         evaluation, answers = score(
@@ -105,7 +109,7 @@ def rows_of(table: ImageTable, split: str, run: Path | None = None) -> tuple[Ima
     if split == "validation" and not (table.split == "validation").any():
         raise DataError(
             f"{table.name or 'the data set'} has no validation rows of its own: a run cuts them from Training. "
-            "Give the run folder as the model, or take --split public_test."
+            "Give run folders as models, or take a split that the data have."
         )
     part = table.part(split)
     trained = np.isin(table.split, ("train",) if split == "validation" else ("train", "validation"))

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.errors import MissingExtra
+from moue.errors import MissingExtra, ModelError
 from moue.spec import ModelSpec
 
 #: The file that makes a folder a run whose weights torch can load.
@@ -51,6 +51,8 @@ def open_any(name: str | Path) -> Model:
         from moue.models.load import load_run
 
         return load_run(Path(name))
+    if (Path(name) / "config.json").is_file() and not (Path(name) / "model.onnx").is_file():
+        raise ModelError(f"the run {name} is not finished. Go on with: moue train … --resume")
     from moue.runtime.engine import open_model
 
     return open_model(name, many=True)

@@ -42,6 +42,8 @@ def create(name: str, num_classes: int, **options: Any) -> Network:
         UsageError: when the network does not take one of the options, or not with that value.
         WeightsMissing: when it needs published weights that cannot be had from here.
     """
+    if num_classes < 1:
+        raise UsageError(f"a network needs at least 1 class. Got {num_classes!r} instead.")
     build = builder(name)
     if name.startswith("hf:"):
         options = {"source": name[3:], **options}

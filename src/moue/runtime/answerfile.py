@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from moue.errors import require
-from moue.runtime.frame import COLUMNS, to_rows
+from moue.runtime.frame import COLUMNS, columns_of, to_rows
 from moue.runtime.results import Faces
 from moue.runtime.tabular import to_csv
 
@@ -94,7 +94,8 @@ class TextAnswers:
     def write(self, answer: Faces) -> None:
         """See :class:`AnswerFile`."""
         before = self._text.end.encode() if self._length else b""
-        piece = self._text.piece(answer).encode()
+        # Names of files need not be text; what cannot be written is written as an escape.
+        piece = self._text.piece(answer).encode("utf-8", "backslashreplace")
         try:
             self._put(piece + self._text.end.encode())
         except OSError as error:
@@ -153,6 +154,8 @@ class ParquetPipe:
     def _flush(self) -> None:
         rows, self._rows = self._rows, []
         if rows:
+            for row in rows:
+                row["source"] = row["source"].encode("utf-8", "backslashreplace").decode()
             table = self._arrow.Table.from_pylist(rows, self._schema)
             self._set_aside(table.nbytes)
             self._writer.write_table(table)
@@ -196,7 +199,7 @@ class ParquetAnswers(ParquetPipe):
 
 def schema(arrow: Any, labels: tuple[str, ...]) -> Any:
     """The columns of :func:`moue.runtime.frame.to_rows`, as pyarrow knows them."""
-    types = dict.fromkeys((*COLUMNS, *labels), arrow.float64())
+    types = dict.fromkeys((*COLUMNS, *columns_of(labels)), arrow.float64())
     types |= dict.fromkeys(("source", "status", "label"), arrow.string())
     types |= dict.fromkeys(("frame", "track"), arrow.int64())
     return arrow.schema(list((types | {"uncertain": arrow.bool_()}).items()))

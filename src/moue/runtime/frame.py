@@ -20,7 +20,8 @@ def to_rows(faces: Faces | Iterable[Faces], labels: Sequence[str] | None = None)
         labels: the expressions' columns; those of the answers where left out.
 
     Returns:
-        Rows that all have the keys of :data:`COLUMNS`, then one an expression with its probability, 0 to 1.
+        Rows that all have the keys of :data:`COLUMNS`, then one an expression with its probability, 0 to 1; see
+        :func:`columns_of`.
     """
     answers = [faces] if isinstance(faces, Faces) else list(faces)
     if labels is None:
@@ -36,16 +37,22 @@ def to_frame(faces: Faces | Iterable[Faces], labels: Sequence[str] | None = None
     """
     pandas = require("pandas", "")
     rows = to_rows(faces, labels)
-    return pandas.DataFrame(rows, columns=list(rows[0]) if rows else [*COLUMNS, *(labels or ())])
+    return pandas.DataFrame(rows, columns=list(rows[0]) if rows else [*COLUMNS, *columns_of(labels or ())])
+
+
+def columns_of(labels: Sequence[str]) -> list[str]:
+    """The expressions' columns: their names, as ``p(name)`` where one is called like another column."""
+    return [f"p({label})" if label in COLUMNS else label for label in labels]
 
 
 def _rows(answer: Faces, labels: Sequence[str]) -> Iterable[dict[str, Any]]:
     whole = answer.to_dict()
     for face in whole["faces"] or [None]:
-        row: dict[str, Any] = dict.fromkeys((*COLUMNS, *labels))
+        row: dict[str, Any] = dict.fromkeys((*COLUMNS, *columns_of(labels)))
         row.update(source=answer.source, status=answer.status, frame=answer.frame, timestamp=whole.get("timestamp"))
         if face is not None:
             row.update(zip("xywh", face["box"], strict=True))
             row.update(score=face["score"], track=face.get("track"), label=face["label"], uncertain=face["uncertain"])
-            row.update(face["probabilities"])
+            shown = face["probabilities"]
+            row.update(zip(columns_of(list(shown)), shown.values(), strict=True))
         yield row

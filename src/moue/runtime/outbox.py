@@ -33,7 +33,7 @@ class Outbox:
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"{self.folder} is a file; the answers need a folder.")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._inside = self.folder.resolve()
+        self._inside = Path(os.path.realpath(self.folder))
         self._taken: set[str] = set()
 
     def stem(self, source: Source) -> str:
@@ -42,7 +42,7 @@ class Outbox:
         Raises:
             UsageError: when the input lies in this folder, so that answers could overwrite inputs.
         """
-        if source.kind != "camera" and self._inside in Path(source.path).resolve().parents:
+        if source.kind != "camera" and self._inside in Path(os.path.realpath(source.path)).parents:
             raise UsageError(f"{source.path} lies in {self.folder}: choose another folder for the answers.")
         name = f"camera{source.path}" if source.kind == "camera" else Path(source.path).stem or "answers"
         # Some file systems do not tell upper from lower case.

@@ -152,7 +152,8 @@ class Recognizer:
         """
         held: list[_Look] = []
         crops = 0
-        for x in sources:
+        # One name or one file is one source, not a sequence of letters.
+        for x in [sources] if isinstance(sources, (str, bytes, os.PathLike, Source)) else sources:
             for item in [x] if isinstance(x, Source) else _items(x):
                 if isinstance(item, Source) and item.kind in ("video", "camera"):
                     yield from self._answer(held)

@@ -43,7 +43,9 @@ class Source:
     """Why it is skipped or unreadable."""
 
 
-def expand(names: Iterable[str | os.PathLike[str]], *, stdin: IO[str] | None = None) -> Iterator[Source]:
+def expand(
+    names: Iterable[str | os.PathLike[str]], *, stdin: IO[str] | None = None, without: Path | None = None
+) -> Iterator[Source]:
     """The inputs that some names stand for, in order, found as they are asked for.
 
     Args:
@@ -51,6 +53,7 @@ def expand(names: Iterable[str | os.PathLike[str]], *, stdin: IO[str] | None = N
             files passed over; a glob with ``*``, ``?``, ``[…]`` or ``**``; a camera's number; or ``-`` for a list on
             stdin, a path a line, where a folder counts as above but nothing is a glob, a number or ``-``.
         stdin: where ``-`` reads from.
+        without: a folder that is passed over where another one is searched, as answers lie there.
 
     Yields:
         At least one source a name. A file of a folder that is neither picture nor film, and an empty folder, are
@@ -62,9 +65,9 @@ def expand(names: Iterable[str | os.PathLike[str]], *, stdin: IO[str] | None = N
         if text == "-":
             for line in stdin or sys.stdin:
                 if line.strip():
-                    yield from _path(line.rstrip("\r\n"))
+                    yield from _path(line.rstrip("\r\n"), without)
         elif os.path.lexists(text) or not isinstance(name, str):
-            yield from _path(text)
+            yield from _path(text, without)
         elif text.isdecimal():
             yield Source(text, "camera")
         elif glob.has_magic(text):
@@ -73,9 +76,9 @@ def expand(names: Iterable[str | os.PathLike[str]], *, stdin: IO[str] | None = N
             if not found:
                 yield Source(text, "unreadable", "nothing matches this pattern")
             for path in found:
-                yield from _path(path)
+                yield from _path(path, without)
         else:
-            yield from _path(text)
+            yield from _path(text, without)
 
 
 def require_one(names: Iterable[str | os.PathLike[str]]) -> None:
@@ -97,9 +100,9 @@ def natural(path: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part.lower()) for part in re.split(r"(\d+)", path)]
 
 
-def _path(path: str) -> Iterator[Source]:
+def _path(path: str, without: Path | None) -> Iterator[Source]:
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a parent may not be read
-        yield from _folder(path)
+        yield from _folder(path, without)
     else:
         yield Source(path, "video" if is_video(path) else "picture")
 
@@ -110,7 +113,7 @@ def _through_link(path: str, pattern: str) -> bool:
     return any(parent.is_symlink() for parent in Path(path).parents if len(parent.parts) > fixed)
 
 
-def _folder(path: str) -> Iterator[Source]:
+def _folder(path: str, without: Path | None) -> Iterator[Source]:
     try:
         names = sorted((entry.name for entry in Path(path).iterdir()), key=natural)
     except OSError as error:
@@ -120,11 +123,13 @@ def _folder(path: str) -> Iterator[Source]:
     for name in names:
         if name.startswith(".") or name.lower() in LITTER:
             continue
-        seen = True
         inside = Path(path) / name
+        if without is not None and inside.is_dir() and inside.resolve() == without.resolve():
+            continue
+        seen = True
         # A link to a folder could lead back here.
         if inside.is_dir() and not inside.is_symlink():
-            yield from _folder(str(inside))
+            yield from _folder(str(inside), without)
         else:
             yield _file(inside)
     if not seen:

@@ -142,7 +142,8 @@ def fit(
     if len(absent):
         names = ", ".join(table.label_set.labels[i] for i in absent)
         raise DataError(
-            f"{table.name or 'the data set'} has no training rows of the class {names}. Add some, or remove the class."
+            f"{table.name or 'the data set'} has no training rows of the class {names}. Add some, or, for class "
+            "folders of your own, type --labels folders."
         )
     weights = class_weights(train.labels.cpu().numpy(), classes) if config.data.class_weights else None
     if task is None:

@@ -17,9 +17,8 @@ import numpy as np
 
 from moue.data.sources import load
 from moue.data.table import ImageTable
-from moue.errors import MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require
+from moue.errors import DataError, MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require
 from moue.evaluation.assess import rows_of
-from moue.evaluation.metrics import Evaluation
 from moue.evaluation.model import Model, open_any
 from moue.evaluation.report import STUDY, Row, write_comparison
 from moue.evaluation.scoring import score, truth_of
@@ -52,6 +51,7 @@ def compare(
     labels: str = "fer2013",
     votes: str | None = None,
     seed: int | None = None,
+    skip_bad: bool = False,
     progress: Line | None = None,
     log: Callable[[str], None] | None = None,
     watch: Callable[[str], Watch] | None = None,
@@ -71,6 +71,7 @@ def compare(
         labels: the label set.
         votes: FER+'s votes, for its labels.
         seed: of every training.
+        skip_bad: go on without rows that cannot be used.
         progress: makes a progress line, called with what is done and its unit.
         log: called with a line of text at each turn.
         watch: makes a training's watcher out of its name.
@@ -95,19 +96,29 @@ def compare(
     @functools.cache
     def read(size: int, colour: Colour) -> ImageTable:
         with line("reading", "rows") as report:
-            return load(data, labels=labels, votes=votes, size=size, colour=colour, progress=report)
+            return load(
+                data, labels=labels, votes=votes, size=size, colour=colour, skip_bad=skip_bad, progress=report
+            )
 
     table = read(48, "grey")
-    part, _ = rows_of(table, split)
+    if split not in ("train", "validation"):
+        rows_of(table, split)  # That there are none is said now, not after hours.
     for name, plan in plans.items():
         if isinstance(plan, Config):
             asked = [*(s.partition("=")[0].strip() for s in settings), *given]
             _check(name, plan, read(plan.model.size, plan.model.colour), _run_of(name, out), asked)
     rows: list[Row] = []
+    scored: list[str] = []
     for name, plan in plans.items():
         say(f"{name}: {'training' if isinstance(plan, Config) else 'reading'}")
         try:
-            row = _row(name, plan, read, split, out, watch)
+            row, pictures = _row(name, plan, read, split, out, watch)
+            if scored and pictures != scored:
+                raise DataError(
+                    f"its {split} part is not that of {rows[0].name}: runs with the same data.split_seed and "
+                    "data.validation hold out the same rows"
+                )
+            scored = pictures
         except MoueError as error:
             # Never a stand-in: what could not be had is said in the row's place, and the others keep theirs.
             network = plan.model.network if isinstance(plan, Config) else name
@@ -117,7 +128,7 @@ def compare(
             say(f"{name}: not run: {reason}")
         else:
             row = replace(row, name=_short(name, names))
-            say(f"{name}: {row.accuracy:.1%} of {len(part)} rows of {split}")
+            say(f"{name}: {row.accuracy:.1%} of {len(scored):,} rows of {split}")
         rows.append(row)
     if any(name.removeprefix(RECIPE).startswith("study/") for name in names):
         rows += STUDY
@@ -129,7 +140,7 @@ def compare(
         provenance={
             "Command": command,
             "Data": f"{table.name}, {len(table):,} rows, fingerprint {table.fingerprint}",
-            "Evaluated on": f"{split}, {len(part):,} rows",
+            "Evaluated on": f"{split}, {len(scored):,} rows",
             "Machine": about["processor"],
             "Versions": about["versions"],
             "Commit": (about["git"] or {}).get("commit", "an installed package"),
@@ -199,7 +210,8 @@ def _row(
     split: str,
     out: Path,
     watch: Callable[[str], Watch] | None,
-) -> Row:
+) -> tuple[Row, list[str]]:
+    """A model's row, and the names of the pictures that it was scored on."""
     if isinstance(plan, Config):
         require("lightning", "train")
         from moue.training.loop import fit
@@ -208,13 +220,14 @@ def _row(
         plan = fit(plan, table, run.folder, resume=run.exists, watch=watch(name) if watch else None)
     model = open_any(plan.folder if isinstance(plan, Run) else plan)
     table = read(model.spec.size, model.spec.colour)
-    evaluation, predictions, truth = _evaluate(model, table, split, plan.folder if isinstance(plan, Run) else None)
-    row = {
+    part, reference = rows_of(table, split, plan.folder if isinstance(plan, Run) else None)
+    evaluation, predictions = score(model, part, reference=reference, split=split)
+    row: dict[str, Any] = {
         "name": name,
         "network": model.spec.network,
         "evaluation": evaluation,
         "predictions": predictions,
-        "truth": truth,
+        "truth": truth_of(part, model.spec),
         "parameters": model.spec.parameters,
         "latency_ms": latency(model),
     }
@@ -227,13 +240,7 @@ def _row(
         row["history"] = plan.history()
         row["gflop"] = _gflop(config, len(model.spec.labels))
         row["details"] |= {"epoch kept": trained.get("epoch_kept"), "settings": _settings(config)}
-    return Row(**row)
-
-
-def _evaluate(model: Model, table: ImageTable, split: str, run: Path | None) -> tuple[Evaluation, Any, Any]:
-    part, reference = rows_of(table, split, run)
-    evaluation, predictions = score(model, part, reference=reference, split=split)
-    return evaluation, predictions, truth_of(part, model.spec)
+    return Row(**row), list(part.source)
 
 
 def latency(model: Model, repeats: int = 20) -> float:
