@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,8 @@ def test_classes_called_like_columns_have_columns_of_their_own(
     [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert row["uncertain"] in ("True", "False")
     assert 0 <= float(row["p(uncertain)"]) <= 1
-    assert main([*asked, "--format", "parquet", "--out", str(tmp_path / "out")]) == 0
+    with redirect_stdout(io.TextIOWrapper(io.BytesIO())):
+        assert main([*asked, "--format", "parquet", "--out", str(tmp_path / "out")]) == 0
 
 
 def test_full_disk_is_one_sentence_and_leaves_no_half_file(
