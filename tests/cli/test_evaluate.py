@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from sets import folder_of, jpeg
 
 from moue.cli.main import main
 
@@ -49,6 +50,17 @@ def test_views_and_predictions(
         rows = list(csv.DictReader(file))
     assert len(rows) == answer["n"]
     assert sum(r["correct"] == "True" for r in rows) == round(answer["accuracy"] * answer["n"])
+
+
+def test_bad_pictures_can_be_left_out_and_are_named(
+    tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faces = folder_of(tmp_path / "faces", {"test/happy/a.jpg": jpeg(1), "test/happy/b.jpg": b"no picture"})
+    asked = ["evaluate", str(tiny_onnx), "--data", str(faces), "--split", "test"]
+    assert main(asked) == 2
+    assert "--skip-bad" in capsys.readouterr().err
+    assert main([*asked, "--skip-bad"]) == 0
+    assert "left out" in capsys.readouterr().err
 
 
 def test_the_table_says_what_was_averaged(tiny_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:

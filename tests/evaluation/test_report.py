@@ -272,6 +272,11 @@ def test_the_page_shows_what_leaving_uncertain_answers_out_gives(written: Path) 
     assert b"not marked uncertain: 0.0 % wrong" in marked
 
 
+@pytest.mark.filterwarnings("error")
+def test_one_cost_alone_has_an_axis_too() -> None:
+    assert b"first" in plots.scatter([plots.Point("first", 2.0, 0.6, 0.01, "#000", "o")], "hours")
+
+
 def test_labels_of_near_points_do_not_hide_each_other() -> None:
     points = [plots.Point(n, 1.0 + 0.01 * i, 0.6, 0.0, "#000", "o") for i, n in enumerate(("first", "second", "third"))]
     root = ElementTree.fromstring(plots.scatter(points, "hours"))

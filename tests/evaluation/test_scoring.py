@@ -55,6 +55,12 @@ def test_classes_are_mapped_by_name() -> None:
     assert evaluation.labels == FER2013.labels
 
 
+def test_classes_of_ones_own_that_are_synonyms_stay_apart() -> None:
+    own = LabelSet("folders", ("Happy", "happy", "joy", "sad"))
+    assert [own.index(name) for name in own.labels] == [0, 1, 2, 3]
+    assert own.index("JOY") == 0
+
+
 def test_a_class_that_the_model_lacks_is_named_but_an_empty_one_is_not() -> None:
     with pytest.raises(UsageError, match="contempt"):
         score(Brightness(SPEC), table([0, 7], names=FERPLUS))

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from moue.cli.main import main
+from moue.data import load
 from moue.data.store import save
 from moue.data.synth import synthetic
 from moue.errors import UnknownName, UsageError
+from moue.training.config import load_recipe
+from moue.training.loop import fit
 from moue.training.study import compare
 
 TINY = ["optim.epochs=1", "run.threads=1", "data.augment=false", "run.minutes=null", "optim.steps=4"]
@@ -122,6 +126,33 @@ def test_each_network_sees_the_pictures_in_its_own_size_and_colour(tmp_path: Pat
     [row] = compare([str(coloured)], data=str(faces), out=tmp_path / "out", labels="folders", split="test")
     assert row.evaluation is not None
     assert row.evaluation.accuracy > 0.9
+
+
+def test_runs_are_compared_on_what_they_held_out_if_it_is_the_same(data: str, tmp_path: Path) -> None:
+    faces = tmp_path / "faces"
+    table = synthetic(200, seed=4)
+    for i, picture in enumerate(table.images[:, 0]):
+        (faces / table.label_set.labels[table.labels[i]]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(faces / table.label_set.labels[table.labels[i]] / f"{i}.png")
+    small = [*TINY, "model.options={widths: [8, 16]}"]
+    for name, more in (("a", "run.seed=0"), ("b", "run.seed=1"), ("c", "data.split_seed=9")):
+        config = load_recipe("compact").override([*small, more])
+        fit(config, load(faces), tmp_path / name)
+    runs = [str(tmp_path / name) for name in "abc"]
+    rows = compare(runs, data=str(faces), out=tmp_path / "out", split="validation")
+    assert [row.status for row in rows] == ["ok", "ok", "not run"]
+    assert "data.split_seed" in str(rows[2].reason)
+    assert rows[0].evaluation is not None
+    page = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+    assert f"validation, {rows[0].evaluation.n} rows" in page
+
+
+def test_how_a_comparison_ends_says_whether_all_could_be_compared(data: str, tmp_path: Path) -> None:
+    gone = "model.options={weights: absent.h5}"
+    asked = ["--data", data, "--out", str(tmp_path / "out"), *(w for s in TINY for w in ("--set", s))]
+    assert main(["compare", "study/resnet50v2", *asked, "--set", gone]) == 2
+    assert main(["compare", "study/resnet50v2", "tiny", *asked, "--set", gone]) == 3
+    assert main(["compare", "tiny", "--data", data, "--out", str(tmp_path / "out")]) == 0
 
 
 def test_a_trained_model_goes_before_the_recipe_of_its_name(data: str, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moue.cli.output import add_format, to_table, write
+from moue.cli.output import add_format, tell, to_table, write
 from moue.cli.progress import Progress
 from moue.spec import VIEWS
 
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
         colour=args.colour,
         views=args.views,
         skip_bad=args.skip_bad,
+        left_out=tell,
         predictions=args.predictions,
         progress=Progress,
     )

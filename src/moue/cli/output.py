@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from moue.errors import UsageError
 from moue.runtime.tabular import to_csv, to_parquet
+
+if TYPE_CHECKING:
+    from moue.data.table import LeftOut
 
 FORMATS = ("table", "json", "jsonl", "csv", "parquet")
 
@@ -44,6 +47,13 @@ def write(rows: Sequence[Mapping[str, Any]], format: str, answer: Any = None) ->
         sys.stdout.buffer.write(to_parquet(rows))
     else:
         sys.stdout.write(to_table(rows))
+
+
+def tell(left_out: Iterable[LeftOut]) -> None:
+    """A line on stderr for each row of a set that could not be read; what the label set's rule leaves out is none."""
+    for row in left_out:
+        if not row.by_rule:
+            sys.stderr.write(f"moue: left out {row.source}: {row.reason}\n")
 
 
 def to_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moue.cli.output import tell
 from moue.cli.progress import Progress, clock
 from moue.errors import require
 
 if TYPE_CHECKING:
-    from moue.data.table import ImageTable
     from moue.training.loop import Status
 
 
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
             skip_bad=args.skip_bad,
             progress=progress,
         )
-    tell_left_out(table)
+    tell(table.left_out)
     try:
         finished = fit(config, table, args.out, resume=args.resume, watch=Watch())
     except KeyboardInterrupt:
@@ -81,13 +81,6 @@ def run(args: argparse.Namespace) -> None:
     if "validation" in spec.scores:
         line += f", {spec.scores['validation']:.1%} on validation (face and mirror image)"
     sys.stdout.write(line + "\n")
-
-
-def tell_left_out(table: ImageTable) -> None:
-    """One line on stderr for each row that could not be read."""
-    for row in table.left_out:
-        if not row.by_rule:
-            sys.stderr.write(f"moue: left out {row.source}: {row.reason}\n")
 
 
 class Watch:

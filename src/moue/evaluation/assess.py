@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from moue.data.sources import load
 from moue.data.splits import Split
-from moue.data.table import SPLITS, ImageTable
+from moue.data.table import SPLITS, ImageTable, LeftOut
 from moue.errors import DataError, UnknownName
 from moue.evaluation.metrics import Evaluation
 from moue.evaluation.model import is_run, open_any
@@ -33,6 +33,7 @@ def assess(
     colour: Colour | None = None,
     views: int | None = None,
     skip_bad: bool = False,
+    left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     predictions: str | Path | None = None,
     batch: int = 256,
     progress: Callable[[str, str], AbstractContextManager[Report]] | None = None,
@@ -51,6 +52,7 @@ def assess(
         views: how many views of each face are averaged, one of :data:`moue.spec.VIEWS`; by default what the model's
             spec says.
         skip_bad: go on without rows that cannot be used.
+        left_out: called with those.
         predictions: a CSV or Parquet file to write with one row a picture.
         batch: pictures that are read at a time.
         progress: makes a progress line: called with what is done and its unit, gives a context manager.
@@ -71,6 +73,8 @@ def assess(
         table = load(
             data, labels=labels, votes=votes, size=size, colour=colour, skip_bad=skip_bad, progress=report
         )
+    if left_out is not None:
+        left_out(table.left_out)
     part, reference = rows_of(table, split, Path(name) if is_run(name) else None)
     with line("evaluating", "images") as report:
         evaluation, answers = score(

@@ -101,6 +101,9 @@ def compare(
             )
 
     table = read(48, "grey")
+    for left in table.left_out:
+        if not left.by_rule:
+            say(f"left out {left.source}: {left.reason}")
     if split not in ("train", "validation"):
         rows_of(table, split)  # That there are none is said now, not after hours.
     for name, plan in plans.items():
