@@ -130,6 +130,25 @@ def test_wrong_use_exits_2_without_a_traceback(arguments: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["data", "synth", "--seed", "-1", "-o", "{}/s.npz"], "at least 0"),
+        (["data", "synth", "--n", "20", "-o", "{}"], "{}: "),
+        (["networks", "compact", "--classes", "-1"], "at least 1 class"),
+        (["predict", "{}/circle", "--detector", "none", "--out", "{}/out"], "circle"),
+    ],
+)
+def test_values_that_make_no_sense_are_one_sentence(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    assert cli.main([a.format(tmp_path) for a in arguments]) in (2, 3)
+    printed = capsys.readouterr()
+    assert words.format(tmp_path) in printed.out + printed.err
+    assert ".part" not in printed.err
+
+
 def test_a_reader_that_goes_away_is_no_error() -> None:
     done = shell(["sh", "-c", f"({sys.executable} -m moue.cli.main networks --format json; echo code $? >&2) | true"])
     assert "code 0" in done.stderr

@@ -75,6 +75,16 @@ def test_a_broken_model_is_a_row_with_a_remark(folder: Path, capsys: pytest.Capt
     assert "needs labels, name, network" in row["remark"]
 
 
+def test_a_damaged_model_does_not_hide_the_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for suffix in (".onnx", ".json"):
+        shutil.copy(folder / f"mine{suffix}", folder / f"torn{suffix}")
+    (folder / "torn.onnx").write_bytes(b"torn")
+    assert main(["models", str(folder), "--format", "json"]) == 0
+    rows = {Path(m["name"]).name: m for m in json.loads(capsys.readouterr().out)}
+    assert "damaged" in rows["torn.onnx"]["remark"]
+    assert rows["mine.onnx"]["faces_per_second"] > 0
+
+
 def test_a_missing_folder_is_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["models", str(tmp_path / "none")]) == 2
     assert "is no folder" in capsys.readouterr().err
