@@ -13,6 +13,7 @@ import pytest
 from moue.errors import MissingExtra, ModelError, UnknownName, UsageError
 from moue.runtime import weights
 from moue.runtime.weights import find_model, list_models
+from moue.spec import ModelSpec
 
 
 def copy(model: Path, target: Path) -> Path:
