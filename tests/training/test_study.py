@@ -65,6 +65,11 @@ def test_weights_that_cannot_be_had_are_a_row_and_never_a_stand_in(data: str, tm
     assert "not run" in (tmp_path / "comparison.md").read_text(encoding="utf-8")
 
 
+def test_the_studys_numbers_come_with_its_recipes_or_when_asked_for(data: str, tmp_path: Path) -> None:
+    assert [row.quoted for row in compare(["tiny"], data=data, out=tmp_path)] == [False]
+    assert [row.quoted for row in compare(["tiny"], data=data, out=tmp_path, quote=True)] == [False, True, True, True]
+
+
 def test_a_run_on_other_data_is_refused(data: str, tmp_path: Path) -> None:
     compare(["demo/vit"], data=data, out=tmp_path, settings=TINY)
     other = tmp_path / "other.npz"

@@ -38,6 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="S", help="random seed of each training (default: the recipe's)")
     parser.add_argument("--set", action="append", default=[], metavar="K=V", help="change a setting of every recipe")
     parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
+    parser.add_argument(
+        "--quote", action="store_true", help="set the study's own numbers beside, as with its recipes (study/…)"
+    )
     add_format(parser)
 
 
@@ -64,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         votes=args.votes,
         seed=args.seed,
         skip_bad=args.skip_bad,
+        quote=args.quote,
         progress=Progress,
         log=_say,
         watch=lambda name: Watch(f"{name}: "),

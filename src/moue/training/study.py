@@ -52,6 +52,7 @@ def compare(
     votes: str | None = None,
     seed: int | None = None,
     skip_bad: bool = False,
+    quote: bool = False,
     progress: Line | None = None,
     log: Callable[[str], None] | None = None,
     watch: Callable[[str], Watch] | None = None,
@@ -72,6 +73,7 @@ def compare(
         votes: FER+'s votes, for its labels.
         seed: of every training.
         skip_bad: go on without rows that cannot be used.
+        quote: set the study's own numbers beside; its recipes bring them along unasked.
         progress: makes a progress line, called with what is done and its unit.
         log: called with a line of text at each turn.
         watch: makes a training's watcher out of its name.
@@ -133,7 +135,7 @@ def compare(
             row = replace(row, name=_short(name, names))
             say(f"{name}: {row.accuracy:.1%} of {len(scored):,} rows of {split}")
         rows.append(row)
-    if any(name.removeprefix(RECIPE).startswith("study/") for name in names):
+    if quote or any(name.removeprefix(RECIPE).startswith("study/") for name in names):
         rows += STUDY
     about = machine.describe()
     write_comparison(
