@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 from moue import export as exporting
 from moue.data.table import ImageTable
@@ -151,6 +152,22 @@ def test_nothing_of_the_machine_is_in_the_file(exported: Path) -> None:
     content = exported.read_bytes()
     for trace in (str(Path(__file__).parent.parent), "site-packages", "stack_trace", str(Path.home())):
         assert trace.encode() not in content
+
+
+def test_wide_layers_are_stored_once_and_vectors_as_they_are() -> None:
+    weight = np.random.default_rng(0).normal(size=(300, 4, 3, 3)).astype(np.float32)
+    values = {"weight": weight, "bias": np.arange(300, dtype=np.float32)}
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["images", *values], ["logits"])],
+        "wide",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 4, 8, 8])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 300, 6, 6])],
+        [numpy_helper.from_array(value, name) for name, value in values.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    kinds = {t.name: t.data_type for t in graphs.shrink(model, "int8").graph.initializer}
+    wanted = {"weight_int8": TensorProto.INT8, "weight_scale": TensorProto.FLOAT, "bias": TensorProto.FLOAT}
+    assert kinds == wanted
 
 
 @pytest.mark.parametrize(("store", "share", "apart"), [("float16", 0.65, 0.02), ("int8", 0.45, 0.2)])

@@ -83,9 +83,11 @@ def shrink(model: onnx.ModelProto, store: Store) -> onnx.ModelProto:
     if store == "float32":
         return small
     widening = []
-    for i, tensor in enumerate(small.graph.initializer):
+    # Of the weights as they are now: scales join them on the way.
+    for i, tensor in enumerate([*small.graph.initializer]):
         values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < ROUNDED_FROM:
+        # A vector with a scale for each of its numbers would not be smaller.
+        if values.dtype != np.float32 or values.size < ROUNDED_FROM or (store == "int8" and values.ndim < 2):
             continue
         name, stored = tensor.name, f"{tensor.name}_{store}"
         if store == "float16":
