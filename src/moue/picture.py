@@ -28,6 +28,9 @@ Order = Literal["rgb", "bgr"]
 #: Larger pictures are refused unless a caller raises the limit: a file of some kilobytes can decode to many gigabytes.
 MAX_PIXELS = 178_956_970
 
+#: What systems leave in folders of pictures, in lower case; dot files are passed over too.
+LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+
 #: Formats that are never tried: decoding these starts another program or fetches a font.
 UNSAFE = frozenset({"EPS", "WMF", "PDF", "MPEG", "BUFR", "GRIB", "HDF5"})
 

@@ -154,8 +154,7 @@ def _show(table: Any, format: str) -> int:
     if format == "table":
         sys.stdout.write(_sentences(answer))
     unread = [row for row in table.left_out if not row.by_rule]
-    for row in unread:
-        _remark(f"left out {row.source}: {row.reason}")
+    output.tell(unread)
     if ruled := len(table.left_out) - len(unread):
         _remark(
             f"left out {ruled:,} rows by the rule of the label set {table.label_set.name!r}; --format json lists them"

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     config = load_recipe(args.recipe).override(args.set, given)
     begun = Run(args.out)
     if args.resume and begun.exists:
-        begun.refuse_changes(config, [*(s.partition("=")[0].strip() for s in args.set), *given])
+        begun.refuse_changes(config, [*args.set, *given])
         # What the run was begun with need not be typed again.
         read = begun.config()
         read = read.override(changes={"data.votes": args.votes or read.data.votes})

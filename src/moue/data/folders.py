@@ -12,7 +12,7 @@ from moue.data.bad import BadRows
 from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError, UnknownName
 from moue.expressions import ALIASES, LabelSet, label_set
-from moue.picture import read_picture
+from moue.picture import LITTER, read_picture
 from moue.preprocess import Colour, Picture, to_input
 
 #: Folder names that are splits, not classes.
@@ -31,9 +31,6 @@ SPLIT_FOLDERS = {
 
 #: File prefixes that name the competition's split, whatever folder the file is in.
 PREFIXES = {"Training_": "train", "PublicTest_": "public_test", "PrivateTest_": "private_test"}
-
-#: What Windows leaves in folders, in lower case.
-LITTER = frozenset(["thumbs.db", "desktop.ini"])
 
 #: A file outside of the class folders is an error when it is a picture; read-me files may lie there.
 PICTURES = frozenset(["jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff", "pgm", "ppm"])
@@ -124,7 +121,7 @@ def _places(members: Sequence[Member], bad: BadRows, labels: str) -> list[tuple[
     kept: list[tuple[Member, list[str]]] = []
     for member in members:
         parts = member.path.replace("\\", "/").split("/")
-        if any(p.startswith(".") and p != ".." for p in parts) or "__MACOSX" in parts or parts[-1].lower() in LITTER:
+        if any((p.startswith(".") and p != "..") or p.lower() in LITTER for p in parts):
             continue
         if outside(member.path):
             bad.add(member.path, "a file's path must stay inside of its archive")
@@ -134,7 +131,7 @@ def _places(members: Sequence[Member], bad: BadRows, labels: str) -> list[tuple[
     # A zip often wraps everything in one folder.
     while True:
         # Read-me files may lie beside the classes, inside the wrapping or outside of it.
-        pictures = [parts for _, parts in kept if _is_picture(parts[-1])] or [parts for _, parts in kept]
+        pictures = [parts for _, parts in kept if is_picture(parts[-1])] or [parts for _, parts in kept]
         if len({parts[0] for parts in pictures}) != 1 or not all(len(parts) > 2 for parts in pictures):
             break
         top = pictures[0][0]
@@ -149,7 +146,7 @@ def _places(members: Sequence[Member], bad: BadRows, labels: str) -> list[tuple[
             split = SPLIT_FOLDERS[folders[0].lower()]
             folders = folders[1:]
         if not folders or (len(folders) == 1 and folders[0].lower() in SPLIT_FOLDERS):
-            if _is_picture(file):
+            if is_picture(file):
                 bad.add(member.path, "a picture must be in a folder that names its class")
             continue
         split = next((s for prefix, s in PREFIXES.items() if file.startswith(prefix)), split)
@@ -157,7 +154,8 @@ def _places(members: Sequence[Member], bad: BadRows, labels: str) -> list[tuple[
     return placed
 
 
-def _is_picture(name: str) -> bool:
+def is_picture(name: str) -> bool:
+    """Whether a file's name ends as a picture's does."""
     return name.rpartition(".")[2].lower() in PICTURES
 
 

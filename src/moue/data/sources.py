@@ -65,23 +65,19 @@ def load(
     label_set(labels)
     if (size is not None and size < 1) or colour not in ("grey", "rgb", None):
         raise UsageError(f"size must be at least 1 and colour 'grey' or 'rgb'. Got {size!r} and {colour!r} instead.")
-    path = Path(source)
-    drawn = str(source) == "synth" or str(source).startswith("synth:")
-    own = not drawn and not path.is_dir() and _is_own(path)
-    written = _own(path, labels) if own else None
-    if written is not None:
-        size = size or written.images.shape[-1]
-        colour = colour or ("rgb" if written.images.shape[1] == 3 else "grey")
-    size, colour = size or 48, colour or "grey"
-    if drawn:
+    if str(source) == "synth" or str(source).startswith("synth:"):
         if labels == "ferplus" or votes is not None:
             raise UsageError("the synthetic set has FER-2013's labels and no votes. Leave --labels and --votes out.")
-        return _fit(_synth(str(source)), size, colour)
+        return _fit(_synth(str(source)), size or 48, colour or "grey")
+    path = Path(source)
     vote_file = Path(votes) if votes is not None and labels != "folders" else None
-    if written is not None:
+    if not path.is_dir() and _is_own(path):
+        written = _own(path, labels)
         if vote_file is not None and written.votes is None and written.label_set.name != "ferplus":
             raise UsageError(f"{path} holds no votes. Import its CSV again with --votes {vote_file}")
-        return _fit(written, size, colour)
+        own: Colour = "rgb" if written.images.shape[1] == 3 else "grey"
+        return _fit(written, size or written.images.shape[-1], colour or own)
+    size, colour = size or 48, colour or "grey"
     keep = cache and crop is None
     options: dict[str, object] = {"labels": labels, "size": size, "colour": colour, "skip_bad": skip_bad}
     if vote_file is not None and not vote_file.is_file():
@@ -120,7 +116,7 @@ def _read(
             members = zip_members(archive)
             sheets = [i for i in archive.infolist() if _is_csv(i.filename)]
             # Class folders may hold a list of their pictures, too.
-            pictures = any(m.path.rpartition(".")[2].lower() in folders.PICTURES for m in members)
+            pictures = any(folders.is_picture(m.path) for m in members)
             if not sheets or (pictures and not any(_holds_faces(archive.open(i)) for i in sheets)):
                 _without_votes(path, vote_file)
                 return folders.read(
@@ -151,7 +147,7 @@ def _read(
 
 
 def _csv_of_faces(folder: Path) -> Path | None:
-    """The competition's CSV, or its zip, in a folder that holds it beside no pictures of its own; None without one."""
+    """The competition's CSV that lies in a folder; None without exactly one."""
     found = [p for p in sorted(folder.iterdir()) if p.is_file() and _is_csv(p.name)]
     found = [p for p in found if _holds_faces(p.open("rb"))]
     return found[0] if len(found) == 1 else None

@@ -12,7 +12,7 @@ from moue.data.table import ImageTable
 from moue.errors import UsageError
 from moue.evaluation.files import replace_files
 from moue.runtime.results import Predictions
-from moue.runtime.tabular import to_csv, to_parquet
+from moue.runtime.tabular import probability_columns, to_csv, to_parquet
 
 COLUMNS = ("source", "split", "truth", "predicted", "correct", "twin")
 
@@ -34,7 +34,7 @@ def prediction_rows(
         truth: int64 ``(N,)``: positions in ``predictions.labels``, see :func:`moue.evaluation.scoring.truth_of`.
         twin_free: bool ``(N,)``, or None.
     """
-    names = [f"p({label})" if label in COLUMNS else label for label in predictions.labels]
+    names = probability_columns(predictions.labels, COLUMNS)
     top = predictions.top
     return [
         {

@@ -7,6 +7,7 @@ from typing import Any
 
 from moue.errors import require
 from moue.runtime.results import Faces
+from moue.runtime.tabular import probability_columns
 
 #: The columns before those of the expressions.
 COLUMNS = ("source", "status", "frame", "timestamp", "track", "x", "y", "w", "h", "score", "label", "uncertain")
@@ -40,9 +41,9 @@ def to_frame(faces: Faces | Iterable[Faces], labels: Sequence[str] | None = None
     return pandas.DataFrame(rows, columns=list(rows[0]) if rows else [*COLUMNS, *columns_of(labels or ())])
 
 
-def columns_of(labels: Sequence[str]) -> list[str]:
+def columns_of(labels: Iterable[str]) -> list[str]:
     """The expressions' columns: their names, as ``p(name)`` where one is called like another column."""
-    return [f"p({label})" if label in COLUMNS else label for label in labels]
+    return probability_columns(labels, COLUMNS)
 
 
 def _rows(answer: Faces, labels: Sequence[str]) -> Iterable[dict[str, Any]]:
@@ -54,5 +55,5 @@ def _rows(answer: Faces, labels: Sequence[str]) -> Iterable[dict[str, Any]]:
             row.update(zip("xywh", face["box"], strict=True))
             row.update(score=face["score"], track=face.get("track"), label=face["label"], uncertain=face["uncertain"])
             shown = face["probabilities"]
-            row.update(zip(columns_of(list(shown)), shown.values(), strict=True))
+            row.update(zip(columns_of(shown), shown.values(), strict=True))
         yield row

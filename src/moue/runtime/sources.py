@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from moue.errors import UsageError
+from moue.picture import LITTER
 from moue.runtime.container import is_video
 
 Kind = Literal["picture", "video", "camera", "skipped", "unreadable"]
@@ -27,8 +28,6 @@ PICTURES = frozenset(
 )
 #: First bytes of the common pictures.
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P5", b"P6")
-#: Files that systems leave in folders of pictures; dot files are passed over too.
-LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
 @dataclass(frozen=True)

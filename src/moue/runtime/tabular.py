@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from moue.errors import require
+
+
+def probability_columns(labels: Iterable[str], taken: Sequence[str]) -> list[str]:
+    """A column for each class: its name, or ``p(name)`` where another column is called so."""
+    return [f"p({label})" if label in taken else label for label in labels]
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:

@@ -89,19 +89,19 @@ class Run:
             )
         return Split.load(self.folder / "split.json")
 
-    def refuse_changes(self, asked: Config, names: Iterable[str]) -> None:
+    def refuse_changes(self, asked: Config, settings: Iterable[str]) -> None:
         """Check that a run can go on, or be taken for trained, with what is asked for now.
 
         Args:
             asked: a whole configuration.
-            names: the settings that were asked for by name, as "optim.lr"; those that do not change the result
-                (device, threads, time) and the path of the votes may differ.
+            settings: those that were asked for by name, as "optim.lr" or "optim.lr=0.1"; those that do not change the
+                result (device, threads, time) and the path of the votes may differ.
 
         Raises:
             UsageError: when one of the settings, or the network, is not that of the run; names both values.
         """
         saved, free = self.config(), ("run.minutes", "run.device", "run.threads", "data.votes")
-        for name in ("model.network", *names):
+        for name in ("model.network", *(s.partition("=")[0].strip() for s in settings)):
             if name not in free and asked.get(name) != saved.get(name):
                 raise UsageError(
                     f"{self.folder} holds a run with {name}={saved.get(name)}, not {asked.get(name)}. "

@@ -110,8 +110,7 @@ def compare(
         rows_of(table, split)  # That there are none is said now, not after hours.
     for name, plan in plans.items():
         if isinstance(plan, Config):
-            asked = [*(s.partition("=")[0].strip() for s in settings), *given]
-            _check(name, plan, read(plan.model.size, plan.model.colour), _run_of(name, out), asked)
+            _check(name, plan, read(plan.model.size, plan.model.colour), _run_of(name, out), [*settings, *given])
     rows: list[Row] = []
     scored: list[str] = []
     for name, plan in plans.items():
