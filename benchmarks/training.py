@@ -31,7 +31,7 @@ from moue.models import NETWORKS, create
 from moue.preprocess import to_input
 from moue.training import devices, machine, optimiser
 from moue.training.augment import Augment
-from moue.training.config import DataConfig, OptimConfig
+from moue.training.config import Config, DataConfig, OptimConfig
 from moue.training.tasks import Supervised
 
 #: Rows a step; networks that work at 224 pixels get fewer.
@@ -42,10 +42,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="a data set; drawn faces by default")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), help="by default all")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="options of all of them")
     parser.add_argument("--seconds", type=float, default=4, help="how long to time each network (default: 4)")
     parser.add_argument("--batch", type=int, help="rows a step (default: 64, fewer for networks at 224 pixels)")
     parser.add_argument("--json", type=Path, help="also write everything to this file")
     args = parser.parse_args()
+    options = Config().override([f"model.options.{pair}" for pair in args.set]).model.options
     device = devices.choose()
     precision = devices.precision("auto", device)
     about = {**machine.describe(), **devices.describe(device)}
@@ -61,11 +63,11 @@ def main() -> None:
     for name in args.networks:
         if sys.stderr.isatty():
             print(f"{name} …", end="\r", file=sys.stderr)
-        rows.append(step(name, table, args.batch or BATCH.get(name, 64), args.seconds, device, precision))
+        rows.append(step(name, options, table, args.batch or BATCH.get(name, 64), args.seconds, device, precision))
     print(to_table(rows))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        answer = {"machine": about, "precision": precision, "reading": reading, "steps": rows}
+        answer = {"machine": about, "precision": precision, "options": options, "reading": reading, "steps": rows}
         args.json.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
 
 
@@ -99,14 +101,20 @@ def read_twice(source: str) -> tuple[dict[str, Any], ImageTable]:
 
 
 def step(
-    name: str, table: ImageTable, batch: int, seconds: float, device: torch.device, precision: str
+    name: str,
+    options: dict[str, Any],
+    table: ImageTable,
+    batch: int,
+    seconds: float,
+    device: torch.device,
+    precision: str,
 ) -> dict[str, Any]:
     """Time training steps of one network; a row that says why where it cannot be had."""
     row: dict[str, Any] = {"network": name, "parameters": None, "input": None, "batch": batch}
     row |= {"images/s": None, "step ms": None, "augmentation ms": None, "augmentation share": None, "remark": ""}
     torch.manual_seed(0)
     try:
-        network = create(name, len(table.label_set))
+        network = create(name, len(table.label_set), **options)
     except MoueError as error:
         return row | {"remark": str(error).partition(". ")[0]}
     network = network.to(device, memory_format=torch.channels_last).train()

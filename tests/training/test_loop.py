@@ -26,7 +26,8 @@ from moue.models import load as loading
 from moue.models.base import Network
 from moue.models.load import load_run
 from moue.training.config import Config
-from moue.training.loop import Status, fit
+from moue.training.learner import Status
+from moue.training.loop import fit
 from moue.training.tasks import Supervised
 
 SMALL = Config().override(

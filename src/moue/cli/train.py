@@ -12,7 +12,7 @@ from moue.cli.progress import Progress, clock
 from moue.errors import require
 
 if TYPE_CHECKING:
-    from moue.training.loop import Status
+    from moue.training.learner import Status
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -29,7 +29,7 @@ from moue.training.config import Config, DataConfig, load_recipe, recipes
 from moue.training.run import Run
 
 if TYPE_CHECKING:
-    from moue.training.loop import Watch
+    from moue.training.learner import Watch
 
 #: The study's three networks, in its order.
 THREE = ("study/googlenet", "study/resnet50v2", "study/vit")
