@@ -18,7 +18,7 @@ from moue import data
 from moue.cli.output import to_table
 from moue.data.table import ImageTable
 from moue.evaluation.headline import headline
-from moue.expressions import FERPLUS
+from moue.expressions import FERPLUS, labels_for
 from moue.runtime.engine import Engine, open_model
 from moue.runtime.weights import list_models
 
@@ -62,13 +62,13 @@ def main(argv: list[str] | None = None) -> int:
     right = True
     for listed in list_models():
         model = open_model(listed["path"], engine="onnxruntime")
-        labels = "ferplus" if model.spec.labels == FERPLUS.labels else "fer2013"
-        if labels == "ferplus" and args.votes is None:
+        labels = labels_for(model.spec.labels, votes=True)
+        if labels == FERPLUS.name and args.votes is None:
             sys.stdout.write(f"{listed['name']}: not checked, as FER+'s votes are missing. Add VOTES=fer2013new.csv\n")
             right = False
             continue
         if labels not in tables:
-            votes = args.votes if labels == "ferplus" else None
+            votes = args.votes if labels == FERPLUS.name else None
             tables[labels] = data.load(args.data, labels=labels, votes=votes)
         row = compare(model, tables[labels], args.views)
         right &= row["equal"]

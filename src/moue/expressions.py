@@ -101,6 +101,23 @@ def label_set(name: str, labels: Iterable[str] = ()) -> LabelSet:
     return LABEL_SETS[name]
 
 
+def labels_for(classes: Iterable[str], votes: bool = False) -> str:
+    """The name of the label set in which to read data for a model, where nobody says.
+
+    Args:
+        classes: the model's.
+        votes: whether FER+'s votes are at hand.
+
+    Returns:
+        "ferplus" for a model of FER+'s classes with its votes, "fer2013" where all classes are known expressions,
+        else "folders".
+    """
+    names = {canonical(name) for name in classes}
+    if votes and names == set(FERPLUS.labels):
+        return FERPLUS.name
+    return FER2013.name if names <= set(FERPLUS.labels) else "folders"
+
+
 def colour(label: str) -> tuple[int, int, int]:
     """The display colour of a class, as sRGB from 0 to 255; a name-derived one for classes of one's own."""
     key = canonical(label)

@@ -3,12 +3,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sets import folder_of, jpeg
+from sets import folder_of, jpeg, simple_csv
 
 from moue.cli.main import main
+from moue.spec import ModelSpec
 
 
 def evaluate(*extra: str, model: Path, data: str = "synth:210:1") -> int:
@@ -61,6 +64,40 @@ def test_bad_pictures_can_be_left_out_and_are_named(
     assert "--skip-bad" in capsys.readouterr().err
     assert main([*asked, "--skip-bad"]) == 0
     assert "left out" in capsys.readouterr().err
+
+
+def test_the_model_says_whose_labels_are_the_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, votes = tmp_path / "fer.csv", tmp_path / "votes.csv"
+    data.write_text(simple_csv())
+    head = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"
+    usage = ["Training"] * 14 + ["PublicTest"] * 7
+    votes.write_text(head + "".join(f"{u},f.png,0,0,0,10,0,0,0,0,0,0\n" for u in usage))
+
+    def answer(*extra: str) -> dict[str, Any]:
+        assert evaluate("--format", "json", *extra, model=Path("ferplus"), data=str(data)) == 0
+        told: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return told
+
+    voted = answer("--votes", str(votes))
+    assert voted["label_set"] == "ferplus"
+    assert {name: s["n"] for name, s in voted["per_class"].items() if s["n"]} == {"sad": 7}
+    labelled = answer()
+    assert labelled["label_set"] == "fer2013"
+    assert {s["n"] for name, s in labelled["per_class"].items() if name != "contempt"} == {1}
+    # Votes that nothing would use are no answer to anything.
+    assert evaluate("--votes", str(votes), model=Path("tiny"), data=str(data)) == 2
+    assert "leave --votes out" in capsys.readouterr().err
+
+
+def test_a_model_of_own_classes_reads_the_folders_own_names(
+    tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.onnx"
+    own.write_bytes(tiny_onnx.read_bytes())
+    replace(ModelSpec.load(tiny_onnx.with_suffix(".json")), labels=tuple("abcdefg")).save(own.with_suffix(".json"))
+    faces = folder_of(tmp_path / "faces", {"test/a/a.jpg": jpeg(1), "test/b/b.jpg": jpeg(2)})
+    assert main(["evaluate", str(own), "--data", str(faces), "--split", "test", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["label_set"] == "folders"
 
 
 def test_the_table_says_what_was_averaged(tiny_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:

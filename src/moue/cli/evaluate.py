@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from moue.cli.output import add_format, tell, to_table, write
 from moue.cli.progress import Progress
+from moue.expressions import LABEL_SETS
 from moue.spec import VIEWS
 
 if TYPE_CHECKING:
@@ -29,9 +30,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--split", required=True, choices=SPLITS, help="the rows; train and validation as the run cut them"
     )
     parser.add_argument(
-        "--labels", default="fer2013", choices=("fer2013", "ferplus", "folders"), help="label set (default: fer2013)"
+        "--labels",
+        choices=("fer2013", "ferplus", "folders"),
+        help="the data's label set (default: ferplus for a model of its classes with --votes, folders for a model of "
+        "classes of your own, else fer2013)",
     )
-    parser.add_argument("--votes", type=Path, metavar="FILE", help="fer2013new.csv, for --labels ferplus")
+    parser.add_argument("--votes", type=Path, metavar="FILE", help="fer2013new.csv, for models of FER+'s classes")
     parser.add_argument(
         "--predictions", type=Path, metavar="FILE", help="write one row an image there: .csv or .parquet"
     )
@@ -92,8 +96,9 @@ def flat(evaluation: Evaluation) -> dict[str, Any]:
 def summary(evaluation: Evaluation) -> str:
     """The answer for people: scores, classes, and the confusion matrix."""
     e = evaluation
+    truth = f" with the labels of {e.label_set}" if e.label_set in LABEL_SETS else ""
     views = f", each averaged {VIEWS[e.views]}" if e.views > 1 else ""
-    lines = [f"{e.model} ({e.network}) on {e.n:,} images of {e.split}{views}, {e.seconds:.1f} s", ""]
+    lines = [f"{e.model} ({e.network}) on {e.n:,} images of {e.split}{truth}{views}, {e.seconds:.1f} s", ""]
     scores = [("all", e), *([("twin-free", e.twin_free)] if e.twin_free is not None else [])]
     rows = [
         {

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 from moue.cli.output import add_format, write
 from moue.cli.progress import Progress
 from moue.errors import UsageError, require
+from moue.evaluation.model import is_run
+from moue.expressions import labels_for
+from moue.runtime.weights import find_model
 from moue.spec import Colour, ModelSpec
 
 if TYPE_CHECKING:
@@ -35,8 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", metavar="SPLIT", help="where the loss of rounding is measured (default: public_test)"
     )
-    parser.add_argument("--labels", default="fer2013", metavar="SET", help="the data set's labels (default: fer2013)")
-    parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv, for --labels ferplus")
+    parser.add_argument("--labels", metavar="SET", help="the data set's labels (default: what suits the model)")
+    parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv, for models of FER+'s classes")
     parser.add_argument("--name", metavar="NAME", help="the model's name (default: the file's)")
     parser.add_argument(
         "--weights", type=_weights, metavar="W,W,…", help="what the members of a merged model count (default: equal)"
@@ -73,7 +76,7 @@ def _export(args: argparse.Namespace) -> tuple[Path, ModelSpec]:
     path, table = args.out or folder / "model.onnx", None
     if args.data is not None:
         spec = ModelSpec.load(folder / "spec.json")
-        table = _read(args, spec.size, spec.colour)
+        table = _read(args, spec, spec.size, spec.colour)
     options = {"int8": args.int8, "store": args.store, "data": table, "split": args.split, "name": args.name}
     return path, export(folder, path, **options)
 
@@ -87,17 +90,22 @@ def _merge(args: argparse.Namespace) -> tuple[Path, ModelSpec]:
         raise UsageError("--split is for one run: a merged model is calibrated on what its members held out.")
     from moue.export.ensemble import merge
 
-    # At the size and in the colour that training reads, as the runs' splits are of those pixels.
-    table = None if args.data is None else _read(args, 48, "grey")
+    table = None
+    if args.data is not None:
+        first = args.sources[0]
+        spec = ModelSpec.load(Path(first) / "spec.json") if is_run(first) else find_model(first).spec
+        # At the size and in the colour that training reads, as the runs' splits are of those pixels.
+        table = _read(args, spec, 48, "grey")
     return args.out, merge(args.sources, args.out, args.weights, store=args.store, data=table, name=args.name)
 
 
-def _read(args: argparse.Namespace, size: int, colour: Colour) -> ImageTable:
+def _read(args: argparse.Namespace, model: ModelSpec, size: int, colour: Colour) -> ImageTable:
     from moue import data
 
+    labels = args.labels or labels_for(model.labels, args.votes is not None)
     with Progress("reading", "rows") as progress:
         return data.load(
-            args.data, labels=args.labels, votes=args.votes, size=size, colour=colour, progress=progress
+            args.data, labels=labels, votes=args.votes, size=size, colour=colour, progress=progress
         )
 
 

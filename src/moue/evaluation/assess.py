@@ -11,11 +11,12 @@ import numpy as np
 from moue.data.sources import load
 from moue.data.splits import Split
 from moue.data.table import SPLITS, ImageTable, LeftOut
-from moue.errors import DataError, UnknownName
+from moue.errors import DataError, UnknownName, UsageError
 from moue.evaluation.metrics import Evaluation
 from moue.evaluation.model import is_run, open_any
 from moue.evaluation.picture_rows import check_suffix, prediction_rows, write_rows
 from moue.evaluation.scoring import Report, score, truth_of, without_twin
+from moue.expressions import FERPLUS, labels_for
 from moue.preprocess import Colour
 
 #: The file of a run folder that holds its own cut of Training.
@@ -27,7 +28,7 @@ def assess(
     data: str | Path,
     split: str,
     *,
-    labels: str = "fer2013",
+    labels: str | None = None,
     votes: str | Path | None = None,
     size: int | None = None,
     colour: Colour | None = None,
@@ -44,7 +45,7 @@ def assess(
         name: a run folder, an ``.onnx`` with its ``.json``, or a name of ``moue models``.
         data: any source that :func:`moue.data.sources.load` reads.
         split: one of :data:`moue.data.table.SPLITS`; see :func:`rows_of`.
-        labels: the label set of the data.
+        labels: the label set of the data; by default what suits the model, see :func:`moue.expressions.labels_for`.
         votes: FER+'s votes, for its labels.
         size: height and width at which the data is read, in pixels, before it is scaled to the model's input, which is
             the default, as in training.
@@ -58,7 +59,7 @@ def assess(
         progress: makes a progress line: called with what is done and its unit, gives a context manager.
 
     Raises:
-        UsageError: for a wrong option, or a class that the model does not know.
+        UsageError: for a wrong option, votes that nothing would use, or a class that the model does not know.
         DataError: for data that cannot be used, or lacks the split.
         ModelError: for a model that cannot be opened.
     """
@@ -67,6 +68,12 @@ def assess(
     if predictions is not None:
         check_suffix(predictions)
     model = open_any(name)
+    labels = labels or labels_for(model.spec.labels, votes is not None)
+    if votes is not None and labels != FERPLUS.name:
+        raise UsageError(
+            f"votes are for --labels ferplus and models of FER+'s eight classes. Got {name} with --labels {labels}: "
+            "leave --votes out."
+        )
     line = progress or (lambda what, unit: nullcontext(lambda done, total: None))
     with line("reading", "rows") as report:
         size, colour = size or model.spec.size, colour or model.spec.colour

@@ -76,6 +76,8 @@ class Evaluation(Scores):
     model: str
     network: str
     split: str
+    label_set: str
+    """Whose labels the truth is: "fer2013", "ferplus", or "folders" for classes of one's own."""
     labels: tuple[str, ...]
     twin_free: Scores | None
     """The same on the rows without an exact twin in Training; None where there is no Training to compare with, or no
@@ -93,6 +95,7 @@ class Evaluation(Scores):
             "model": self.model,
             "network": self.network,
             "split": self.split,
+            "label_set": self.label_set,
             **scores,
             "labels": list(self.labels),
             "confusion": confusion,
@@ -109,6 +112,7 @@ def evaluate(
     model: str = "",
     network: str = "",
     split: str = "",
+    label_set: str = "",
     twin_free: NDArray[np.bool_] | None = None,
     views: int = 1,
     seconds: float = 0.0,
@@ -121,6 +125,7 @@ def evaluate(
         model: the model's name.
         network: its architecture's name.
         split: which rows these are.
+        label_set: whose labels the truth is.
         twin_free: bool ``(N,)``: rows without an exact twin in Training; None where there is nothing to compare with.
         views: how many views of a face were averaged.
         seconds: how long the predictions took.
@@ -141,6 +146,7 @@ def evaluate(
         model=model,
         network=network,
         split=split,
+        label_set=label_set,
         labels=predictions.labels,
         twin_free=clean,
         views=views,

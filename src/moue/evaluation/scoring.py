@@ -69,6 +69,7 @@ def score(
         model=spec.name,
         network=spec.network,
         split=split or (shared.pop() if len(shared) == 1 else "test"),
+        label_set=part.label_set.name,
         twin_free=without_twin(part, reference),
         views=views,
         seconds=seconds,
