@@ -185,3 +185,8 @@ def test_imagenet_weights_are_renamed_without_rest(tmp_path, monkeypatch):
     torch.save(state, path)
     with pytest.raises(ModelError, match=r"top\.weight"):
         create("effnet-lite0", 7)
+
+
+def test_weights_that_training_alone_needs_are_not_counted():
+    assert describe("googlenet")["parameters"] == describe("googlenet", aux=False)["parameters"]
+    assert describe("compact")["parameters"] == sum(p.numel() for p in create("compact", 7).parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,3 +88,7 @@ class Network(nn.Module):
     def forward_with_aux(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits, and those of the auxiliary classifiers that training adds with weight 0.3 (none by default)."""
         return self(pixels), []
+
+    def answering(self) -> Iterator[nn.Parameter]:
+        """The weights that an answer takes, hence an exported graph has: all but those of auxiliary classifiers."""
+        return self.parameters()

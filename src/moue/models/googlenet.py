@@ -6,6 +6,8 @@ Szegedy et al., "Going deeper with convolutions", 2015, with the channel numbers
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -102,6 +104,10 @@ class GoogLeNet(Network):
         features, taps = self._trunk(self.prepare(pixels))
         aux = [classifier(taps[name]) for name, classifier in self.aux.items()] if self.training else []
         return self.forward_head(features), aux
+
+    def answering(self) -> Iterator[nn.Parameter]:
+        """All weights but those of the two auxiliary classifiers."""
+        return (p for name, p in self.named_parameters() if not name.startswith("aux."))
 
     def _trunk(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         x = self.stem(x)

@@ -19,8 +19,9 @@ def describe(name: str, num_classes: int = 7, **options: Any) -> dict[str, Any]:
         **options: the network's own.
 
     Returns:
-        ``{name, parameters, trainable, gflop, input}``: numbers of weights; two operations for each multiplication of
-        one forward pass, in 10⁹; and the input as "1×48×48", with " → 224" where pixels are scaled up inside.
+        ``{name, parameters, trainable, gflop, input}``: numbers of weights, without those of
+        auxiliary classifiers; two operations for each multiplication of one forward pass, in 10⁹; and the input as
+        "1×48×48", with " → 224" where pixels are scaled up inside.
 
     Raises:
         UnknownName: when there is no such network.
@@ -38,8 +39,8 @@ def describe(name: str, num_classes: int = 7, **options: Any) -> dict[str, Any]:
         network(torch.zeros(1, channels, size, size, device="meta"))
     return {
         "name": name,
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "trainable": sum(p.numel() for p in network.parameters() if p.requires_grad),
+        "parameters": sum(p.numel() for p in network.answering()),
+        "trainable": sum(p.numel() for p in network.answering() if p.requires_grad),
         "gflop": round(counter.get_total_flops() / 1e9, 4),
         "input": f"{channels}×{size}×{size}" + (f" → {inside}" if inside and inside != size else ""),
     }

@@ -132,7 +132,7 @@ class Run:
         record = {
             "status": "running",
             "network": config.model.network,
-            "parameters": sum(p.numel() for p in network.parameters()),
+            "parameters": sum(p.numel() for p in network.answering()),
             "precision": precision,
             "seed": config.run.seed,
             "data": {
