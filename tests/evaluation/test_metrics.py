@@ -94,6 +94,7 @@ def test_the_answer_has_the_documented_keys_in_order() -> None:
         "model",
         "network",
         "split",
+        "label_set",
         "n",
         "accuracy",
         "accuracy_se",
