@@ -55,6 +55,20 @@ def test_kaggle_folders(tmp_path: Path, kind: str, wrap: str) -> None:
     assert (table.images[list(table.labels).index(0), 0] == decoded).all()
 
 
+def test_a_split_folder_goes_before_a_prefix(tmp_path: Path) -> None:
+    """Pictures that someone has sorted anew: no row of a test folder is trained on for its name's sake."""
+    wanted = {
+        "train/happy/PublicTest_1.jpg": "train",
+        "val/happy/Training_2.jpg": "validation",
+        "test/happy/Training_3.jpg": "test",
+        "public_test/happy/PrivateTest_4.jpg": "public_test",
+    }
+    table = load(folder_of(tmp_path / "sorted", {name: jpeg(i) for i, name in enumerate(wanted)}))
+    assert dict(zip(table.source, table.split.tolist(), strict=True)) == wanted
+    table = load(folder_of(tmp_path / "flat", {"happy/Training_1.jpg": jpeg(1), "sad/PrivateTest_2.jpg": jpeg(2)}))
+    assert table.split.tolist() == ["train", "private_test"]
+
+
 def test_own_folders_of_any_size_and_colour(tmp_path: Path) -> None:
     files = {
         "Joy/a.jpg": jpeg(1, (90, 60), "RGB"),

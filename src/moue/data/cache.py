@@ -12,13 +12,16 @@ from moue.data.archive import walk
 from moue.data.table import ImageTable
 from moue.errors import DataError
 
+#: Raised by one when a reader gives other rows of the same source than before.
+READERS = 2
+
 
 def place(source: Path, votes: Path | None, options: dict[str, object]) -> Path | None:
-    """The cache file of a source: the same path, size, time of change, options and format version give the same one.
+    """The cache file of a source: the same path, size, time of change, options and versions give the same one.
 
     None where there is no cache folder and none can be made.
     """
-    options = {**options, "version": store.VERSION}
+    options = {**options, "version": (store.VERSION, READERS)}
     what = _digest(f"{source.resolve()}|{votes.resolve() if votes else ''}|{sorted(options.items())}")
     state = _digest("".join(_state(p) for p in (source, votes) if p))
     try:

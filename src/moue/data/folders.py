@@ -29,7 +29,7 @@ SPLIT_FOLDERS = {
     "private_test": "private_test",
 }
 
-#: File prefixes that name the competition's split, whatever folder the file is in.
+#: File prefixes that name the competition's split, where the folder says nothing finer.
 PREFIXES = {"Training_": "train", "PublicTest_": "public_test", "PrivateTest_": "private_test"}
 
 #: A file outside of the class folders is an error when it is a picture; read-me files may lie there.
@@ -53,8 +53,9 @@ def read(
     """Read class folders.
 
     Every file in a class folder counts as a picture; hidden ones (``.DS_Store``, ``__MACOSX/…``, ``Thumbs.db``,
-    ``desktop.ini``) are no part of a set. The split is that of the file's prefix (``PublicTest_…``), else of the folder
-    above its class, else "train".
+    ``desktop.ini``) are no part of a set. The split is that of the folder above its class; the file's prefix
+    (``PublicTest_…``) tells the two halves of "test" apart, and is the split where there is no such folder; else it is
+    "train".
 
     Args:
         members: the files, with paths relative to the folder or zip.
@@ -141,7 +142,7 @@ def _places(members: Sequence[Member], bad: BadRows, labels: str) -> list[tuple[
     placed = []
     for member, parts in kept:
         *folders, file = parts
-        split = "train"
+        split = None
         if len(folders) > 1 and folders[0].lower() in SPLIT_FOLDERS:
             split = SPLIT_FOLDERS[folders[0].lower()]
             folders = folders[1:]
@@ -149,7 +150,10 @@ def _places(members: Sequence[Member], bad: BadRows, labels: str) -> list[tuple[
             if is_picture(file):
                 bad.add(member.path, "a picture must be in a folder that names its class")
             continue
-        split = next((s for prefix, s in PREFIXES.items() if file.startswith(prefix)), split)
+        named = next((s for prefix, s in PREFIXES.items() if file.startswith(prefix)), "train")
+        # On Kaggle test/ holds both halves. Where prefix and folder differ, someone has sorted the pictures anew.
+        if split is None or (split == "test" and named != "train"):
+            split = named
         placed.append((member, split, folders[0]))
     return placed
 
