@@ -93,7 +93,7 @@ def test_the_content_decides_not_the_name_or_type(client: TestClient, format: st
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "text/html"])
 def test_another_content_type_is_refused(client: TestClient, kind: str) -> None:
     answer = client.post("/v1/faces", content=b'{"path": "/etc/passwd"}', headers={"content-type": kind})
     assert answer.status_code == 415
@@ -148,7 +148,15 @@ def test_a_damaged_form_is_refused(client: TestClient) -> None:
         assert answer.json()["detail"].endswith((".", "picture"))
 
 
+def test_what_curl_sends_is_a_picture(client: TestClient, face: bytes) -> None:
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    assert client.post("/v1/faces", content=face, headers=kind).json()[0]["status"] == "ok"
+    assert client.post("/v1/faces", content=b"path=/etc/passwd", headers=kind).status_code == 422
+
+
 def test_wrong_parameters_are_a_sentence(client: TestClient, face: bytes) -> None:
+    answer = client.post("/v1/faces", params={"modle": "tiny"}, content=face)
+    assert (answer.status_code, "Did you mean model?" in answer.json()["detail"]) == (400, True)
     answer = client.post("/v1/faces", params={"detector": "centreface"}, content=face)
     assert answer.status_code == 400
     assert "Did you mean centerface?" in answer.json()["detail"]

@@ -66,6 +66,8 @@ def test_what_is_no_frame_ends_with_a_sentence(start: Start, face: bytes) -> Non
         assert "at most" in socket.receive_json()["detail"]
     with client.websocket_connect(f"{FRAMES}?model=nobody") as socket:
         assert "no model named" in socket.receive_json()["detail"]
+    with client.websocket_connect(f"{FRAMES}?detecter=none") as socket:
+        assert "Did you mean detector?" in socket.receive_json()["detail"]
     with client.websocket_connect(f"{FRAMES}") as first:
         first.send_bytes(face)
         first.receive_json()

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.exceptions import HTTPException
@@ -24,6 +24,7 @@ from moue.server.metrics import Metrics
 from moue.server.settings import Settings
 from moue.server.shapes import Limits, Model
 from moue.server.shelf import Shelf
+from moue.server.upload import known_parameters
 
 STATIC = Path(__file__).parent / "static"
 #: Seconds between two looks for films whose time is up.
@@ -65,12 +66,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ),
     )  # fmt: skip
     common = faces.problems(400, 401, 403)
-    for routes in (
-        faces.routes(settings, shelf, batcher, metrics),
-        frames.routes(settings, shelf, batcher, metrics),
-        videos.routes(settings, shelf, jobs, metrics),
-    ):
-        app.include_router(routes, responses=common)
+    for routes in (faces.routes(settings, shelf, batcher, metrics), videos.routes(settings, shelf, jobs, metrics)):
+        app.include_router(routes, responses=common, dependencies=[Depends(known_parameters)])
+    app.include_router(frames.routes(settings, shelf, batcher, metrics))
 
     @app.get(
         "/v1/models", summary="The models that can be asked for", response_model=None,

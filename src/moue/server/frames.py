@@ -20,6 +20,7 @@ from moue.server.guard import PROTOCOL
 from moue.server.metrics import Metrics
 from moue.server.settings import Settings
 from moue.server.shelf import Shelf
+from moue.server.upload import known_parameters
 
 #: Seconds without a frame after which a camera is taken for gone.
 SILENCE = 60
@@ -39,6 +40,7 @@ def routes(settings: Settings, shelf: Shelf, batcher: Batcher, metrics: Metrics)
             if len(cameras) >= settings.cameras:
                 await _end(socket, 1013, "too many cameras are open already. Try again later.")
                 return
+            known_parameters(socket)
             cameras.add(socket)
             recognizer = await asyncio.to_thread(shelf.get, model, detector, films=True)
             async with _Inbox(socket, settings.max_bytes) as inbox:

@@ -47,7 +47,7 @@ class Shelf:
     def get(self, model: str | None = None, detector: str | None = None, *, films: bool = False) -> Recognizer:
         """The recogniser of a model and a detector, the server's own where None; always the same one.
 
-        ``films`` is for cameras, whose frames come by the dozen: see :meth:`Recognizer.for_films`.
+        ``films`` is for films and cameras, whose frames come by the dozen: see :meth:`Recognizer.for_films`.
 
         Raises:
             UnknownName: for a name that is not on the shelf; paths never are.

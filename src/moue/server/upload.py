@@ -8,12 +8,15 @@ from pathlib import PurePosixPath
 
 from fastapi import HTTPException, Request
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, HTTPConnection
 
+from moue.errors import UnknownName
 from moue.server.settings import Settings
 
 #: Names come from outside: longer ones are cut.
 _LONGEST = 200
+#: Types that say nothing of a body, which then speaks for itself: none, any bytes, what ``curl --data-binary`` says.
+UNSAID = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
 
 
 async def pictures(request: Request, settings: Settings) -> list[tuple[str, bytes]]:
@@ -26,7 +29,7 @@ async def pictures(request: Request, settings: Settings) -> list[tuple[str, byte
     body = limited(request, settings.max_bytes, total=settings.upload_seconds)
     if kind == "multipart/form-data":
         return await _form(request, body, settings)
-    if kind and not kind.startswith("image/") and kind != "application/octet-stream":
+    if not kind.startswith("image/") and kind not in UNSAID:
         raise HTTPException(
             415, f"send pictures as multipart/form-data or as the body of an image/* request. Got {kind} instead."
         )
@@ -71,6 +74,18 @@ async def limited(
             raise _too_large(most, "more")
         if data:
             yield data
+
+
+def known_parameters(connection: HTTPConnection) -> None:
+    """Refuse a parameter that would be passed over: who writes ``?modle=full`` wants another answer.
+
+    Raises:
+        UnknownName: naming it.
+    """
+    known = [field.alias for field in connection.scope["route"].dependant.query_params]
+    for name in connection.query_params:
+        if name not in known:
+            raise UnknownName("parameter", name[:_LONGEST], known or ["none"])
 
 
 def media_type(request: Request) -> str:

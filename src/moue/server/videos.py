@@ -17,7 +17,7 @@ from moue.server.metrics import Metrics
 from moue.server.settings import Settings
 from moue.server.shapes import Film
 from moue.server.shelf import Shelf
-from moue.server.upload import limited, media_type, shown
+from moue.server.upload import UNSAID, limited, media_type, shown
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": _BINARY, "video/*": _BINARY}}}
@@ -51,10 +51,10 @@ def routes(settings: Settings, shelf: Shelf, jobs: Jobs, metrics: Metrics) -> AP
     ) -> JSONResponse:
         """The film is the body. The answer names the job; ask for it until its status is done, failed or cancelled."""
         kind = media_type(request)
-        if kind and not kind.startswith("video/") and kind != "application/octet-stream":
+        if not kind.startswith("video/") and kind not in UNSAID:
             raise HTTPException(415, f"send the film itself as the body of a video/* request. Got {kind} instead.")
         wanted = sampler(every, fps)
-        recognizer = await asyncio.to_thread(shelf.get, model, detector)
+        recognizer = await asyncio.to_thread(shelf.get, model, detector, films=True)
         job = jobs.new(shown(name, "film"))
         job.film = film
         try:
