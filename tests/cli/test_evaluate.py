@@ -40,9 +40,7 @@ def test_the_table_is_readable_and_the_row_flat(tiny_onnx: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize("views", [2, 6, 10])
-def test_views_and_predictions(
-    views: int, tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_views_and_predictions(views: int, tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "rows.csv"
     assert evaluate("--views", str(views), "--predictions", str(out), "--format", "json", model=tiny_onnx) == 0
     captured = capsys.readouterr()

@@ -75,9 +75,7 @@ def test_what_cannot_be_exported_is_a_sentence(capsys: pytest.CaptureFixture[str
     assert "Add --data SET" in capsys.readouterr().err
 
 
-def test_several_models_become_one(
-    tiny_onnx: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_several_models_become_one(tiny_onnx: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     out = tmp_path / "full.onnx"
     sources = [str(tiny_onnx), str(tiny_onnx)]
     assert main(["export", *sources, "-o", str(out), "--weights", "3,1", "--format", "json"]) == 0

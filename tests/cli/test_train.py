@@ -8,6 +8,10 @@ import pytest
 
 from moue.cli.main import main
 from moue.cli.train import Watch
+from moue.data.table import ImageTable
+from moue.training import loop
+from moue.training.config import Config, RunConfig
+from moue.training.run import Run
 
 QUICK = [
     "--set",
@@ -63,6 +67,39 @@ def test_going_on_with_other_settings_is_refused_and_with_none_just_goes_on(
         assert main([*command, *change]) == 2
         assert words in capsys.readouterr().err
     assert main([*command, "--set", "run.threads=2"]) == 0
+
+
+def test_going_on_with_another_recipe_or_other_data_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("model: {network: compact}\noptim: {lr: 0.01}\n")
+    rest = ["--out", str(tmp_path / "run"), "--resume"]
+    assert main(["train", str(own), "--data", "synth:200:0", *rest, *QUICK]) == 0
+    assert main(["train", str(own), "--data", "synth:200:0", *rest]) == 0
+    capsys.readouterr()
+    assert main(["train", str(own), "--data", "synth:200:1", *rest]) == 2
+    assert "another data set" in capsys.readouterr().err
+    own.write_text("model: {network: compact}\noptim: {lr: 0.02}\n")
+    assert main(["train", str(own), "--data", "synth:200:0", *rest]) == 2
+    assert "begun from a recipe with optim.lr=0.01, not 0.02" in capsys.readouterr().err
+
+
+def test_going_on_keeps_threads_and_device_unless_others_are_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["train", "compact", "--data", "synth:200:0", "--out", str(tmp_path / "run")]
+    assert main([*command, *QUICK, "--set", "run.device=cpu"]) == 0
+    taken: list[RunConfig] = []
+
+    def fit(config: Config, table: ImageTable, folder: Path, **options: object) -> Run:
+        taken.append(config.run)
+        return Run(folder)
+
+    monkeypatch.setattr(loop, "fit", fit)
+    assert main([*command, "--resume"]) == 0
+    assert main([*command, "--resume", "--set", "run.threads=2"]) == 0
+    assert [(run.threads, run.device) for run in taken] == [(1, "cpu"), (2, "cpu")]
 
 
 def test_epochs_are_shown_without_a_part_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -102,6 +102,13 @@ def test_a_run_with_other_settings_is_not_passed_off_as_the_asked_one(data: str,
     with pytest.raises(UsageError, match=r"optim\.lr=.*not 0\.5"):
         compare(["demo/vit"], data=data, out=tmp_path, settings=[*TINY, "optim.lr=0.5"])
     compare(["demo/vit"], data=data, out=tmp_path, settings=[*TINY, "run.threads=2"])
+    own = tmp_path / "own.yaml"
+    for rate in ("0.01", "0.02"):
+        own.write_text(f"model: {{network: compact, options: {{widths: [8, 16]}}}}\noptim: {{lr: {rate}}}\n")
+        if rate == "0.01":
+            compare([str(own)], data=data, out=tmp_path / "own", settings=TINY)
+    with pytest.raises(UsageError, match=r"a recipe with optim\.lr=0\.01, not 0\.02"):
+        compare([str(own)], data=data, out=tmp_path / "own", settings=TINY)
 
 
 def test_a_training_that_fails_is_a_row_and_the_others_keep_theirs(data: str, tmp_path: Path) -> None:

@@ -48,9 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=int, help="read the set at this size in pixels (default: the model's, as training does)"
     )
-    parser.add_argument(
-        "--colour", choices=("grey", "rgb"), help="read the set in this colour (default: the model's)"
-    )
+    parser.add_argument("--colour", choices=("grey", "rgb"), help="read the set in this colour (default: the model's)")
     parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
     add_format(parser)
 

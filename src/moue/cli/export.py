@@ -104,9 +104,7 @@ def _read(args: argparse.Namespace, model: ModelSpec, size: int, colour: Colour)
 
     labels = args.labels or labels_for(model.labels, args.votes is not None)
     with Progress("reading", "rows") as progress:
-        return data.load(
-            args.data, labels=labels, votes=args.votes, size=size, colour=colour, progress=progress
-        )
+        return data.load(args.data, labels=labels, votes=args.votes, size=size, colour=colour, progress=progress)
 
 
 def _weights(text: str) -> list[float]:

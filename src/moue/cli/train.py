@@ -50,30 +50,27 @@ def run(args: argparse.Namespace) -> None:
         "data.votes": args.votes,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    config = load_recipe(args.recipe).override(args.set, given)
+    recipe = load_recipe(args.recipe)
+    config = recipe.override(args.set, given)
     begun = Run(args.out)
     if args.resume and begun.exists:
-        begun.refuse_changes(config, [*args.set, *given])
         # What the run was begun with need not be typed again.
-        read = begun.config()
-        read = read.override(changes={"data.votes": args.votes or read.data.votes})
-    else:
-        read = config
-        if args.resume:
-            sys.stderr.write(f"moue: {args.out} holds no run yet: a new one begins\n")
+        config = begun.go_on(recipe, config, [*args.set, *given])
+    elif args.resume:
+        sys.stderr.write(f"moue: {args.out} holds no run yet: a new one begins\n")
     with Progress("reading", "rows") as progress:
         table = data.load(
             args.data,
-            labels=read.data.labels,
-            votes=read.data.votes,
-            size=read.model.size,
-            colour=read.model.colour,
+            labels=config.data.labels,
+            votes=config.data.votes,
+            size=config.model.size,
+            colour=config.model.colour,
             skip_bad=args.skip_bad,
             progress=progress,
         )
     tell(table.left_out)
     try:
-        finished = fit(config, table, args.out, resume=args.resume, watch=Watch())
+        finished = fit(config, table, args.out, resume=args.resume, watch=Watch(), recipe=recipe)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command with --resume goes on") from None
     spec = finished.spec()

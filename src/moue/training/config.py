@@ -198,9 +198,7 @@ class Config:
         """
         return typing.cast(Config, _build(cls, values, ""))
 
-    def override(
-        self, settings: typing.Iterable[str] = (), changes: Mapping[str, Any] | None = None
-    ) -> Config:
+    def override(self, settings: typing.Iterable[str] = (), changes: Mapping[str, Any] | None = None) -> Config:
         """A copy with ``section.key=value`` settings applied; values are read as YAML.
 
         Args:

@@ -50,6 +50,7 @@ def fit(
     resume: bool = False,
     watch: Watch | None = None,
     task: Task | None = None,
+    recipe: Config | None = None,
 ) -> Run:
     """Train one network.
 
@@ -61,6 +62,7 @@ def fit(
         resume: take up what ``folder`` holds, if anything; a finished run is returned as it is.
         watch: called now and then with a :class:`Status`.
         task: what to train on; by default cross-entropy on the labels.
+        recipe: what ``config`` was made from, kept so that the run can go on with that one alone.
 
     Returns:
         The finished run.
@@ -68,7 +70,7 @@ def fit(
     Raises:
         UsageError: when the folder holds a run already and ``resume`` is not set, or the network cannot be built or fed
             as the configuration says.
-        DataError: for a class without training rows.
+        DataError: for a class without training rows, or a run on other data.
         TrainingError: when the loss is no longer finite or a checkpoint cannot be written; the last good one is kept.
     """
     run = Run(Path(folder))
@@ -78,15 +80,14 @@ def fit(
         # The saved configuration is the resolved one: its epochs must not be fitted to the clock again.
         saved = run.config()
         config = replace(saved, run=replace(saved.run, device=config.run.device, threads=config.run.threads))
+        split = run.split(table)
         if run.finished:
             return run
     device = devices.choose(config.run.device)
     precision = devices.precision(config.run.precision, device)
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
-    if run.exists:
-        split = run.split(table)
-    else:
+    if not run.exists:
         split = stratified_split(table, config.data.validation, config.data.split_seed)
     torch.manual_seed(config.run.seed)
     classes, second = len(table.label_set), config.optim.votes > 0
@@ -125,7 +126,7 @@ def fit(
     plain = create(config.model.network, classes, **rebuild) if second else network
     if not run.exists:
         module.config = config = fit_to_time(config, network, module.task, train, validation, module.steps, precision)
-        run.begin(config, split, table, plain, {**machine.describe(), **devices.describe(device)}, precision)
+        run.begin(config, split, table, plain, {**machine.describe(), **devices.describe(device)}, precision, recipe)
     _quiet()
     trainer = pl.Trainer(
         max_epochs=config.optim.epochs,

@@ -89,24 +89,36 @@ class Run:
             )
         return Split.load(self.folder / "split.json")
 
-    def refuse_changes(self, asked: Config, settings: Iterable[str]) -> None:
-        """Check that a run can go on, or be taken for trained, with what is asked for now.
+    def go_on(self, recipe: Config, asked: Config, settings: Iterable[str]) -> Config:
+        """The configuration with which a run goes on, or is taken for trained.
+
+        It is its own, but for what may differ (device, threads, time, the path of the votes) and is asked for by name.
 
         Args:
-            asked: a whole configuration.
-            settings: those that were asked for by name, as "optim.lr" or "optim.lr=0.1"; those that do not change the
-                result (device, threads, time) and the path of the votes may differ.
+            recipe: as it is now, without any settings.
+            asked: the recipe with all settings.
+            settings: those that are asked for by name, as "optim.lr" or "optim.lr=0.1".
 
         Raises:
-            UsageError: when one of the settings, or the network, is not that of the run; names both values.
+            UsageError: when the recipe, or one of the settings, is not that of the run; names both values.
         """
         saved, free = self.config(), ("run.minutes", "run.device", "run.threads", "data.votes")
-        for name in ("model.network", *(s.partition("=")[0].strip() for s in settings)):
+        named = [s.partition("=")[0].strip() for s in settings]
+        for name in ("model.network", *named):
             if name not in free and asked.get(name) != saved.get(name):
                 raise UsageError(
                     f"{self.folder} holds a run with {name}={saved.get(name)}, not {asked.get(name)}. "
                     "Leave that setting out to take the run as it is, or choose another folder."
                 )
+        # A run that Python began does not say.
+        begun = Config.from_dict(self.record().get("recipe") or recipe.to_dict())
+        for name in (f"{section}.{key}" for section, keys in recipe.to_dict().items() for key in keys):
+            if name not in free and recipe.get(name) != begun.get(name):
+                raise UsageError(
+                    f"{self.folder} was begun from a recipe with {name}={begun.get(name)}, not {recipe.get(name)}. "
+                    "Give the recipe as it was, or choose another folder."
+                )
+        return saved.override(changes={name: asked.get(name) for name in named if name in free})
 
     def history(self) -> list[dict[str, Any]]:
         """One dictionary an epoch: epoch, losses, accuracies, lr, seconds, images_per_second."""
@@ -125,8 +137,9 @@ class Run:
         network: Network,
         machine: Mapping[str, Any],
         precision: str,
+        recipe: Config | None = None,
     ) -> None:
-        """Write what is known before the first step."""
+        """Write what is known before the first step; ``recipe`` is for :meth:`go_on`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         split.save(self.folder / "split.json")
         record = {
@@ -135,6 +148,7 @@ class Run:
             "parameters": sum(p.numel() for p in network.answering()),
             "precision": precision,
             "seed": config.run.seed,
+            "recipe": recipe and recipe.to_dict(),
             "data": {
                 "name": table.name,
                 "fingerprint": table.fingerprint,

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,16 @@ THREE = ("study/googlenet", "study/resnet50v2", "study/vit")
 
 #: Before a recipe's name, where a trained model bears the same.
 RECIPE = "recipe:"
+
+
+class Plan(NamedTuple):
+    """A recipe to train."""
+
+    recipe: Config
+    """As it is shipped or written."""
+    config: Config
+    """With the settings of this comparison."""
+
 
 Line = Callable[[str, str], AbstractContextManager[Callable[[int, "int | None"], None]]]
 
@@ -98,9 +108,7 @@ def compare(
     @functools.cache
     def read(size: int, colour: Colour) -> ImageTable:
         with line("reading", "rows") as report:
-            return load(
-                data, labels=labels, votes=votes, size=size, colour=colour, skip_bad=skip_bad, progress=report
-            )
+            return load(data, labels=labels, votes=votes, size=size, colour=colour, skip_bad=skip_bad, progress=report)
 
     table = read(48, "grey")
     for left in table.left_out:
@@ -109,12 +117,13 @@ def compare(
     if split not in ("train", "validation"):
         rows_of(table, split)  # That there are none is said now, not after hours.
     for name, plan in plans.items():
-        if isinstance(plan, Config):
-            _check(name, plan, read(plan.model.size, plan.model.colour), _run_of(name, out), [*settings, *given])
+        if isinstance(plan, Plan):
+            table_of = read(plan.config.model.size, plan.config.model.colour)
+            plans[name] = _checked(name, plan, table_of, _run_of(name, out), [*settings, *given])
     rows: list[Row] = []
     scored: list[str] = []
     for name, plan in plans.items():
-        say(f"{name}: {'training' if isinstance(plan, Config) else 'reading'}")
+        say(f"{name}: {'training' if isinstance(plan, Plan) else 'reading'}")
         try:
             row, pictures = _row(name, plan, read, split, out, watch)
             if scored and pictures != scored:
@@ -125,7 +134,7 @@ def compare(
             scored = pictures
         except MoueError as error:
             # Never a stand-in: what could not be had is said in the row's place, and the others keep theirs.
-            network = plan.model.network if isinstance(plan, Config) else name
+            network = plan.config.model.network if isinstance(plan, Plan) else name
             needs = isinstance(error, (WeightsMissing, MissingExtra))
             reason = f"needs {_need(error)}" if needs else str(error)
             row = Row(_short(name, names), network, status="not run", reason=reason)
@@ -160,7 +169,7 @@ def command_line(arguments: Sequence[str]) -> str:
     return "moue " + " ".join(map(shlex.quote, arguments))
 
 
-def _plan(name: str, settings: Sequence[str], given: Mapping[str, Any], labels: str) -> Config | Run | str:
+def _plan(name: str, settings: Sequence[str], given: Mapping[str, Any], labels: str) -> Plan | Run | str:
     """What to do for a name: train a recipe, read a run folder, or open a model.
 
     A trained model goes before the recipe that made it, which ``recipe:NAME`` asks for.
@@ -179,7 +188,7 @@ def _plan(name: str, settings: Sequence[str], given: Mapping[str, Any], labels: 
             f"the recipe {name} is for the labels {recipe.data.labels}, and these data have {labels}. "
             f"Type: --labels {recipe.data.labels}"
         )
-    return recipe.override(settings, {"data.labels": labels, **given})
+    return Plan(recipe, recipe.override(settings, {"data.labels": labels, **given}))
 
 
 def _run_of(name: str, out: Path) -> Run:
@@ -188,40 +197,43 @@ def _run_of(name: str, out: Path) -> Run:
     return Run(out / "runs" / inside)
 
 
-def _check(name: str, plan: Config, table: ImageTable, run: Run, asked: Sequence[str]) -> None:
-    """Refuse now what would else end a comparison after hours."""
+def _checked(name: str, plan: Plan, table: ImageTable, run: Run, asked: Sequence[str]) -> Plan:
+    """The plan, with the configuration of the run that is there; refuses now what would else end it after hours."""
+    config = plan.config
     if run.exists:
         if run.record()["data"]["fingerprint"] != table.fingerprint:
             raise UsageError(
                 f"{run.folder} holds a run on other data ({run.record()['data']['name']}). Choose another --out."
             )
-        run.refuse_changes(plan, asked)
-        return
-    if plan.optim.votes > 0 and table.votes is None:
+        return plan._replace(config=run.go_on(plan.recipe, config, asked))
+    if config.optim.votes > 0 and table.votes is None:
         raise UsageError(
             f"the recipe {name} learns from FER+'s votes beside FER-2013's labels. Type --votes fer2013new.csv, or "
             "leave them out with --set optim.votes=0"
         )
-    for other in (*plan.optim.teachers, *([plan.model.init] if plan.model.init else [])):
+    for other in (*config.optim.teachers, *([config.model.init] if config.model.init else [])):
         if not Run(Path(other)).finished:
             raise UsageError(f"the recipe {name} needs the finished run {other}, and there is none.")
+    return plan
 
 
 def _row(
     name: str,
-    plan: Config | Run | str,
+    plan: Plan | Run | str,
     read: Callable[[int, Colour], ImageTable],
     split: str,
     out: Path,
     watch: Callable[[str], Watch] | None,
 ) -> tuple[Row, list[str]]:
     """A model's row, and the names of the pictures that it was scored on."""
-    if isinstance(plan, Config):
+    if isinstance(plan, Plan):
         require("lightning", "train")
         from moue.training.loop import fit
 
-        run, table = _run_of(name, out), read(plan.model.size, plan.model.colour)
-        plan = fit(plan, table, run.folder, resume=run.exists, watch=watch(name) if watch else None)
+        recipe, config = plan
+        run, table = _run_of(name, out), read(config.model.size, config.model.colour)
+        watcher = watch(name) if watch else None
+        plan = fit(config, table, run.folder, resume=run.exists, watch=watcher, recipe=recipe)
     model = open_any(plan.folder if isinstance(plan, Run) else plan)
     table = read(model.spec.size, model.spec.colour)
     part, reference = rows_of(table, split, plan.folder if isinstance(plan, Run) else None)
