@@ -68,7 +68,7 @@ def read_picture(x: PictureLike, *, color: Order = "rgb", max_pixels: int = MAX_
         return _decode(_identify(io.BytesIO(x)), max_pixels)
     if hasattr(x, "read"):
         # Read to the end: the object may be a pipe, and Pillow wants to seek.
-        content = x.read()
+        content = None if isinstance(x, io.TextIOBase) else x.read()
         if not isinstance(content, bytes):
             raise UsageError("a file object must be open in binary mode, as in open(path, 'rb').")
         return _decode(_identify(io.BytesIO(content)), max_pixels)

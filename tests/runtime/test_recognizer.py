@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import skimage.data
+from films import make_film, scene
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -20,7 +21,7 @@ from moue.errors import MissingExtra, UsageError
 from moue.runtime.detect import Detections, WholeImage
 from moue.runtime.frame import COLUMNS, to_frame, to_rows
 from moue.runtime.recognizer import Recognizer
-from moue.runtime.results import Faces
+from moue.runtime.results import Faces, Predictions
 from moue.spec import ModelSpec
 
 
@@ -207,11 +208,25 @@ def test_shared_between_threads(halves: Recognizer) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"min_score": 2}, {"uncertain": -1}, {"views": 3}, {"batch": 0}, {"max_pixels": 0}]
+    "options",
+    [
+        *({"min_score": 2}, {"uncertain": -1}, {"views": 3}, {"batch": 0}, {"max_pixels": 0}, {"film_side": 0}),
+        *({"min_score": "high"}, {"batch": 2.5}, {"threads": "4"}, {"long_side": "large"}, {"film_side": "large"}),
+        *({"model": 3}, {"detector": 3}),
+    ],
 )
-def test_values_out_of_range(options: dict[str, int], model: Path) -> None:
-    with pytest.raises(UsageError, match="must be"):
-        Recognizer(model, "none", **options)  # type: ignore[arg-type]
+def test_values_out_of_range(options: dict[str, Any], model: Path) -> None:
+    with pytest.raises(UsageError, match=r"must .*Got"):
+        Recognizer(**{"model": model, "detector": "none", **options})
+    with pytest.raises(UsageError, match=r"must .*Got"):
+        moue.read(picture(0), **{"model": model, "detector": "none", **options})
+
+
+@pytest.mark.parametrize("options", [{"every": 0}, {"every": "2"}, {"fps": 0}, {"fps": "2"}, {"every": 2, "fps": 2}])
+def test_choices_of_frames_are_checked_for_photos_too(options: dict[str, Any], halves: Recognizer) -> None:
+    for x in (picture(0), [picture(0)]):
+        with pytest.raises(UsageError, match=r"every|fps"):
+            halves.read(x, **options)
 
 
 def test_read_makes_its_recogniser_once(model: Path) -> None:
@@ -235,3 +250,68 @@ def test_tidy_rows_and_frame(halves: Recognizer, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises((MissingExtra, ImportError), match="pandas"):
         answers[0].to_frame()
+
+
+def test_a_frame_has_columns_of_numbers_even_where_nothing_is_in_them(halves: Recognizer) -> None:
+    for answers in ([one(halves.read(picture(0)))], [one(halves.read(b""))], []):
+        types = {name: str(dtype) for name, dtype in to_frame(answers, halves.spec.labels).dtypes.items()}
+        assert {types[name] for name in ("timestamp", "x", "score", *halves.spec.labels)} == {"float64"}
+        assert (types["frame"], types["track"], types["uncertain"]) == ("Int64", "Int64", "boolean")
+
+
+def test_what_cannot_be_read_has_the_model_s_labels(halves: Recognizer, tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "empty.jpg").touch()
+    for name in ("empty.mp4", "empty.jpg", "gone.jpg"):
+        [answer] = halves.stream(tmp_path / name)
+        assert (answer.status, answer.predictions.labels) == ("unreadable", halves.spec.labels)
+        assert answer.predictions.names == []
+        assert len(answer.predictions.top) == 0
+
+
+def test_one_input_need_not_be_put_into_a_list(halves: Recognizer, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(picture(0)).save(path)
+    with open(path, "rb") as file:
+        for x in (file, Image.open(path), picture(0), bytearray(path.read_bytes())):
+            assert [len(answer) for answer in halves.stream(x)] == [2]
+    assert [len(answer) for answer in halves.stream(np.array([str(path), str(path)]))] == [2, 2]
+    for wrong in (None, 1.5, {"a": 1}):
+        with pytest.raises(UsageError, match="Got"):
+            list(halves.stream(wrong))
+    with pytest.raises(UsageError, match="list of pictures"):
+        halves.batch(picture(0))  # type: ignore[arg-type]
+
+
+def test_a_film_is_read_from_its_bytes_and_from_an_open_file(halves: Recognizer, tmp_path: Path) -> None:
+    path = make_film(tmp_path / "film.mp4", [scene(i) for i in range(4)])
+    frames = many(halves.read(path, every=2))
+    assert [answer.frame for answer in frames] == [0, 2]
+    with open(path, "rb") as file:
+        for x in (path.read_bytes(), bytearray(path.read_bytes()), io.BytesIO(path.read_bytes()), file):
+            assert [answer.with_(source=str(path)) for answer in many(halves.read(x, every=2))] == frames
+
+
+def test_answers_are_compared_by_what_they_hold(halves: Recognizer) -> None:
+    first, again, other = (one(halves.read(picture(seed))) for seed in (0, 0, 1))
+    assert first == again
+    assert first.predictions == again.predictions
+    assert first != other
+    assert first != "a face"
+    assert first.with_(tracks=np.array([1, 2])) != first
+    assert len({first, again, other}) == 2
+
+
+def test_boxes_outside_of_the_picture_are_wrong_use(halves: Recognizer) -> None:
+    assert len(one(halves.read(picture(0), boxes=[[-10, -10, 30, 30]]))) == 1
+    for box in ([100, 0, 9, 9], [0, 60, 9, 9], [-9, 0, 9, 9], [0, -9, 9, 9]):
+        with pytest.raises(UsageError, match=r"outside of the picture's 100×60 pixels"):
+            halves.read(picture(0), boxes=[[0, 0, 9, 9], box])
+
+
+def test_results_take_lists_and_refuse_what_is_no_numbers() -> None:
+    answer = Faces("a", "ok", boxes=[[1, 2, 3, 4]], scores=[1], predictions=Predictions([[1.0]], ("happy",)))  # type: ignore[arg-type]
+    assert answer.predictions.names == ["happy"]
+    assert answer.boxes.dtype == np.float32
+    with pytest.raises(UsageError, match="scores must be an array of numbers"):
+        Faces("a", "ok", scores=["high"])  # type: ignore[arg-type]

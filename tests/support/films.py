@@ -113,6 +113,12 @@ class SquareReader:
         self.sizes.append(len(pictures))
         return [self.faces(picture) for picture in pictures]
 
+    def nothing(self, source: str, status: str, reason: str) -> Faces:
+        return Faces(source, status, reason=reason, predictions=Predictions.none(FER2013.labels))
+
+    def for_films(self) -> SquareReader:
+        return self
+
     def faces(self, picture: NDArray[np.uint8], source: str = "") -> Faces:
         height, width = picture.shape[:2]
         ys, xs = np.nonzero(picture.min(axis=2) > 140)

@@ -144,7 +144,7 @@ def watch_camera(
     A lost camera gives one last row of status "camera_lost" with the reason.
 
     Args:
-        recognizer: has ``batch(pictures) -> list[Faces]``.
+        recognizer: a :class:`moue.Recognizer`, or whatever else a :class:`moue.runtime.watch.Reader` is.
         index: the camera's number.
         smooth: time constant of the probabilities' smoothing over time, in seconds.
         track: whether to give faces an identity that stays.
@@ -180,7 +180,8 @@ def _rows(recognizer: Reader, name: str, latest: _Latest, follow: Follower, wind
                 return
             yield row
     why = f": {latest.error}" if latest.error else ""
-    yield Faces(name, "camera_lost", *size, reason=f"the camera gives no more pictures{why}")
+    lost = recognizer.nothing(name, "camera_lost", f"the camera gives no more pictures{why}")
+    yield lost.with_(width=size[0], height=size[1])
 
 
 class CameraWindow:

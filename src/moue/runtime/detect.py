@@ -20,6 +20,8 @@ from PIL import Image
 from moue.errors import ModelError, UnknownName, UsageError
 from moue.preprocess import Picture
 from moue.runtime.engine import EngineName, open_graph
+from moue.runtime.limits import check
+from moue.runtime.value import ByContent
 from moue.spec import file_sha256
 
 WEIGHTS = Path(__file__).parent / "assets" / "centerface.onnx"
@@ -34,8 +36,8 @@ THUMBNAIL, GREY = 96, 127
 PLAIN = 8
 
 
-@dataclass(frozen=True)
-class Detections:
+@dataclass(frozen=True, eq=False)
+class Detections(ByContent):
     """The faces of one picture, best first.
 
     Raises:
@@ -109,7 +111,16 @@ class Given:
         )
 
     def detect(self, picture: Picture, *, min_score: float = 0.5) -> Detections:
-        """The boxes as they were given, whatever their score."""
+        """The boxes as they were given, whatever their score.
+
+        Raises:
+            UsageError: when one of them lies outside of the picture.
+        """
+        height, width = picture.shape[:2]
+        for x, y, w, h in self.found.boxes.tolist():
+            if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+                box = f"{x:g}, {y:g}, {w:g}, {h:g}"
+                raise UsageError(f"the box {box} lies outside of the picture's {width}×{height} pixels.")
         return self.found
 
 
@@ -141,8 +152,8 @@ class CenterFace:
         many: bool = False,
         path: str | Path = WEIGHTS,
     ) -> None:
-        if long_side is not None and long_side < MULTIPLE:
-            raise UsageError(f"long_side must be {MULTIPLE} pixels or more. Got {long_side!r} instead.")
+        if long_side is not None:
+            check("long_side", long_side, MULTIPLE)
         self.long_side = long_side
         self._graph = open_graph(_whole(Path(path)), engine=engine, threads=threads, many=many, exact=False)
         self._input = next(iter(self._graph.inputs))

@@ -9,25 +9,29 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from moue.expressions import colour
+from moue.picture import PictureLike, read_picture
 from moue.runtime.results import Faces
 
 
-def draw(picture: NDArray[np.uint8], faces: Faces, *, bars: bool = True, caption: str = "") -> NDArray[np.uint8]:
+def draw(picture: PictureLike, faces: Faces, *, bars: bool = True, caption: str = "") -> NDArray[np.uint8]:
     """A copy of a picture with its faces marked.
 
     Each face gets a box in the colour of its expression, its track (in films), the label with its probability ("?"
     where the answer is uncertain), and, where the face is large enough for them to be read, a bar for each class.
 
     Args:
-        picture: uint8 ``(H, W, 3)`` RGB or ``(H, W)`` grey, upright.
+        picture: a path, an array in RGB, or whatever else :func:`moue.read_picture` takes.
         faces: the answer for it.
         bars: whether to draw the bars.
         caption: words for the upper left corner.
 
     Returns:
         uint8 ``(H, W, 3)`` RGB.
+
+    Raises:
+        Unreadable: when there is no picture to be had from ``picture``.
     """
-    image = Image.fromarray(picture).convert("RGB")
+    image = Image.fromarray(read_picture(picture))
     if not len(faces) and not caption:
         return np.array(image)
     pen = ImageDraw.Draw(image, "RGBA")

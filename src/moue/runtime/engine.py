@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from moue.cache import cache_dir
 from moue.errors import ModelError, UnknownName, UsageError, require
+from moue.runtime.limits import check
 from moue.runtime.results import Predictions, softmax
 from moue.spec import ModelSpec
 from moue.views import averaged
@@ -58,8 +59,7 @@ def open_graph(
         MissingExtra: when OpenVINO is asked for and not installed.
         UsageError: for an unknown engine or a negative number of threads.
     """
-    if threads < 0:
-        raise UsageError(f"threads must be 0 (choose for me) or more. Got {threads!r} instead.")
+    check("threads", threads, 0, whole=True)
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise ModelError(f"{source} is missing: no such model file.")
     if choose(engine, many=many) == "openvino":
@@ -77,7 +77,7 @@ def choose(engine: EngineName = "auto", *, many: bool = False) -> str:
         UnknownName: for an unknown engine.
     """
     if engine not in get_args(EngineName):
-        raise UnknownName("engine", engine, get_args(EngineName))
+        raise UnknownName("engine", str(engine), get_args(EngineName))
     if engine != "auto":
         return engine
     return "openvino" if many and importlib.util.find_spec("openvino") else "onnxruntime"

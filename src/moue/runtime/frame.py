@@ -12,6 +12,12 @@ from moue.runtime.tabular import probability_columns
 #: The columns before those of the expressions.
 COLUMNS = ("source", "status", "frame", "timestamp", "track", "x", "y", "w", "h", "score", "label", "uncertain")
 
+_PANDAS_TYPES = {
+    **dict.fromkeys(("source", "status", "label"), "string"),
+    **dict.fromkeys(("frame", "track"), "Int64"),
+    "uncertain": "boolean",
+}
+
 
 def to_rows(faces: Faces | Iterable[Faces], labels: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """One flat dictionary a face, and one with None in the face's columns for an answer without faces.
@@ -31,14 +37,16 @@ def to_rows(faces: Faces | Iterable[Faces], labels: Sequence[str] | None = None)
 
 
 def to_frame(faces: Faces | Iterable[Faces], labels: Sequence[str] | None = None) -> Any:
-    """:func:`to_rows` as a pandas ``DataFrame``.
+    """:func:`to_rows` as a pandas ``DataFrame``; what is missing is NaN among numbers and NA elsewhere.
 
     Raises:
         MissingExtra: without pandas.
     """
     pandas = require("pandas", "")
     rows = to_rows(faces, labels)
-    return pandas.DataFrame(rows, columns=list(rows[0]) if rows else [*COLUMNS, *columns_of(labels or ())])
+    table = pandas.DataFrame(rows, columns=list(rows[0]) if rows else [*COLUMNS, *columns_of(labels or ())])
+    # A column of nothing, or of whole numbers and nothing, would be one of Python objects.
+    return table.astype(dict.fromkeys(table, "float64") | _PANDAS_TYPES)
 
 
 def columns_of(labels: Iterable[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import io
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -17,11 +18,14 @@ from PIL import Image
 from moue.errors import Unreadable, UsageError
 from moue.picture import MAX_PIXELS, Order, read_picture
 from moue.preprocess import Picture, to_input
+from moue.runtime.container import known_film
 from moue.runtime.crop import crops
-from moue.runtime.detect import CenterFace, Detections, Detector, Given, WholeImage, open_detector
+from moue.runtime.detect import MULTIPLE, CenterFace, Detections, Detector, Given, WholeImage, open_detector
 from moue.runtime.engine import Engine, EngineName, open_model
+from moue.runtime.limits import check
 from moue.runtime.results import Faces, Predictions, softmax
 from moue.runtime.sources import Source, expand
+from moue.runtime.video import Sampler
 from moue.views import check as check_views
 
 #: A stream holds the crops of this many pictures at most before it classifies them.
@@ -73,12 +77,14 @@ class Recognizer:
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         for name, value in (("min_score", min_score), ("uncertain", uncertain)):
-            if value is not None and not 0 <= value <= 1:
-                raise UsageError(f"{name} must be between 0 and 1. Got {value!r} instead.")
+            if value is not None:
+                check(name, value, 0, 1)
+        for name, count in (("batch", batch), ("max_pixels", max_pixels)):
+            check(name, count, 1, whole=True)
+        for name, side in (("long_side", long_side), ("film_side", film_side)):
+            check(name, side, MULTIPLE)
         if views is not None:
             check_views(views)
-        if batch < 1 or max_pixels < 1:
-            raise UsageError(f"batch and max_pixels must be at least 1. Got {batch!r} and {max_pixels!r} instead.")
         # The detector first: it is the quicker to fail.
         self.detector = open_detector(
             detector, long_side=None if small_faces else long_side, engine=engine, threads=threads, many=many
@@ -106,8 +112,8 @@ class Recognizer:
         """Read the faces in anything.
 
         Args:
-            x: a picture as :func:`moue.read_picture` takes it; a film's path; a folder, a glob, or a list of all these;
-                uint8 ``(N, H, W, 3)``; a camera's number, for one picture from it.
+            x: a picture as :func:`moue.read_picture` takes it; a film's path, bytes or open file; a folder, a glob, or
+                a list of all these; uint8 ``(N, H, W, 3)``; a camera's number, for one picture from it.
             color: order of an array's channels, "rgb" or "bgr".
             boxes: ``(F, 4)`` faces of the one picture ``x``, as x, y, width, height; nothing is searched then.
             every: of a film, each Nth frame.
@@ -120,28 +126,23 @@ class Recognizer:
         Raises:
             UsageError: when ``x`` is of no type that could hold a picture, or an option cannot be used.
         """
+        Sampler(every, fps)
         if _is_picture(x):
             return self._one(x, color, boxes)
         if boxes is not None:
             raise UsageError("boxes belong to one picture: read the pictures one by one.")
-        if isinstance(x, (int, np.integer)) and not isinstance(x, bool):
+        if _is_camera(x):
             with closing(self._camera(int(x))) as frames:
                 return next(frames)
-        if isinstance(x, (str, os.PathLike)):
-            return list(self.stream([x], every=every, fps=fps))
-        if isinstance(x, np.ndarray) or (isinstance(x, Iterable) and not isinstance(x, dict)):
-            return list(self.stream(x, color=color, every=every, fps=fps))
-        raise UsageError(
-            f"moue reads paths, bytes, binary files, PIL images, arrays, lists of them. Got {type(x).__name__} instead."
-        )
+        return list(self.stream(x, color=color, every=every, fps=fps))
 
     def stream(
-        self, sources: Iterable[Any], *, color: Order = "rgb", every: int = 1, fps: float | None = None
+        self, sources: Any, *, color: Order = "rgb", every: int = 1, fps: float | None = None
     ) -> Iterator[Faces]:
         """Read one input after the other in constant memory.
 
         Args:
-            sources: what :meth:`read` takes; a number is a camera that is read until it ends.
+            sources: one or many of what :meth:`read` takes; a number is a camera that is read until it ends.
             color: order of the arrays' channels.
             every: of films, each Nth frame.
             fps: of films, at most that many frames a second.
@@ -149,13 +150,16 @@ class Recognizer:
         Yields:
             At least one answer an input, in order: one a picture, one a frame of a film, one a file of a folder, with
             status and reason where there is nothing to read.
+
+        Raises:
+            UsageError: when ``sources`` can be no input, or an option cannot be used.
         """
+        Sampler(every, fps)
         held: list[_Look] = []
         crops = 0
-        # One name or one file is one source, not a sequence of letters.
-        for x in [sources] if isinstance(sources, (str, bytes, os.PathLike, Source)) else sources:
-            for item in [x] if isinstance(x, Source) else _items(x):
-                if isinstance(item, Source) and item.kind in ("video", "camera"):
+        for x in _each(sources):
+            for item in _items(x):
+                if _is_film(item):
                     yield from self._answer(held)
                     held, crops = [], 0
                     yield from self._moving(item, every, fps)
@@ -185,7 +189,10 @@ class Recognizer:
 
         Raises:
             Unreadable: when one of the arrays is no picture.
+            UsageError: when it is one picture that came, and no list.
         """
+        if _is_one(pictures):
+            raise UsageError(f"batch takes a list of pictures. Got one {type(pictures).__name__} instead.")
         return self._answer([self._look(read_picture(picture), "") for picture in pictures])
 
     def for_films(self) -> Recognizer:
@@ -208,8 +215,12 @@ class Recognizer:
         Raises:
             UsageError: for another dtype or shape.
         """
-        logits = self._engine.averaged(crops, self.spec.views, self._batch)
+        logits = self._engine.averaged(np.asarray(crops), self.spec.views, self._batch)
         return self._predictions(softmax(logits, self.spec.temperature))
+
+    def nothing(self, source: str, status: str, reason: str) -> Faces:
+        """The answer for an input in which nothing could be looked for; it has the model's labels like any other."""
+        return Faces(source, status, reason=reason, predictions=Predictions.none(self.spec.labels))
 
     def _predictions(self, probabilities: NDArray[np.float32]) -> Predictions:
         return Predictions(probabilities, self.spec.labels, self.spec.uncertain)
@@ -219,18 +230,18 @@ class Recognizer:
         try:
             return self._answer([self._look(self.open(x, color), _name(x), given)])[0]
         except Unreadable as error:
-            return self._nothing(_name(x), error.status, str(error))
+            return self.nothing(_name(x), error.status, str(error))
 
     def _try(self, item: Any, color: Order) -> _Look:
         if isinstance(item, Source):
             if item.reason is not None:
-                return _Look(self._nothing(item.path, item.kind, item.reason))
+                return _Look(self.nothing(item.path, item.kind, item.reason))
             item = item.path
         try:
             return self._look(self.open(item, color), _name(item))
         except (Unreadable, UsageError) as error:
             # Of many inputs one of a wrong type is as little reason to lose the rest as a damaged file.
-            return _Look(self._nothing(_name(item), getattr(error, "status", "unreadable"), str(error)))
+            return _Look(self.nothing(_name(item), getattr(error, "status", "unreadable"), str(error)))
 
     def open(self, x: Any, color: Order = "rgb") -> Picture:
         """:func:`moue.read_picture` under this recogniser's limit on pixels."""
@@ -273,16 +284,13 @@ class Recognizer:
             start = end
         return rows
 
-    def _nothing(self, source: str, status: str, reason: str) -> Faces:
-        empty = self._predictions(np.zeros((0, len(self.spec.labels)), np.float32))
-        return Faces(source, status, reason=reason, predictions=empty)
-
-    def _moving(self, source: Source, every: int, fps: float | None) -> Iterator[Faces]:
-        if source.kind == "camera":
+    def _moving(self, source: Any, every: int, fps: float | None) -> Iterator[Faces]:
+        if isinstance(source, Source) and source.kind == "camera":
             return self._camera(int(source.path))
         from moue.runtime.watch import read_video
 
-        return read_video(self.for_films(), source.path, every=every, fps=fps)
+        film = source.path if isinstance(source, Source) else source if hasattr(source, "read") else bytes(source)
+        return read_video(self.for_films(), film, every=every, fps=fps)
 
     def _camera(self, index: int) -> Generator[Faces, None, None]:
         from moue.runtime.camera import watch_camera
@@ -317,6 +325,11 @@ def read(x: Any, *, color: Order = "rgb", boxes: ArrayLike | None = None, **opti
         raise UsageError(
             f"read knows no option {', '.join(sorted(unknown))}. It knows {', '.join(sorted(_options()))}."
         )
+    try:
+        hash(tuple(options.values()))
+    except TypeError:
+        # It can be no key of a cache; most likely it is a wrong value, and the recogniser says so.
+        return Recognizer(**options).read(x, color=color, boxes=boxes, **moving)
     return _shared(**options).read(x, color=color, boxes=boxes, **moving)
 
 
@@ -336,9 +349,43 @@ def _is_picture(x: Any) -> bool:
         found = list(_two(expand([x])))
         # A folder or glob stays a list when it holds one picture.
         return len(found) == 1 and found[0].kind == "picture" and found[0].path == os.fspath(x)
-    if isinstance(x, (bytes, bytearray, memoryview, Image.Image)) or hasattr(x, "read"):
+    return _is_one(x) and not (isinstance(x, Source) or _is_camera(x) or _is_film(x))
+
+
+def _is_film(x: Any) -> bool:
+    """Whether a source, bytes or an open file hold pictures that move."""
+    if isinstance(x, Source):
+        return x.kind in ("video", "camera")
+    if isinstance(x, (bytes, bytearray, memoryview)):
+        return known_film(bytes(x[:512]))
+    # A pipe cannot be looked into without taking from it, and FFmpeg wants to seek.
+    if not hasattr(x, "read") or isinstance(x, io.TextIOBase) or not getattr(x, "seekable", bool)():
+        return False
+    place = x.tell()
+    head = x.read(512)
+    x.seek(place)
+    return known_film(head)
+
+
+def _is_camera(x: Any) -> bool:
+    return isinstance(x, (int, np.integer)) and not isinstance(x, bool)
+
+
+def _is_one(x: Any) -> bool:
+    """Whether ``x`` is one input, and no sequence of them: a name is none of letters, a picture none of rows."""
+    if isinstance(x, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, Source)) or hasattr(x, "read"):
         return True
-    return hasattr(x, "__array__") and np.ndim(x) != 4
+    return _is_camera(x) or (hasattr(x, "__array__") and np.ndim(x) != 4 and np.asarray(x).dtype.kind not in "OSU")
+
+
+def _each(x: Any) -> Iterable[Any]:
+    if _is_one(x):
+        return [x]
+    if isinstance(x, Iterable) and not isinstance(x, dict):
+        return x
+    raise UsageError(
+        f"moue reads paths, bytes, binary files, PIL images, arrays, lists of them. Got {type(x).__name__} instead."
+    )
 
 
 def _two(sources: Iterator[Source]) -> Iterator[Source]:
@@ -349,7 +396,7 @@ def _two(sources: Iterator[Source]) -> Iterator[Source]:
 def _items(x: Any) -> Iterator[Any]:
     if isinstance(x, (str, os.PathLike)):
         yield from expand([x])
-    elif isinstance(x, (int, np.integer)) and not isinstance(x, bool):
+    elif _is_camera(x):
         yield Source(str(x), "camera")
     else:
         yield x

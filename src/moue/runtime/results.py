@@ -7,12 +7,16 @@ Everything is a numpy array inside and validated on creation; plain Python types
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import UsageError
+from moue.runtime.value import ByContent
+
+if TYPE_CHECKING:
+    from moue.picture import PictureLike
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float32]:
@@ -24,8 +28,8 @@ def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[n
     return shares
 
 
-@dataclass(frozen=True)
-class Predictions:
+@dataclass(frozen=True, eq=False)
+class Predictions(ByContent):
     """Class probabilities of N pictures.
 
     Raises:
@@ -40,11 +44,17 @@ class Predictions:
     """Answers whose top probability is below this are uncertain."""
 
     def __post_init__(self) -> None:
-        p = self.probabilities
+        p = _numbers("probabilities", self.probabilities, np.float32)
+        object.__setattr__(self, "probabilities", p)
         if p.ndim != 2 or p.shape[1] != len(self.labels):
             raise UsageError(f"probabilities must be (N, {len(self.labels)}). Got {p.shape} instead.")
         if len(p) and not (np.isfinite(p).all() and p.min() >= 0 and np.abs(p.sum(axis=1) - 1).max() < 1e-3):
             raise UsageError("every row of probabilities must be a distribution: finite, not negative, adding up to 1.")
+
+    @classmethod
+    def none(cls, labels: tuple[str, ...] = ()) -> Predictions:
+        """Those of no face at all."""
+        return cls(np.zeros((0, len(labels)), np.float32), labels)
 
     def __len__(self) -> int:
         return len(self.probabilities)
@@ -52,7 +62,8 @@ class Predictions:
     @property
     def top(self) -> NDArray[np.int64]:
         """int64 ``(N,)``: the most probable class of each row."""
-        best: NDArray[np.int64] = self.probabilities.argmax(axis=1).astype(np.int64)
+        # Without rows there may be no columns either, and nothing to choose from.
+        best: NDArray[np.int64] = np.asarray(self.probabilities.argmax(axis=1) if len(self) else [], np.int64)
         return best
 
     @property
@@ -71,8 +82,8 @@ class Predictions:
         return np.asarray(self.confidence < self.uncertain_below)
 
 
-@dataclass(frozen=True)
-class Faces:
+@dataclass(frozen=True, eq=False)
+class Faces(ByContent):
     """The answer for one input: a photo, a frame of a film, or something that could not be read.
 
     Raises:
@@ -105,11 +116,15 @@ class Faces:
         empty = {
             "boxes": np.zeros((0, 4), np.float32),
             "scores": np.zeros(0, np.float32),
-            "predictions": Predictions(np.zeros((0, 0), np.float32), ()),
+            "predictions": Predictions.none(),
         }
         for name, value in empty.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        for name in ("boxes", "scores", "landmarks", "tracks"):
+            if (value := getattr(self, name)) is not None:
+                dtype = np.int64 if name == "tracks" else np.float32
+                object.__setattr__(self, name, _numbers(name, value, dtype))
         n = len(self.boxes)
         if self.boxes.shape != (n, 4):
             raise UsageError(f"boxes must be (F, 4). Got {self.boxes.shape} instead.")
@@ -153,7 +168,7 @@ class Faces:
 
         return to_frame(self)
 
-    def draw(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def draw(self, picture: PictureLike) -> NDArray[np.uint8]:
         """A copy of the picture, uint8 ``(H, W, 3)`` RGB, with the faces marked; see :func:`moue.runtime.draw.draw`."""
         from moue.runtime.draw import draw
 
@@ -173,3 +188,10 @@ class Faces:
         face["uncertain"] = bool(p.uncertain[i])
         face["probabilities"] = {n: round(float(v), 5) for n, v in zip(p.labels, p.probabilities[i], strict=True)}
         return face
+
+
+def _numbers(name: str, value: Any, dtype: type[np.generic]) -> NDArray[Any]:
+    try:
+        return np.asarray(value, dtype)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} must be an array of numbers. Got {value!r} instead.") from None

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.errors import UsageError
+from moue.runtime.limits import check
 
 
 class Smoother:
@@ -23,8 +23,7 @@ class Smoother:
     """
 
     def __init__(self, constant: float = 0.3) -> None:
-        if not (constant >= 0 and math.isfinite(constant)):
-            raise UsageError(f"smooth must be 0 or more seconds. Got {constant!r} instead.")
+        check("smooth", constant, 0)
         self.constant = constant
         self._means: dict[int, tuple[float, NDArray[np.float64]]] = {}
 

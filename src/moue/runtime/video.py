@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from moue.errors import Unreadable, UsageError
 from moue.runtime.container import Decoder, Source, declared_duration, is_video, name_of, opened, picture_stream
+from moue.runtime.limits import check
 
 __all__ = ["Frame", "Sampler", "Video", "is_video", "open_video"]
 
@@ -129,13 +130,12 @@ class Sampler:
     """
 
     def __init__(self, every: int = 1, fps: float | None = None) -> None:
-        if every < 1 or int(every) != every:
-            raise UsageError(f"every must be a whole number from 1. Got {every!r} instead.")
-        if fps is not None and not (fps > 0 and math.isfinite(fps)):
-            raise UsageError(f"fps must be above 0. Got {fps!r} instead.")
-        if fps is not None and every != 1:
-            raise UsageError("every and fps both choose the frames to read: give one of them.")
-        self.every, self.fps = int(every), fps
+        check("every", every, 1, whole=True)
+        if fps is not None:
+            check("fps", fps, 0, above=True)
+            if every != 1:
+                raise UsageError("every and fps both choose the frames to read: give one of them.")
+        self.every, self.fps = every, fps
         self._due = 0
 
     def __call__(self, index: int, timestamp: float) -> bool:

@@ -10,10 +10,11 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.errors import Unreadable, UsageError
+from moue.errors import Unreadable
 from moue.runtime.container import Source, name_of
 from moue.runtime.draw import draw
 from moue.runtime.film import FilmWriter
+from moue.runtime.limits import check
 from moue.runtime.results import Faces, Predictions
 from moue.runtime.smooth import Smoother
 from moue.runtime.track import Tracker
@@ -28,6 +29,10 @@ class Reader(Protocol):
 
     def batch(self, pictures: Sequence[NDArray[np.uint8]], /) -> Sequence[Faces]:
         """One answer for each picture, uint8 ``(H, W, 3)`` RGB."""
+        ...
+
+    def nothing(self, source: str, status: str, reason: str, /) -> Faces:
+        """The answer where there is no picture, with the reason."""
         ...
 
 
@@ -75,7 +80,7 @@ def read_video(
     that can be decoded, and then one last row, without frame number, of status "unreadable" with the reason.
 
     Args:
-        recognizer: has ``batch(pictures) -> list[Faces]``.
+        recognizer: a :class:`moue.Recognizer`, or whatever else a :class:`Reader` is.
         source: path, bytes, seekable binary file object, or an opened :class:`Video`.
         every: read each Nth frame.
         fps: read at most that many frames a second of film; instead of ``every``.
@@ -92,8 +97,7 @@ def read_video(
     """
     wanted = Sampler(every, fps)
     follow = Follower(track, smooth)
-    if batch < 1:
-        raise UsageError(f"batch must be at least 1. Got {batch!r} instead.")
+    check("batch", batch, 1, whole=True)
     return _rows(recognizer, source, wanted, follow, batch, film, report)
 
 
@@ -110,10 +114,10 @@ def _rows(
     try:
         video = source if isinstance(source, Video) else open_video(source)
     except Unreadable as error:
-        yield Faces(name, error.status, reason=str(error))
+        yield recognizer.nothing(name, error.status, str(error))
         return
     except OSError as error:
-        yield Faces(name, "unreadable", reason=(error.strerror or str(error)).lower())
+        yield recognizer.nothing(name, "unreadable", (error.strerror or str(error)).lower())
         return
     ended: Unreadable | None = None
     last: Faces | None = None
@@ -143,4 +147,4 @@ def _rows(
             if report is not None and held:
                 report(held[-1][0].index + 1, video.length)
     if ended is not None:
-        yield Faces(name, ended.status, video.width, video.height, reason=str(ended))
+        yield recognizer.nothing(name, ended.status, str(ended)).with_(width=video.width, height=video.height)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +37,7 @@ def find_model(name: str | Path) -> ModelFile:
 
     Raises:
         UnknownName: when it is neither a known name nor a path.
+        UsageError: when it is no text and no path at all.
         ModelError: when the model is missing, damaged or changed, or its spec is missing.
         MissingExtra: for a model of ``moue-models``, when that is not installed.
     """
@@ -104,6 +106,8 @@ def models_folder() -> Path | None:
 
 
 def _locate(name: str | Path) -> Path:
+    if not isinstance(name, (str, os.PathLike)):
+        raise UsageError(f"a model must be a name or a path. Got {name!r} instead.")
     if name in BUNDLED:
         path = ASSETS / f"{name}.onnx"
         if not path.is_file():
