@@ -87,6 +87,40 @@ def test_rotation_in_the_metadata_is_applied(tmp_path: Path, turn: int) -> None:
     assert np.abs(picture.astype(int) - upright).mean() < 8
 
 
+@pytest.mark.parametrize("kind", ["mirrored", "flipped", "transposed", "turned over"])
+def test_a_mirror_in_the_metadata_is_applied(tmp_path: Path, kind: str) -> None:
+    upright = np.zeros((64, 96, 3), np.uint8)
+    upright[:32, :48] = 255
+    # What the film holds, and how its columns and rows are then shown: (a, b, c, d) of x = a p + c q, y = b p + d q.
+    coded, matrix = {
+        "mirrored": (upright[:, ::-1], (-1, 0, 0, 1)),
+        "flipped": (upright[::-1], (1, 0, 0, -1)),
+        "transposed": (upright.transpose(1, 0, 2), (0, 1, 1, 0)),
+        "turned over": (upright.transpose(1, 0, 2)[::-1, ::-1], (0, -1, -1, 0)),
+    }[kind]
+    path = make_film(tmp_path / "mirror.mp4", [np.ascontiguousarray(coded)] * 3)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 44
+    for i, value in zip((0, 1, 3, 4), matrix, strict=True):
+        data[place + 4 * i : place + 4 * i + 4] = (value * 65536).to_bytes(4, "big", signed=True)
+    path.write_bytes(data)
+    film = open_video(path)
+    picture = next(film.frames()).picture
+    assert (film.width, film.height, film.mirrored) == (96, 64, True)
+    assert np.abs(picture.astype(int) - upright).mean() < 8
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "ts", "avi", "flv"])
+def test_a_clock_that_starts_late_is_no_film_cut_off(tmp_path: Path, kind: str) -> None:
+    times, tenth = range(100, 130), Fraction(1, 10)
+    pictures = [scene(i) for i in range(30)]
+    film = open_video(make_film(tmp_path / f"late.{kind}", pictures, rate=1 / tenth, times=times, time_base=tenth))
+    assert [f.timestamp for f in film.frames()] == pytest.approx(np.arange(30) / 10, abs=1e-4)
+    assert film.duration is None or 2.9 <= film.duration <= 3.0
+    # AVI fills the time before with pictures of no bytes, and counts them.
+    assert film.length in ((130,) if kind == "avi" else (None, 30))
+
+
 def test_the_frame_size_may_change_in_mid_film(tmp_path: Path) -> None:
     small = make_film(tmp_path / "a.ts", [scene(i) for i in range(10)]).read_bytes()
     large = make_film(tmp_path / "b.ts", [scene(i, 320, 192) for i in range(10)]).read_bytes()

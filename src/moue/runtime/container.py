@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -135,16 +136,23 @@ def picture_stream(container: Any) -> Any:
     raise Unreadable(f"a film without pictures: it holds {holds}")
 
 
-def declared_duration(container: Any, stream: Any) -> float | None:
-    """Seconds that the file declares for its pictures; None where it does not."""
+def declared_end(container: Any, stream: Any) -> Fraction | None:
+    """When its pictures end, in seconds on the stream's own clock, as the file declares it; None where it does not."""
+    duration = _declared_duration(container, stream)
+    # Matroska counts from its clock's zero, whenever the first picture comes.
+    begun = 0 if "matroska" in container.format.name else (stream.start_time or 0) * Fraction(stream.time_base)
+    return duration + begun if duration else None
+
+
+def _declared_duration(container: Any, stream: Any) -> Fraction | None:
     if stream.duration:
-        return float(stream.duration * stream.time_base)
+        return stream.duration * Fraction(stream.time_base)
     tag = next((value for key, value in stream.metadata.items() if key.upper().startswith("DURATION")), "")
     parts = tag.split(":")
     if len(parts) == 3 and all(part.replace(".", "", 1).isdigit() for part in parts):
-        return int(parts[0]) * 3600 + int(parts[1]) * 60 + float(parts[2])
+        return int(parts[0]) * 3600 + int(parts[1]) * 60 + Fraction(parts[2])
     # The whole file's length is the pictures' only where there is nothing else in it.
-    return container.duration / 1_000_000 if container.duration and len(container.streams) == 1 else None
+    return Fraction(container.duration, 1_000_000) if container.duration and len(container.streams) == 1 else None
 
 
 class Decoder:

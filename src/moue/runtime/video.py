@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import Unreadable, UsageError
-from moue.runtime.container import Decoder, Source, declared_duration, is_video, name_of, opened, picture_stream
+from moue.runtime.container import Decoder, Source, declared_end, is_video, name_of, opened, picture_stream
 from moue.runtime.limits import check
 
 __all__ = ["Frame", "Sampler", "Video", "is_video", "open_video"]
@@ -53,6 +53,8 @@ class Video:
     """Declared (or, from rate and duration, expected) number of frames; None where it cannot be told."""
     rotation: int
     """Counter-clockwise degrees by which the coded pictures are turned to be upright: 0, 90, 180 or 270."""
+    mirrored: bool
+    """Whether left and right are exchanged after that."""
     sound: bool
     """Whether there is a sound track."""
     codec: str
@@ -164,13 +166,15 @@ def open_video(source: Source) -> Video:
     with opened(source) as container:
         stream = picture_stream(container)
         rate = stream.average_rate or stream.guessed_rate
-        duration = declared_duration(container, stream)
+        end = declared_end(container, stream)
         # Only a decoded picture tells its size and rotation for certain.
         first = next(iter(Decoder(container, stream)), None)
         if first is None:
             raise Unreadable("not one picture of this film can be decoded")
-        rotation = _rotation(first)
+        rotation, mirrored = _orientation(first)
         size = (first.width, first.height)
+        start = (first.pts or 0) * Fraction(first.time_base or stream.time_base)
+        duration = float(end - start) if end is not None and end > start else None
         return Video(
             name=name,
             width=size[rotation % 180 // 90],
@@ -179,20 +183,28 @@ def open_video(source: Source) -> Video:
             duration=duration,
             length=stream.frames or (round(duration * rate) if duration and rate else None),
             rotation=rotation,
+            mirrored=mirrored,
             sound=bool(container.streams.audio),
             codec=stream.codec_context.name,
             time_base=Fraction(stream.time_base),
-            start=(first.pts or 0) * Fraction(first.time_base or stream.time_base),
+            start=start,
             source=source,
         )
 
 
-def _rotation(coded: Any) -> int:
-    """Counter-clockwise degrees, to the nearest quarter turn."""
-    return int(round(coded.rotation / 90) % 4 * 90)
+def _orientation(coded: Any) -> tuple[int, bool]:
+    """Counter-clockwise degrees, to the nearest quarter turn, and whether the turned picture is to be mirrored."""
+    matrix = coded.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return 0, False
+    # Of a coded pixel's place it makes x = a p + c q and y = b p + d q.
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].astype(float)
+    mirrored = bool(a * d < b * c)
+    return round(-math.degrees(math.atan2(b, -a if mirrored else a)) / 90) % 4 * 90, mirrored
 
 
 def _upright(convert: Any, coded: Any) -> NDArray[np.uint8]:
     picture: NDArray[np.uint8] = convert.reformat(coded, format="rgb24").to_ndarray()
-    turns = _rotation(coded) // 90
-    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+    rotation, mirrored = _orientation(coded)
+    picture = np.rot90(picture, rotation // 90)
+    return np.ascontiguousarray(picture[:, ::-1] if mirrored else picture)
