@@ -45,7 +45,8 @@ def assess(
         name: a run folder, an ``.onnx`` with its ``.json``, or a name of ``moue models``.
         data: any source that :func:`moue.data.sources.load` reads.
         split: one of :data:`moue.data.table.SPLITS`; see :func:`rows_of`.
-        labels: the label set of the data; by default what suits the model, see :func:`moue.expressions.labels_for`.
+        labels: the label set of the data; by default the one that a written set has, and of other data the one that
+            suits the model, see :func:`moue.expressions.labels_for`.
         votes: FER+'s votes, for its labels.
         size: height and width at which the data is read, in pixels, before it is scaled to the model's input, which is
             the default, as in training.
@@ -68,17 +69,24 @@ def assess(
     if predictions is not None:
         check_suffix(predictions)
     model = open_any(name)
-    labels = labels or labels_for(model.spec.labels, votes is not None)
-    if votes is not None and labels != FERPLUS.name:
+    suiting = labels or labels_for(model.spec.labels, votes is not None)
+    if votes is not None and suiting != FERPLUS.name:
         raise UsageError(
-            f"votes are for --labels ferplus and models of FER+'s eight classes. Got {name} with --labels {labels}: "
+            f"votes are for --labels ferplus and models of FER+'s eight classes. Got {name} with --labels {suiting}: "
             "leave --votes out."
         )
     line = progress or (lambda what, unit: nullcontext(lambda done, total: None))
     with line("reading", "rows") as report:
         size, colour = size or model.spec.size, colour or model.spec.colour
         table = load(
-            data, labels=labels, votes=votes, size=size, colour=colour, skip_bad=skip_bad, progress=report
+            data,
+            labels=labels,
+            fallback=suiting,
+            votes=votes,
+            size=size,
+            colour=colour,
+            skip_bad=skip_bad,
+            progress=report,
         )
     if left_out is not None:
         left_out(table.left_out)

@@ -14,34 +14,29 @@ COVERAGE = 0.8
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    """The temperature whose softmax has the least negative log-likelihood (Guo et al., "On calibration", 2017).
+    """The temperature whose answers are as sure, on average, as they are right.
+
+    Clarté et al., "Expectation consistency for calibration of neural networks", 2023. The least negative log-likelihood
+    (Guo et al., "On calibration of modern neural networks", 2017) trades this for the fit of rare, very wrong answers:
+    where training smoothed its labels, it leaves answers 2 to 3 % too sure.
 
     Args:
         logits: ``(N, K)``, after views and members are averaged.
         labels: int64 ``(N,)``.
 
     Returns:
-        A temperature between 0.1 and 10, by golden-section search: the likelihood has one minimum in log temperature.
+        A temperature between 0.1 and 10, by bisection: the mean confidence falls as it rises. Right answers are counted
+        by Laplace's rule of succession, lest a small part that is all right asks for certainty.
     """
-
-    def nll(log_temperature: float) -> float:
-        scaled = logits.astype(np.float64) / math.exp(log_temperature)
-        scaled -= scaled.max(axis=1, keepdims=True)
-        return float(np.mean(np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(labels)), labels]))
-
+    right = int((logits.argmax(axis=1) == labels).sum())
+    accuracy = (right + 1) / (len(labels) + 2)
     low, high = math.log(0.1), math.log(10.0)
-    ratio = (math.sqrt(5) - 1) / 2
-    a, b = high - ratio * (high - low), low + ratio * (high - low)
-    value_a, value_b = nll(a), nll(b)
     while high - low > 1e-4:
-        if value_a < value_b:
-            high, b, value_b = b, a, value_a
-            a = high - ratio * (high - low)
-            value_a = nll(a)
+        middle = (low + high) / 2
+        if softmax(logits, math.exp(middle)).max(axis=1).mean() > accuracy:
+            low = middle
         else:
-            low, a, value_a = a, b, value_b
-            b = low + ratio * (high - low)
-            value_b = nll(b)
+            high = middle
     return math.exp((low + high) / 2)
 
 
