@@ -11,6 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from moue.cli.main import main
+from moue.data import load
 from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
 from moue.errors import DataError, ModelError, UsageError
@@ -131,6 +133,16 @@ def test_the_temperature_is_fitted_on_what_all_members_held_out_after_views(make
     parts[:200] = "validation"
     own = dataclasses.replace(whole, split=parts)
     assert 0 < merge([a, make("c", 3)], tmp_path / "other.onnx", data=own).scores["validation"] < 1
+
+
+def test_the_command_reads_the_data_as_the_members_were_trained_on_it(make: Make, tmp_path: Path) -> None:
+    paths = [make("a", 1), make("b", 2)]
+    split = stratified_split(load("synth:1200:0", size=12), 0.2, seed=0)
+    for path in paths:
+        split.save(path.parent / "split.json")
+    out = tmp_path / "full.onnx"
+    assert main(["export", *map(str, paths), "-o", str(out), "--data", "synth:1200:0"]) == 0
+    assert 0 < ModelSpec.load(out.with_suffix(".json")).scores["validation"] < 1
 
 
 def test_what_held_out_nothing_in_common_cannot_be_calibrated(make: Make, tmp_path: Path) -> None:

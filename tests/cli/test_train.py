@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sets import folder_of, jpeg
 
 from moue.cli.main import main
 from moue.cli.train import Watch
@@ -83,6 +84,24 @@ def test_going_on_with_another_recipe_or_other_data_is_refused(
     own.write_text("model: {network: compact}\noptim: {lr: 0.02}\n")
     assert main(["train", str(own), "--data", "synth:200:0", *rest]) == 2
     assert "begun from a recipe with optim.lr=0.01, not 0.02" in capsys.readouterr().err
+
+
+def test_a_written_set_brings_its_labels_along(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    faces = folder_of(tmp_path / "f", {f"{c}/{i}.jpg": jpeg(i) for c in ("dull", "keen") for i in range(10)})
+    own = str(tmp_path / "own.npz")
+    assert main(["data", "import", str(faces), "--labels", "folders", "-o", own]) == 0
+    command = ["train", "compact", "--data", own, "--out", str(tmp_path / "run"), *QUICK]
+    assert main(command) == 0
+    assert Run(tmp_path / "run").config().data.labels == "folders"
+    assert Run(tmp_path / "run").spec().labels == ("dull", "keen")
+    assert main([*command, "--resume"]) == 0
+    capsys.readouterr()
+    for typed in (["--labels", "fer2013"], ["--set", "data.labels=fer2013"]):
+        assert main([*command, "--out", str(tmp_path / "other"), *typed]) == 2
+        assert "has folders labels" in capsys.readouterr().err
+    evaluated = ["evaluate", str(tmp_path / "run"), "--data", own, "--split", "validation", "--format", "json"]
+    assert main(evaluated) == 0
+    assert main([*evaluated, "--labels", "fer2013"]) == 2
 
 
 def test_going_on_keeps_threads_and_device_unless_others_are_typed(

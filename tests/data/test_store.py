@@ -77,6 +77,16 @@ def test_ferplus_cannot_be_had_from_a_fer2013_set(tmp_path: Path) -> None:
         load(tmp_path / "set", labels="ferplus")
 
 
+def test_a_set_keeps_its_own_labels_and_others_are_refused(tmp_path: Path) -> None:
+    names = load(folder_of(tmp_path / "f", {"dull/a.jpg": jpeg(1), "keen/b.jpg": jpeg(2)}), labels="folders")
+    store.save(names, tmp_path / "set")
+    assert load(tmp_path / "set", fallback="fer2013").label_set == names.label_set
+    for source, labels in ((tmp_path / "set", "fer2013"), ("synth:200", "folders")):
+        with pytest.raises(UsageError, match=r"[lL]eave"):
+            load(source, labels=labels)
+    assert load("synth:200", labels="fer2013").label_set.name == load("synth:200").label_set.name == "fer2013"
+
+
 def test_a_failed_write_leaves_the_old_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store.save(table_of([1], [0]), tmp_path / "set")
 

@@ -66,9 +66,8 @@ def _action(
 def _reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
-        default="fer2013",
         choices=("fer2013", "ferplus", "folders"),
-        help="label set; folders takes the class folders' own names (default: fer2013)",
+        help="label set; folders takes the class folders' own names (default: fer2013, or that of a written set)",
     )
     parser.add_argument("--votes", type=Path, metavar="FILE", help="fer2013new.csv, for --labels ferplus")
     parser.add_argument(

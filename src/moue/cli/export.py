@@ -12,7 +12,7 @@ from moue.errors import UsageError, require
 from moue.evaluation.model import is_run
 from moue.expressions import labels_for
 from moue.runtime.weights import find_model
-from moue.spec import Colour, ModelSpec
+from moue.spec import ModelSpec
 
 if TYPE_CHECKING:
     from moue.data.table import ImageTable
@@ -76,7 +76,7 @@ def _export(args: argparse.Namespace) -> tuple[Path, ModelSpec]:
     path, table = args.out or folder / "model.onnx", None
     if args.data is not None:
         spec = ModelSpec.load(folder / "spec.json")
-        table = _read(args, spec, spec.size, spec.colour)
+        table = _read(args, spec)
     options = {"int8": args.int8, "store": args.store, "data": table, "split": args.split, "name": args.name}
     return path, export(folder, path, **options)
 
@@ -94,17 +94,24 @@ def _merge(args: argparse.Namespace) -> tuple[Path, ModelSpec]:
     if args.data is not None:
         first = args.sources[0]
         spec = ModelSpec.load(Path(first) / "spec.json") if is_run(first) else find_model(first).spec
-        # At the size and in the colour that training reads, as the runs' splits are of those pixels.
-        table = _read(args, spec, 48, "grey")
+        table = _read(args, spec)
     return args.out, merge(args.sources, args.out, args.weights, store=args.store, data=table, name=args.name)
 
 
-def _read(args: argparse.Namespace, model: ModelSpec, size: int, colour: Colour) -> ImageTable:
+def _read(args: argparse.Namespace, model: ModelSpec) -> ImageTable:
+    """The data at the size and in the colour that training reads, as a run's split is of those pixels."""
     from moue import data
 
-    labels = args.labels or labels_for(model.labels, args.votes is not None)
     with Progress("reading", "rows") as progress:
-        return data.load(args.data, labels=labels, votes=args.votes, size=size, colour=colour, progress=progress)
+        return data.load(
+            args.data,
+            labels=args.labels,
+            fallback=labels_for(model.labels, args.votes is not None),
+            votes=args.votes,
+            size=model.size,
+            colour=model.colour,
+            progress=progress,
+        )
 
 
 def _weights(text: str) -> list[float]:

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, and say where the run is."""
     require("lightning", "train")
     from moue import data
-    from moue.training.config import load_recipe
+    from moue.training.config import DataConfig, load_recipe
     from moue.training.loop import fit
     from moue.training.run import Run
 
@@ -58,10 +58,13 @@ def run(args: argparse.Namespace) -> None:
         config = begun.go_on(recipe, config, [*args.set, *given])
     elif args.resume:
         sys.stderr.write(f"moue: {args.out} holds no run yet: a new one begins\n")
+    # The default gives way to the labels that a written set brings along; what is typed does not.
+    typed = any(s.partition("=")[0].strip() == "data.labels" for s in [*args.set, *given])
+    labels = config.data.labels if typed or config.data.labels != DataConfig.labels else None
     with Progress("reading", "rows") as progress:
         table = data.load(
             args.data,
-            labels=config.data.labels,
+            labels=labels,
             votes=config.data.votes,
             size=config.model.size,
             colour=config.model.colour,

@@ -32,7 +32,8 @@ Report = Callable[[int, "int | None"], None]
 def load(
     source: str | Path,
     *,
-    labels: str = "fer2013",
+    labels: str | None = None,
+    fallback: str = "fer2013",
     votes: str | Path | None = None,
     size: int | None = None,
     colour: Colour | None = None,
@@ -47,7 +48,9 @@ def load(
         source: the competition's CSV (plain, .gz, .zip, .tar.gz), class folders (a folder or zip), a file that
             ``moue data import`` wrote, or "synth" or "synth:N:SEED" for the synthetic set.
         labels: "fer2013"; "ferplus", for a CSV together with ``votes``, whose soft targets and majorities become the
-            table's; "folders" for the class folders' own names. A file that moue wrote keeps the label set it has.
+            table's; "folders" for the class folders' own names. None takes the label set that a file that moue wrote
+            or the synthetic set has, and ``fallback`` for any other source.
+        fallback: a label set.
         votes: path of FER+'s ``fer2013new.csv``. With "ferplus" its majorities become the labels; with "fer2013" its
             shares become the table's ``votes``, beside the labels. For a CSV alone.
         size: height and width of the table's images in pixels; by default 48, or those of a file that moue wrote.
@@ -59,14 +62,14 @@ def load(
 
     Raises:
         DataError: when the set, or without ``skip_bad`` one of its rows, cannot be used; names file, row and remedy.
-        UsageError: for an option that does not go with the source.
+        UsageError: for an option that does not go with the source, as a label set that is not the written file's.
         UnknownName: for an unknown label set.
     """
-    label_set(labels)
+    label_set(labels or fallback)
     if (size is not None and size < 1) or colour not in ("grey", "rgb", None):
         raise UsageError(f"size must be at least 1 and colour 'grey' or 'rgb'. Got {size!r} and {colour!r} instead.")
     if str(source) == "synth" or str(source).startswith("synth:"):
-        if labels == "ferplus" or votes is not None:
+        if labels not in (None, FER2013.name) or votes is not None:
             raise UsageError("the synthetic set has FER-2013's labels and no votes. Leave --labels and --votes out.")
         return _fit(_synth(str(source)), size or 48, colour or "grey")
     path = Path(source)
@@ -77,6 +80,7 @@ def load(
             raise UsageError(f"{path} holds no votes. Import its CSV again with --votes {vote_file}")
         own: Colour = "rgb" if written.images.shape[1] == 3 else "grey"
         return _fit(written, size or written.images.shape[-1], colour or own)
+    labels = labels or fallback
     size, colour = size or 48, colour or "grey"
     keep = cache and crop is None
     options: dict[str, object] = {"labels": labels, "size": size, "colour": colour, "skip_bad": skip_bad}
@@ -229,10 +233,12 @@ def _is_own(path: Path) -> bool:
         return store.MARK in archive.namelist()
 
 
-def _own(path: Path, labels: str) -> ImageTable:
+def _own(path: Path, labels: str | None) -> ImageTable:
     table = store.load(path)
-    if labels == "ferplus" and table.label_set.name != "ferplus":
-        raise UsageError(f"{path} has {table.label_set.name} labels. Import its source again with --labels ferplus.")
+    if labels not in (None, table.label_set.name):
+        raise UsageError(
+            f"{path} has {table.label_set.name} labels. Import its source again with --labels {labels}, or leave it."
+        )
     return table
 
 

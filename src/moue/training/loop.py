@@ -55,8 +55,9 @@ def fit(
     """Train one network.
 
     Args:
-        config: the run's configuration; what is resolved (epochs that fit ``run.minutes``) is saved with the run. A
-            run that goes on takes device and threads from here, and all else from what it was begun with.
+        config: the run's configuration; what is resolved (epochs that fit ``run.minutes``, the table's labels) is
+            saved with the run. A run that goes on takes device and threads from here, and all else from what it was
+            begun with.
         table: the data set; its "train" rows are trained on, but for the validation part that is cut from them.
         folder: the run folder to write.
         resume: take up what ``folder`` holds, if anything; a finished run is returned as it is.
@@ -88,6 +89,7 @@ def fit(
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     if not run.exists:
+        config = replace(config, data=replace(config.data, labels=table.label_set.name))
         split = stratified_split(table, config.data.validation, config.data.split_seed)
     torch.manual_seed(config.run.seed)
     classes, second = len(table.label_set), config.optim.votes > 0
