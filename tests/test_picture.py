@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import threading
 import zlib
 from pathlib import Path
 
@@ -106,6 +108,49 @@ def test_array_types(array: np.ndarray, expected: int) -> None:
     assert (read_picture(array) == np.full((2, 2, 3), expected)).all()
 
 
+def test_wide_integers_are_the_same_from_a_file_and_an_array(tmp_path: Path) -> None:
+    grey = np.arange(256, dtype=np.int32).reshape(16, 16)
+    Image.fromarray(grey).save(tmp_path / "grey.tif")
+    for x in (grey, tmp_path / "grey.tif", Image.fromarray(grey)):
+        np.testing.assert_array_equal(read_picture(x)[:, :, 0], grey)
+    Image.fromarray(grey * 257).save(tmp_path / "grey.tif")
+    np.testing.assert_array_equal(read_picture(tmp_path / "grey.tif")[:, :, 0], grey)
+
+
+def test_floats_may_be_off_by_rounding() -> None:
+    array = np.array([[-1e-9, 0.5], [1.0, 1 + 1e-9]])
+    assert read_picture(array)[:, :, 0].tolist() == [[0, 128], [255, 255]]
+    for wrong in (-0.01, 1.01):
+        with pytest.raises(Unreadable, match=rf"floats must be 0..1. Got .*{wrong}"):
+            read_picture(np.array([[0.5, wrong]]))
+
+
+def feed(pipe: Path, content: bytes) -> threading.Thread:
+    writer = threading.Thread(target=pipe.write_bytes, args=[content])
+    writer.start()
+    return writer
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have no names here")
+def test_a_pipe_is_read_to_its_end_and_not_waited_for_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # More than fits into a pipe at once.
+    large = np.tile(RGB, (10, 10, 1))
+    writer = feed(pipe, saved(Image.fromarray(large), "BMP"))
+    np.testing.assert_array_equal(read_picture(pipe), large)
+    writer.join()
+    writer = feed(pipe, b"")
+    with pytest.raises(Unreadable, match=r"nothing came|empty"):
+        read_picture(pipe)
+    writer.join()
+    monkeypatch.setattr("moue.picture.PATIENCE", 0.05)
+    with pytest.raises(Unreadable, match="nothing came through this pipe"):
+        read_picture(pipe)
+    with pytest.raises(Unreadable, match="neither a file nor a pipe"):
+        read_picture(os.devnull)
+
+
 @pytest.mark.parametrize(
     ("array", "words"),
     [
@@ -164,6 +209,7 @@ def test_paths_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
+    (tmp_path / "locked.png").touch()
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(Unreadable, match="permission denied"):
         read_picture(tmp_path / "locked.png")

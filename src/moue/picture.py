@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import os
+import select
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
@@ -28,6 +30,9 @@ Order = Literal["rgb", "bgr"]
 #: Larger pictures are refused unless a caller raises the limit: a file of some kilobytes can decode to many gigabytes.
 MAX_PIXELS = 178_956_970
 
+#: Seconds for which somebody who writes to a pipe is waited for.
+PATIENCE = 10.0
+
 #: What systems leave in folders of pictures, in lower case; dot files are passed over too.
 LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
@@ -43,9 +48,9 @@ def read_picture(x: PictureLike, *, color: Order = "rgb", max_pixels: int = MAX_
     palettes become RGB.
 
     Args:
-        x: path, bytes, binary file object, PIL image, or array. Arrays are ``(H, W)`` or ``(H, W, 1)`` grey,
-            ``(H, W, 3)`` or ``(H, W, 4)`` with alpha; bool, uint8 0..255, uint16 0..65535, another integer type
-            0..255, or floats 0..1.
+        x: path of a file or pipe, bytes, binary file object, PIL image, or array. Arrays are ``(H, W)`` or
+            ``(H, W, 1)`` grey, ``(H, W, 3)`` or ``(H, W, 4)`` with alpha; bool, uint8 0..255, uint16 0..65535, another
+            integer type 0..255, or floats 0..1, of which a thousandth more or less is rounding.
         color: order of an array's channels, "rgb" or "bgr" (OpenCV's); files and PIL images know their own.
         max_pixels: the largest width × height to accept from a file or PIL image.
 
@@ -81,16 +86,38 @@ def read_picture(x: PictureLike, *, color: Order = "rgb", max_pixels: int = MAX_
 
 def _open(path: Path) -> IO[bytes]:
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISFIFO(mode):
+            return io.BytesIO(_piped(path))
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise Unreadable("neither a file nor a pipe")
         return open(path, "rb")
+    except Unreadable:
+        raise
     except FileNotFoundError:
         web = "://" in str(path) or ":/" in str(path)[1:8]
-        raise Unreadable("moue reads files, not addresses: fetch it first" if web else "no such file") from None
+        raise Unreadable(
+            "moue reads local files, not addresses: download it first" if web else "no such file"
+        ) from None
     except IsADirectoryError:
         raise Unreadable("a folder, not a picture") from None
     except PermissionError:
         raise Unreadable("a folder, not a picture" if path.is_dir() else "permission denied") from None
     except (OSError, ValueError) as error:
         raise Unreadable(getattr(error, "strerror", None) or str(error)) from None
+
+
+def _piped(path: Path) -> bytes:
+    """All that comes through a pipe."""
+    # Opened without waiting, which would be for ever where nobody writes.
+    with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as pipe:
+        select.select([pipe], [], [], PATIENCE)
+        # None says that somebody is there and has written nothing yet.
+        first = pipe.read(1)
+        if first == b"":
+            raise Unreadable("nothing came through this pipe")
+        os.set_blocking(pipe.fileno(), True)
+        return (first or b"") + pipe.read()
 
 
 def _identify(file: IO[bytes]) -> Image.Image:
@@ -168,8 +195,10 @@ def _upright(image: Image.Image) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Picture:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         array = np.asarray(image)
-        # Pillow decodes 16-bit grey into 32-bit integers in some formats and versions.
-        return _from_array(array.astype(np.uint16) if image.mode == "I" and _within(array, 65535) else array, "rgb")
+        # Pillow decodes 16-bit grey into 32-bit integers in some formats and versions; values up to 255 are 8 bits
+        # in a wide type, as they are in an array.
+        sixteen = image.mode == "I" and not _within(array, 255) and _within(array, 65535)
+        return _from_array(array.astype(np.uint16) if sixteen else array, "rgb")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
@@ -206,18 +235,18 @@ def _to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
             )
         return array.astype(np.uint8)
     if np.issubdtype(array.dtype, np.floating):
-        if not _within(array, 1):
+        if not _within(array, 1, slack=1e-3):
             raise Unreadable(
                 f"floats must be 0..1. Got {array.min():g}..{array.max():g} instead: divide by 255, or pass uint8."
             )
-        scaled: NDArray[np.uint8] = np.rint(array * 255).astype(np.uint8)
+        scaled: NDArray[np.uint8] = np.rint(array.clip(0, 1) * 255).astype(np.uint8)
         return scaled
     raise Unreadable(f"an array must hold numbers. Got {array.dtype} instead.")
 
 
-def _within(array: NDArray[Any], most: float) -> bool:
+def _within(array: NDArray[Any], most: float, slack: float = 0) -> bool:
     # NaN compares false on both sides, so it is refused here too.
-    return bool(array.min() >= 0 and array.max() <= most)
+    return bool(array.min() >= -slack and array.max() <= most + slack)
 
 
 def _words(error: BaseException) -> str:

@@ -154,6 +154,12 @@ def test_one_name_is_one_source(halves: Recognizer, tmp_path: Path) -> None:
         assert [answer.width for answer in halves.stream(source)] == [30]
 
 
+def test_names_that_no_file_can_have_are_answered(halves: Recognizer) -> None:
+    assert one(halves.read("\0")).status == "unreadable"
+    assert [answer.status for answer in halves.stream(["\0", "a\0.mp4", "\0/*.jpg"])] == ["unreadable"] * 3
+    assert "local files" in str(one(halves.read("https://example.org/a.mp4")).reason)
+
+
 def test_single_bad_input_is_an_answer_and_wrong_use_an_error(halves: Recognizer) -> None:
     answer = one(halves.read("gone.png"))
     assert (answer.status, answer.reason) == ("unreadable", "no such file")

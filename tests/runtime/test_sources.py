@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,41 @@ def test_camera_and_a_list_on_stdin(folder: Path) -> None:
 
 def test_file_that_is_named_itself_is_always_tried(folder: Path) -> None:
     assert [s.kind for s in expand([folder / "notes.txt", "gone.png"])] == ["picture", "picture"]
+
+
+def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "elsewhere" / "deep" / "1.png")
+    (tmp_path / "photos" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "deep" / "back").symlink_to(tmp_path / "photos")
+    found = list(expand([tmp_path / "photos"]))
+    assert seen(found, tmp_path / "photos") == [("linked/deep/1.png", "picture"), ("linked/deep/back", "skipped")]
+    assert "link back" in str(found[1].reason)
+    # The folder of the answers is passed over by whatever way it is reached.
+    assert [s.kind for s in expand([tmp_path / "photos"], without=tmp_path / "elsewhere" / "deep")] == ["skipped"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have no names here")
+def test_a_pipe_in_a_folder_is_not_opened(tmp_path: Path) -> None:
+    for name in ("pipe", "pipe.jpg", "pipe.mp4"):
+        os.mkfifo(tmp_path / name)
+    assert {(s.kind, s.reason) for s in expand([tmp_path])} == {("skipped", "neither a file nor a folder")}
+    # Named itself it is tried, as what its name says.
+    assert [s.kind for s in expand([tmp_path / "pipe", tmp_path / "pipe.mp4"])] == ["picture", "video"]
+
+
+def test_names_that_no_file_can_have() -> None:
+    listed = io.StringIO("a\0.jpg\na\0.mp4\n")
+    assert [s.kind for s in expand(["-"], stdin=listed)] == ["picture", "video"]
+    assert [s.kind for s in expand(["\0", "\0/*"])] == ["picture", "picture"]
+
+
+def test_addresses_are_no_files() -> None:
+    for address in ("https://example.org/film.mp4", "https://example.org/photo?size=large", "rtsp://camera/1"):
+        assert [s.kind for s in expand([address])] == ["picture"]
+        with pytest.raises(UsageError, match=r"local files.*curl -LO '?\w+://"):
+            require_one([address])
 
 
 def test_folder_without_permission_has_its_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -39,9 +40,12 @@ def is_video(path: str | os.PathLike[str]) -> bool:
     """
     path = Path(path)
     try:
+        # Only files: what is taken from a pipe here is gone, and to open one may wait for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
+            return path.suffix.lower() in SUFFIXES
         with open(path, "rb") as file:
             head = file.read(512)
-    except OSError:
+    except (OSError, ValueError):
         return path.suffix.lower() in SUFFIXES
     known = _by_signature(head)
     if known is None and head:
@@ -82,7 +86,13 @@ def opened(source: Source, *, edits: bool = False) -> Iterator[Any]:
     file: Any
     if isinstance(source, (str, os.PathLike)):
         file = os.fspath(source)
-        if Path(file).stat().st_size == 0:
+        try:
+            found = Path(file).stat()
+        except ValueError as error:
+            raise Unreadable(str(error)) from None
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+            raise Unreadable("a film must be a file: save what comes through the pipe first")
+        if found.st_size == 0:
             raise Unreadable("the file is empty")
     else:
         file = io.BytesIO(source) if isinstance(source, bytes) else source

@@ -6,6 +6,7 @@ import glob
 import itertools
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ PICTURES = frozenset(
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P5", b"P6")
 
 
+#: What looks like the address of something on the web or another machine.
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class Source:
     """One input."""
@@ -48,16 +53,17 @@ def expand(
     """The inputs that some names stand for, in order, found as they are asked for.
 
     Args:
-        names: a file; a folder, searched with all its folders, in natural order (``2.jpg`` before ``10.jpg``), hidden
-            files passed over; a glob with ``*``, ``?``, ``[…]`` or ``**``; a camera's number; or ``-`` for a list on
-            stdin, a path a line, where a folder counts as above but nothing is a glob, a number or ``-``.
+        names: a file; a folder, searched with all its folders and those that links lead to, in natural order
+            (``2.jpg`` before ``10.jpg``), hidden files passed over; a glob with ``*``, ``?``, ``[…]`` or ``**``; a
+            camera's number; or ``-`` for a list on stdin, a path a line, where a folder counts as above but nothing is
+            a glob, a number or ``-``.
         stdin: where ``-`` reads from.
         without: a folder that is passed over where another one is searched, as answers lie there.
 
     Yields:
-        At least one source a name. A file of a folder that is neither picture nor film, and an empty folder, are
-        "skipped" with the reason; a folder without permission and a glob that matches nothing are "unreadable". A file
-        that is named itself is always tried.
+        At least one source a name. In a folder, a file that is neither picture nor film, a pipe or device, and a link
+        back up are "skipped" with the reason, as is an empty folder; a folder without permission and a glob that
+        matches nothing are "unreadable". A file that is named itself is always tried.
     """
     for name in names:
         text = os.fspath(name)
@@ -69,7 +75,7 @@ def expand(
             yield from _path(text, without)
         elif text.isdecimal():
             yield Source(text, "camera")
-        elif glob.has_magic(text):
+        elif _is_pattern(text):
             matches = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
             found = sorted((m for m in matches if "**" not in text or not _through_link(m, text)), key=natural)
             if not found:
@@ -88,8 +94,11 @@ def require_one(names: Iterable[str | os.PathLike[str]]) -> None:
     """
     missing = [os.fspath(name) for name in names]
     for name in missing:
-        if name == "-" or name.isdecimal() or os.path.lexists(name) or glob.has_magic(name):
+        if name == "-" or name.isdecimal() or os.path.lexists(name) or _is_pattern(name):
             return
+    for name in missing:
+        if ADDRESS.match(name):
+            raise UsageError(f"moue reads local files, not addresses. Download it first: curl -LO {shlex.quote(name)}")
     if missing:
         raise UsageError(f"{' and '.join(missing)}: no such file or folder.")
 
@@ -102,8 +111,16 @@ def natural(path: str) -> list[tuple[int, int, str]]:
 def _path(path: str, without: Path | None) -> Iterator[Source]:
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a parent may not be read
         yield from _folder(path, without)
+    elif ADDRESS.match(path):
+        # Opening it as a picture tells what is wrong.
+        yield Source(path, "picture")
     else:
         yield Source(path, "video" if is_video(path) else "picture")
+
+
+def _is_pattern(text: str) -> bool:
+    # An address may hold a question mark, and no file's name the character NUL.
+    return glob.has_magic(text) and not ADDRESS.match(text) and "\0" not in text
 
 
 def _through_link(path: str, pattern: str) -> bool:
@@ -112,7 +129,9 @@ def _through_link(path: str, pattern: str) -> bool:
     return any(parent.is_symlink() for parent in Path(path).parents if len(parent.parts) > fixed)
 
 
-def _folder(path: str, without: Path | None) -> Iterator[Source]:
+def _folder(path: str, without: Path | None, above: frozenset[str] = frozenset()) -> Iterator[Source]:
+    """The inputs of a folder that was reached through the folders ``above``, of which it is none."""
+    above |= {os.path.realpath(path)}
     try:
         names = sorted((entry.name for entry in Path(path).iterdir()), key=natural)
     except OSError as error:
@@ -123,19 +142,23 @@ def _folder(path: str, without: Path | None) -> Iterator[Source]:
         if name.startswith(".") or name.lower() in LITTER:
             continue
         inside = Path(path) / name
-        if without is not None and inside.is_dir() and inside.resolve() == without.resolve():
+        folder = os.path.realpath(inside) if os.path.isdir(inside) else None  # noqa: PTH112 - as above
+        if folder and without is not None and folder == os.path.realpath(without):
             continue
         seen = True
-        # A link to a folder could lead back here.
-        if inside.is_dir() and not inside.is_symlink():
-            yield from _folder(str(inside), without)
-        else:
+        if not folder:
             yield _file(inside)
+        elif folder in above:
+            yield Source(str(inside), "skipped", "a link back to a folder that it lies in")
+        else:
+            yield from _folder(str(inside), without, above)
     if not seen:
         yield Source(path, "skipped", "an empty folder")
 
 
 def _file(path: Path) -> Source:
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - as above
+        return Source(str(path), "skipped", "neither a file nor a folder")
     if is_video(path):
         return Source(str(path), "video")
     if path.suffix.lower() in PICTURES or _looks_like_picture(path):
