@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -19,6 +20,7 @@ from PIL import Image
 from moue.cli.main import main
 from moue.runtime.outbox import Outbox
 from moue.runtime.recognizer import Recognizer
+from moue.runtime.sources import Source
 from moue.spec import ModelSpec
 
 Predict = Callable[..., int]
@@ -92,6 +94,57 @@ def test_out_has_rows_and_pictures_under_names_of_their_own(
         assert shown.size == (50, 60)
     assert json.loads((out / "a-2.json").read_text())[0]["source"].endswith("sub/a.png")
     assert str(out / "a.png") in capsys.readouterr().err
+
+
+def test_a_film_s_answers_and_those_of_pictures_never_share_a_name(tmp_path: Path) -> None:
+    names = ("clip.mp4", "clip.tracks.jpg", "clip.timeline.png", "clip.jpg")
+    for order in (names, names[::-1]):
+        outbox, written = Outbox(tmp_path / "out"), []
+        for name in order:
+            film = name.endswith(".mp4")
+            stem = outbox.stem(Source(name, "video" if film else "picture"))
+            endings = ("json", "mp4", "tracks.json", "timeline.png") if film else ("json", "png")
+            written += [f"{stem}.{ending}" for ending in endings]
+        assert len(set(written)) == len(written)
+
+
+@pytest.mark.parametrize("wrong", [["--every", "0"], ["--fps", "0"], ["--every", "2", "--fps", "2"]])
+def test_unusable_choices_of_frames_end_it_before_any_work(
+    wrong: list[str], predict: Predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(photos, "--format", "json", "--out", tmp_path / "out", *wrong) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert wrong[0].strip("-") in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have no names here")
+def test_a_pipe_is_read_once_and_drawn_all_the_same(
+    predict: Predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=[(photos / "a.png").read_bytes()])
+    writer.start()
+    assert predict(pipe, photos / "a.png", "--out", tmp_path / "out", "--format", "json") == 0
+    writer.join()
+    first, second = json.loads(capsys.readouterr().out)
+    assert first | {"source": ""} == second | {"source": ""}
+    assert (tmp_path / "out" / "pipe.jpg").is_file()
+
+
+def test_names_that_no_file_can_have_get_their_row(
+    predict: Predict, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"a\0.jpg\na\0.mp4\n{photos / 'a.png'}\n"))
+    assert predict("-", "--format", "json", "--out", tmp_path / "out") == 3
+    assert [row["status"] for row in json.loads(capsys.readouterr().out)] == ["unreadable", "unreadable", "ok"]
+
+
+def test_an_address_is_wrong_use_with_the_remedy(predict: Predict, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict("https://example.org/a.jpg") == 2
+    assert "Download it first: curl -LO https://example.org/a.jpg" in capsys.readouterr().err
 
 
 def test_answers_never_overwrite_inputs(predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from moue.cli.main import PARTLY
 from moue.cli.output import add_format, write
 from moue.cli.progress import Progress, Report
-from moue.errors import UsageError, require
+from moue.errors import Unreadable, UsageError, require
 from moue.picture import MAX_PIXELS
 from moue.runtime.answerfile import ParquetPipe, Text
 from moue.runtime.outbox import Outbox
@@ -23,6 +23,7 @@ from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
 from moue.runtime.sources import Source, expand, require_one
 from moue.runtime.timeline import Timeline
+from moue.runtime.video import Sampler
 from moue.spec import VIEWS
 
 #: More pictures than this are many: an engine that takes longer to start pays.
@@ -60,6 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, print, and answer 3 when something could not be read."""
+    Sampler(args.every, args.fps)
     require_one(args.sources)
     if args.format == "parquet":
         require("pyarrow", "scale")
@@ -127,25 +129,38 @@ def _keep(
     printer: _Printer,
     report: Report,
 ) -> None:
-    """Read one input, and write its rows and its annotated picture or film."""
+    """Read one input, and write its rows and its annotated picture or film as they come."""
     stem = outbox.stem(source)
+    if source.kind == "picture":
+        _keep_picture(recognizer, source.path, stem, args.format, outbox, printer)
+        return
     film = str(outbox.folder / f"{stem}.mp4") if source.kind == "video" else None
     timeline = Timeline()
-    # One picture has one answer; a film's thousands go to the disk and are forgotten.
-    only: Faces | None = None
     with closing(outbox.answers(stem, _suffix(args.format), recognizer.spec.labels)) as file:
         for answer in _answers(recognizer, source, args, report, film):
             file.write(answer)
             printer(answer)
             if source.kind == "video":
                 timeline.add(answer)
-            only = answer
-    if source.kind == "picture" and only is not None and only.status in ("ok", "no_face"):
-        shown = outbox.picture(stem, only.draw(recognizer.open(source.path)), source.path)
-        sys.stderr.write(f"{shown}\n")
-    elif film and os.path.exists(film):  # noqa: PTH110
+    if film and os.path.exists(film):  # noqa: PTH110
         sys.stderr.write(f"{film}\n")
         _keep_tracks(timeline, stem, outbox)
+
+
+def _keep_picture(recognizer: Recognizer, path: str, stem: str, format: str, outbox: Outbox, printer: _Printer) -> None:
+    """Read one picture, once, as it may come through a pipe; write its row and the annotated picture."""
+    picture = None
+    try:
+        picture = recognizer.open(path)
+    except Unreadable as error:
+        answer = recognizer.nothing(path, error.status, str(error))
+    else:
+        answer = recognizer.faces(picture, path)
+    with closing(outbox.answers(stem, _suffix(format), recognizer.spec.labels)) as file:
+        file.write(answer)
+    printer(answer)
+    if picture is not None:
+        sys.stderr.write(f"{outbox.picture(stem, answer.draw(picture), path)}\n")
 
 
 def _keep_tracks(timeline: Timeline, stem: str, outbox: Outbox) -> None:

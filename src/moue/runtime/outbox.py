@@ -16,6 +16,9 @@ from moue.errors import UsageError
 from moue.runtime.answerfile import AnswerFile, open_answers
 from moue.runtime.sources import Source
 
+#: What follows the stem of a film's answers, before the suffix: ``clip.json``, ``clip.tracks.json`` and so on.
+FILM_ENDINGS = ("", ".tracks", ".timeline")
+
 
 class Outbox:
     """Names and writes the files of one run.
@@ -42,13 +45,19 @@ class Outbox:
         Raises:
             UsageError: when the input lies in this folder, so that answers could overwrite inputs.
         """
-        if source.kind != "camera" and self._inside in Path(os.path.realpath(source.path)).parents:
-            raise UsageError(f"{source.path} lies in {self.folder}: choose another folder for the answers.")
-        name = f"camera{source.path}" if source.kind == "camera" else Path(source.path).stem or "answers"
-        # Some file systems do not tell upper from lower case.
-        wanted = next(n for n in _numbered(name) if n.lower() not in self._taken)
-        self._taken.add(wanted.lower())
-        return wanted
+        # A name from a list may hold what no file's can.
+        path = source.path.replace("\0", "")
+        if source.kind != "camera" and self._inside in Path(os.path.realpath(path)).parents:
+            raise UsageError(f"{path} lies in {self.folder}: choose another folder for the answers.")
+        name = f"camera{source.path}" if source.kind == "camera" else Path(path).stem or "answers"
+        endings = FILM_ENDINGS if source.kind == "video" else ("",)
+        for stem in _numbered(name):
+            # Some file systems do not tell upper from lower case.
+            wanted = {f"{stem}{ending}".lower() for ending in endings}
+            if not wanted & self._taken:
+                break
+        self._taken |= wanted
+        return stem
 
     def write(self, name: str, content: bytes) -> Path:
         """Write one file, whole or not at all.
