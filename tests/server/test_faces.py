@@ -109,6 +109,11 @@ def test_paths_and_addresses_are_never_read(client: TestClient, face: bytes, tmp
     assert "no model named" in answer.json()["detail"]
 
 
+def test_an_unknown_model_is_told_each_name_once(start: Start, face: bytes) -> None:
+    detail = start(models=("tiny",)).post("/v1/faces", params={"model": "xyzzy"}, content=face).json()["detail"]
+    assert detail.count("tiny") == 1
+
+
 def test_too_many_and_too_large(start: Start, face: bytes) -> None:
     client = start(max_files=3, max_bytes=len(face) + 400)
     many = client.post("/v1/faces", files=[("f", (str(i), b"x")) for i in range(4)])

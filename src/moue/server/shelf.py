@@ -89,7 +89,7 @@ class Shelf:
             installed = self._installed()
             # Only names of this list are opened: find_model would take a path as well.
             if name not in installed:
-                raise UnknownName("model", name, [*self._engines, *installed])
+                raise UnknownName("model", name, {*self._engines, *installed})
             self._engines[name] = self._open(name)
         return self._engines[name]
 
