@@ -20,9 +20,11 @@ from moue.evaluation.scoring import score
 from moue.export import export
 from moue.export import graph as graphs
 from moue.export.ensemble import merge
+from moue.export.work import gflop
 from moue.expressions import FER2013, LabelSet
 from moue.models import create
 from moue.models.load import TorchModel, load_run, save_network
+from moue.models.summary import describe
 from moue.runtime.engine import open_model
 from moue.runtime.weights import find_model
 from moue.spec import ModelSpec, file_sha256
@@ -99,6 +101,12 @@ def table(run: Path, n: int = 60, labels: LabelSet = FER2013, size: int = 48) ->
         truth = (network.logits(images) + network.logits(images[..., ::-1])).argmax(1)
     split = np.where(np.arange(n) % 3 > 0, "train", "public_test")
     return ImageTable(images, truth.astype(np.int64), split, [f"row {i}" for i in range(n)], labels, name="drawn")
+
+
+def test_the_work_of_a_graph_is_what_torch_counts(run: Path, tmp_path: Path) -> None:
+    for store in ("float32", "int8"):
+        export(run, tmp_path / "mine.onnx", store=store)  # type: ignore[arg-type]
+        assert gflop(tmp_path / "mine.onnx") == describe("compact", len(FER2013), **OPTIONS)["gflop"] > 0
 
 
 def test_both_engines_answer_as_the_network_does(run: Path, exported: Path) -> None:

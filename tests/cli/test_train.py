@@ -121,6 +121,14 @@ def test_going_on_keeps_threads_and_device_unless_others_are_typed(
     assert [(run.threads, run.device) for run in taken] == [(1, "cpu"), (2, "cpu")]
 
 
+def test_a_file_where_the_run_should_go_is_said_before_data_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (out := tmp_path / "run").write_text("mine")
+    assert main(["train", "compact", "--data", "absent.csv", "--out", str(out)]) == 2
+    assert f"{out} is a file" in capsys.readouterr().err
+
+
 def test_epochs_are_shown_without_a_part_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", "compact", "--data", "synth:200:0", "--out", str(tmp_path / "run"), *QUICK]
     assert main([*command, "--set", "data.validation=0"]) == 0

@@ -107,6 +107,25 @@ def test_names_cannot_break_the_page_or_the_markdown_table(written: Path) -> Non
     assert all(f'href="#{anchor}"' in text for anchor in anchors)
 
 
+def test_figures_of_an_older_comparison_go_and_other_files_stay(tmp_path: Path) -> None:
+    write_comparison([STRONG, WEAK], tmp_path)
+    (tmp_path / "figures" / "mine.svg").write_text("<svg/>")
+    write_comparison([STRONG], tmp_path)
+    left = {p.name for p in (tmp_path / "figures").iterdir()}
+    assert {"mine.svg", "strong-confusion.svg"} <= left
+    assert not [name for name in left if name.startswith("weak")]
+
+
+def test_times_to_answer_name_their_engine(tmp_path: Path) -> None:
+    rows = [replace(STRONG, engine="torch"), replace(WEAK, engine="onnxruntime", latency_ms=1.5)]
+    write_comparison(rows, tmp_path)
+    for name in ("comparison.md", "comparison.html"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "3 ms (torch)" in text
+        assert "at 1.5 ms (onnxruntime) a picture" in text
+    assert [row["engine"] for row in table_rows([*rows, MISSING])] == ["torch", "onnxruntime", None]
+
+
 def test_what_did_not_run_and_what_is_quoted_is_said(written: Path) -> None:
     text = (written / "comparison.html").read_text(encoding="utf-8")
     assert "not run: needs google/vit" in text

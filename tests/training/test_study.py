@@ -38,7 +38,7 @@ def test_a_comparison_trains_reports_and_goes_on_from_what_is_there(data: str, t
     assert rows[0].evaluation.n == 40
     assert rows[0].hours is not None
     assert rows[0].gflop
-    assert rows[0].latency_ms
+    assert (rows[0].engine, bool(rows[0].latency_ms)) == ("torch", True)
     page = (out / "comparison.html").read_text(encoding="utf-8")
     assert "vit" in page
     assert "moue compare …" in page
@@ -66,7 +66,9 @@ def test_weights_that_cannot_be_had_are_a_row_and_never_a_stand_in(data: str, tm
 
 
 def test_the_studys_numbers_come_with_its_recipes_or_when_asked_for(data: str, tmp_path: Path) -> None:
-    assert [row.quoted for row in compare(["tiny"], data=data, out=tmp_path)] == [False]
+    [row] = compare(["tiny"], data=data, out=tmp_path)
+    assert (row.quoted, row.engine) == (False, "openvino")
+    assert row.gflop
     assert [row.quoted for row in compare(["tiny"], data=data, out=tmp_path, quote=True)] == [False, True, True, True]
 
 
@@ -81,7 +83,13 @@ def test_a_run_on_other_data_is_refused(data: str, tmp_path: Path) -> None:
 def test_names_that_are_nothing_are_refused_before_any_training(data: str, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="googlenet"):
         compare(["demo/vit", "googlenot"], data=data, out=tmp_path, settings=TINY)
+    with pytest.raises(UnknownName, match="Known: ") as caught:
+        compare(["zzz"], data=data, out=tmp_path)
+    assert str(caught.value).count(" default,") == 1
     assert not (tmp_path / "runs").exists()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match="file is a file"):
+        compare(["tiny"], data=data, out=tmp_path / "file")
     with pytest.raises(UsageError, match="once"):
         compare(["demo/vit", "demo/vit"], data=data, out=tmp_path)
 
@@ -138,6 +146,21 @@ def test_each_network_sees_the_pictures_in_its_own_size_and_colour(tmp_path: Pat
     [row] = compare([str(coloured)], data=str(faces), out=tmp_path / "out", labels="folders", split="test")
     assert row.evaluation is not None
     assert row.evaluation.accuracy > 0.9
+
+
+def test_the_labels_suit_what_is_compared(tmp_path: Path) -> None:
+    faces = tmp_path / "faces"
+    for split in ("train", "test"):
+        for shade, name in ((20, "dull"), (220, "keen")):
+            (faces / split / name).mkdir(parents=True)
+            for i in range(12):
+                picture = np.random.default_rng(i).integers(0, 30, (48, 48)) + shade
+                Image.fromarray(picture.astype(np.uint8)).save(faces / split / name / f"{i}.png")
+    config = load_recipe("compact").override([*TINY, "model.options={widths: [8, 16]}"])
+    fit(config, load(faces, labels="folders"), tmp_path / "run")
+    [row] = compare([str(tmp_path / "run")], data=str(faces), out=tmp_path / "out", split="test")
+    assert row.evaluation is not None
+    assert row.evaluation.labels == ("dull", "keen")
 
 
 def test_runs_are_compared_on_what_they_held_out_if_it_is_the_same(data: str, tmp_path: Path) -> None:

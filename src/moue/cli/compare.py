@@ -32,7 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--split", default="public_test", choices=SPLITS, help="the rows to score (default: public_test)"
     )
     parser.add_argument(
-        "--labels", default="fer2013", choices=("fer2013", "ferplus", "folders"), help="label set (default: fer2013)"
+        "--labels",
+        choices=("fer2013", "ferplus", "folders"),
+        help="the data's label set (default: that of a written set, or what suits all that is compared)",
     )
     parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv: for --labels ferplus or optim.votes")
     parser.add_argument("--seed", type=int, metavar="S", help="random seed of each training (default: the recipe's)")

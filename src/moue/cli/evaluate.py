@@ -32,8 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
         choices=("fer2013", "ferplus", "folders"),
-        help="the data's label set (default: ferplus for a model of its classes with --votes, folders for a model of "
-        "classes of your own, else fer2013)",
+        help="the data's label set (default: that of a written set, or what suits the model: ferplus for one of its "
+        "classes with --votes, folders for one of classes of your own, else fer2013)",
     )
     parser.add_argument("--votes", type=Path, metavar="FILE", help="fer2013new.csv, for models of FER+'s classes")
     parser.add_argument(

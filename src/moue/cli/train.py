@@ -39,10 +39,12 @@ def run(args: argparse.Namespace) -> None:
     """Train, and say where the run is."""
     require("lightning", "train")
     from moue import data
+    from moue.evaluation.files import need_folder
     from moue.training.config import DataConfig, load_recipe
     from moue.training.loop import fit
     from moue.training.run import Run
 
+    need_folder(args.out)
     options = {
         "run.minutes": args.minutes,
         "run.seed": args.seed,

@@ -32,7 +32,12 @@ def overview(rows: Sequence[Row]) -> list[Figure]:
         found.append(Figure("curves", plots.all_curves(histories), caption, alt))
     for name, attribute, x_label, caption in (
         ("accuracy-hours", "hours", "training time, hours (logarithmic)", "Accuracy against training time."),
-        ("accuracy-latency", "latency_ms", "milliseconds a picture (logarithmic)", "Accuracy against time to answer."),
+        (
+            "accuracy-latency",
+            "latency_ms",
+            "milliseconds a picture (logarithmic)",
+            "Accuracy against time to answer, each in the engine that the table names.",
+        ),
     ):
         points = _points(rows, attribute)
         if points:

@@ -6,6 +6,18 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from moue.errors import UsageError
+
+
+def need_folder(path: Path) -> None:
+    """Say before any work that there is a file where a folder is to be written.
+
+    Raises:
+        UsageError: when there is one.
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file, and --out is a folder. Give another name.")
+
 
 def replace_files(contents: Mapping[Path, bytes]) -> list[Path]:
     """Write several files beside their places, then move all into them: a failure to write leaves older ones whole.

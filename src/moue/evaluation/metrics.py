@@ -268,9 +268,7 @@ def risk_coverage(
     return kept / max(len(confidence), 1), np.cumsum(np.repeat(wrong, rows)) / kept
 
 
-def accuracy_at(
-    confidence: NDArray[np.floating], correct: NDArray[np.bool_], coverage: float = COVERAGE
-) -> float:
+def accuracy_at(confidence: NDArray[np.floating], correct: NDArray[np.bool_], coverage: float = COVERAGE) -> float:
     """Accuracy on the share ``coverage`` (above 0, to 1) of the answers that is most certain, rounded up to whole rows;
     arguments as in :func:`risk_coverage`.
     """

@@ -96,7 +96,8 @@ def _results(rows: Sequence[Row], slugs: Mapping[str, str]) -> str:
     )
     caption = (
         "± is one standard error. Twin-free: on the pictures without an exact copy in Training. "
-        "Core-hours: training time times the processor cores that it took. GFLOP and latency are for one picture."
+        "Core-hours: training time times the processor cores that it took. GFLOP and latency are for one picture, "
+        "the latter in the engine that it names."
     )
     if any(row.quoted for row in rows):
         caption += " Rows in italics are quoted from a publication: measured elsewhere, and not tested against."
@@ -132,7 +133,7 @@ def _result(row: Row, slug: str, best: bool) -> str:
         f"{row.epochs:g}" if row.epochs else "–",
         _count(row.parameters),
         f"{row.gflop:.3g}" if row.gflop else "–",
-        f"{row.latency_ms:.3g} ms" if row.latency_ms else "–",
+        row.latency or "–",
     )
     kind = "quoted" if row.quoted else "best" if best else ""
     return f'<tr class="{kind}">{head}' + "".join(f'<td class="n">{c}</td>' for c in cells) + "</tr>"

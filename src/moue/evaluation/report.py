@@ -35,7 +35,7 @@ def write_comparison(
     """Write the comparison: ``comparison.html``, ``.md``, ``.csv``, ``.json``, and ``figures/*.svg`` for the Markdown.
 
     All of it is made before the first file is touched, and every file is replaced by a whole one: a failure leaves an
-    older page as it was.
+    older page as it was. Figures of an older page that this one does not have are deleted.
 
     Args:
         rows: in the order of the page; not-run and quoted ones may stand among them.
@@ -74,7 +74,18 @@ def write_comparison(
         out / "comparison.json": _json(rows, pairs, findings, title, made).encode(),
         **{out / "figures" / f"{f.name}.svg": f.svg for f in figures},
     }
-    return replace_files(contents)
+    old = _drawn(out)
+    written = replace_files(contents)
+    for path in old.difference(written):
+        path.unlink(missing_ok=True)
+    return written
+
+
+def _drawn(out: Path) -> set[Path]:
+    """The figures of the comparison that stands in a folder, as its Markdown names them."""
+    page = out / "comparison.md"
+    names = re.findall(r"\(figures/([\w-]+\.svg)\)", page.read_text("utf-8", "replace")) if page.is_file() else []
+    return {out / "figures" / name for name in names}
 
 
 def significance(rows: Sequence[Row], *, resamples: int = 10_000, seed: int = 0) -> list[Pair]:
@@ -118,6 +129,7 @@ def table_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 "parameters": row.parameters,
                 "gflop": row.gflop,
                 "latency_ms": row.latency_ms,
+                "engine": row.engine,
             }
         )
     return flat
@@ -155,7 +167,7 @@ def _markdown(
             f"{row.epochs:g}" if row.epochs else "–",
             f"{row.parameters:,}" if row.parameters else "–",
             f"{row.gflop:.3g}" if row.gflop else "–",
-            f"{row.latency_ms:.3g} ms" if row.latency_ms else "–",
+            row.latency or "–",
         ]
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")
     lines += ["", "± is one standard error. Quoted rows are a publication's numbers, not measured here.", ""]

@@ -60,6 +60,8 @@ class Row:
     """Billions of floating-point operations for one picture, forward."""
     latency_ms: float | None = None
     """Milliseconds for one picture."""
+    engine: str | None = None
+    """What they were measured in: "torch", "onnxruntime" or "openvino"; only equal ones compare networks alone."""
     quoted: bool = False
     """A number from a publication: never measured here, never tested against."""
     quoted_accuracy: float | None = None
@@ -87,6 +89,13 @@ class Row:
     def accuracy(self) -> float | None:
         """Fraction of 1, measured or quoted; None for a row that was not run."""
         return self.evaluation.accuracy if self.evaluation is not None else self.quoted_accuracy
+
+    @property
+    def latency(self) -> str | None:
+        """The time for one picture in words, with its engine; None where it was not measured."""
+        if not self.latency_ms:
+            return None
+        return f"{self.latency_ms:.3g} ms" + (f" ({self.engine})" if self.engine else "")
 
     @property
     def core_hours(self) -> float | None:

@@ -155,9 +155,9 @@ def _costs(ranked: Sequence[Row], pairs: Sequence[Pair]) -> list[Finding]:
     served = [row for row in ranked if row.latency_ms]
     if len(served) > 1:
         quick = min(served, key=lambda row: row.latency_ms or math.inf)
-        text = f"{quick.name}, at {quick.latency_ms:.3g} ms a picture"
+        text = f"{quick.name}, at {quick.latency} a picture"
         if quick is not best and best.latency_ms:
-            text += f"; {best.name} takes {best.latency_ms:.3g} ms"
+            text += f"; {best.name} takes {best.latency}"
         findings.append(Finding("Fastest to answer", text + "."))
     return findings
 

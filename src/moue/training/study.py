@@ -6,8 +6,8 @@ import functools
 import shlex
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,10 +19,13 @@ from moue.data.sources import load
 from moue.data.table import ImageTable
 from moue.errors import DataError, MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require
 from moue.evaluation.assess import rows_of
+from moue.evaluation.files import need_folder
 from moue.evaluation.model import Model, open_any
 from moue.evaluation.report import STUDY, Row, write_comparison
 from moue.evaluation.scoring import score, truth_of
-from moue.runtime.weights import list_models
+from moue.expressions import labels_for
+from moue.runtime.engine import Engine
+from moue.runtime.weights import find_model, list_models
 from moue.spec import Colour
 from moue.training import machine
 from moue.training.config import Config, DataConfig, load_recipe, recipes
@@ -58,7 +61,7 @@ def compare(
     minutes: float | None = None,
     split: str = "public_test",
     settings: Sequence[str] = (),
-    labels: str = "fer2013",
+    labels: str | None = None,
     votes: str | None = None,
     seed: int | None = None,
     skip_bad: bool = False,
@@ -79,7 +82,8 @@ def compare(
         minutes: time for each training.
         split: the rows to evaluate on.
         settings: changes of every recipe, as ``optim.lr=3e-4``.
-        labels: the label set.
+        labels: the label set; by default that of a written set, else the one that suits all that is compared, see
+            :func:`moue.expressions.labels_for`, and FER-2013's where they differ.
         votes: FER+'s votes, for its labels.
         seed: of every training.
         skip_bad: go on without rows that cannot be used.
@@ -94,21 +98,33 @@ def compare(
 
     Raises:
         UsageError: for a name that is no recipe, run or model, a recipe that cannot be trained on these labels and
-            votes, or a run in ``out`` of another data set or with other settings; before anything is trained.
+            votes, an ``out`` that is a file, or a run in it of another data set or with other settings; before anything
+            is trained.
     """
     names = list(names) or list(THREE)
     say = log or (lambda text: None)
     line = progress or (lambda what, unit: nullcontext(lambda done, total: None))
+    need_folder(out)
     if len(set(names)) < len(names):
         raise UsageError(f"each network is compared once. Got {', '.join(names)} instead.")
     changes = {"run.minutes": minutes, "run.seed": seed, "data.votes": votes}
     given = {name: value for name, value in changes.items() if value is not None}
-    plans = {name: _plan(name, settings, given, labels) for name in names}
+    plans = {name: _plan(name, settings, given) for name in names}
+    suiting = _suiting(plans.values(), votes)
 
     @functools.cache
     def read(size: int, colour: Colour) -> ImageTable:
         with line("reading", "rows") as report:
-            return load(data, labels=labels, votes=votes, size=size, colour=colour, skip_bad=skip_bad, progress=report)
+            return load(
+                data,
+                labels=labels,
+                fallback=suiting,
+                votes=votes,
+                size=size,
+                colour=colour,
+                skip_bad=skip_bad,
+                progress=report,
+            )
 
     table = read(48, "grey")
     for left in table.left_out:
@@ -169,7 +185,7 @@ def command_line(arguments: Sequence[str]) -> str:
     return "moue " + " ".join(map(shlex.quote, arguments))
 
 
-def _plan(name: str, settings: Sequence[str], given: Mapping[str, Any], labels: str) -> Plan | Run | str:
+def _plan(name: str, settings: Sequence[str], given: Mapping[str, Any]) -> Plan | Run | str:
     """What to do for a name: train a recipe, read a run folder, or open a model.
 
     A trained model goes before the recipe that made it, which ``recipe:NAME`` asks for.
@@ -181,14 +197,23 @@ def _plan(name: str, settings: Sequence[str], given: Mapping[str, Any], labels: 
         return name
     name = name.removeprefix(RECIPE)
     if name not in shipped and Path(name).suffix not in (".yaml", ".yml"):
-        raise UnknownName("recipe, run or model", name, [*shipped, *models])
+        raise UnknownName("recipe, run or model", name, {*shipped, *models})
     recipe = load_recipe(name)
-    if recipe.data.labels not in (labels, DataConfig.labels):
-        raise UsageError(
-            f"the recipe {name} is for the labels {recipe.data.labels}, and these data have {labels}. "
-            f"Type: --labels {recipe.data.labels}"
-        )
-    return Plan(recipe, recipe.override(settings, {"data.labels": labels, **given}))
+    return Plan(recipe, recipe.override(settings, given))
+
+
+def _suiting(plans: Iterable[Plan | Run | str], votes: str | None) -> str:
+    """The label set that suits all that is compared, and FER-2013's where they differ."""
+    wanted = set()
+    for plan in plans:
+        # What cannot be opened is a row that says why.
+        with suppress(MoueError):
+            if not isinstance(plan, Plan):
+                spec = plan.spec() if isinstance(plan, Run) else find_model(plan).spec
+                wanted.add(labels_for(spec.labels, votes is not None))
+            elif plan.recipe.data.labels != DataConfig.labels or plan.config.optim.votes > 0:
+                wanted.add(plan.recipe.data.labels)
+    return wanted.pop() if len(wanted) == 1 else DataConfig.labels
 
 
 def _run_of(name: str, out: Path) -> Run:
@@ -199,7 +224,13 @@ def _run_of(name: str, out: Path) -> Run:
 
 def _checked(name: str, plan: Plan, table: ImageTable, run: Run, asked: Sequence[str]) -> Plan:
     """The plan, with the configuration of the run that is there; refuses now what would else end it after hours."""
-    config = plan.config
+    labels = table.label_set.name
+    if plan.recipe.data.labels not in (labels, DataConfig.labels):
+        raise UsageError(
+            f"the recipe {name} is for the labels {plan.recipe.data.labels}, and these data have {labels}. "
+            f"Type: --labels {plan.recipe.data.labels}"
+        )
+    config = plan.config.override(changes={"data.labels": labels})
     if run.exists:
         if run.record()["data"]["fingerprint"] != table.fingerprint:
             raise UsageError(
@@ -214,7 +245,7 @@ def _checked(name: str, plan: Plan, table: ImageTable, run: Run, asked: Sequence
     for other in (*config.optim.teachers, *([config.model.init] if config.model.init else [])):
         if not Run(Path(other)).finished:
             raise UsageError(f"the recipe {name} needs the finished run {other}, and there is none.")
-    return plan
+    return plan._replace(config=config)
 
 
 def _row(
@@ -246,6 +277,7 @@ def _row(
         "truth": truth_of(part, model.spec),
         "parameters": model.spec.parameters,
         "latency_ms": latency(model),
+        "engine": model.graph.engine if isinstance(model, Engine) else "torch",
     }
     trained = model.spec.trained
     row["hours"], row["epochs"] = trained.get("hours"), trained.get("epochs")
@@ -256,6 +288,10 @@ def _row(
         row["history"] = plan.history()
         row["gflop"] = _gflop(config, len(model.spec.labels))
         row["details"] |= {"epoch kept": trained.get("epoch_kept"), "settings": _settings(config)}
+    elif find_spec("onnx") is not None:
+        from moue.export.work import gflop
+
+        row["gflop"] = gflop(find_model(plan).path)
     return Row(**row), list(part.source)
 
 
