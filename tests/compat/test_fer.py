@@ -12,6 +12,8 @@ from PIL import Image
 from moue.compat import FER, Video
 from moue.errors import Unreadable, UsageError
 from moue.expressions import FER2013
+from moue.runtime.detect import CenterFace, Detections, WholeImage
+from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces, Predictions
 from moue.runtime.video import open_video
 
@@ -88,6 +90,20 @@ def test_a_film_gives_a_row_a_frame_with_a_face(film: Path, detector: FER) -> No
     assert len(Video(str(film)).analyze(detector, frequency=5)) == 3
     assert len(Video(str(film)).analyze(detector, max_results=4)) == 4
     assert len(Video(str(film)).analyze(detector, save_fps=5)) == 3
+
+
+def test_a_film_is_searched_on_the_side_for_films(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides: list[int | None] = []
+
+    def detect(self: CenterFace, picture: np.ndarray, *, min_score: float = 0.5) -> Detections:
+        sides.append(self.long_side)
+        return WholeImage().detect(picture)
+
+    monkeypatch.setattr(CenterFace, "detect", detect)
+    detector = FER(recognizer=Recognizer("tiny", long_side=640, film_side=96, threads=1))
+    Video(str(film)).analyze(detector, frequency=10)
+    detector.detect_emotions(scene(0))
+    assert sides == [96, 96, 640]
 
 
 def test_a_film_goes_to_pandas_as_in_fer_s_manual(film: Path, detector: FER) -> None:

@@ -181,6 +181,7 @@ class Video:
         if save_fps is not None and self._video.rate:
             every = max(1, int(self._video.rate // save_fps))
         data: list[list[Row]] = []
+        reader = detector.recognizer.for_films()
         with ExitStack() as stack:
             window = CameraWindow(self.filename) if display else None
             if window is not None:
@@ -192,7 +193,7 @@ class Video:
                 writer = stack.enter_context(FilmWriter(target, like=self._video))
             try:
                 for frame in self._video.frames(every=every):
-                    faces = _within(detector, frame.picture, detection_box)
+                    faces = _within(reader, frame.picture, detection_box)
                     if writer is not None or window is not None:
                         marked = draw(frame.picture, faces)
                         if writer is not None:
@@ -262,15 +263,15 @@ class Video:
         return rows
 
 
-def _within(detector: FER, picture: NDArray[np.uint8], part: Mapping[str, int] | None) -> Faces:
+def _within(reader: Recognizer, picture: NDArray[np.uint8], part: Mapping[str, int] | None) -> Faces:
     """The faces of a part of the picture, in the whole picture's pixels."""
     if part is None:
-        return detector.recognizer.faces(picture)
+        return reader.faces(picture)
     x, y = max(0, part["x_min"]), max(0, part["y_min"])
     cut = picture[y : part["y_max"], x : part["x_max"]]
     if not cut.size:
         raise UsageError(f"the detection box {dict(part)} holds no pixel of the film.")
-    faces = detector.recognizer.faces(np.ascontiguousarray(cut))
+    faces = reader.faces(np.ascontiguousarray(cut))
     shift = np.array([x, y], np.float32)
     return faces.with_(
         boxes=faces.boxes + np.array([x, y, 0, 0], np.float32),
