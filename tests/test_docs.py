@@ -9,7 +9,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import skimage.data
+from films import make_film
+from PIL import Image
 
 from moue.cli.main import _parser
 from moue.runtime.weights import list_models
@@ -97,6 +101,18 @@ def anchors(page: Path) -> set[str]:
 def test_python_compiles(page: Path) -> None:
     for body in blocks(page, "python"):
         compile(body, str(page), "exec")
+
+
+@pytest.mark.parametrize("page", ["docs/reading.md", "docs/migration.md"])
+def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = np.ascontiguousarray(skimage.data.astronaut()[:256, 96:352])
+    (tmp_path / "holiday").mkdir()
+    for name in ("photo.jpg", "a.jpg", "b.jpg", "face-1.jpg", "face-2.jpg", "holiday/1.jpg"):
+        Image.fromarray(photo).save(tmp_path / name)
+    make_film(tmp_path / "clip.mp4", [photo] * 6)
+    monkeypatch.chdir(tmp_path)
+    ran = [exec(compile(body, page, "exec"), {}) for body in blocks(ROOT / page, "python")]
+    assert ran
 
 
 def test_names_that_the_docs_take_from_moue_exist() -> None:
