@@ -87,6 +87,15 @@ def test_a_set_keeps_its_own_labels_and_others_are_refused(tmp_path: Path) -> No
     assert load("synth:200", labels="fer2013").label_set.name == load("synth:200").label_set.name == "fer2013"
 
 
+def test_others_can_read_a_set_where_the_umask_lets_them(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        store.save(table_of([1], [0]), tmp_path / "set")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "set").stat().st_mode & 0o777 == 0o640
+
+
 def test_a_failed_write_leaves_the_old_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store.save(table_of([1], [0]), tmp_path / "set")
 

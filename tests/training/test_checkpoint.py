@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from moue.errors import TrainingError
+from moue.models.load import save_weights
 from moue.training import checkpoint
 
 STATE = {
@@ -56,13 +59,28 @@ def test_a_failed_write_leaves_the_last_good_one(tmp_path: Path, monkeypatch: py
     path = tmp_path / "last.safetensors"
     checkpoint.save({"epoch": 1}, path)
 
-    def full(*args: object, **kwargs: object) -> None:
+    def full(tensors: object, half: Path, metadata: object) -> None:
+        half.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
     with pytest.raises(TrainingError, match="No space left"):
         checkpoint.save({"epoch": 2}, path)
     assert checkpoint.load(path) == {"epoch": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["last.safetensors"]
+
+
+def test_others_can_read_weights_where_the_umask_lets_them(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        checkpoint.save(STATE, tmp_path / "last.safetensors")
+        save_weights({"w": torch.ones(3)}, tmp_path / "weights.safetensors", {})
+    finally:
+        os.umask(before)
+    assert {p.name: p.stat().st_mode & 0o777 for p in tmp_path.iterdir()} == {
+        "last.safetensors": 0o640,
+        "weights.safetensors": 0o640,
+    }
 
 
 def test_a_damaged_file_is_told_so(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 from disk import room
 from safetensors.torch import load_file
 from torch import Tensor
@@ -186,7 +187,7 @@ def test_no_space_left_keeps_the_last_checkpoint(
 ) -> None:
     from moue.training import checkpoint
 
-    real, calls = checkpoint.save_file, []
+    real, calls = safetensors.torch.save_file, []
 
     def sometimes(*args: object, **kwargs: object) -> None:
         calls.append(1)
@@ -194,7 +195,7 @@ def test_no_space_left_keeps_the_last_checkpoint(
             raise OSError(28, "No space left on device")
         real(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(checkpoint, "save_file", sometimes)
+    monkeypatch.setattr(safetensors.torch, "save_file", sometimes)
     with pytest.raises(TrainingError, match="No space left"):
         fit(SMALL.override(["data.validation=0"]), table, tmp_path / "run")
     assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.safetensors")["epoch"] == 0

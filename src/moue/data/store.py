@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
+import secrets
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -46,15 +45,15 @@ def save(table: ImageTable, path: Path | str) -> None:
     if table.votes is not None:
         arrays["votes"] = table.votes
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    # A name of its own, as two processes may parse one source; no mkstemp, whose files the owner alone can read.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "xb") as file:
             np.savez(file, **arrays)
-        Path(temporary).replace(path)
-    except BaseException:
+        temporary.replace(path)
+    finally:
         with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+            temporary.unlink(missing_ok=True)
 
 
 def load(path: Path | str) -> ImageTable:

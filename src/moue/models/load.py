@@ -22,6 +22,7 @@ from torch import Tensor
 from moue.errors import ModelError, TrainingError, UnknownName, UsageError, require
 from moue.models import builder, create
 from moue.models.base import Network
+from moue.models.tensors import save_file
 from moue.spec import ModelSpec
 
 #: The key of the safetensors header under which a network's ``rebuild`` options travel.
@@ -115,17 +116,12 @@ def save_weights(weights: Mapping[str, Tensor], path: Path | str, rebuild: Mappi
     Raises:
         TrainingError: when the file cannot be written; what was there before stays.
     """
-    save_file = require("safetensors.torch", "train").save_file
     refused = require("safetensors", "train").SafetensorError
     # Copies: safetensors refuses tensors that share memory or have gaps.
     tensors = {key: value.detach().cpu().clone().contiguous() for key, value in weights.items()}
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}")
     try:
-        save_file(tensors, temporary, metadata={REBUILD: json.dumps(dict(rebuild))})
-        temporary.replace(path)
+        save_file(tensors, Path(path), {REBUILD: json.dumps(dict(rebuild))})
     except (OSError, refused) as error:
-        temporary.unlink(missing_ok=True)
         raise TrainingError(f"{path} cannot be written ({error}). Checkpoints are kept: --resume goes on.") from error
 
 

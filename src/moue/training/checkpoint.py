@@ -1,21 +1,17 @@
-"""Checkpoints without pickles: one safetensors file, its JSON inside, replaced in one step.
-
-Whatever moment a run is killed at, the file under the final name is a whole one.
-"""
+"""Checkpoints without pickles: one safetensors file, its JSON inside, replaced in one step."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from moue.errors import TrainingError
+from moue.models.tensors import save_file
 
 _TENSOR, _TUPLE, _PAIRS = "__tensor__", "__tuple__", "__pairs__"
 
@@ -30,15 +26,9 @@ def save(state: Any, path: Path | str) -> None:
     tensors: dict[str, torch.Tensor] = {}
     tree = json.dumps(_pack(state, tensors))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(tensors, temporary, metadata={"tree": tree})
-        # For writing, too: Windows flushes no other.
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        save_file(tensors, path, {"tree": tree})
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         raise TrainingError(f"the checkpoint {path} cannot be written ({error}); the one before it is kept.") from error
 
 

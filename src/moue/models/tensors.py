@@ -1,0 +1,37 @@
+"""Tensors as one safetensors file that is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from moue.errors import require
+
+
+def save_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Write tensors in one step: whatever moment this is killed at, the file under the final name is a whole one.
+
+    Args:
+        tensors: by name; on the CPU, contiguous, none sharing memory with another.
+        path: the file to write or to replace; its mode is what the umask says.
+        metadata: for the file's header.
+
+    Raises:
+        OSError, safetensors.SafetensorError: when it cannot be written; what was there before stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        # Safetensors lets the owner alone read what it writes.
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        require("safetensors.torch", "train").save_file(dict(tensors), temporary, metadata=dict(metadata))
+        temporary.chmod(mode)
+        # For writing, too: Windows flushes no other.
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
