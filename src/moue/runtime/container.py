@@ -156,7 +156,7 @@ def declared_end(container: Any, stream: Any) -> Fraction | None:
 
 def _declared_duration(container: Any, stream: Any) -> Fraction | None:
     if stream.duration:
-        return stream.duration * Fraction(stream.time_base)
+        return Fraction(stream.time_base) * int(stream.duration)
     tag = next((value for key, value in stream.metadata.items() if key.upper().startswith("DURATION")), "")
     parts = tag.split(":")
     if len(parts) == 3 and all(part.replace(".", "", 1).isdigit() for part in parts):
