@@ -5,14 +5,16 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sets import PIXELS, broken, csv_text, faces, simple_csv, zip_of
+from sets import PIXELS, broken, csv_text, faces, folder_of, jpeg, simple_csv, table_of, zip_of
 
-from moue.data import load
+from moue.data import competition, load
 from moue.errors import DataError, UsageError
+from moue.expressions import FERPLUS
 
 
 def write(path: Path, text: str) -> Path:
@@ -37,6 +39,17 @@ def test_rows_keep_their_pixels_labels_and_splits(tmp_path: Path) -> None:
     assert table.split.tolist() == ["train"] * 14 + ["public_test"] * 7
     assert table.source[0] == "row 1"
     assert table.name == "fer.csv"
+
+
+def test_fer2013_is_known_by_what_it_holds_not_by_its_layout(tmp_path: Path) -> None:
+    whole = [k for k, n in enumerate(competition.TRAINING) for _ in range(n)]
+    fer = table_of([0] * len(whole), whole)
+    kaggle = load(folder_of(tmp_path / "f", {"happy/Training_17.jpg": jpeg(1)}))
+    voted = replace(table_of([1], [0]), votes=np.ones((1, 8), np.float32) / 8)
+    assert all(map(competition.is_fer2013, (fer, fer.take(np.arange(100, len(fer))), kaggle, voted)))
+    others = (load(write(tmp_path / "other.csv", simple_csv())), load("synth"), fer.take(np.arange(9000)))
+    assert not any(map(competition.is_fer2013, others))
+    assert not competition.is_fer2013(table_of([1, 2], [0, 7], classes=FERPLUS))
 
 
 @pytest.mark.parametrize("wrapping", ["gz", "zip", "tar", "tar.gz", "misnamed"])

@@ -29,6 +29,7 @@ from moue.models.load import load_run
 from moue.training.config import Config
 from moue.training.learner import Status
 from moue.training.loop import fit
+from moue.training.run import LICENCE
 from moue.training.tasks import Supervised
 
 SMALL = Config().override(
@@ -242,6 +243,8 @@ def test_a_run_starts_from_another_ones_weights_and_a_new_last_layer_where_class
     table: ImageTable, tmp_path: Path
 ) -> None:
     first = fit(SMALL, table, tmp_path / "first")
+    assert first.spec().licence == "", "drawn faces bind nobody"
+    first.spec().with_(licence="for research").save(first.folder / "spec.json")
     still = ["optim.epochs=1", "optim.lr=1e-12", "optim.ema=0", f"model.init={tmp_path / 'first'}"]
     second = fit(SMALL.override(still), table, tmp_path / "second")
     a, b = (load_file(run.folder / "weights.safetensors") for run in (first, second))
@@ -253,6 +256,7 @@ def test_a_run_starts_from_another_ones_weights_and_a_new_last_layer_where_class
     third = fit(SMALL.override(still), own, tmp_path / "third")
     c = load_file(third.folder / "weights.safetensors")
     assert third.spec().labels == two.labels
+    assert third.spec().licence == "for research", "weights keep what binds those that they come from"
     assert c["classifier.weight"].shape == (2, 16)
     assert all(np.allclose(a[name], c[name], atol=1e-6) for name in learnt if name != "classifier.weight")
     with pytest.raises(UsageError, match="same network"):
@@ -275,6 +279,7 @@ def test_the_head_of_the_votes_is_dropped_at_the_end_and_survives_a_resume(table
     weights = load_file(run.folder / "weights.safetensors")
     assert weights["classifier.weight"].shape == (7, 16)
     assert run.spec().labels == table.label_set.labels
+    assert run.spec().licence == LICENCE
     model = load_run(run.folder)
     assert model.logits(table.images[:5]).shape == (5, 7)
     assert sum(p.numel() for p in model.network.parameters()) == run.spec().parameters

@@ -8,6 +8,7 @@ every row is Training. Rows are counted from 1, the header not counted.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import compress
@@ -17,8 +18,9 @@ from numpy.typing import NDArray
 
 from moue.data.archive import DAMAGE, Limited, reason
 from moue.data.bad import BadRows
+from moue.data.table import ImageTable
 from moue.errors import DataError, UnknownName
-from moue.expressions import FER2013
+from moue.expressions import FER2013, FERPLUS
 
 #: Height and width of the competition's pictures.
 SIDE = 48
@@ -26,6 +28,11 @@ PIXELS = SIDE * SIDE
 
 #: Values of the Usage column to splits.
 USAGES = {"training": "train", "publictest": "public_test", "privatetest": "private_test"}
+
+#: Pictures of each class in Training, in the competition's numbering.
+TRAINING = (3995, 436, 4097, 7215, 4830, 3171, 4965)
+#: How Kaggle's folders name the pictures.
+PICTURE = re.compile(r"(Training|PublicTest|PrivateTest)_\d+\.jpg", re.IGNORECASE)
 
 # 16 rows of text and their index arrays stay in the cache of one core.
 _BATCH = 16
@@ -45,6 +52,21 @@ class Rows:
     split: NDArray[np.str_]
     numbers: NDArray[np.int64]
     """``(N,)``: the row number of each in its file, from 1."""
+
+
+def is_fer2013(table: ImageTable) -> bool:
+    """Whether a table holds FER-2013's pictures, whatever they came in; its layout alone is other sets' too.
+
+    FER+'s votes are joined to them alone, Kaggle's files bear their names, and no other set has as many of each class,
+    but for a few that were left out.
+    """
+    voted = table.votes is not None or (table.targets is not None and table.label_set == FERPLUS)
+    if voted or any(map(PICTURE.search, table.source)):
+        return True
+    if table.label_set != FER2013:
+        return False
+    counts = np.bincount(table.labels[table.split == "train"], minlength=len(TRAINING))
+    return bool(np.allclose(counts, TRAINING, rtol=0.05))
 
 
 def read_columns(stream: Limited, file: str) -> tuple[dict[str, int], bytes]:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moue.data.competition import is_fer2013
 from moue.data.splits import Split
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from moue.models.base import Network
 
-#: What binds weights that were trained on FER-2013.
+#: What binds weights that were trained on FER-2013's pictures.
 LICENCE = "MIT for the weights; the training pictures (FER-2013) were published for research"
 
 
@@ -149,6 +150,7 @@ class Run:
             "precision": precision,
             "seed": config.run.seed,
             "recipe": recipe and recipe.to_dict(),
+            "licence": _licence(config, table),
             "data": {
                 "name": table.name,
                 "fingerprint": table.fingerprint,
@@ -208,7 +210,7 @@ class Run:
             size=network_input[0],
             colour="rgb" if network_input[1] == "rgb" else "grey",
             views=2,
-            licence=LICENCE,
+            licence=record.get("licence", LICENCE),
             parameters=record["parameters"],
             trained={
                 "epochs": config.optim.epochs,
@@ -261,6 +263,12 @@ class Run:
         temporary = path.with_suffix(".new")
         temporary.write_text(json.dumps(values, indent=2, default=str) + "\n", encoding="utf-8")
         temporary.replace(path)
+
+
+def _licence(config: Config, table: ImageTable) -> str:
+    """What binds the weights that come of this: the pictures, and the runs that they owe something to."""
+    before = [Run(Path(folder)).spec().licence for folder in filter(None, [config.model.init, *config.optim.teachers])]
+    return "; ".join(dict.fromkeys(filter(None, [LICENCE if is_fer2013(table) else "", *before])))
 
 
 def _came_from(config: Config) -> dict[str, Any]:
