@@ -138,7 +138,7 @@ def _read(tickets: Sequence[_Ticket]) -> None:
         try:
             picture = recognizer.open(ticket.content)
         except Unreadable as error:
-            ticket.answer.set_result(Faces(ticket.name, error.status, reason=str(error)))
+            ticket.answer.set_result(recognizer.nothing(ticket.name, error.status, str(error)))
         except Exception as error:  # The one who asked is told; the line goes on.
             ticket.answer.set_exception(error)
         else:

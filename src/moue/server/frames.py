@@ -53,7 +53,7 @@ def routes(settings: Settings, shelf: Shelf, batcher: Batcher, metrics: Metrics)
                     except (Busy, HTTPException) as error:
                         # A frame more or less: the next one is on its way already.
                         reason = str(error) if isinstance(error, Busy) else str(error.detail)
-                        row = Faces("camera", "busy", reason=reason)
+                        row = recognizer.nothing("camera", "busy", reason)
                         await asyncio.sleep(0.25)
                     metrics.picture(row.status, len(row))
                     await socket.send_json(_row(row, frame, follow))
