@@ -14,6 +14,7 @@ import moue.export
 from moue.cli.main import main
 from moue.data.table import ImageTable
 from moue.expressions import FER2013
+from moue.runtime.weights import find_model
 from moue.spec import ModelSpec
 
 
@@ -23,6 +24,7 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     ModelSpec("mine", "compact", FER2013.labels).save(folder / "spec.json")
+    (folder / "weights.safetensors").touch()
     return folder
 
 
@@ -68,11 +70,27 @@ def test_it_prints_what_rounding_cost(
     assert table.images.shape == (14, 1, 48, 48)
 
 
-def test_what_cannot_be_exported_is_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_what_cannot_be_exported_is_a_sentence(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["export", str(tmp_path / "none")]) == 2
     assert "there is no run folder" in capsys.readouterr().err
-    assert main(["export", str(tmp_path), "--int8"]) == 2
+    assert main(["export", str(run), "--int8"]) == 2
     assert "Add --data SET" in capsys.readouterr().err
+    assert main(["export", str(run), "--split", "nope"]) == 2
+    assert "there is no split named 'nope'. Known: private_test, public_test" in capsys.readouterr().err
+
+
+def test_what_is_no_run_is_told_so_before_data_are_read(
+    tiny_onnx: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for source, words in {
+        "default": f"default is exported already: its file is {find_model('default').path}",
+        str(tiny_onnx): "is exported already",
+        str(tmp_path / "none"): "there is no run folder",
+        str(tmp_path): "it is not finished",
+    }.items():
+        for more in ([], ["--data", "absent.csv"]):
+            assert main(["export", source, *more]) == 2
+            assert words in capsys.readouterr().err
 
 
 def test_several_models_become_one(tiny_onnx: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -88,4 +106,7 @@ def test_several_models_become_one(tiny_onnx: Path, capsys: pytest.CaptureFixtur
         assert main(["export", *sources, *where, *options]) == 2
         assert sentence in capsys.readouterr().err
     assert main(["export", sources[0], "--weights", "1"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["export", *sources, "--weights", "a,b"])
+    assert "must be numbers, as in 2,1. Got 'a,b' instead" in capsys.readouterr().err
     assert not (tmp_path / "other.onnx").exists()

@@ -131,6 +131,13 @@ def test_options_that_cannot_be_are_refused_in_words(name, options, says):
         create(name, 7, **options)
 
 
+def test_an_unknown_option_names_the_known_ones():
+    with pytest.raises(UnknownName, match=r"network 'compact' named 'zzz'\. Known: blocks, dropout, widths"):
+        create("compact", 7, zzz=1)
+    with pytest.raises(UnknownName, match="Did you mean widths"):
+        create("compact", 7, width=1)
+
+
 def test_an_unknown_network_names_the_nearest():
     with pytest.raises(UnknownName, match="googlenet"):
         create("gogglenet", 7)

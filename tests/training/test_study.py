@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,15 @@ def test_names_that_are_nothing_are_refused_before_any_training(data: str, tmp_p
         compare(["tiny"], data=data, out=tmp_path / "file")
     with pytest.raises(UsageError, match="once"):
         compare(["demo/vit", "demo/vit"], data=data, out=tmp_path)
+
+
+def test_a_known_model_that_is_not_installed_is_a_row(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "moue_models", None)
+    rows = compare(["tiny", "full"], data=data, out=tmp_path)
+    assert [row.status for row in rows] == ["ok", "not run"]
+    assert "pip install 'moue[models]'" in str(rows[1].reason)
 
 
 def test_what_a_recipe_lacks_is_said_before_the_first_is_trained(data: str, tmp_path: Path) -> None:

@@ -68,15 +68,13 @@ def run(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> tuple[Path, ModelSpec]:
     require("torch", "train")
-    from moue.export import export
+    from moue.export import export, spec_of
 
     if args.weights is not None:
         raise UsageError("--weights are for merging: name two models or more.")
     folder = Path(args.sources[0])
-    path, table = args.out or folder / "model.onnx", None
-    if args.data is not None:
-        spec = ModelSpec.load(folder / "spec.json")
-        table = _read(args, spec)
+    path, spec = args.out or folder / "model.onnx", spec_of(folder)
+    table = None if args.data is None else _read(args, spec)
     options = {"int8": args.int8, "store": args.store, "data": table, "split": args.split, "name": args.name}
     return path, export(folder, path, **options)
 
@@ -115,4 +113,7 @@ def _read(args: argparse.Namespace, model: ModelSpec) -> ImageTable:
 
 
 def _weights(text: str) -> list[float]:
-    return [float(part) for part in text.split(",")]
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers, as in 2,1. Got {text!r} instead.") from None

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.data.table import ImageTable
+from moue.data.table import SPLITS, ImageTable
 from moue.errors import DataError, UnknownName, UsageError, require
 from moue.export.files import write_model
 from moue.export.parity import agree, samples_of, spread
 from moue.expressions import LabelSet
 from moue.preprocess import to_input
 from moue.runtime.engine import Engine, open_graph
+from moue.runtime.weights import BUNDLED, EXTRA, find_model
 from moue.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from moue.export.graph import Store
 
-__all__ = ["CALIBRATION", "TOLERANCE", "export"]
+__all__ = ["CALIBRATION", "TOLERANCE", "export", "spec_of"]
 
 #: Largest difference allowed between torch's logits and a float32 graph's, relative to the largest logit or to 1.
 TOLERANCE = 1e-4
@@ -69,8 +70,8 @@ def export(
 
     Raises:
         MissingExtra: without torch or onnx.
-        UsageError: for a file name that does not end in .onnx, int8 together with a smaller ``store``, or int8 without
-            data.
+        UsageError: for a file name that does not end in .onnx, int8 together with a smaller ``store``, int8 without
+            data, or a model that is no run.
         DataError: when the data has no training images or other classes than the model.
         ModelError: when the run cannot be read, or graph and network differ.
     """
@@ -83,13 +84,15 @@ def export(
         raise UsageError("int8 goes without a store: a model that multiplies in 8 bits holds 8-bit weights already.")
     if int8 and data is None:
         raise UsageError("int8 needs training images to take its ranges from. Add --data SET.")
+    if split is not None and split not in SPLITS:
+        raise UnknownName("split", split, SPLITS)
     require("torch", "train")
     require("onnx", "train")
     from moue.export.graph import shrink, trace
     from moue.models.load import load_run
 
+    spec = spec_of(run)
     loaded = load_run(run, device="cpu")
-    spec = loaded.spec
     spec = spec.with_(name=name or (spec.name if path.stem == "model" else path.stem))
     plan = None if data is None else _plan(data, spec, split, int8)
 
@@ -109,6 +112,21 @@ def export(
         after, before = (_accuracy(spec, g, plan) for g in (rounded, graph))
         spec = spec.with_(scores={plan.split: after, f"{plan.split}_fp32": before})
     return write_model(path, rounded, spec)
+
+
+def spec_of(run: str | Path) -> ModelSpec:
+    """The spec of a run that can be exported.
+
+    Raises:
+        UsageError: for a model that is exported already.
+        ModelError: when there is no such run, or it is not finished.
+    """
+    from moue.models.load import spec_of_run
+
+    if str(run) in (*BUNDLED, *EXTRA) or Path(run).suffix == ".onnx":
+        found = find_model(str(run)).path
+        raise UsageError(f"{run} is exported already: its file is {found}. Give the folder of a run.")
+    return spec_of_run(Path(run))
 
 
 class _Plan(NamedTuple):

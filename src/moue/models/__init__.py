@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from moue.errors import MoueError, UsageError
+from moue.errors import MoueError, UnknownName, UsageError
 from moue.registry import Registry
 
 if TYPE_CHECKING:
     from moue.models.base import Network
 
-__all__ = ["NETWORKS", "builder", "create"]
+__all__ = ["NETWORKS", "builder", "create", "options_of"]
 
 NETWORKS = Registry(
     "network",
@@ -38,8 +39,8 @@ def create(name: str, num_classes: int, **options: Any) -> Network:
         **options: the network's own keyword arguments.
 
     Raises:
-        UnknownName: when there is no such network.
-        UsageError: when the network does not take one of the options, or not with that value.
+        UnknownName: when there is no such network, or it has no such option.
+        UsageError: when it does not take an option with that value.
         WeightsMissing: when it needs published weights that cannot be had from here.
     """
     if num_classes < 1:
@@ -47,6 +48,10 @@ def create(name: str, num_classes: int, **options: Any) -> Network:
     build = builder(name)
     if name.startswith("hf:"):
         options = {"source": name[3:], **options}
+    known = options_of(name)
+    for option in options:
+        if option not in known:
+            raise UnknownName(f"option of the network {name!r}", option, known)
     try:
         network: Network = build(num_classes=num_classes, **options)
     except MoueError:
@@ -71,3 +76,13 @@ def builder(name: str) -> Callable[..., Network]:
     else:
         build = NETWORKS.load(name)
     return build
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """A network's options with their defaults; one without a default, as the source of "hf:…", has None.
+
+    Raises:
+        UnknownName: when there is no such network.
+    """
+    found = inspect.signature(builder(name)).parameters.values()
+    return {p.name: None if p.default is p.empty else p.default for p in found if p.name != "num_classes"}

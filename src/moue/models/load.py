@@ -7,7 +7,6 @@ published weights, so reading a run never fetches anything.
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,13 +19,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from moue.errors import ModelError, TrainingError, UnknownName, UsageError, require
-from moue.models import builder, create
+from moue.models import create, options_of
 from moue.models.base import Network
 from moue.models.tensors import save_file
 from moue.spec import ModelSpec
 
 #: The key of the safetensors header under which a network's ``rebuild`` options travel.
 REBUILD = "rebuild"
+
+#: The file of a run folder that holds its network's weights.
+WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,8 @@ def load_run(path: Path | str, device: str = "auto") -> TorchModel:
         ModelError: when a file of the run is missing or damaged, or the files do not belong together.
     """
     folder = Path(path)
-    if not folder.is_dir():
-        raise ModelError(f"there is no run folder {folder}. Type: moue train RECIPE --data SET --out {folder}")
-    spec = ModelSpec.load(folder / "spec.json") if (folder / "spec.json").is_file() else None
-    weights = folder / "weights.safetensors"
-    if spec is None or not weights.is_file():
-        lacks = weights.name if spec is not None else "spec.json"
-        raise ModelError(f"the run {folder} has no {lacks}: it is not finished. Go on with: moue train … --resume")
+    spec = spec_of_run(folder)
+    weights = folder / WEIGHTS
     name, options = _network(folder / "config.json")
     state, rebuild = _read(weights)
     try:
@@ -93,6 +90,20 @@ def load_run(path: Path | str, device: str = "auto") -> TorchModel:
         ) from error
     on = _device(device)
     return TorchModel(spec, network.eval().requires_grad_(False).to(on), on)
+
+
+def spec_of_run(folder: Path) -> ModelSpec:
+    """The spec of a finished run.
+
+    Raises:
+        ModelError: when there is no such run, or it is not finished.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"there is no run folder {folder}. Type: moue train RECIPE --data SET --out {folder}")
+    for name in ("spec.json", WEIGHTS):
+        if not (folder / name).is_file():
+            raise ModelError(f"the run {folder} has no {name}: it is not finished. Go on with: moue train … --resume")
+    return ModelSpec.load(folder / "spec.json")
 
 
 def load_network(path: Path | str) -> Network:
@@ -148,7 +159,7 @@ def _network(path: Path) -> tuple[str, dict[str, Any]]:
 def without_weights(name: str) -> dict[str, Any]:
     """Options that keep a network from reading published weights, for files whose header says nothing."""
     try:
-        accepted = inspect.signature(builder(name)).parameters
+        accepted = options_of(name)
     except UnknownName:
         return {}
     neutral = {"pretrained": False, "weights": None}

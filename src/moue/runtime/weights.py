@@ -120,13 +120,20 @@ def _locate(name: str | Path) -> Path:
             raise MissingExtra("moue-models", "models")
         path = folder / f"{name}.onnx"
         if not path.is_file():
-            raise ModelError(f"the installed moue-models lacks {name!r}. Type: pip install --upgrade moue-models")
+            has = ", ".join(n for n in EXTRA if (folder / f"{n}.onnx").is_file()) or "none"
+            raise ModelError(
+                f"the installed moue-models has no {name!r} yet; it has {has}. Take one that `moue models` lists, or "
+                "look for a later version: pip install --upgrade moue-models"
+            )
         return path
     path = Path(name)
     if path.is_dir():
         if (path / "model.onnx").is_file():
             return path / "model.onnx"
-        raise ModelError(f"{path} holds no model.onnx. If it is a run, type: moue export {path}")
+        raise ModelError(
+            f"{path} holds no model.onnx. If it is a run, type: moue export {path}, and then the same again; or: "
+            f"moue export {path} -o my.onnx, and --model my.onnx"
+        )
     if path.is_file():
         if path.suffix != ".onnx":
             raise ModelError(f"a model file must end in .onnx. Got {path} instead.")

@@ -25,7 +25,7 @@ from moue.evaluation.report import STUDY, Row, write_comparison
 from moue.evaluation.scoring import score, truth_of
 from moue.expressions import labels_for
 from moue.runtime.engine import Engine
-from moue.runtime.weights import find_model, list_models
+from moue.runtime.weights import EXTRA, find_model, list_models
 from moue.spec import Colour
 from moue.training import machine
 from moue.training.config import Config, DataConfig, load_recipe, recipes
@@ -193,7 +193,7 @@ def _plan(name: str, settings: Sequence[str], given: Mapping[str, Any]) -> Plan 
     if Run(Path(name)).exists:
         return Run(Path(name))
     shipped, models = recipes(), [m["name"] for m in list_models()]
-    if name in models or Path(name).suffix == ".onnx":
+    if name in models or Path(name).suffix == ".onnx" or (name in EXTRA and name not in shipped):
         return name
     name = name.removeprefix(RECIPE)
     if name not in shipped and Path(name).suffix not in (".yaml", ".yml"):
