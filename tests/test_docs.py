@@ -15,9 +15,12 @@ import skimage.data
 from films import make_film
 from PIL import Image
 
+from moue.cli import networks
 from moue.cli.main import _parser
+from moue.models import NETWORKS, options_of
 from moue.runtime.weights import list_models
 from moue.spec import ModelSpec
+from moue.training.config import about, recipes
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -133,6 +136,16 @@ def test_scores_in_the_docs_are_those_of_the_shipped_models(page: str) -> None:
     for name, cells in rows:
         measured = {f"{100 * score:.1f}" for score in specs[name].scores.values()}
         assert set(re.findall(r"(\d+\.\d) %", cells)) <= measured, f"{page}: {name}"
+
+
+def test_the_recipes_and_options_in_the_docs_are_those_that_there_are() -> None:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    listed = [
+        dict(re.findall(r"^\| `([^`]+)` \| (.+) \|$", text.partition(h)[2].partition("\n## ")[0], re.MULTILINE))
+        for h in ("## Recipes", "## Networks")
+    ]
+    assert listed[0] == {name: about(path) for name, path in recipes().items()}
+    assert listed[1] == {name: f"`{networks.words(options_of(name))}`" for name in NETWORKS}
 
 
 def test_the_pages_build(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from moue.cli.main import main
 from moue.cli.train import Watch
 from moue.data.table import ImageTable
 from moue.training import loop
-from moue.training.config import Config, RunConfig
+from moue.training.config import Config, RunConfig, recipes
 from moue.training.run import Run
 
 QUICK = [
@@ -127,6 +127,14 @@ def test_a_file_where_the_run_should_go_is_said_before_data_are_read(
     (out := tmp_path / "run").write_text("mine")
     assert main(["train", "compact", "--data", "absent.csv", "--out", str(out)]) == 2
     assert f"{out} is a file" in capsys.readouterr().err
+
+
+def test_the_help_lists_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    lines = capsys.readouterr().out.partition("recipes:\n")[2].splitlines()
+    assert [line.split()[0] for line in lines] == list(recipes())
+    assert all(len(line.split()) > 5 for line in lines)
 
 
 def test_epochs_are_shown_without_a_part_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,6 +72,8 @@ def test_what_is_no_model_says_what_would_be(tmp_path: Path) -> None:
         find_model(tmp_path / "nothing" / "xyz.qqq")
     with pytest.raises(ModelError, match=r"holds no model\.onnx\. If it is a run, type: moue export"):
         find_model(tmp_path)
+    with pytest.raises(ModelError, match=r"moue export .* -o my\.onnx, and --model my\.onnx"):
+        find_model(tmp_path)
     (tmp_path / "weights.pt").touch()
     with pytest.raises(ModelError, match=r"must end in \.onnx"):
         find_model(tmp_path / "weights.pt")

@@ -1,8 +1,12 @@
-"""`moue networks`: every network that can be trained, with its weights, arithmetic and input."""
+"""`moue networks`: every network that can be trained, with its weights, arithmetic, input and options."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
 
 from moue.cli import output
 from moue.errors import require
@@ -18,9 +22,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print one row a network."""
+    """Print one row a network; in a table, the options below it."""
     require("torch", "train")
     from moue.models import summary
 
-    rows = [summary.describe(n, args.classes) for n in args.names] if args.names else summary.networks(args.classes)
-    output.write(rows, args.format)
+    answer = [summary.describe(n, args.classes) for n in args.names] if args.names else summary.networks(args.classes)
+    rows = [row | {"options": words(row["options"])} for row in answer]
+    if args.format != "table":
+        output.write(rows, args.format, answer)
+        return
+    output.write([{key: value for key, value in row.items() if key != "options"} for row in rows], "table")
+    sys.stdout.write("\noptions, as in --set model.options.dropout=0.2:\n")
+    sys.stdout.writelines(f"  {row['name']}: {row['options']}\n" for row in rows)
+
+
+def words(options: Mapping[str, Any]) -> str:
+    """Options as they are typed, with their values."""
+    return ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in options.items())

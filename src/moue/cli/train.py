@@ -17,13 +17,23 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `moue train`."""
-    parser.add_argument("recipe", metavar="RECIPE", help="a shipped recipe's name, or a YAML file")
+    from moue.training.config import about, recipes
+
+    shipped = recipes()
+    width = max(map(len, shipped))
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(["recipes:", *(f"  {name:{width}}  {about(path)}" for name, path in shipped.items())])
+    parser.add_argument("recipe", metavar="RECIPE", help="a shipped recipe's name (below), or a YAML file")
     parser.add_argument(
         "--data", required=True, metavar="SET", help="the data set: CSV, folder, zip, imported set, or synth"
     )
     parser.add_argument("--out", required=True, metavar="RUN", type=Path, help="the run folder to write")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="K=V", help="change a setting, as in optim.lr=3e-4"
+        "--set",
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="change a setting, as in optim.lr=3e-4; `moue networks` lists what model.options takes",
     )
     parser.add_argument("--minutes", type=float, metavar="M", help="fit the schedule to this time")
     parser.add_argument("--seed", type=int, metavar="S", help="random seed (default: the recipe's)")

@@ -84,5 +84,8 @@ def options_of(name: str) -> dict[str, Any]:
     Raises:
         UnknownName: when there is no such network.
     """
-    found = inspect.signature(builder(name)).parameters.values()
-    return {p.name: None if p.default is p.empty else p.default for p in found if p.name != "num_classes"}
+    build = builder(name)
+    # What a partial has bound is what the name stands for.
+    bound = {"num_classes", *getattr(build, "keywords", {})}
+    found = inspect.signature(build).parameters.values()
+    return {p.name: None if p.default is p.empty else p.default for p in found if p.name not in bound}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from moue.models import NETWORKS, create
+from moue.models import NETWORKS, create, options_of
 
 
 def describe(name: str, num_classes: int = 7, **options: Any) -> dict[str, Any]:
@@ -19,9 +19,9 @@ def describe(name: str, num_classes: int = 7, **options: Any) -> dict[str, Any]:
         **options: the network's own.
 
     Returns:
-        ``{name, parameters, trainable, gflop, input}``: numbers of weights, without those of
-        auxiliary classifiers; two operations for each multiplication of one forward pass, in 10⁹; and the input as
-        "1×48×48", with " → 224" where pixels are scaled up inside.
+        ``{name, parameters, trainable, gflop, input, options}``: numbers of weights, without those of
+        auxiliary classifiers; two operations for each multiplication of one forward pass, in 10⁹; the input as
+        "1×48×48", with " → 224" where pixels are scaled up inside; and what ``model.options`` takes, with its defaults.
 
     Raises:
         UnknownName: when there is no such network.
@@ -43,6 +43,7 @@ def describe(name: str, num_classes: int = 7, **options: Any) -> dict[str, Any]:
         "trainable": sum(p.numel() for p in network.answering() if p.requires_grad),
         "gflop": round(counter.get_total_flops() / 1e9, 4),
         "input": f"{channels}×{size}×{size}" + (f" → {inside}" if inside and inside != size else ""),
+        "options": {**options_of(name), **options},
     }
 
 

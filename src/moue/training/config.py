@@ -258,6 +258,12 @@ def recipes() -> dict[str, Path]:
     return {p.relative_to(root).with_suffix("").as_posix(): p for p in sorted(root.rglob("*.yaml"))}
 
 
+def about(recipe: Path) -> str:
+    """What a shipped recipe is, by its first line."""
+    with open(recipe, encoding="utf-8") as file:
+        return file.readline().removeprefix("#").strip()
+
+
 def _setting(text: str) -> tuple[str, Any]:
     """A ``section.key=value`` as its path and its value."""
     path, equals, value = text.partition("=")
