@@ -36,7 +36,7 @@ def assess(
     skip_bad: bool = False,
     left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     predictions: str | Path | None = None,
-    batch: int = 256,
+    batch: int = 64,
     progress: Callable[[str, str], AbstractContextManager[Report]] | None = None,
 ) -> Evaluation:
     """Evaluate a trained model.

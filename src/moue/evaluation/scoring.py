@@ -31,7 +31,7 @@ def score(
     reference: ImageTable | None = None,
     split: str | None = None,
     views: int | None = None,
-    batch: int = 256,
+    batch: int = 64,
     progress: Report | None = None,
 ) -> tuple[Evaluation, Predictions]:
     """Evaluate a model on every row of a table.
@@ -78,7 +78,7 @@ def score(
 
 
 def predict(
-    model: Model, images: NDArray[np.uint8], *, views: int = 1, batch: int = 256, progress: Report | None = None
+    model: Model, images: NDArray[np.uint8], *, views: int = 1, batch: int = 64, progress: Report | None = None
 ) -> Predictions:
     """Class probabilities of pictures.
 

@@ -173,8 +173,10 @@ class Learner(pl.LightningModule):
 
     # Parts of the above.
 
-    def logits(self, network: Network, images: Tensor, batch: int = 512) -> Tensor:
+    def logits(self, network: Network, images: Tensor) -> Tensor:
         """Logits ``(N, K)`` of the labels, in evaluation mode."""
+        # A processor fetches the pages of large maps from the system at each layer, which costs more than the layer.
+        batch = 64 if images.device.type == "cpu" else 512
         training = network.training
         network.eval()
         try:
