@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import copy
 import functools
-import io
-import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from moue.errors import Unreadable, UsageError
 from moue.picture import MAX_PIXELS, Order, read_picture
 from moue.preprocess import Picture, to_input
-from moue.runtime.container import known_film
 from moue.runtime.crop import crops
 from moue.runtime.detect import MULTIPLE, CenterFace, Detections, Detector, Given, WholeImage, open_detector
 from moue.runtime.engine import Engine, EngineName, open_model
+from moue.runtime.inputs import each, is_camera, is_film, is_one, is_picture, items, named
 from moue.runtime.limits import check
 from moue.runtime.results import Faces, Predictions, softmax
-from moue.runtime.sources import Source, expand
+from moue.runtime.sources import Source
 from moue.runtime.video import Sampler
 from moue.views import check as check_views
 
@@ -127,11 +124,11 @@ class Recognizer:
             UsageError: when ``x`` is of no type that could hold a picture, or an option cannot be used.
         """
         Sampler(every, fps)
-        if _is_picture(x):
+        if is_picture(x):
             return self._one(x, color, boxes)
         if boxes is not None:
             raise UsageError("boxes belong to one picture: read the pictures one by one.")
-        if _is_camera(x):
+        if is_camera(x):
             with closing(self._camera(int(x))) as frames:
                 return next(frames)
         return list(self.stream(x, color=color, every=every, fps=fps))
@@ -157,9 +154,9 @@ class Recognizer:
         Sampler(every, fps)
         held: list[_Look] = []
         crops = 0
-        for x in _each(sources):
-            for item in _items(x):
-                if _is_film(item):
+        for x in each(sources):
+            for item in items(x):
+                if is_film(item):
                     yield from self._answer(held)
                     held, crops = [], 0
                     yield from self._moving(item, every, fps)
@@ -191,7 +188,7 @@ class Recognizer:
             Unreadable: when one of the arrays is no picture.
             UsageError: when it is one picture that came, and no list.
         """
-        if _is_one(pictures):
+        if is_one(pictures):
             raise UsageError(f"batch takes a list of pictures. Got one {type(pictures).__name__} instead.")
         return self._answer([self._look(read_picture(picture), "") for picture in pictures])
 
@@ -228,9 +225,9 @@ class Recognizer:
     def _one(self, x: Any, color: Order, boxes: ArrayLike | None) -> Faces:
         given = None if boxes is None else Given(boxes)
         try:
-            return self._answer([self._look(self.open(x, color), _name(x), given)])[0]
+            return self._answer([self._look(self.open(x, color), named(x), given)])[0]
         except Unreadable as error:
-            return self.nothing(_name(x), error.status, str(error))
+            return self.nothing(named(x), error.status, str(error))
 
     def _try(self, item: Any, color: Order) -> _Look:
         if isinstance(item, Source):
@@ -238,10 +235,10 @@ class Recognizer:
                 return _Look(self.nothing(item.path, item.kind, item.reason))
             item = item.path
         try:
-            return self._look(self.open(item, color), _name(item))
+            return self._look(self.open(item, color), named(item))
         except (Unreadable, UsageError) as error:
             # Of many inputs one of a wrong type is as little reason to lose the rest as a damaged file.
-            return _Look(self.nothing(_name(item), getattr(error, "status", "unreadable"), str(error)))
+            return _Look(self.nothing(named(item), getattr(error, "status", "unreadable"), str(error)))
 
     def open(self, x: Any, color: Order = "rgb") -> Picture:
         """:func:`moue.read_picture` under this recogniser's limit on pixels."""
@@ -341,69 +338,3 @@ def _shared(**options: Any) -> Recognizer:
 def _options() -> frozenset[str]:
     code = Recognizer.__init__.__code__
     return frozenset(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
-
-
-def _is_picture(x: Any) -> bool:
-    """Whether ``x`` is one picture, and no film, folder, list or camera."""
-    if isinstance(x, (str, os.PathLike)):
-        found = list(_two(expand([x])))
-        # A folder or glob stays a list when it holds one picture.
-        return len(found) == 1 and found[0].kind == "picture" and found[0].path == os.fspath(x)
-    return _is_one(x) and not (isinstance(x, Source) or _is_camera(x) or _is_film(x))
-
-
-def _is_film(x: Any) -> bool:
-    """Whether a source, bytes or an open file hold pictures that move."""
-    if isinstance(x, Source):
-        return x.kind in ("video", "camera")
-    if isinstance(x, (bytes, bytearray, memoryview)):
-        return known_film(bytes(x[:512]))
-    # A pipe cannot be looked into without taking from it, and FFmpeg wants to seek.
-    if not hasattr(x, "read") or isinstance(x, io.TextIOBase) or not getattr(x, "seekable", bool)():
-        return False
-    place = x.tell()
-    head = x.read(512)
-    x.seek(place)
-    return known_film(head)
-
-
-def _is_camera(x: Any) -> bool:
-    return isinstance(x, (int, np.integer)) and not isinstance(x, bool)
-
-
-def _is_one(x: Any) -> bool:
-    """Whether ``x`` is one input, and no sequence of them: a name is none of letters, a picture none of rows."""
-    if isinstance(x, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, Source)) or hasattr(x, "read"):
-        return True
-    return _is_camera(x) or (hasattr(x, "__array__") and np.ndim(x) != 4 and np.asarray(x).dtype.kind not in "OSU")
-
-
-def _each(x: Any) -> Iterable[Any]:
-    if _is_one(x):
-        return [x]
-    if isinstance(x, Iterable) and not isinstance(x, dict):
-        return x
-    raise UsageError(
-        f"moue reads paths, bytes, binary files, PIL images, arrays, lists of them. Got {type(x).__name__} instead."
-    )
-
-
-def _two(sources: Iterator[Source]) -> Iterator[Source]:
-    for _, source in zip(range(2), sources, strict=False):
-        yield source
-
-
-def _items(x: Any) -> Iterator[Any]:
-    if isinstance(x, (str, os.PathLike)):
-        yield from expand([x])
-    elif _is_camera(x):
-        yield Source(str(x), "camera")
-    else:
-        yield x
-
-
-def _name(x: Any) -> str:
-    if isinstance(x, (str, os.PathLike)):
-        return os.fspath(x)
-    name = getattr(x, "filename", None) or getattr(x, "name", None)
-    return name if isinstance(name, str) and name else f"<{type(x).__name__}>"

@@ -1,0 +1,85 @@
+"""What an input is: one picture, a film, a camera, or many of them."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from moue.errors import UsageError
+from moue.runtime.container import known_film
+from moue.runtime.sources import Source, expand
+
+
+def is_picture(x: Any) -> bool:
+    """Whether ``x`` is one picture, and no film, folder, list or camera."""
+    if isinstance(x, (str, os.PathLike)):
+        found = list(_two(expand([x])))
+        # A folder or glob stays a list when it holds one picture.
+        return len(found) == 1 and found[0].kind == "picture" and found[0].path == os.fspath(x)
+    return is_one(x) and not (isinstance(x, Source) or is_camera(x) or is_film(x))
+
+
+def is_film(x: Any) -> bool:
+    """Whether a source, bytes or an open file hold pictures that move."""
+    if isinstance(x, Source):
+        return x.kind in ("video", "camera")
+    if isinstance(x, (bytes, bytearray, memoryview)):
+        return known_film(bytes(x[:512]))
+    # A pipe cannot be looked into without taking from it, and FFmpeg wants to seek.
+    if not hasattr(x, "read") or isinstance(x, io.TextIOBase) or not getattr(x, "seekable", bool)():
+        return False
+    place = x.tell()
+    head = x.read(512)
+    x.seek(place)
+    return known_film(head)
+
+
+def is_camera(x: Any) -> bool:
+    """Whether ``x`` is a camera's number."""
+    return isinstance(x, (int, np.integer)) and not isinstance(x, bool)
+
+
+def is_one(x: Any) -> bool:
+    """Whether ``x`` is one input, and no sequence of them: a name is none of letters, a picture none of rows."""
+    if isinstance(x, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, Source)) or hasattr(x, "read"):
+        return True
+    return is_camera(x) or (hasattr(x, "__array__") and np.ndim(x) != 4 and np.asarray(x).dtype.kind not in "OSU")
+
+
+def each(x: Any) -> Iterable[Any]:
+    """The inputs of what may be one or many; raises UsageError for what can be neither."""
+    if is_one(x):
+        return [x]
+    if isinstance(x, Iterable) and not isinstance(x, dict):
+        return x
+    raise UsageError(
+        f"moue reads paths, bytes, binary files, PIL images, arrays, lists of them. Got {type(x).__name__} instead."
+    )
+
+
+def _two(sources: Iterator[Source]) -> Iterator[Source]:
+    for _, source in zip(range(2), sources, strict=False):
+        yield source
+
+
+def items(x: Any) -> Iterator[Any]:
+    """What an input stands for: paths become sources, of a folder or glob all of them."""
+    if isinstance(x, (str, os.PathLike)):
+        yield from expand([x])
+    elif is_camera(x):
+        yield Source(str(x), "camera")
+    else:
+        yield x
+
+
+def named(x: Any) -> str:
+    """What an input is called in its answer: its path, its file's name, or its type in angle brackets."""
+    if isinstance(x, (str, os.PathLike)):
+        return os.fspath(x)
+    name = getattr(x, "filename", None) or getattr(x, "name", None)
+    return name if isinstance(name, str) and name else f"<{type(x).__name__}>"
