@@ -101,6 +101,19 @@ def test_small_resnet_ends_where_it_is_told(options):
     assert network.forward_features(x).shape == (1, 2048, side, side)
 
 
+def test_small_resnet_starts_as_its_shortcuts_and_can_leave_them():
+    torch.manual_seed(0)
+    network = create("resnet50v2-small", 7, **SMALL["resnet50v2-small"]).train()
+    blocks = [block for stack in network.stacks for block in stack if block.shortcut is None and block.stride == 1]
+    assert len(blocks) >= 9
+    for block in blocks:
+        x = torch.randn(8, block.preact_bn.num_features, 6, 6)
+        added = block(x) - x
+        assert added.var() < 0.05 * x.var()
+        added.square().mean().backward()
+        assert block.bn2.weight.grad.abs().sum() > 0, "a branch without a gradient never opens"
+
+
 def test_aux_classifiers_are_absent_from_evaluation():
     network = create("googlenet", 7, width=0.25)
     assert len(network.train().forward_with_aux(torch.zeros(2, 1, 48, 48))[1]) == 2

@@ -117,10 +117,15 @@ def resnet50v2_small(
         dropout=dropout,
         head_dropout=head_dropout,
     )
-    # Keras' slow averages suit weights that are trained already; from scratch the statistics must keep up with them.
     for module in network.modules():
+        # Keras' slow averages suit weights that are trained already; from scratch they must keep up with the weights.
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.momentum = 0.1
+        # Fifty layers learn little before their signal is: at first the blocks within a stack hardly add to their
+        # shortcuts (Goyal et al., "Accurate, large minibatch SGD", 2017, who start at 0; behind a ReLU that would
+        # never move).
+        if isinstance(module, Bottleneck) and module.shortcut is None:
+            nn.init.constant_(module.bn2.weight, 0.1)
     return network
 
 
