@@ -163,14 +163,22 @@ def _formats() -> Iterator[str]:
     yield from (name for name in Image.ID if name not in UNSAFE and name not in first)
 
 
-def _decode(image: Image.Image, max_pixels: int) -> Picture:
-    width, height = image.size
-    if width * height > max_pixels:
+def check_pixels(width: int, height: int, most: int) -> None:
+    """Refuse a photo or film by its declared size, before anything of it is decoded.
+
+    Raises:
+        Unreadable: when it has more than ``most`` pixels, of status "too_large".
+    """
+    if width * height > most:
         raise Unreadable(
-            f"{width}×{height} pixels are more than the limit of {max_pixels:,}; "
-            "raise max_pixels to read it all the same",
+            f"{width}×{height} pixels are more than the limit of {most:,}; raise max_pixels to read it all the same",
             "too_large",
         )
+
+
+def _decode(image: Image.Image, max_pixels: int) -> Picture:
+    width, height = image.size
+    check_pixels(width, height, max_pixels)
     try:
         image.load()
         return _to_rgb(_upright(image))

@@ -289,6 +289,14 @@ def test_one_input_need_not_be_put_into_a_list(halves: Recognizer, tmp_path: Pat
         halves.batch(picture(0))  # type: ignore[arg-type]
 
 
+def test_the_limit_on_pixels_holds_for_films_too(model: Path, tmp_path: Path) -> None:
+    path = make_film(tmp_path / "film.mp4", [scene(i) for i in range(4)])
+    small = Recognizer(model, Halves(), threads=1, max_pixels=1000)
+    for film in (path, path.read_bytes()):
+        (row,) = many(small.read(film))
+        assert row.status == "too_large"
+
+
 def test_a_film_is_read_from_its_bytes_and_from_an_open_file(halves: Recognizer, tmp_path: Path) -> None:
     path = make_film(tmp_path / "film.mp4", [scene(i) for i in range(4)])
     frames = many(halves.read(path, every=2))

@@ -84,6 +84,15 @@ def test_what_cannot_be_read_is_a_row_with_the_reason(tmp_path: Path) -> None:
         assert not (tmp_path / "out.mp4").exists()
 
 
+def test_a_film_of_more_pixels_than_allowed_is_a_row_before_any_of_it_is_decoded(film: Path) -> None:
+    opened = open_video(film)
+    pixels = opened.width * opened.height
+    (row,) = read_video(SquareReader(), film, max_pixels=pixels - 1)
+    assert row.status == "too_large"
+    assert "max_pixels" in str(row.reason)
+    assert len(list(read_video(SquareReader(), film, max_pixels=pixels, every=25))) == 2
+
+
 def test_a_film_cut_off_in_the_middle_gives_its_rows_and_a_last_one_with_the_reason(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 120, (50, 96, 160, 3), np.uint8)
     path = make_film(tmp_path / "cut.mp4", list(noise), options={"movflags": "faststart"})

@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--every", type=int, default=1, metavar="N", help="read each Nth frame of a film")
     add("--fps", type=float, help="read at most that many frames a second of a film")
-    add("--max-pixels", type=int, default=MAX_PIXELS, help=f"refuse larger pictures (default: {MAX_PIXELS})")
+    add("--max-pixels", type=int, default=MAX_PIXELS, help=f"refuse larger photos and films (default: {MAX_PIXELS})")
     add("--no-window", action="store_true", help="show no window for a camera")
     add_format(parser)
 
@@ -117,7 +117,15 @@ def _answers(
     if source.kind == "video":
         from moue.runtime.watch import read_video
 
-        return read_video(recognizer.for_films(), source.path, every=args.every, fps=args.fps, film=film, report=report)
+        return read_video(
+            recognizer.for_films(),
+            source.path,
+            every=args.every,
+            fps=args.fps,
+            film=film,
+            report=report,
+            max_pixels=args.max_pixels,
+        )
     return recognizer.stream([source])
 
 

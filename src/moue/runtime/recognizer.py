@@ -47,7 +47,7 @@ class Recognizer:
         views: how many views of a face are averaged, one of :data:`moue.spec.VIEWS`; the model's own where None.
         batch: crops, or views of them, classified at once; memory and speed, not answers.
         many: whether many pictures are to come: "auto" then takes the engine that starts slower and runs faster.
-        max_pixels: larger pictures are refused.
+        max_pixels: larger photos, and films of larger pictures, are refused.
 
     Raises:
         UsageError: for a value out of its range.
@@ -287,7 +287,7 @@ class Recognizer:
         from moue.runtime.watch import read_video
 
         film = source.path if isinstance(source, Source) else source if hasattr(source, "read") else bytes(source)
-        return read_video(self.for_films(), film, every=every, fps=fps)
+        return read_video(self.for_films(), film, every=every, fps=fps, max_pixels=self._max_pixels)
 
     def _camera(self, index: int) -> Generator[Faces, None, None]:
         from moue.runtime.camera import watch_camera

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import Unreadable, UsageError
+from moue.picture import MAX_PIXELS, check_pixels
 from moue.runtime.container import Decoder, Source, declared_end, is_video, name_of, opened, picture_stream
 from moue.runtime.limits import check
 
@@ -152,19 +153,22 @@ class Sampler:
         return True
 
 
-def open_video(source: Source) -> Video:
+def open_video(source: Source, *, max_pixels: int = MAX_PIXELS) -> Video:
     """Open a film.
 
     Args:
         source: a path, the film's bytes, or a seekable binary file object.
+        max_pixels: the largest width × height of its pictures to accept.
 
     Raises:
-        Unreadable: when it is empty, no film, or has no pictures in it; says which.
+        Unreadable: when it is empty, no film, or has no pictures in it; says which. When its pictures are larger than
+            ``max_pixels``, of status "too_large".
         FileNotFoundError, PermissionError: when the file cannot be opened at all.
     """
     name = name_of(source)
     with opened(source) as container:
         stream = picture_stream(container)
+        check_pixels(stream.codec_context.width, stream.codec_context.height, max_pixels)
         rate = stream.average_rate or stream.guessed_rate
         end = declared_end(container, stream)
         # Only a decoded picture tells its size and rotation for certain.

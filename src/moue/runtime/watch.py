@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import Unreadable
+from moue.picture import MAX_PIXELS
 from moue.runtime.container import Source, name_of
 from moue.runtime.draw import draw
 from moue.runtime.film import FilmWriter
@@ -73,6 +74,7 @@ def read_video(
     batch: int = 8,
     film: str | os.PathLike[str] | BinaryIO | None = None,
     report: Report | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Faces]:
     """Read the faces in a film, one row a frame, in constant memory.
 
@@ -90,6 +92,7 @@ def read_video(
         film: where to write the annotated film (.mp4); it has all frames, those not read with the faces last seen.
             Closing the iterator early leaves a film that plays.
         report: called after each batch with (frames gone by, frames in all or None).
+        max_pixels: a film of larger pictures is refused; an opened one is not asked again.
 
     Raises:
         UsageError: at once, when an option cannot be used.
@@ -98,7 +101,8 @@ def read_video(
     wanted = Sampler(every, fps)
     follow = Follower(track, smooth)
     check("batch", batch, 1, whole=True)
-    return _rows(recognizer, source, wanted, follow, batch, film, report)
+    check("max_pixels", max_pixels, 1, whole=True)
+    return _rows(recognizer, source, wanted, follow, batch, film, report, max_pixels)
 
 
 def _rows(
@@ -109,10 +113,11 @@ def _rows(
     batch: int,
     film: str | os.PathLike[str] | BinaryIO | None,
     report: Report | None,
+    max_pixels: int,
 ) -> Iterator[Faces]:
     name = source.name if isinstance(source, Video) else name_of(source)
     try:
-        video = source if isinstance(source, Video) else open_video(source)
+        video = source if isinstance(source, Video) else open_video(source, max_pixels=max_pixels)
     except Unreadable as error:
         yield recognizer.nothing(name, error.status, str(error))
         return

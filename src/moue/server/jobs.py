@@ -223,12 +223,7 @@ def opened(path: Path, max_pixels: int) -> Video:
     with open(path, "rb") as file:
         if not known_film(file.read(512)):
             raise Unreadable("not a film of a kind that is known here: send MP4, WebM, Matroska, AVI, MPEG or Ogg.")
-    video = open_video(path)
-    if video.width * video.height > max_pixels:
-        raise Unreadable(
-            f"{video.width}×{video.height} pixels are more than the limit of {max_pixels:,}.", "too_large"
-        )
-    return video
+    return open_video(path, max_pixels=max_pixels)
 
 
 def sampler(every: int | None, fps: float | None) -> dict[str, Any]:
