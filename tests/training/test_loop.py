@@ -22,6 +22,7 @@ from torch import Tensor
 from moue.data.synth import synthetic
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
+from moue.export import export
 from moue.expressions import LabelSet
 from moue.models import load as loading
 from moue.models.base import Network
@@ -398,6 +399,12 @@ def test_a_student_learns_from_teachers_and_does_not_carry_them(table: ImageTabl
     answers = [load_run(r.folder).logits(test.images).argmax(1) for r in (teacher, student)]
     agree = float((answers[0] == answers[1]).mean())
     assert agree > 0.4, "labels that say nothing were all that was learnt from"
+    # The same as a model without its run: one graph, no torch weights.
+    export(teacher.folder, tmp_path / "teacher.onnx")
+    alone = fit(taught.override([f"optim.teachers=[{tmp_path / 'teacher.onnx'}]"]), wrong, tmp_path / "alone")
+    again = load_run(alone.folder).logits(test.images).argmax(1)
+    assert float((again == answers[0]).mean()) > 0.4
+    assert alone.spec().trained["teachers"] == ["teacher.onnx"]
     two = LabelSet("folders", ("smile", "none"))
     own = ImageTable(table.images, (table.labels == 3).astype(np.int64), table.split, table.source, two)
     with pytest.raises(UsageError, match="smile, none"):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import MissingExtra, ModelError
+from moue.runtime.weights import find_model
 from moue.spec import ModelSpec
 
 #: The file that makes a folder a run whose weights torch can load.
@@ -51,8 +52,24 @@ def open_any(name: str | Path) -> Model:
         from moue.models.load import load_run
 
         return load_run(Path(name))
-    if (Path(name) / "config.json").is_file() and not (Path(name) / "model.onnx").is_file():
-        raise ModelError(f"the run {name} is not finished. Go on with: moue train … --resume")
+    _finished(name)
     from moue.runtime.engine import open_model
 
     return open_model(name, many=True)
+
+
+def spec_of(name: str | Path) -> ModelSpec:
+    """The spec of what :func:`open_any` would open, without opening it.
+
+    Raises:
+        UnknownName, ModelError, MissingExtra: as :func:`open_any`.
+    """
+    if is_run(name):
+        return ModelSpec.load(Path(name) / "spec.json")
+    _finished(name)
+    return find_model(name).spec
+
+
+def _finished(name: str | Path) -> None:
+    if (Path(name) / "config.json").is_file() and not (Path(name) / "model.onnx").is_file():
+        raise ModelError(f"the run {name} is not finished. Go on with: moue train … --resume")

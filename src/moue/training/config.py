@@ -120,7 +120,8 @@ class OptimConfig:
     """Weight of a second head that learns FER+'s votes beside the labels, and is dropped at the end (Barsoum et al.,
     2016, for the votes); 0 is off, above 0 needs data.votes."""
     teachers: tuple[str, ...] = ()
-    """Finished runs with the same labels to learn from; several teach their mean."""
+    """What to learn from: finished runs, names of ``moue models`` or ONNX files, with the same labels; several teach
+    their mean."""
     teacher_weight: float = 0.9
     """Share of the loss that comes from the teachers; the rest comes from the labels."""
     teacher_temperature: float = 2.0

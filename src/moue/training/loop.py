@@ -119,7 +119,7 @@ def fit(
         )
     weights = class_weights(train.labels.cpu().numpy(), classes) if config.data.class_weights else None
     if task is None:
-        task = build_task(config.optim, table.label_set.labels, weights, str(device))
+        task = build_task(config.optim, table.label_set.labels, weights, str(device), config.run.threads)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = Learner(config, network, task, train, validation, watch, classes)
     module.to(device)

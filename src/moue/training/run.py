@@ -31,6 +31,7 @@ from moue.data.splits import Split
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
 from moue.evaluation.calibration import fit_temperature, uncertain_threshold
+from moue.evaluation.model import spec_of
 from moue.spec import ModelSpec
 from moue.training.config import Config
 
@@ -266,13 +267,13 @@ class Run:
 
 
 def _licence(config: Config, table: ImageTable) -> str:
-    """What binds the weights that come of this: the pictures, and the runs that they owe something to."""
-    before = [Run(Path(folder)).spec().licence for folder in filter(None, [config.model.init, *config.optim.teachers])]
+    """What binds the weights that come of this: the pictures, and the models that they owe something to."""
+    before = [spec_of(name).licence for name in filter(None, [config.model.init, *config.optim.teachers])]
     return "; ".join(dict.fromkeys(filter(None, [LICENCE if is_fer2013(table) else "", *before])))
 
 
 def _came_from(config: Config) -> dict[str, Any]:
-    """The runs that a run's weights owe something to, by the names of their folders."""
+    """The models that a run's weights owe something to, by their names or those of their folders."""
     init, teachers = config.model.init, config.optim.teachers
     return {
         **({"init": Path(init).name} if init is not None else {}),

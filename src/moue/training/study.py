@@ -20,7 +20,7 @@ from moue.data.table import ImageTable
 from moue.errors import DataError, MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require
 from moue.evaluation.assess import rows_of
 from moue.evaluation.files import need_folder
-from moue.evaluation.model import Model, open_any
+from moue.evaluation.model import Model, open_any, spec_of
 from moue.evaluation.report import STUDY, Row, write_comparison
 from moue.evaluation.scoring import score, truth_of
 from moue.expressions import labels_for
@@ -242,9 +242,13 @@ def _checked(name: str, plan: Plan, table: ImageTable, run: Run, asked: Sequence
             f"the recipe {name} learns from FER+'s votes beside FER-2013's labels. Type --votes fer2013new.csv, or "
             "leave them out with --set optim.votes=0"
         )
-    for other in (*config.optim.teachers, *([config.model.init] if config.model.init else [])):
-        if not Run(Path(other)).finished:
-            raise UsageError(f"the recipe {name} needs the finished run {other}, and there is none.")
+    if config.model.init and not Run(Path(config.model.init)).finished:
+        raise UsageError(f"the recipe {name} needs the finished run {config.model.init}, and there is none.")
+    for teacher in config.optim.teachers:
+        try:
+            spec_of(teacher)
+        except MoueError as error:
+            raise UsageError(f"the recipe {name} learns from {teacher}, which cannot be had: {error}") from error
     return plan._replace(config=config)
 
 

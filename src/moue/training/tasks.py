@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from moue.errors import UsageError
 from moue.models.base import Network
-from moue.models.load import load_run
 from moue.spec import Colour
 from moue.training.augment import scaled
 from moue.training.config import OptimConfig
+from moue.training.teachers import Teacher, open_teachers
 
 #: Weight of each auxiliary classifier's loss (Szegedy et al., "Going deeper with convolutions", 2015).
 AUXILIARY = 0.3
@@ -149,12 +148,12 @@ class Distilled(nn.Module):
 
     Args:
         labels: the task on the labels, which has the rest of the weight.
-        teachers: trained networks with the same labels, in evaluation mode. Teachers that know Training by heart
-            (above 95 %) teach little: give such ones that have not seen the rows.
+        teachers: trained networks in evaluation mode, or models, with the same labels. Teachers that know Training by
+            heart (above 95 %) teach little: give such ones that have not seen the rows.
         config: weight and temperature.
     """
 
-    def __init__(self, labels: Supervised, teachers: Sequence[Network], config: OptimConfig) -> None:
+    def __init__(self, labels: Supervised, teachers: Sequence[Teacher], config: OptimConfig) -> None:
         super().__init__()
         self.labels, self.config = labels, config
         # A tuple: registered as modules, the teachers' weights would go into each checkpoint.
@@ -199,7 +198,13 @@ def in_colour(images: Tensor, colour: Colour) -> Tensor:
     return (images * torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
-def build(config: OptimConfig, labels: tuple[str, ...], weights: NDArray[np.float32] | None, device: str) -> nn.Module:
+def build(
+    config: OptimConfig,
+    labels: tuple[str, ...],
+    weights: NDArray[np.float32] | None,
+    device: str,
+    threads: int = 0,
+) -> nn.Module:
     """The task that a configuration asks for.
 
     Args:
@@ -207,22 +212,16 @@ def build(config: OptimConfig, labels: tuple[str, ...], weights: NDArray[np.floa
         labels: the data set's.
         weights: class weights, or None.
         device: where the teachers are to be.
+        threads: CPU threads of the teachers that answer there whatever the device.
 
     Raises:
-        ModelError: when a teacher is no finished run.
+        UnknownName, ModelError, MissingExtra: when a teacher is neither a finished run nor a trained model.
         UsageError: when a teacher has other labels.
     """
     task = WithVotes(config, len(labels), weights) if config.votes > 0 else Supervised(config, weights)
     if not config.teachers:
         return task
-    teachers = [load_run(path, device) for path in config.teachers]
-    for path, teacher in zip(config.teachers, teachers, strict=True):
-        if teacher.spec.labels != labels:
-            raise UsageError(
-                f"a teacher must have the data's labels: {', '.join(labels)}. {path} has "
-                f"{', '.join(teacher.spec.labels)} instead."
-            )
-    return Distilled(task, [t.network for t in teachers], config)
+    return Distilled(task, open_teachers(config.teachers, labels, device, threads), config)
 
 
 def mixup(images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

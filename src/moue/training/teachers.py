@@ -1,0 +1,85 @@
+"""Who teaches in distillation: a finished run, in torch, or a trained model without its run, as ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moue.errors import UsageError
+from moue.evaluation.model import is_run, spec_of
+from moue.models.load import load_run
+from moue.runtime.engine import Engine, open_model
+from moue.spec import Colour, ModelSpec
+
+
+class Pictures(Protocol):
+    """What a teacher wants to see."""
+
+    @property
+    def size(self) -> int:
+        """Side in pixels."""
+
+    @property
+    def colour(self) -> Colour:
+        """Grey or RGB."""
+
+
+class Teacher(Protocol):
+    """Gives logits that a student learns from."""
+
+    @property
+    def input(self) -> Pictures:
+        """Of the pictures that it takes."""
+
+    def __call__(self, images: Tensor, /) -> Tensor:
+        """Float pictures ``(N, C, size, size)``, 0..255, to logits ``(N, K)`` on the same device."""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A trained model without its run: a name of ``moue models`` or an ONNX file. It answers on the processor."""
+
+    engine: Engine
+
+    @property
+    def input(self) -> ModelSpec:
+        """See :class:`Teacher`."""
+        return self.engine.spec
+
+    def __call__(self, images: Tensor, /) -> Tensor:
+        """See :class:`Teacher`; its graph takes whole grey values, as pictures have them."""
+        pixels = images.clamp(0, 255).round().to(torch.uint8).cpu().numpy()
+        logits = self.engine.logits(pixels, batch=max(1, len(pixels)))
+        return torch.from_numpy(np.ascontiguousarray(logits)).to(images.device)
+
+
+def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, threads: int = 0) -> list[Teacher]:
+    """Teachers, ready to answer.
+
+    Args:
+        names: run folders, names of ``moue models``, or ONNX files with their specs; a run goes before a model of the
+            same name.
+        labels: which they must have.
+        device: where the runs among them are to answer.
+        threads: CPU threads of the others; 0 lets their engine choose.
+
+    Raises:
+        UnknownName, ModelError, MissingExtra: as :func:`moue.evaluation.model.open_any`.
+        UsageError: when a teacher has other labels.
+    """
+    for name in names:
+        theirs = spec_of(name).labels
+        if theirs != labels:
+            raise UsageError(
+                f"a teacher must have the data's labels: {', '.join(labels)}. {name} has {', '.join(theirs)} instead. "
+                "To learn from the labels alone: --set optim.teachers=[]"
+            )
+    return [
+        load_run(name, device).network if is_run(name) else Shipped(open_model(name, threads=threads, many=True))
+        for name in names
+    ]
