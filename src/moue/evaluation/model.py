@@ -52,7 +52,7 @@ def open_any(name: str | Path) -> Model:
         from moue.models.load import load_run
 
         return load_run(Path(name))
-    _finished(name)
+    _refuse_unfinished(name)
     from moue.runtime.engine import open_model
 
     return open_model(name, many=True)
@@ -66,10 +66,10 @@ def spec_of(name: str | Path) -> ModelSpec:
     """
     if is_run(name):
         return ModelSpec.load(Path(name) / "spec.json")
-    _finished(name)
+    _refuse_unfinished(name)
     return find_model(name).spec
 
 
-def _finished(name: str | Path) -> None:
+def _refuse_unfinished(name: str | Path) -> None:
     if (Path(name) / "config.json").is_file() and not (Path(name) / "model.onnx").is_file():
         raise ModelError(f"the run {name} is not finished. Go on with: moue train … --resume")

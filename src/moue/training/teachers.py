@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,8 +53,7 @@ class Shipped:
     def __call__(self, images: Tensor, /) -> Tensor:
         """See :class:`Teacher`; its graph takes whole grey values, as pictures have them."""
         pixels = images.clamp(0, 255).round().to(torch.uint8).cpu().numpy()
-        logits = self.engine.logits(pixels, batch=max(1, len(pixels)))
-        return torch.from_numpy(np.ascontiguousarray(logits)).to(images.device)
+        return torch.from_numpy(self.engine.logits(pixels, batch=len(pixels))).to(images.device)
 
 
 def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, threads: int = 0) -> list[Teacher]:
