@@ -23,19 +23,20 @@ PACKAGE = ROOT / "src" / "moue"
 
 #: From the ground up. A unit is a package or module right below `moue`; it imports its own floor and those below.
 FLOORS = [
-    {"_version", "errors", "expressions", "spec", "preprocess", "picture", "registry", "cache", "views"},
-    {"runtime", "data", "models", "bench"},
+    {"_version", "errors", "expressions", "spec", "preprocess", "views", "picture", "registry", "cache"}
+    | {"files", "runfolder"},
+    {"runtime", "data", "models"},
     {"evaluation"},
-    {"training", "export", "explain"},
-    {"cli", "server", "scale", "compat"},
+    {"training", "export"},
+    {"cli", "server", "compat"},
 ]
 FLOOR = {unit: height for height, units in enumerate(FLOORS) for unit in units}
 
 #: Ways in: they import, and nobody imports them.
-WAYS_IN = {"cli", "server", "scale"}
+WAYS_IN = {"cli", "server"}
 
 TORCH = {"torch", "lightning", "pytorch_lightning", "torchmetrics", "transformers"}
-KNOWS_TORCH = re.compile(r"moue\.((training|export|explain)(\..+)?|models\.\w+)")
+KNOWS_TORCH = re.compile(r"moue\.((training|export)(\..+)?|models\.\w+)")
 
 #: An entry of a lazy table: "moue.models.vit:ViTCompact", "moue.runtime.detect".
 ENTRY = re.compile(r"moue(\.[a-z_]\w*)+(:\w+)?")
@@ -150,7 +151,7 @@ def test_imports_go_down_only(name: str) -> None:
     upward = [f"line {i.line}: {i.module}" for i in inside(name) if FLOOR[unit(i.module)] > FLOOR[unit(name)]]
     assert not upward, f"{name} imports from a floor above: {upward}"
     # The command line is how the other two are started.
-    closed = WAYS_IN - ({"server", "scale"} if unit(name) == "cli" else set())
+    closed = WAYS_IN - ({"server"} if unit(name) == "cli" else set())
     ways_in = [f"line {i.line}: {i.module}" for i in inside(name) if unit(i.module) in closed]
     assert not ways_in, f"{name} imports a way in, which only starts things: {ways_in}"
 
@@ -171,7 +172,7 @@ def test_only_what_makes_models_knows_torch(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_optional_packages_are_imported_where_they_are_used(name: str) -> None:
-    if KNOWS_TORCH.fullmatch(name) or unit(name) in {"server", "scale"}:
+    if KNOWS_TORCH.fullmatch(name) or unit(name) == "server":
         return
     eager = {i.module.split(".")[0] for i in IMPORTS[name] if i.eager}
     optional = eager - set(sys.stdlib_module_names) - BASE - {"moue", "__future__"}
@@ -233,7 +234,7 @@ sys.meta_path.insert(0, Blocked())
 
 
 def test_the_base_install_imports_without_any_extra() -> None:
-    base = [n for n in MODULES if not KNOWS_TORCH.fullmatch(n) and unit(n) not in {"server", "scale"}]
+    base = [n for n in MODULES if not KNOWS_TORCH.fullmatch(n) and unit(n) != "server"]
     body = "for name in sys.argv[1:]: importlib.import_module(name)"
     done = fresh(BLOCK.format(absent=ABSENT) + body, *base, "moue.training.config")
     assert done.returncode == 0, done.stderr

@@ -22,6 +22,10 @@ import difflib
 import importlib
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Literal
+
+#: What became of one input.
+Status = Literal["ok", "no_face", "unreadable", "too_large", "skipped", "camera_lost", "busy"]
 
 
 class MoueError(Exception):
@@ -71,10 +75,10 @@ class Unreadable(MoueError, ValueError):
 
     Args:
         reason: one sentence that names what is wrong.
-        status: the row's status word ("unreadable", "too_large", …).
+        status: that of the input's row.
     """
 
-    def __init__(self, reason: str, status: str = "unreadable") -> None:
+    def __init__(self, reason: str, status: Status = "unreadable") -> None:
         super().__init__(reason)
         self.status = status
 

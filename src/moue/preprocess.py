@@ -8,14 +8,14 @@ Pictures are uint8 arrays, ``(H, W)`` grey or ``(H, W, 3)`` RGB, 0..255. Boxes a
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from moue.spec import Colour, channels_of
+
 Picture = NDArray[np.uint8]
-Colour = Literal["grey", "rgb"]
 
 
 def convert(picture: Picture, colour: Colour) -> Picture:
@@ -55,6 +55,27 @@ def to_input(picture: Picture, size: int, colour: Colour) -> Picture:
     # Colour first: on one channel the resize costs a third.
     small = resize(convert(picture, colour), size)
     return np.ascontiguousarray(small[None] if small.ndim == 2 else small.transpose(2, 0, 1))
+
+
+def to_inputs(images: NDArray[np.uint8], size: int, colour: Colour) -> NDArray[np.uint8]:
+    """Face pictures of one size as model inputs; those that are so already come back as they are.
+
+    Args:
+        images: uint8 ``(N, C, H, W)``, 0..255, C = 1 grey or 3 RGB.
+        size: the model's input size in pixels.
+        colour: the model's colour.
+
+    Returns:
+        uint8 ``(N, C', size, size)``.
+    """
+    channels = channels_of(colour)
+    if images.shape[1:] == (channels, size, size):
+        return images
+    pictures = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
+    inputs = np.empty((len(images), channels, size, size), np.uint8)
+    for i, picture in enumerate(pictures):
+        inputs[i] = to_input(np.ascontiguousarray(picture), size, colour)
+    return inputs
 
 
 def crop_face(

@@ -14,7 +14,14 @@ from typing import Any, Literal
 
 from moue.errors import ModelError
 
+#: Of a model's input.
 Colour = Literal["grey", "rgb"]
+
+
+def channels_of(colour: Colour) -> int:
+    """Channels of a picture in that colour."""
+    return 1 if colour == "grey" else 3
+
 
 #: How many views of a face can be averaged, and what with, in words that end "each averaged …";
 #: :func:`moue.views.expand` makes them.
@@ -93,7 +100,7 @@ class ModelSpec:
     @property
     def channels(self) -> int:
         """1 for grey, 3 for rgb."""
-        return 1 if self.colour == "grey" else 3
+        return channels_of(self.colour)
 
     def with_(self, **changes: Any) -> ModelSpec:
         """A copy with some fields changed."""

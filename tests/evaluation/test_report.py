@@ -14,8 +14,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from moue import files
 from moue.errors import UsageError
-from moue.evaluation import files, plots, report
+from moue.evaluation import plots, report
 from moue.evaluation.card import model_card
 from moue.evaluation.metrics import evaluate
 from moue.evaluation.report import STUDY, Row, significance, table_rows, write_comparison

@@ -10,7 +10,7 @@ import transformers
 
 from moue.errors import ModelError, UsageError, WeightsMissing
 from moue.models import create
-from moue.models.load import load_network, load_run, save_network
+from moue.models.load import load_run, save_weights
 from moue.spec import ModelSpec
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -53,7 +53,7 @@ def pixels():
 
 def save_run(path, network, name, options, labels=LABELS):
     path.mkdir(exist_ok=True)
-    save_network(network, path / "weights.safetensors")
+    save_weights(network.state_dict(), path / "weights.safetensors", network.rebuild)
     ModelSpec("mine", name, labels).save(path / "spec.json")
     (path / "config.json").write_text(json.dumps({"model": {"network": name, "options": options}}))
     return path
@@ -74,7 +74,7 @@ def test_a_run_answers_as_its_network_without_its_source(name, folder, pixels, t
     np.testing.assert_allclose(model.logits(pixels, batch=2), expected, atol=1e-5)
     assert model.spec.labels == LABELS
     assert model.logits(pixels[:0]).shape == (0, 7)
-    assert not load_network(run).training
+    assert not load_run(run).network.training
 
 
 def test_pictures_of_another_shape_are_refused(pixels, tmp_path):

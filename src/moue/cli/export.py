@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from moue.cli.output import add_format, write
 from moue.cli.progress import Progress
 from moue.errors import UsageError, require
-from moue.evaluation.model import is_run
+from moue.evaluation.model import spec_of
 from moue.expressions import labels_for
-from moue.runtime.weights import find_model
+from moue.runfolder import EXPORTED
 from moue.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -68,12 +68,12 @@ def run(args: argparse.Namespace) -> None:
 
 def _export(args: argparse.Namespace) -> tuple[Path, ModelSpec]:
     require("torch", "train")
-    from moue.export import export, spec_of
+    from moue.export import export, exportable_spec
 
     if args.weights is not None:
         raise UsageError("--weights are for merging: name two models or more.")
     folder = Path(args.sources[0])
-    path, spec = args.out or folder / "model.onnx", spec_of(folder)
+    path, spec = args.out or folder / EXPORTED, exportable_spec(folder)
     table = None if args.data is None else _read(args, spec)
     options = {"int8": args.int8, "store": args.store, "data": table, "split": args.split, "name": args.name}
     return path, export(folder, path, **options)
@@ -90,9 +90,7 @@ def _merge(args: argparse.Namespace) -> tuple[Path, ModelSpec]:
 
     table = None
     if args.data is not None:
-        first = args.sources[0]
-        spec = ModelSpec.load(Path(first) / "spec.json") if is_run(first) else find_model(first).spec
-        table = _read(args, spec)
+        table = _read(args, spec_of(args.sources[0]))
     return args.out, merge(args.sources, args.out, args.weights, store=args.store, data=table, name=args.name)
 
 

@@ -28,8 +28,8 @@ from moue.spec import VIEWS
 
 #: More pictures than this are many: an engine that takes longer to start pays.
 MANY = 50
-#: What is no failure: a file that is neither picture nor film, and a camera that was pulled out.
-FINE = ("ok", "no_face", "skipped", "camera_lost")
+#: No failures either: a file that is neither picture nor film, and a camera that was pulled out.
+PASSED_OVER = ("skipped", "camera_lost")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     Sampler(args.every, args.fps)
     require_one(args.sources)
     if args.format == "parquet":
-        require("pyarrow", "scale")
+        require("pyarrow", "parquet")
         if not args.out and sys.stdout.isatty():
             raise UsageError("parquet is binary: name a folder with --out, or send it to a file with > rows.parquet.")
     outbox = Outbox(args.out) if args.out else None
@@ -199,7 +199,7 @@ class _Printer:
         self._parquet = ParquetPipe(sys.stdout.buffer, labels) if pipe else None
 
     def __call__(self, answer: Faces) -> None:
-        self.failed |= answer.status not in FINE
+        self.failed |= not answer.readable and answer.status not in PASSED_OVER
         if self._text is not None:
             sys.stdout.write(self._text.piece(answer))
             sys.stdout.flush()
@@ -268,7 +268,7 @@ def _people(source: str, timeline: Timeline, frames: int, last: float) -> Iterat
 def _shown(answer: Faces) -> Iterator[dict[str, Any]]:
     """The rows of the table: what a person wants to see."""
     said = answer.predictions
-    remark = "" if answer.status in ("ok", "no_face") else f"{answer.status}: {answer.reason}"
+    remark = "" if answer.readable else f"{answer.status}: {answer.reason}"
     if not len(answer):
         remark = remark or "no face"
         yield {"source": answer.source, "time": "", "box": "", "label": "", "probability": None, "remark": remark}

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, and say where the run is."""
     require("lightning", "train")
     from moue import data
-    from moue.evaluation.files import need_folder
+    from moue.files import need_folder
     from moue.training.config import DataConfig, load_recipe
     from moue.training.loop import fit
     from moue.training.run import Run

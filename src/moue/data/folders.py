@@ -13,7 +13,8 @@ from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError, UnknownName
 from moue.expressions import ALIASES, LabelSet, label_set
 from moue.picture import LITTER, read_picture
-from moue.preprocess import Colour, Picture, to_input
+from moue.preprocess import Picture, to_input
+from moue.spec import Colour
 
 #: Folder names that are splits, not classes.
 SPLIT_FOLDERS = {

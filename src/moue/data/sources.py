@@ -24,7 +24,8 @@ from moue.data.synth import synthetic
 from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError, UsageError
 from moue.expressions import FER2013, FERPLUS, label_set
-from moue.preprocess import Colour, to_input
+from moue.preprocess import to_inputs
+from moue.spec import Colour
 
 Report = Callable[[int, "int | None"], None]
 
@@ -211,12 +212,8 @@ def _with_majorities(table: ImageTable, counts: NDArray[np.int64], path: Path) -
 
 def _fit(table: ImageTable, size: int, colour: Colour) -> ImageTable:
     """The table with images of another size or colour."""
-    channels = 1 if colour == "grey" else 3
-    if table.images.shape[1:] == (channels, size, size):
-        return table
-    pictures = (image[0] if len(image) == 1 else image.transpose(1, 2, 0) for image in table.images)
-    images = np.stack([to_input(np.ascontiguousarray(p), size, colour) for p in pictures])
-    return replace(table, images=images, _digests=[])
+    images = to_inputs(table.images, size, colour)
+    return table if images is table.images else replace(table, images=images, _digests=[])
 
 
 def _synth(source: str) -> ImageTable:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import secrets
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from moue.data.archive import DAMAGE, check_growth
 from moue.data.table import SPLITS, ImageTable, LeftOut
 from moue.errors import DataError
 from moue.expressions import LabelSet
+from moue.files import replacing
 
 #: Raised by one when the layout changes; caches of another version are read anew.
 VERSION = 1
@@ -45,15 +44,8 @@ def save(table: ImageTable, path: Path | str) -> None:
     if table.votes is not None:
         arrays["votes"] = table.votes
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name of its own, as two processes may parse one source; no mkstemp, whose files the owner alone can read.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(temporary, "xb") as file:
-            np.savez(file, **arrays)
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with replacing(path) as part, open(part, "xb") as file:
+        np.savez(file, **arrays)
 
 
 def load(path: Path | str) -> ImageTable:

@@ -13,14 +13,12 @@ from moue.data.splits import Split
 from moue.data.table import SPLITS, ImageTable, LeftOut
 from moue.errors import DataError, UnknownName, UsageError
 from moue.evaluation.metrics import Evaluation
-from moue.evaluation.model import is_run, open_any
+from moue.evaluation.model import open_any
 from moue.evaluation.picture_rows import check_suffix, prediction_rows, write_rows
 from moue.evaluation.scoring import Report, score, truth_of, without_twin
 from moue.expressions import FERPLUS, labels_for
-from moue.preprocess import Colour
-
-#: The file of a run folder that holds its own cut of Training.
-RUN_SPLIT = "split.json"
+from moue.runfolder import SPLIT, is_run
+from moue.spec import Colour
 
 
 def assess(
@@ -119,7 +117,7 @@ def rows_of(table: ImageTable, split: str, run: Path | None = None) -> tuple[Ima
         DataError: when there are no such rows, or the run was trained on another set.
     """
     if split in ("train", "validation") and run is not None:
-        saved = Split.load(run / RUN_SPLIT)
+        saved = Split.load(run / SPLIT)
         saved.check(table)
         rows = saved.train if split == "train" else saved.validation
         if not len(rows):

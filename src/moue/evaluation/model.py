@@ -10,11 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import MissingExtra, ModelError
+from moue.runfolder import CONFIG, EXPORTED, SPEC, is_run
 from moue.runtime.weights import find_model
 from moue.spec import ModelSpec
-
-#: The file that makes a folder a run whose weights torch can load.
-RUN_WEIGHTS = "weights.safetensors"
 
 
 class Model(Protocol):
@@ -26,11 +24,6 @@ class Model(Protocol):
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits float32 ``(N, K)`` of uint8 images ``(N, C, size, size)``, 0..255, in the spec's colour."""
-
-
-def is_run(name: str | Path) -> bool:
-    """Whether this is a run folder with trained weights."""
-    return (Path(name) / RUN_WEIGHTS).is_file()
 
 
 def open_any(name: str | Path) -> Model:
@@ -46,7 +39,7 @@ def open_any(name: str | Path) -> Model:
         MissingExtra: when it is in an extra that is not installed.
     """
     torch = importlib.util.find_spec("torch") is not None
-    if is_run(name) and (torch or not (Path(name) / "model.onnx").is_file()):
+    if is_run(name) and (torch or not (Path(name) / EXPORTED).is_file()):
         if not torch:
             raise MissingExtra("torch", "train")
         from moue.models.load import load_run
@@ -65,11 +58,11 @@ def spec_of(name: str | Path) -> ModelSpec:
         UnknownName, ModelError, MissingExtra: as :func:`open_any`.
     """
     if is_run(name):
-        return ModelSpec.load(Path(name) / "spec.json")
+        return ModelSpec.load(Path(name) / SPEC)
     _refuse_unfinished(name)
     return find_model(name).spec
 
 
 def _refuse_unfinished(name: str | Path) -> None:
-    if (Path(name) / "config.json").is_file() and not (Path(name) / "model.onnx").is_file():
+    if (Path(name) / CONFIG).is_file() and not (Path(name) / EXPORTED).is_file():
         raise ModelError(f"the run {name} is not finished. Go on with: moue train … --resume")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from moue.data.table import ImageTable
 from moue.errors import UsageError
-from moue.evaluation.files import replace_files
+from moue.files import replace_files
 from moue.runtime.results import Predictions
 from moue.runtime.tabular import probability_columns, to_csv, to_parquet
 

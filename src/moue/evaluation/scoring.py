@@ -14,7 +14,7 @@ from moue.errors import DataError, ModelError, UnknownName, UsageError
 from moue.evaluation.metrics import Evaluation, evaluate
 from moue.evaluation.model import Model
 from moue.expressions import LabelSet
-from moue.preprocess import to_input
+from moue.preprocess import to_inputs
 from moue.runtime.results import Predictions, softmax
 from moue.spec import ModelSpec
 from moue.views import averaged
@@ -112,19 +112,11 @@ def predict(
         return answer
 
     for start in range(0, len(images), batch):
-        pixels = fit(images[start : start + batch], spec)
+        pixels = to_inputs(images[start : start + batch], spec.size, spec.colour)
         logits[start : start + len(pixels)] = averaged(asked, pixels, views, batch)
         if progress:
             progress(start + len(pixels), len(images))
     return Predictions(softmax(logits, spec.temperature), spec.labels, spec.uncertain)
-
-
-def fit(images: NDArray[np.uint8], spec: ModelSpec) -> NDArray[np.uint8]:
-    """Pictures uint8 ``(N, C, H, W)`` of any size and colour as the model's input ``(N, C', size, size)``."""
-    if images.shape[1:] == (spec.channels, spec.size, spec.size):
-        return images
-    pictures = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
-    return np.stack([to_input(np.ascontiguousarray(p), spec.size, spec.colour) for p in pictures])
 
 
 def truth_of(part: ImageTable, spec: ModelSpec) -> NDArray[np.int64]:

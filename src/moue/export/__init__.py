@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from moue.data.table import SPLITS, ImageTable
 from moue.errors import DataError, UnknownName, UsageError, require
+from moue.evaluation.scoring import truth_of
 from moue.export.files import write_model
 from moue.export.parity import agree, samples_of, spread
-from moue.expressions import LabelSet
-from moue.preprocess import to_input
+from moue.preprocess import to_inputs
+from moue.runfolder import EXPORTED
 from moue.runtime.engine import Engine, open_graph
 from moue.runtime.weights import BUNDLED, EXTRA, find_model
 from moue.spec import ModelSpec
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from moue.export.graph import Store
 
-__all__ = ["CALIBRATION", "TOLERANCE", "export", "spec_of"]
+__all__ = ["CALIBRATION", "TOLERANCE", "export", "exportable_spec"]
 
 #: Largest difference allowed between torch's logits and a float32 graph's, relative to the largest logit or to 1.
 TOLERANCE = 1e-4
@@ -75,7 +76,7 @@ def export(
         DataError: when the data has no training images or other classes than the model.
         ModelError: when the run cannot be read, or graph and network differ.
     """
-    path = Path(run) / "model.onnx" if out is None else Path(out)
+    path = Path(run) / EXPORTED if out is None else Path(out)
     if path.suffix != ".onnx":
         raise UsageError(f"a model file must end in .onnx. Got {path} instead.")
     if store not in ROUNDED_TOLERANCE and store != "float32":
@@ -91,7 +92,7 @@ def export(
     from moue.export.graph import shrink, trace
     from moue.models.load import load_run
 
-    spec = spec_of(run)
+    spec = exportable_spec(run)
     loaded = load_run(run, device="cpu")
     spec = spec.with_(name=name or (spec.name if path.stem == "model" else path.stem))
     plan = None if data is None else _plan(data, spec, split, int8)
@@ -114,7 +115,7 @@ def export(
     return write_model(path, rounded, spec)
 
 
-def spec_of(run: str | Path) -> ModelSpec:
+def exportable_spec(run: str | Path) -> ModelSpec:
     """The spec of a run that can be exported.
 
     Raises:
@@ -145,35 +146,16 @@ class _Plan(NamedTuple):
 
 
 def _plan(data: ImageTable, spec: ModelSpec, split: str | None, int8: bool) -> _Plan:
-    truth = _truth(data, spec)
+    truth = truth_of(data, spec)
     calibration = _calibration(data) if int8 else np.zeros(0, np.int64)
-    return _Plan(_fitted(data, spec), truth, calibration, *_measured(data, split, calibration))
+    images = to_inputs(data.images, spec.size, spec.colour)
+    return _Plan(images, truth, calibration, *_measured(data, split, calibration))
 
 
 def _accuracy(spec: ModelSpec, graph: onnx.ModelProto, plan: _Plan) -> float:
     engine = Engine(open_graph(graph.SerializeToString(), many=True), spec)
     right = engine.predict(plan.images[plan.measured]).top == plan.truth[plan.measured]
     return round(float(right.mean()), 6)
-
-
-def _fitted(data: ImageTable, spec: ModelSpec) -> NDArray[np.uint8]:
-    """The table's images in the model's size and colour."""
-    if data.images.shape[1:] == (spec.channels, spec.size, spec.size):
-        return data.images
-    pictures = (image[0] if len(image) == 1 else image.transpose(1, 2, 0) for image in data.images)
-    return np.stack([to_input(picture, spec.size, spec.colour) for picture in pictures])
-
-
-def _truth(data: ImageTable, spec: ModelSpec) -> NDArray[np.int64]:
-    """The table's labels as positions in the model's outputs, mapped by name."""
-    outputs = LabelSet(spec.name, spec.labels)
-    try:
-        places = np.array([outputs.index(label) for label in data.label_set.labels], np.int64)
-    except UsageError as error:
-        raise DataError(
-            f"{data.name or 'the data set'} and the model {spec.name!r} have other classes: {error}"
-        ) from error
-    return places[data.labels]
 
 
 def _calibration(data: ImageTable) -> NDArray[np.int64]:

@@ -23,13 +23,14 @@ from moue._version import __version__
 from moue.data.splits import Split
 from moue.data.table import ImageTable
 from moue.errors import DataError, ModelError, UsageError, require
-from moue.evaluation.assess import RUN_SPLIT
 from moue.evaluation.calibration import fit_temperature, uncertain_threshold
-from moue.evaluation.model import is_run
-from moue.evaluation.scoring import fit, truth_of
+from moue.evaluation.model import spec_of
+from moue.evaluation.scoring import truth_of
 from moue.export import ROUNDED_TOLERANCE, TOLERANCE, export
 from moue.export.files import write_model
 from moue.export.parity import agree, samples_of
+from moue.preprocess import to_inputs
+from moue.runfolder import EXPORTED, SPLIT, is_run
 from moue.runtime.engine import Engine, open_graph, open_model
 from moue.runtime.weights import ModelFile, find_model
 from moue.spec import ModelSpec
@@ -93,7 +94,7 @@ def merge(
         graphs = [onnx.load(file.path) for file in files]
         factors = [share / spec.temperature for share, spec in zip(shares, specs, strict=True)]
         graph, spec = _graph(graphs, factors), _spec(specs, shares, name or path.stem)
-        samples = samples_of(spec, None if held is None else fit(held.images[:64], spec))
+        samples = samples_of(spec, None if held is None else to_inputs(held.images[:64], spec.size, spec.colour))
         engines = [open_model(file.path, engine="onnxruntime") for file in files]
         exact = np.stack([f * e.logits(samples) for f, e in zip(factors, engines, strict=True)]).sum(0, np.float32)
     # Engines round activations of 8 bits each in its own way.
@@ -115,7 +116,7 @@ def _file(member: str | Path, target: Path, store: Store) -> ModelFile:
     """A member's graph and spec; a run's network is exported to ``target`` under its own name."""
     if not is_run(member):
         return find_model(member)
-    export(member, target, store=store, name=ModelSpec.load(Path(member) / "spec.json").name)
+    export(member, target, store=store, name=spec_of(member).name)
     return find_model(target)
 
 
@@ -230,19 +231,19 @@ def _held_out(members: Sequence[str | Path], data: ImageTable) -> ImageTable:
 
 def _split(member: str | Path) -> Split:
     path = Path(member)
-    folder = path.parent if path.name == "model.onnx" else path
-    if not (folder / RUN_SPLIT).is_file():
+    folder = path.parent if path.name == EXPORTED else path
+    if not (folder / SPLIT).is_file():
         raise DataError(
             f"{member} does not say which rows it held out, so that no temperature can be fitted. Give run folders, a "
             "data set with validation rows of its own, or no --data."
         )
-    return Split.load(folder / RUN_SPLIT)
+    return Split.load(folder / SPLIT)
 
 
 def _calibrated(spec: ModelSpec, graph: onnx.ModelProto, held: ImageTable) -> ModelSpec:
     engine = Engine(open_graph(graph.SerializeToString(), many=True), spec)
     truth: NDArray[np.int64] = truth_of(held, spec)
-    logits = engine.averaged(fit(held.images, spec), spec.views)
+    logits = engine.averaged(to_inputs(held.images, spec.size, spec.colour), spec.views)
     temperature = fit_temperature(logits, truth)
     return spec.with_(
         temperature=temperature,

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from moue.errors import UsageError
 from moue.models.base import InputSpec, Network
-from moue.spec import Colour
+from moue.spec import Colour, channels_of
 
 #: Table 1: output channels of 1×1, reduction before 3×3, 3×3, reduction before 5×5, 5×5, projection after the pool.
 INCEPTIONS = {
@@ -60,7 +60,7 @@ class GoogLeNet(Network):
         aux: bool = True,
         aux_dropout: float = 0.7,
     ) -> None:
-        channels = 1 if colour == "grey" else 3
+        channels = channels_of(colour)
         super().__init__(InputSpec(size=size, colour=colour, channels=channels), num_classes)
         if size < 32:
             raise UsageError(f"googlenet's size must be at least 32 pixels. Got {size!r} instead.")

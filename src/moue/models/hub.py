@@ -23,9 +23,6 @@ from moue.expressions import canonical
 from moue.models.base import InputSpec, Network
 from moue.spec import Colour
 
-#: Keys of a configuration that describe its labels; a network built again has our number of them, without names.
-LABEL_KEYS = ("id2label", "label2id", "num_labels")
-
 
 class HubClassifier(Network):
     """A Hugging Face image classifier.

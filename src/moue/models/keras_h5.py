@@ -9,7 +9,6 @@ long for HDF5 are cut into `layer_names0`, `layer_names1`, … Keras 3 writes it
 from __future__ import annotations
 
 import hashlib
-import os
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from moue.cache import cache_dir
 from moue.errors import ModelError, WeightsMissing, require
+from moue.files import replacing
 from moue.models.resnet50v2 import Bottleneck, ResNet50V2
 
 #: Where Keras publishes ResNet50V2 without its top.
@@ -85,22 +85,21 @@ def published_resnet50v2(url: str = RESNET50V2_URL, md5: str = RESNET50V2_MD5) -
     for path in (own, Path.home() / ".keras" / "models" / name):
         if path.is_file() and _md5(path) == md5:
             return path
-    part = own.with_name(f".{name}.{os.getpid()}")
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer, open(part, "wb") as file:
-            while block := answer.read(1 << 20):
-                file.write(block)
-        if _md5(part) != md5:
-            raise WeightsMissing(f"{url} gave another file than Keras publishes. Fetch it elsewhere and give its path.")
-        part.replace(own)
+        with replacing(own) as part:
+            with urllib.request.urlopen(url, timeout=30) as answer, open(part, "wb") as file:
+                while block := answer.read(1 << 20):
+                    file.write(block)
+            if _md5(part) != md5:
+                raise WeightsMissing(
+                    f"{url} gave another file than Keras publishes. Fetch it elsewhere and give its path."
+                )
     except OSError as error:
         raise WeightsMissing(
             f"Keras' ImageNet weights, which cannot be fetched from {url} ({getattr(error, 'reason', error)}). "
             f"Fetch them elsewhere and type --set model.options.weights=PATH.h5, or train 'resnet50v2-small', which "
             f"needs none."
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
     return own
 
 

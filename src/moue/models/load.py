@@ -22,13 +22,11 @@ from moue.errors import ModelError, TrainingError, UnknownName, UsageError, requ
 from moue.models import create, options_of
 from moue.models.base import Network
 from moue.models.tensors import save_file
+from moue.runfolder import CONFIG, SPEC, WEIGHTS
 from moue.spec import ModelSpec
 
 #: The key of the safetensors header under which a network's ``rebuild`` options travel.
 REBUILD = "rebuild"
-
-#: The file of a run folder that holds its network's weights.
-WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -75,12 +73,12 @@ def load_run(path: Path | str, device: str = "auto") -> TorchModel:
     folder = Path(path)
     spec = spec_of_run(folder)
     weights = folder / WEIGHTS
-    name, options = _network(folder / "config.json")
+    name, options = _network(folder / CONFIG)
     state, rebuild = _read(weights)
     try:
         network = create(name, len(spec.labels), **{**options, **without_weights(name), **rebuild})
     except UsageError as error:
-        raise ModelError(f"{folder / 'config.json'}: {error}") from error
+        raise ModelError(f"{folder / CONFIG}: {error}") from error
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -100,20 +98,10 @@ def spec_of_run(folder: Path) -> ModelSpec:
     """
     if not folder.is_dir():
         raise ModelError(f"there is no run folder {folder}. Type: moue train RECIPE --data SET --out {folder}")
-    for name in ("spec.json", WEIGHTS):
+    for name in (SPEC, WEIGHTS):
         if not (folder / name).is_file():
             raise ModelError(f"the run {folder} has no {name}: it is not finished. Go on with: moue train … --resume")
-    return ModelSpec.load(folder / "spec.json")
-
-
-def load_network(path: Path | str) -> Network:
-    """The trained network of a run folder, in evaluation mode; raises as :func:`load_run` does."""
-    return load_run(path).network
-
-
-def save_network(network: Network, path: Path | str) -> None:
-    """Write a network's weights as safetensors, with the options that rebuild it; replaces the file in one step."""
-    save_weights(network.state_dict(), path, network.rebuild)
+    return ModelSpec.load(folder / SPEC)
 
 
 def save_weights(weights: Mapping[str, Tensor], path: Path | str, rebuild: Mapping[str, Any]) -> None:

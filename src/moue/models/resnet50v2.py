@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from moue.errors import UsageError
 from moue.models.base import InputSpec, Network
-from moue.spec import Colour
+from moue.spec import Colour, channels_of
 
 #: Blocks in each of the four stacks.
 DEPTHS = (3, 4, 6, 3)
@@ -104,7 +104,7 @@ def resnet50v2_small(
         sides = ", ".join(map(str, dict.fromkeys(reachable)))
         raise UsageError(f"last_map must be one of {sides} with this stem. Got {last_map!r} instead.")
     halvings = reachable.index(last_map)
-    channels = 1 if colour == "grey" else 3
+    channels = channels_of(colour)
     network = ResNet50V2(
         InputSpec(size=size, colour=colour, channels=channels, mean=(0.5,), std=(0.5,)),
         num_classes,

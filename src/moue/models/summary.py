@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from moue.models import NETWORKS, create, options_of
+from moue.spec import channels_of
 
 
 def describe(name: str, num_classes: int = 7, **options: Any) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def describe(name: str, num_classes: int = 7, **options: Any) -> dict[str, Any]:
     # On the meta device tensors have shapes and no values.
     with torch.device("meta"):
         network = create(name, num_classes, **{**options, **without_weights(name)}).eval()
-    channels = 1 if network.input.colour == "grey" else 3
+    channels = channels_of(network.input.colour)
     size, inside = network.input.size, network.input.upsample
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, channels, size, size, device="meta"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from moue.errors import require
+from moue.files import replacing
 
 
 def save_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
@@ -22,16 +23,12 @@ def save_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, 
     Raises:
         OSError, safetensors.SafetensorError: when it cannot be written; what was there before stays.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as part:
         # Safetensors lets the owner alone read what it writes.
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        require("safetensors.torch", "train").save_file(dict(tensors), temporary, metadata=dict(metadata))
-        temporary.chmod(mode)
+        part.touch()
+        mode = part.stat().st_mode
+        require("safetensors.torch", "train").save_file(dict(tensors), part, metadata=dict(metadata))
+        part.chmod(mode)
         # For writing, too: Windows flushes no other.
-        with open(temporary, "rb+") as file:
+        with open(part, "rb+") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

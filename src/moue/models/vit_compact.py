@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from moue.errors import UsageError
 from moue.models.base import InputSpec, Network
-from moue.spec import Colour
+from moue.spec import Colour, channels_of
 
 #: Side of the square of pixels that becomes one token.
 PATCH = 6
@@ -52,7 +52,7 @@ class ViTCompact(Network):
         drop_path: float = 0.1,
         dropout: float = 0.0,
     ) -> None:
-        channels = 1 if colour == "grey" else 3
+        channels = channels_of(colour)
         super().__init__(InputSpec(size=size, colour=colour, channels=channels, mean=(0.5,), std=(0.5,)), num_classes)
         if size < PATCH or size % PATCH:
             raise UsageError(f"size must be a multiple of {PATCH} pixels. Got {size!r} instead.")

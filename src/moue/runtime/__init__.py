@@ -1,1 +1,1 @@
-"""runtime"""
+"""Reads faces in pictures, folders, videos and cameras, without torch."""

@@ -130,8 +130,8 @@ class ParquetPipe:
     """
 
     def __init__(self, sink: IO[bytes], labels: tuple[str, ...]) -> None:
-        self._arrow = require("pyarrow", "scale")
-        parquet = require("pyarrow.parquet", "scale")
+        self._arrow = require("pyarrow", "parquet")
+        parquet = require("pyarrow.parquet", "parquet")
         self._labels = labels
         self._schema = schema(self._arrow, labels)
         self._writer = parquet.ParquetWriter(sink, self._schema)
@@ -173,7 +173,7 @@ class ParquetAnswers(ParquetPipe):
     """
 
     def __init__(self, path: str | os.PathLike[str], labels: tuple[str, ...]) -> None:
-        require("pyarrow.parquet", "scale")  # before an empty file is made
+        require("pyarrow.parquet", "parquet")  # before an empty file is made
         self._path = Path(path)
         self._file = open(path, "w+b", buffering=0)  # noqa: SIM115
         super().__init__(self._file, labels)

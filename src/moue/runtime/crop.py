@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moue.preprocess import Colour, Picture, crop_face
+from moue.preprocess import Picture, crop_face
 from moue.runtime.detect import Detections, Detector
+from moue.spec import Colour
 
 
 def crops(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moue.errors import UsageError
+from moue.files import replacing
 from moue.runtime.answerfile import AnswerFile, open_answers
 from moue.runtime.sources import Source
 
@@ -66,14 +67,11 @@ class Outbox:
             OSError: when it cannot be written; nothing of it is left then.
         """
         path = self.folder / name
-        part = self.folder / f".{name}.part"
         try:
-            part.write_bytes(content)
-            part.replace(path)
-        except BaseException as error:
-            part.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                error.filename, error.filename2 = str(path), None
+            with replacing(path) as part:
+                part.write_bytes(content)
+        except OSError as error:
+            error.filename, error.filename2 = str(path), None
             raise
         return path
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from moue.errors import Unreadable, UsageError
+from moue.errors import Status, Unreadable, UsageError
 from moue.picture import MAX_PIXELS, Order, read_picture
 from moue.preprocess import Picture, to_input
 from moue.runtime.crop import crops
@@ -215,7 +216,7 @@ class Recognizer:
         logits = self._engine.averaged(np.asarray(crops), self.spec.views, self._batch)
         return self._predictions(softmax(logits, self.spec.temperature))
 
-    def nothing(self, source: str, status: str, reason: str) -> Faces:
+    def nothing(self, source: str, status: Status, reason: str) -> Faces:
         """The answer for an input in which nothing could be looked for; it has the model's labels like any other."""
         return Faces(source, status, reason=reason, predictions=Predictions.none(self.spec.labels))
 
@@ -232,7 +233,8 @@ class Recognizer:
     def _try(self, item: Any, color: Order) -> _Look:
         if isinstance(item, Source):
             if item.reason is not None:
-                return _Look(self.nothing(item.path, item.kind, item.reason))
+                status: Status = "skipped" if item.kind == "skipped" else "unreadable"
+                return _Look(self.nothing(item.path, status, item.reason))
             item = item.path
         try:
             return self._look(self.open(item, color), named(item))
@@ -295,26 +297,42 @@ class Recognizer:
         yield from watch_camera(self.for_films(), index)
 
 
-class _Look:
+class _Look(NamedTuple):
     """A picture's row without its answers, and the crops that wait for them."""
 
-    __slots__ = ("crops", "row")
-
-    def __init__(self, row: Faces, crops: Sequence[Picture] = ()) -> None:
-        self.row, self.crops = row, crops
+    row: Faces
+    crops: Sequence[Picture] = ()
 
 
 def read(x: Any, *, color: Order = "rgb", boxes: ArrayLike | None = None, **options: Any) -> Faces | list[Faces]:
-    """Read the faces in anything, with a recogniser that is made once for each set of options.
+    """Read the faces in a photo, a film, a folder or a list of them.
+
+    ::
+
+        faces = moue.read("photo.jpg")
+        print(faces.boxes, faces.predictions.names, faces.predictions.confidence)
+        for frame in moue.read("clip.mp4", fps=5, model="ferplus"):
+            print(frame.timestamp, frame.predictions.names)
+
+    The recogniser behind it is made once for each set of options and kept.
 
     Args:
-        x: see :meth:`Recognizer.read`.
-        color: see there.
-        boxes: see there.
-        options: ``every`` and ``fps`` of :meth:`Recognizer.read`, and what :class:`Recognizer` takes.
+        x: a picture as :func:`moue.read_picture` takes it (path, bytes, open file, Pillow image, array); a film's path,
+            bytes or open file; a folder, a glob, or a list of all these; uint8 ``(N, H, W, 3)``; a camera's number, for
+            one picture from it.
+        color: order of an array's channels, "rgb" or "bgr" (OpenCV's).
+        boxes: ``(F, 4)`` faces of the one picture ``x``, as x, y, width, height in pixels; nothing is searched then.
+        options: ``every`` and ``fps`` of :meth:`Recognizer.read`, and what :class:`Recognizer` takes: ``model``,
+            ``detector``, ``views`` and so on.
+
+    Returns:
+        One :class:`Faces` for one picture, else a list, in order, with one a picture or frame. What cannot be read has
+        one whose ``status`` and ``reason`` say so.
 
     Raises:
-        UsageError: for an unknown option, or one that cannot be used.
+        UsageError: for an unknown option, one that cannot be used, or an ``x`` of no type that could hold a picture.
+        ModelError: when the model or the detector is missing or damaged.
+        MissingExtra: when the model or the engine is in an extra that is not installed.
     """
     moving = {name: options.pop(name) for name in ("every", "fps") if name in options}
     unknown = options.keys() - _options()
@@ -336,5 +354,4 @@ def _shared(**options: Any) -> Recognizer:
 
 
 def _options() -> frozenset[str]:
-    code = Recognizer.__init__.__code__
-    return frozenset(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
+    return frozenset(inspect.signature(Recognizer).parameters)

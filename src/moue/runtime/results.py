@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.errors import UsageError
+from moue.errors import Status, UsageError
 from moue.runtime.value import ByContent
 
 if TYPE_CHECKING:
     from moue.picture import PictureLike
+
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float32]:
@@ -91,16 +92,20 @@ class Faces(ByContent):
     """
 
     source: str
-    status: str
-    """"ok", "no_face", "unreadable", or another word for why there are no faces."""
+    """The input's path or name; "" for an array."""
+    status: Status
+    """"ok"; "no_face"; or why nothing could be looked for: "unreadable", "too_large", "skipped" (a file that is neither
+    picture nor film), "camera_lost" (unplugged), "busy" (a service's frame that was left out)."""
     width: int = 0
     height: int = 0
+    """The upright picture's, in pixels; 0 where it could not be read."""
     boxes: NDArray[np.float32] = None  # type: ignore[assignment]
     """float32 ``(F, 4)``: x, y, width, height."""
     scores: NDArray[np.float32] = None  # type: ignore[assignment]
     """float32 ``(F,)``: the detector's certainty that this is a face."""
     landmarks: NDArray[np.float32] | None = None
-    """float32 ``(F, 5, 2)``: left and right eye (as seen), nose, left and right mouth corner; or None."""
+    """float32 ``(F, 5, 2)``: x, y of the eye to the picture's left, the eye to its right, nose, left and right mouth
+    corner; or None."""
     predictions: Predictions = None  # type: ignore[assignment]
     """One row a face."""
     tracks: NDArray[np.int64] | None = None
@@ -137,6 +142,11 @@ class Faces(ByContent):
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    @property
+    def readable(self) -> bool:
+        """Whether faces were looked for, found or not."""
+        return self.status in ("ok", "no_face")
 
     def with_(self, **changes: Any) -> Faces:
         """A copy with some fields changed."""

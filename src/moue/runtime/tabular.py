@@ -37,8 +37,8 @@ def to_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
     Raises:
         MissingExtra: without pyarrow.
     """
-    pyarrow = require("pyarrow", "scale")
-    parquet = require("pyarrow.parquet", "scale")
+    pyarrow = require("pyarrow", "parquet")
+    parquet = require("pyarrow.parquet", "parquet")
     sink = io.BytesIO()
     parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), sink)
     return sink.getvalue()

@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.errors import Unreadable
+from moue.errors import Status, Unreadable
 from moue.picture import MAX_PIXELS
 from moue.runtime.container import Source, name_of
 from moue.runtime.draw import draw
@@ -32,7 +32,7 @@ class Reader(Protocol):
         """One answer for each picture, uint8 ``(H, W, 3)`` RGB."""
         ...
 
-    def nothing(self, source: str, status: str, reason: str, /) -> Faces:
+    def nothing(self, source: str, status: Status, reason: str, /) -> Faces:
         """The answer where there is no picture, with the reason."""
         ...
 

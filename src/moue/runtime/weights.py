@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from moue.errors import MissingExtra, ModelError, UnknownName, UsageError
+from moue.runfolder import EXPORTED
 from moue.spec import ModelSpec, file_sha256
 
 #: Models that the wheel carries, the default first.
@@ -128,10 +129,10 @@ def _locate(name: str | Path) -> Path:
         return path
     path = Path(name)
     if path.is_dir():
-        if (path / "model.onnx").is_file():
-            return path / "model.onnx"
+        if (path / EXPORTED).is_file():
+            return path / EXPORTED
         raise ModelError(
-            f"{path} holds no model.onnx. If it is a run, type: moue export {path}, and then the same again; or: "
+            f"{path} holds no {EXPORTED}. If it is a run, type: moue export {path}, and then the same again; or: "
             f"moue export {path} -o my.onnx, and --model my.onnx"
         )
     if path.is_file():

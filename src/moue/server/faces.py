@@ -19,7 +19,6 @@ from moue.server.shapes import Problem, Row, Unread
 from moue.server.shelf import Shelf
 from moue.server.upload import pictures
 
-FINE = ("ok", "no_face")
 _BODY = {
     "requestBody": {
         "required": True,
@@ -60,7 +59,7 @@ def routes(settings: Settings, shelf: Shelf, batcher: Batcher, metrics: Metrics)
         for row in rows:
             metrics.picture(row.status, len(row))
         answer = [row.to_dict() for row in rows]
-        if any(row.status in FINE for row in rows):
+        if any(row.readable for row in rows):
             return JSONResponse(answer)
         first = rows[0]
         status = 413 if all(row.status == "too_large" for row in rows) else 422

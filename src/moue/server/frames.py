@@ -70,7 +70,7 @@ def routes(settings: Settings, shelf: Shelf, batcher: Batcher, metrics: Metrics)
 
 
 def _row(row: Faces, frame: Frame, follow: Follower) -> dict[str, Any]:
-    if row.status in ("ok", "no_face"):
+    if row.readable:
         row = follow(row, frame, row.source)
     return row.with_(frame=frame.index, timestamp=frame.timestamp).to_dict()
 

@@ -27,7 +27,6 @@ from moue.server.batcher import Busy
 
 PREFIX = "moue-serve-"
 _LOCK = "owner.lock"
-FINISHED = ("done", "failed", "cancelled")
 
 
 @dataclass
@@ -39,7 +38,7 @@ class Job:
     """The film's name, as its sender gave it."""
     folder: Path
     status: str = "uploading"
-    """"uploading", "waiting", "reading", or one of :data:`FINISHED`."""
+    """"uploading", "waiting", "reading", "done", "failed" or "cancelled"."""
     reason: str | None = None
     """Why it failed."""
     frames: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from moue.errors import MissingExtra, ModelError, UnknownName, UsageError
+from moue.errors import UnknownName, UsageError
 from moue.expressions import colour
 from moue.runtime.detect import Detector, open_detector
 from moue.runtime.engine import Engine, open_model
@@ -103,7 +103,3 @@ class Shelf:
             settings = self._settings
             self._detectors[name] = open_detector(name, engine=settings.engine, threads=settings.threads, many=True)
         return self._detectors[name]
-
-
-#: What opening a model that a request names can raise.
-CANNOT_OPEN = (UnknownName, ModelError, MissingExtra)

@@ -51,7 +51,7 @@ class DataConfig:
     contrast: float = 0.2
     """Largest relative change of contrast."""
     erase: float = 0.0
-    """Probability that a random rectangle is overwritten with noise-free grey (Zhong et al., 2020)."""
+    """Probability that a random square is overwritten with noise-free grey (Zhong et al., 2020)."""
     erase_size: float = 0.3
     """Side of the erased square, as a fraction of the image's."""
 

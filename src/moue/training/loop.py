@@ -30,6 +30,7 @@ from moue.expressions import FERPLUS
 from moue.models import create
 from moue.models.base import Network
 from moue.models.load import load_run, without_weights
+from moue.spec import channels_of
 from moue.training import devices, machine
 from moue.training.budget import fit_to_time
 from moue.training.checkpoint import SafeCheckpointIO
@@ -174,7 +175,7 @@ def _feed(network: Network, size: int) -> None:
     training, spec = network.training, network.input
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(2, 1 if spec.colour == "grey" else 3, size, size))
+            network.eval()(torch.zeros(2, channels_of(spec.colour), size, size))
     except RuntimeError as error:
         said = str(error).splitlines()[0]
         raise UsageError(f"the network cannot take pictures of {size}×{size} pixels: {said}") from error

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from moue.data.table import ImageTable
 from moue.models.base import InputSpec
-from moue.preprocess import to_input
+from moue.preprocess import to_inputs
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,7 @@ class Rows:
         cls, table: ImageTable, rows: NDArray[np.int64], spec: InputSpec, device: torch.device, votes: bool = False
     ) -> Rows:
         """The given rows of a table in a network's size and colour; ``votes`` appends FER+'s shares to the targets."""
-        images = table.images[rows]
-        if images.shape[1:] != (1 if spec.colour == "grey" else 3, spec.size, spec.size):
-            pictures = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
-            images = np.stack([to_input(np.ascontiguousarray(p), spec.size, spec.colour) for p in pictures])
+        images = to_inputs(table.images[rows], spec.size, spec.colour)
         labels = torch.from_numpy(table.labels[rows])
         if table.targets is None:
             targets = F.one_hot(labels, len(table.label_set)).float()

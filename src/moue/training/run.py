@@ -1,16 +1,7 @@
 """A run folder: what a training run leaves behind, and all that is needed to go on with it.
 
-::
-
-    RUN/
-      config.json           the resolved configuration
-      split.json            which rows were held out
-      run.json              machine, versions, git, data fingerprint, wall time, peak memory, status
-      history.csv           a row an epoch
-      checkpoints/          last.safetensors, best.safetensors: everything a resumed run needs
-      weights.safetensors   the weights that the run keeps
-      spec.json             ModelSpec of those weights
-      tensorboard/          event files, where tensorboard is installed
+Its files are named in :mod:`moue.runfolder`; beside them stand ``checkpoints/`` (last.safetensors, best.safetensors:
+everything a resumed run needs) and, where tensorboard is installed, ``tensorboard/``.
 """
 
 from __future__ import annotations
@@ -32,6 +23,8 @@ from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
 from moue.evaluation.calibration import fit_temperature, uncertain_threshold
 from moue.evaluation.model import spec_of
+from moue.files import replacing
+from moue.runfolder import CONFIG, HISTORY, RECORD, SPEC, SPLIT, WEIGHTS, is_run
 from moue.spec import ModelSpec
 from moue.training.config import Config
 
@@ -53,14 +46,12 @@ class Run:
     @property
     def exists(self) -> bool:
         """Whether a run was begun here."""
-        return (self.folder / "config.json").exists()
+        return (self.folder / CONFIG).exists()
 
     @property
     def finished(self) -> bool:
         """Whether it came to its end."""
-        return (
-            self.exists and self.record().get("status") == "finished" and (self.folder / "weights.safetensors").exists()
-        )
+        return self.exists and self.record().get("status") == "finished" and is_run(self.folder)
 
     def checkpoint(self, name: str) -> Path:
         """Path of the checkpoint "last" or "best"."""
@@ -68,15 +59,15 @@ class Run:
 
     def config(self) -> Config:
         """The resolved configuration."""
-        return Config.from_dict(self._json("config.json"))
+        return Config.from_dict(self._json(CONFIG))
 
     def record(self) -> dict[str, Any]:
         """What run.json holds."""
-        return self._json("run.json")
+        return self._json(RECORD)
 
     def spec(self) -> ModelSpec:
         """The spec of the kept weights."""
-        return ModelSpec.load(self.folder / "spec.json")
+        return ModelSpec.load(self.folder / SPEC)
 
     def split(self, table: ImageTable) -> Split:
         """The run's split of ``table``.
@@ -89,7 +80,7 @@ class Run:
                 f"{self.folder} was trained on another data set ({self.record().get('data', {}).get('name')}); "
                 "give that one with --data to go on with the run."
             )
-        return Split.load(self.folder / "split.json")
+        return Split.load(self.folder / SPLIT)
 
     def go_on(self, recipe: Config, asked: Config, settings: Iterable[str]) -> Config:
         """The configuration with which a run goes on, or is taken for trained.
@@ -124,7 +115,7 @@ class Run:
 
     def history(self) -> list[dict[str, Any]]:
         """One dictionary an epoch: epoch, losses, accuracies, lr, seconds, images_per_second."""
-        path = self.folder / "history.csv"
+        path = self.folder / HISTORY
         if not path.exists():
             return []
         with open(path, newline="", encoding="utf-8") as file:
@@ -143,7 +134,7 @@ class Run:
     ) -> None:
         """Write what is known before the first step; ``recipe`` is for :meth:`go_on`."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        split.save(self.folder / "split.json")
+        split.save(self.folder / SPLIT)
         record = {
             "status": "running",
             "network": config.model.network,
@@ -163,21 +154,19 @@ class Run:
             "rebuild": network.rebuild,
             "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
-        self._write("run.json", record)
+        self._write(RECORD, record)
         # Last: its presence is what says that a run was begun.
-        self._write("config.json", config.to_dict())
+        self._write(CONFIG, config.to_dict())
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Add an epoch to the history; a row of the same or a later epoch, left by a killed run, is replaced."""
         rows = [r for r in self.history() if r["epoch"] < row["epoch"]] + [dict(row)]
-        path = self.folder / "history.csv"
-        temporary = path.with_suffix(".new")
+        path = self.folder / HISTORY
         try:
-            with open(temporary, "w", newline="", encoding="utf-8") as file:
+            with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, fieldnames=list(row))
                 writer.writeheader()
                 writer.writerows(rows)
-            temporary.replace(path)
         except OSError as error:
             raise TrainingError(
                 f"{path} cannot be written: {error.strerror}. The last good checkpoint is kept."
@@ -199,7 +188,7 @@ class Run:
         from moue.models.load import save_weights
 
         config, record, history = self.config(), self.record(), self.history()
-        save_weights(weights, self.folder / "weights.safetensors", rebuild or {})
+        save_weights(weights, self.folder / WEIGHTS, rebuild or {})
         seconds = sum(float(r["seconds"] or 0) for r in history)
         epoch = len(history)
         if config.optim.keep == "best" and self.checkpoint("best").exists():
@@ -234,10 +223,10 @@ class Run:
                 uncertain=uncertain_threshold(logits, temperature),
                 scores={"validation": float((logits.argmax(1) == truth).mean())},
             )
-        spec.save(self.folder / "spec.json")
+        spec.save(self.folder / SPEC)
         record |= {"status": "finished", "seconds": seconds, "peak_memory_gb": dict(peak_memory), "epoch_kept": epoch}
         record["ended"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        self._write("run.json", record)
+        self._write(RECORD, record)
 
     def tensorboard(self) -> Any:
         """Lightning's TensorBoard logger, or False where tensorboard is not installed (history.csv holds the same)."""
@@ -260,10 +249,8 @@ class Run:
         return values
 
     def _write(self, name: str, values: Any) -> None:
-        path = self.folder / name
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(values, indent=2, default=str) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        with replacing(self.folder / name) as part:
+            part.write_text(json.dumps(values, indent=2, default=str) + "\n", encoding="utf-8")
 
 
 def _licence(config: Config, table: ImageTable) -> str:

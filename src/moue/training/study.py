@@ -19,11 +19,11 @@ from moue.data.sources import load
 from moue.data.table import ImageTable
 from moue.errors import DataError, MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require
 from moue.evaluation.assess import rows_of
-from moue.evaluation.files import need_folder
 from moue.evaluation.model import Model, open_any, spec_of
 from moue.evaluation.report import STUDY, Row, write_comparison
 from moue.evaluation.scoring import score, truth_of
 from moue.expressions import labels_for
+from moue.files import need_folder
 from moue.runtime.engine import Engine
 from moue.runtime.weights import EXTRA, find_model, list_models
 from moue.spec import Colour

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from moue.errors import UsageError
-from moue.evaluation.model import is_run, spec_of
+from moue.evaluation.model import spec_of
 from moue.models.load import load_run
+from moue.runfolder import is_run
 from moue.runtime.engine import Engine, open_model
 from moue.spec import Colour, ModelSpec
 

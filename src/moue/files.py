@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+import contextlib
+import secrets
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from moue.errors import UsageError
@@ -17,6 +18,25 @@ def need_folder(path: Path) -> None:
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file, and --out is a folder. Give another name.")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write a file in one step: ``with replacing(path) as part: part.write_bytes(content)``.
+
+    What is written to ``part`` becomes ``path`` when the block ends; when it fails, what was there before stays, and
+    nothing of the new file is left.
+
+    Args:
+        path: the file to write or to replace, in a folder that exists.
+    """
+    part = _beside(path)
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def replace_files(contents: Mapping[Path, bytes]) -> list[Path]:
@@ -35,8 +55,7 @@ def replace_files(contents: Mapping[Path, bytes]) -> list[Path]:
     try:
         for path, content in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Hidden, and beside its place: a rename is atomic on one file system alone.
-            fresh[path] = path.with_name(f".{path.name}.{os.getpid()}.part")
+            fresh[path] = _beside(path)
             fresh[path].write_bytes(content)
         for path, part in fresh.items():
             part.replace(path)
@@ -44,3 +63,12 @@ def replace_files(contents: Mapping[Path, bytes]) -> list[Path]:
         for part in fresh.values():
             part.unlink(missing_ok=True)
     return list(contents)
+
+
+def _beside(path: Path) -> Path:
+    """A name for what will become ``path``.
+
+    Hidden, and beside its place, as a rename is atomic on one file system alone; of its own, as two processes may write
+    the same file. No mkstemp, whose files the owner alone can read.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
