@@ -24,7 +24,7 @@ PACKAGE = ROOT / "src" / "moue"
 #: From the ground up. A unit is a package or module right below `moue`; it imports its own floor and those below.
 FLOORS = [
     {"_version", "errors", "expressions", "spec", "preprocess", "views", "picture", "registry", "cache"}
-    | {"files", "runfolder"},
+    | {"files", "runfolder", "progress"},
     {"runtime", "data", "models"},
     {"evaluation"},
     {"training", "export"},

@@ -53,6 +53,13 @@ def test_views_and_predictions(views: int, tiny_onnx: Path, tmp_path: Path, caps
     assert sum(r["correct"] == "True" for r in rows) == round(answer["accuracy"] * answer["n"])
 
 
+def test_the_card_holds_these_scores(tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    card = tmp_path / "card.md"
+    assert evaluate("--card", str(card), "--format", "json", model=tiny_onnx) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert f"**{answer['accuracy']:.1%} ± {answer['accuracy_se']:.1%}**" in card.read_text(encoding="utf-8")
+
+
 def test_bad_pictures_can_be_left_out_and_are_named(
     tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

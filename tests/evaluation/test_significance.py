@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from moue.errors import UsageError
-from moue.evaluation.compare import bootstrap, compare_pairs, holm, mcnemar
+from moue.evaluation.significance import bootstrap, compare_pairs, holm, mcnemar
 
 
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (3, 9), (12, 12), (0, 24), (1, 8)])

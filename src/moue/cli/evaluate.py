@@ -40,6 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--predictions", type=Path, metavar="FILE", help="write one row an image there: .csv or .parquet"
     )
     parser.add_argument(
+        "--card", type=Path, metavar="FILE.md", help="write the model's card there: what it is, scores, and cannot tell"
+    )
+    parser.add_argument(
         "--views",
         type=int,
         choices=tuple(VIEWS),
@@ -69,6 +72,7 @@ def run(args: argparse.Namespace) -> None:
         skip_bad=args.skip_bad,
         left_out=tell,
         predictions=args.predictions,
+        card=args.card,
         progress=Progress,
     )
     if args.predictions is not None:

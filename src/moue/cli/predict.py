@@ -14,9 +14,10 @@ from typing import Any
 
 from moue.cli.main import PARTLY
 from moue.cli.output import add_format, write
-from moue.cli.progress import Progress, Report
+from moue.cli.progress import Progress
 from moue.errors import Unreadable, UsageError, require
 from moue.picture import MAX_PIXELS
+from moue.progress import Report
 from moue.runtime.answerfile import ParquetPipe, Text
 from moue.runtime.outbox import Outbox
 from moue.runtime.recognizer import Recognizer

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
-#: What library functions call as they go: (done, total or None when unknown).
-Report = Callable[[int, int | None], None]
-
 
 class Progress:
-    """A context manager whose instance is a :data:`Report`.
+    """A context manager whose instance is a :data:`moue.progress.Report`.
 
     Args:
         what: the word before the bar.

@@ -212,9 +212,9 @@ class Video:
         """Rows as a pandas data frame; of the first face alone where ``first_face_only`` was set.
 
         Raises:
-            UsageError: when pandas is not installed.
+            MissingExtra: when pandas is not installed.
         """
-        pandas = _pandas()
+        pandas = require("pandas", "")
         if isinstance(data, pandas.DataFrame):
             return data
         frame = pandas.DataFrame(self._flat(data))
@@ -279,10 +279,3 @@ def _within(reader: Recognizer, picture: NDArray[np.uint8], part: Mapping[str, i
         width=picture.shape[1],
         height=picture.shape[0],
     )
-
-
-def _pandas() -> Any:
-    try:
-        return require("pandas", "dev")
-    except ImportError as error:
-        raise UsageError("data frames need pandas. Type: pip install pandas") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import compress
 
@@ -21,6 +21,7 @@ from moue.data.bad import BadRows
 from moue.data.table import ImageTable
 from moue.errors import DataError, UnknownName
 from moue.expressions import FER2013, FERPLUS
+from moue.progress import Report
 
 #: Height and width of the competition's pictures.
 SIDE = 48
@@ -86,7 +87,7 @@ def read_columns(stream: Limited, file: str) -> tuple[dict[str, int], bytes]:
     return {name.strip().lower(): i for i, name in enumerate(names)}, rest
 
 
-def read(stream: Limited, file: str, bad: BadRows, progress: Callable[[int, int | None], None] | None = None) -> Rows:
+def read(stream: Limited, file: str, bad: BadRows, progress: Report | None = None) -> Rows:
     """Read a competition CSV.
 
     Args:

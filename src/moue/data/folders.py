@@ -14,6 +14,7 @@ from moue.errors import DataError, UnknownName
 from moue.expressions import ALIASES, LabelSet, label_set
 from moue.picture import LITTER, read_picture
 from moue.preprocess import Picture, to_input
+from moue.progress import Report
 from moue.spec import Colour
 
 #: Folder names that are splits, not classes.
@@ -49,7 +50,7 @@ def read(
     size: int = 48,
     colour: Colour = "grey",
     crop: Crop | None = None,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Report | None = None,
 ) -> ImageTable:
     """Read class folders.
 

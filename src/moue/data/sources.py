@@ -25,9 +25,8 @@ from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError, UsageError
 from moue.expressions import FER2013, FERPLUS, label_set
 from moue.preprocess import to_inputs
+from moue.progress import Report
 from moue.spec import Colour
-
-Report = Callable[[int, "int | None"], None]
 
 
 def load(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,14 @@ from moue.data.sources import load
 from moue.data.splits import Split
 from moue.data.table import SPLITS, ImageTable, LeftOut
 from moue.errors import DataError, UnknownName, UsageError
+from moue.evaluation.card import model_card
 from moue.evaluation.metrics import Evaluation
 from moue.evaluation.model import open_any
 from moue.evaluation.picture_rows import check_suffix, prediction_rows, write_rows
-from moue.evaluation.scoring import Report, score, truth_of, without_twin
+from moue.evaluation.scoring import score, truth_of, without_twin
 from moue.expressions import FERPLUS, labels_for
+from moue.files import replace_files
+from moue.progress import Line, silent
 from moue.runfolder import SPLIT, is_run
 from moue.spec import Colour
 
@@ -35,7 +37,8 @@ def assess(
     left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     predictions: str | Path | None = None,
     batch: int = 64,
-    progress: Callable[[str, str], AbstractContextManager[Report]] | None = None,
+    progress: Line = silent,
+    card: str | Path | None = None,
 ) -> Evaluation:
     """Evaluate a trained model.
 
@@ -55,7 +58,8 @@ def assess(
         left_out: called with those.
         predictions: a CSV or Parquet file to write with one row a picture.
         batch: pictures that are read at a time.
-        progress: makes a progress line: called with what is done and its unit, gives a context manager.
+        progress: makes a progress line for each of reading and evaluating.
+        card: a Markdown file to write with what the model is, these scores, and what it cannot tell.
 
     Raises:
         UsageError: for a wrong option, votes that nothing would use, or a class that the model does not know.
@@ -73,8 +77,7 @@ def assess(
             f"votes are for --labels ferplus and models of FER+'s eight classes. Got {name} with --labels {suiting}: "
             "leave --votes out."
         )
-    line = progress or (lambda what, unit: nullcontext(lambda done, total: None))
-    with line("reading", "rows") as report:
+    with progress("reading", "rows") as report:
         size, colour = size or model.spec.size, colour or model.spec.colour
         table = load(
             data,
@@ -89,13 +92,15 @@ def assess(
     if left_out is not None:
         left_out(table.left_out)
     part, reference = rows_of(table, split, Path(name) if is_run(name) else None)
-    with line("evaluating", "images") as report:
+    with progress("evaluating", "images") as report:
         evaluation, answers = score(
             model, part, reference=reference, split=split, views=views, batch=batch, progress=report
         )
     if predictions is not None:
         free = without_twin(part, reference)
         write_rows(predictions, prediction_rows(part, answers, truth_of(part, model.spec), free))
+    if card is not None:
+        replace_files({Path(card): model_card(model.spec, evaluation).encode()})
     return evaluation
 
 

@@ -34,7 +34,7 @@ def model_card(spec: ModelSpec, evaluation: Evaluation | None = None) -> str:
         "",
         "## How it came to be",
         "",
-        *([f"- {_words(key)}: {value}" for key, value in spec.trained.items()] or ["Not recorded."]),
+        *([f"- {_words(key)}: {_value(value)}" for key, value in spec.trained.items()] or ["Not recorded."]),
         f"- licence: {spec.licence or 'not stated'}",
         *([f"- sha256: `{spec.sha256}`"] if spec.sha256 else []),
         "",
@@ -79,6 +79,13 @@ def _scores(e: Evaluation) -> list[str]:
 def percent(value: float | None, digits: int = 1) -> str:
     """A fraction as per cent; a dash where there is none."""
     return "–" if value is None else f"{value:.{digits}%}"
+
+
+def _value(value: object) -> str:
+    """A value of the record in words; of nested ones what is short."""
+    if isinstance(value, dict):
+        return ", ".join(f"{_words(key)} {part}" for key, part in value.items() if not isinstance(part, (list, dict)))
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _words(key: str) -> str:

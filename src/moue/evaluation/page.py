@@ -8,9 +8,9 @@ from html import escape
 from typing import Any
 
 from moue.evaluation.card import percent
-from moue.evaluation.compare import Pair
 from moue.evaluation.figures import Figure
 from moue.evaluation.row import Row, recalls
+from moue.evaluation.significance import Pair
 from moue.evaluation.style import CSS
 from moue.evaluation.verdict import Finding, duration, p_value, reading
 from moue.spec import VIEWS

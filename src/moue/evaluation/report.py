@@ -13,10 +13,10 @@ import numpy as np
 
 from moue.errors import UsageError
 from moue.evaluation.card import percent
-from moue.evaluation.compare import Pair, compare_pairs
 from moue.evaluation.figures import Figure, of_model, overview
 from moue.evaluation.page import page
 from moue.evaluation.row import STUDY, Row, recalls
+from moue.evaluation.significance import Pair, compare_pairs
 from moue.evaluation.verdict import Finding, duration, p_value, verdict
 from moue.files import replace_files
 from moue.runtime.tabular import to_csv

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +14,11 @@ from moue.evaluation.metrics import Evaluation, evaluate
 from moue.evaluation.model import Model
 from moue.expressions import LabelSet
 from moue.preprocess import to_inputs
+from moue.progress import Report
 from moue.runtime.results import Predictions, softmax
 from moue.spec import ModelSpec
 from moue.views import averaged
 from moue.views import check as check_views
-
-#: Called as pictures are read: (done, total).
-Report = Callable[[int, "int | None"], None]
 
 
 def score(

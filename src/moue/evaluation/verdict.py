@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from moue.evaluation.compare import Pair
 from moue.evaluation.plots import series
 from moue.evaluation.row import Row
+from moue.evaluation.significance import Pair
 
 
 class Finding(NamedTuple):

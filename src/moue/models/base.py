@@ -89,6 +89,6 @@ class Network(nn.Module):
         """Logits, and those of the auxiliary classifiers that training adds with weight 0.3 (none by default)."""
         return self(pixels), []
 
-    def answering(self) -> Iterator[nn.Parameter]:
+    def inference_parameters(self) -> Iterator[nn.Parameter]:
         """The weights that an answer takes, hence an exported graph has: all but those of auxiliary classifiers."""
         return self.parameters()

@@ -105,7 +105,7 @@ class GoogLeNet(Network):
         aux = [classifier(taps[name]) for name, classifier in self.aux.items()] if self.training else []
         return self.forward_head(features), aux
 
-    def answering(self) -> Iterator[nn.Parameter]:
+    def inference_parameters(self) -> Iterator[nn.Parameter]:
         """All weights but those of the two auxiliary classifiers."""
         return (p for name, p in self.named_parameters() if not name.startswith("aux."))
 

@@ -40,8 +40,8 @@ def describe(name: str, num_classes: int = 7, **options: Any) -> dict[str, Any]:
         network(torch.zeros(1, channels, size, size, device="meta"))
     return {
         "name": name,
-        "parameters": sum(p.numel() for p in network.answering()),
-        "trainable": sum(p.numel() for p in network.answering() if p.requires_grad),
+        "parameters": sum(p.numel() for p in network.inference_parameters()),
+        "trainable": sum(p.numel() for p in network.inference_parameters() if p.requires_grad),
         "gflop": round(counter.get_total_flops() / 1e9, 4),
         "input": f"{channels}×{size}×{size}" + (f" → {inside}" if inside and inside != size else ""),
         "options": {**options_of(name), **options},

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from moue.errors import Unreadable
 
-Source = str | os.PathLike[str] | bytes | BinaryIO
+VideoLike = str | os.PathLike[str] | bytes | BinaryIO
 
 #: Endings that name a film where the content cannot be told (an empty or damaged file).
 SUFFIXES = frozenset(
@@ -61,7 +61,7 @@ def known_film(head: bytes) -> bool:
     return _by_signature(head) is True
 
 
-def name_of(source: Source) -> str:
+def name_of(source: VideoLike) -> str:
     """The path, or "<film>" for bytes and nameless file objects."""
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source)
@@ -70,7 +70,7 @@ def name_of(source: Source) -> str:
 
 
 @contextmanager
-def opened(source: Source, *, edits: bool = False) -> Iterator[Any]:
+def opened(source: VideoLike, *, edits: bool = False) -> Iterator[Any]:
     """The source as a PyAV input container, from its start.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -18,7 +19,7 @@ from moue.runtime.sources import Source, expand
 def is_picture(x: Any) -> bool:
     """Whether ``x`` is one picture, and no film, folder, list or camera."""
     if isinstance(x, (str, os.PathLike)):
-        found = list(_two(expand([x])))
+        found = list(itertools.islice(expand([x]), 2))
         # A folder or glob stays a list when it holds one picture.
         return len(found) == 1 and found[0].kind == "picture" and found[0].path == os.fspath(x)
     return is_one(x) and not (isinstance(x, Source) or is_camera(x) or is_film(x))
@@ -60,11 +61,6 @@ def each(x: Any) -> Iterable[Any]:
     raise UsageError(
         f"moue reads paths, bytes, binary files, PIL images, arrays, lists of them. Got {type(x).__name__} instead."
     )
-
-
-def _two(sources: Iterator[Source]) -> Iterator[Source]:
-    for _, source in zip(range(2), sources, strict=False):
-        yield source
 
 
 def items(x: Any) -> Iterator[Any]:

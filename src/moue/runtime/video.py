@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from moue.errors import Unreadable, UsageError
 from moue.picture import MAX_PIXELS, check_pixels
-from moue.runtime.container import Decoder, Source, declared_end, is_video, name_of, opened, picture_stream
+from moue.runtime.container import Decoder, VideoLike, declared_end, is_video, name_of, opened, picture_stream
 from moue.runtime.limits import check
 
 __all__ = ["Frame", "Sampler", "Video", "is_video", "open_video"]
@@ -64,7 +64,7 @@ class Video:
     """The unit of the stream's clock, in seconds."""
     start: Fraction
     """The first picture's time on the stream's own clock, in seconds; timestamps count from it."""
-    source: Source = field(repr=False)
+    source: VideoLike = field(repr=False)
     """What it was opened from."""
 
     def frames(self, every: int = 1, fps: float | None = None) -> Iterator[Frame]:
@@ -153,7 +153,7 @@ class Sampler:
         return True
 
 
-def open_video(source: Source, *, max_pixels: int = MAX_PIXELS) -> Video:
+def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
     """Open a film.
 
     Args:

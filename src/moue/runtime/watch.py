@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import BinaryIO, Protocol
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from moue.errors import Status, Unreadable
 from moue.picture import MAX_PIXELS
-from moue.runtime.container import Source, name_of
+from moue.progress import Report
+from moue.runtime.container import VideoLike, name_of
 from moue.runtime.draw import draw
 from moue.runtime.film import FilmWriter
 from moue.runtime.limits import check
@@ -20,9 +21,6 @@ from moue.runtime.results import Faces, Predictions
 from moue.runtime.smooth import Smoother
 from moue.runtime.track import Tracker
 from moue.runtime.video import Frame, Sampler, Video, open_video
-
-#: Told after each batch: (frames gone by, frames in all or None).
-Report = Callable[[int, int | None], None]
 
 
 class Reader(Protocol):
@@ -65,7 +63,7 @@ class Follower:
 
 def read_video(
     recognizer: Reader,
-    source: Source | Video,
+    source: VideoLike | Video,
     *,
     every: int = 1,
     fps: float | None = None,
@@ -107,7 +105,7 @@ def read_video(
 
 def _rows(
     recognizer: Reader,
-    source: Source | Video,
+    source: VideoLike | Video,
     wanted: Sampler,
     follow: Follower,
     batch: int,

@@ -147,7 +147,7 @@ def _read(tickets: Sequence[_Ticket]) -> None:
     if not pictures:
         return
     try:
-        answers = [row for row, _ in zip(recognizer.batch(pictures), pictures, strict=True)]
+        answers = recognizer.batch(pictures)
     except Exception as error:
         if len(open_tickets) == 1:
             open_tickets[0].answer.set_exception(error)

@@ -6,7 +6,6 @@ No torch here: the command line reads, checks and lists recipes without it.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
@@ -304,9 +303,7 @@ def _build(cls: Any, values: Any, where: str) -> Any:
     arguments = {}
     for key, value in values.items():
         if key not in names:
-            near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.5)
-            hint = f"Did you mean {where}{near[0]}?" if near else f"Known: {', '.join(names)}."
-            raise UsageError(f"there is no setting {where}{key}. {hint}")
+            raise UnknownName("setting", f"{where}{key}", [f"{where}{name}" for name in names])
         hint_type = hints[key]
         if dataclasses.is_dataclass(hint_type):
             arguments[key] = _build(hint_type, value or {}, f"{where}{key}.")

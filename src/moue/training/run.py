@@ -138,7 +138,7 @@ class Run:
         record = {
             "status": "running",
             "network": config.model.network,
-            "parameters": sum(p.numel() for p in network.answering()),
+            "parameters": sum(p.numel() for p in network.inference_parameters()),
             "precision": precision,
             "seed": config.run.seed,
             "recipe": recipe and recipe.to_dict(),

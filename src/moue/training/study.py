@@ -7,7 +7,7 @@ import shlex
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +24,7 @@ from moue.evaluation.report import STUDY, Row, write_comparison
 from moue.evaluation.scoring import score, truth_of
 from moue.expressions import labels_for
 from moue.files import need_folder
+from moue.progress import Line, silent
 from moue.runtime.engine import Engine
 from moue.runtime.weights import EXTRA, find_model, list_models
 from moue.spec import Colour
@@ -50,9 +51,6 @@ class Plan(NamedTuple):
     """With the settings of this comparison."""
 
 
-Line = Callable[[str, str], AbstractContextManager[Callable[[int, "int | None"], None]]]
-
-
 def compare(
     names: Sequence[str] = (),
     *,
@@ -66,7 +64,7 @@ def compare(
     seed: int | None = None,
     skip_bad: bool = False,
     quote: bool = False,
-    progress: Line | None = None,
+    progress: Line = silent,
     log: Callable[[str], None] | None = None,
     watch: Callable[[str], Watch] | None = None,
     command: str = "",
@@ -103,7 +101,6 @@ def compare(
     """
     names = list(names) or list(THREE)
     say = log or (lambda text: None)
-    line = progress or (lambda what, unit: nullcontext(lambda done, total: None))
     need_folder(out)
     if len(set(names)) < len(names):
         raise UsageError(f"each network is compared once. Got {', '.join(names)} instead.")
@@ -114,7 +111,7 @@ def compare(
 
     @functools.cache
     def read(size: int, colour: Colour) -> ImageTable:
-        with line("reading", "rows") as report:
+        with progress("reading", "rows") as report:
             return load(
                 data,
                 labels=labels,

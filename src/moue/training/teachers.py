@@ -41,7 +41,7 @@ class Teacher(Protocol):
 
 
 @dataclass(frozen=True)
-class Shipped:
+class OnnxTeacher:
     """A trained model without its run: a name of ``moue models`` or an ONNX file. It answers on the processor."""
 
     engine: Engine
@@ -79,6 +79,6 @@ def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, th
                 "To learn from the labels alone: --set optim.teachers=[]"
             )
     return [
-        load_run(name, device).network if is_run(name) else Shipped(open_model(name, threads=threads, many=True))
+        load_run(name, device).network if is_run(name) else OnnxTeacher(open_model(name, threads=threads, many=True))
         for name in names
     ]
