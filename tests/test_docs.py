@@ -20,7 +20,7 @@ from moue.cli.main import _parser
 from moue.models import NETWORKS, options_of
 from moue.runtime.weights import list_models
 from moue.spec import ModelSpec
-from moue.training.config import about, recipes
+from moue.training.recipe import about, recipes
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

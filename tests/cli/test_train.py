@@ -11,7 +11,8 @@ from moue.cli.main import main
 from moue.cli.train import Watch
 from moue.data.table import ImageTable
 from moue.training import loop
-from moue.training.config import Config, RunConfig, recipes
+from moue.training.config import Config, RunConfig
+from moue.training.recipe import recipes
 from moue.training.run import Run
 
 QUICK = [

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from moue.errors import UnknownName, UsageError
-from moue.training.config import Config, load_recipe, recipes
+from moue.training.config import Config
+from moue.training.recipe import load_recipe, recipes
 
 
 @pytest.mark.parametrize("name", sorted(recipes()))

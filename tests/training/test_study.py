@@ -15,8 +15,8 @@ from moue.data import load
 from moue.data.store import save
 from moue.data.synth import synthetic
 from moue.errors import UnknownName, UsageError
-from moue.training.config import load_recipe
 from moue.training.loop import fit
+from moue.training.recipe import load_recipe
 from moue.training.study import compare
 
 TINY = ["optim.epochs=1", "run.threads=1", "data.augment=false", "run.minutes=null", "optim.steps=4"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `moue train`."""
-    from moue.training.config import about, recipes
+    from moue.training.recipe import about, recipes
 
     shipped = recipes()
     width = max(map(len, shipped))
@@ -50,8 +50,9 @@ def run(args: argparse.Namespace) -> None:
     require("lightning", "train")
     from moue import data
     from moue.files import need_folder
-    from moue.training.config import DataConfig, load_recipe
+    from moue.training.config import DataConfig
     from moue.training.loop import fit
+    from moue.training.recipe import load_recipe
     from moue.training.run import Run
 
     need_folder(args.out)

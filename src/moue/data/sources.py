@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import tarfile
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -17,11 +12,12 @@ from numpy.typing import NDArray
 from moue.data import cache as caches
 from moue.data import competition, folders, store
 from moue.data import votes as polls
-from moue.data.archive import DAMAGE, Limited, damaged, folder_members, kind_of, open_zip, outside, zip_members
+from moue.data.archive import DAMAGE, folder_members, kind_of, open_zip, zip_members
 from moue.data.bad import BadRows
 from moue.data.folders import Crop
 from moue.data.synth import synthetic
 from moue.data.table import ImageTable, LeftOut
+from moue.data.wrapped import is_csv, open_csv
 from moue.errors import DataError, UsageError
 from moue.expressions import FER2013, FERPLUS, label_set
 from moue.preprocess import to_inputs
@@ -118,7 +114,7 @@ def _read(
     if kind_of(path) == "zip":
         with open_zip(path) as archive:
             members = zip_members(archive)
-            sheets = [i for i in archive.infolist() if _is_csv(i.filename)]
+            sheets = [i for i in archive.infolist() if is_csv(i.filename)]
             # Class folders may hold a list of their pictures, too.
             pictures = any(folders.is_picture(m.path) for m in members)
             if not sheets or (pictures and not any(_holds_faces(archive.open(i)) for i in sheets)):
@@ -130,7 +126,7 @@ def _read(
         raise UsageError(f"{path} is a CSV, which has no class folders. Leave out --labels folders.")
     if crop is not None:
         raise UsageError(f"{path} is a CSV of cropped faces; faces are looked for in folders of photos alone.")
-    with _open_csv(path) as stream:
+    with open_csv(path) as stream:
         rows = competition.read(stream, str(path), bad, progress)
     table = ImageTable(
         images=rows.images,
@@ -152,7 +148,7 @@ def _read(
 
 def _csv_of_faces(folder: Path) -> Path | None:
     """The competition's CSV that lies in a folder; None without exactly one."""
-    found = [p for p in sorted(folder.iterdir()) if p.is_file() and _is_csv(p.name)]
+    found = [p for p in sorted(folder.iterdir()) if p.is_file() and is_csv(p.name)]
     found = [p for p in found if _holds_faces(p.open("rb"))]
     return found[0] if len(found) == 1 else None
 
@@ -236,66 +232,3 @@ def _own(path: Path, labels: str | None) -> ImageTable:
             f"{path} has {table.label_set.name} labels. Import its source again with --labels {labels}, or leave it."
         )
     return table
-
-
-def _is_csv(name: str) -> bool:
-    base = PurePosixPath(name.replace("\\", "/")).name
-    return base.lower().endswith(".csv") and not base.startswith(".") and "__MACOSX" not in name and not outside(name)
-
-
-@contextmanager
-def _open_csv(path: Path) -> Iterator[Limited]:
-    """The bytes of the competition's CSV, in whatever it is wrapped."""
-    kind, size = kind_of(path), path.stat().st_size
-    if kind == "plain":
-        with open(path, "rb") as file:
-            yield Limited(file, str(path), size, total=size)
-    elif kind == "gzip":
-        with open(path, "rb") as raw, gzip.GzipFile(fileobj=raw) as packed:
-            yield Limited(packed, str(path), size, position=raw.tell)
-    elif kind == "zip":
-        with open_zip(path) as archive:
-            infos = [i for i in archive.infolist() if _is_csv(i.filename)]
-
-            def open_info(info: zipfile.ZipInfo) -> Limited:
-                return Limited(archive.open(info), f"{path}, {info.filename}", info.compress_size, total=info.file_size)
-
-            best = _best([i.filename for i in infos], lambda n: open_info(infos[n]), path)
-            yield open_info(infos[best])
-    else:
-        try:
-            with open(path, "rb") as raw:
-                yield from _open_tar(path, raw, size)
-        except tarfile.TarError as error:
-            raise damaged(path, error) from error
-
-
-def _open_tar(path: Path, raw: IO[bytes], size: int) -> Iterator[Limited]:
-    # Once for the list, once for the rows: a compressed tar can only be read forwards.
-    with tarfile.open(fileobj=raw, mode="r:*") as archive:
-        try:
-            infos = [m for m in archive if m.isfile() and _is_csv(m.name)]
-        except DAMAGE as error:
-            raise damaged(path, error) from error
-
-        def open_info(number: int) -> Limited:
-            stream = archive.extractfile(infos[number])
-            assert stream is not None  # regular files alone were listed
-            return Limited(stream, f"{path}, {infos[number].name}", size, total=infos[number].size)
-
-        best = _best([m.name for m in infos], open_info, path)
-        yield open_info(best)
-
-
-def _best(names: list[str], open_one: Callable[[int], Limited], path: Path) -> int:
-    """Which CSV of an archive holds the faces: the one with emotion and pixels, best with Usage too."""
-    score = []
-    for number in range(len(names)):
-        try:
-            columns = competition.read_columns(open_one(number), names[number])[0]
-        except DAMAGE as error:
-            raise damaged(path, error) from error
-        score.append(sum(c in columns for c in ("emotion", "pixels", "usage")) if "pixels" in columns else 0)
-    if not score:
-        raise DataError(f"{path} holds no CSV. Give fer2013.csv, or an archive that holds it.")
-    return max(range(len(score)), key=score.__getitem__)

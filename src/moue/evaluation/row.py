@@ -110,7 +110,9 @@ class Row:
         return np.asarray(self.predictions.top == self.truth)
 
 
-#: What the study that the recipes of ``study/`` follow reports for FER-2013; for orientation beside one's own rows.
+#: What the study that the recipes of ``study/`` follow reports for FER-2013 (Dang Kieu Trinh, Vu Duc Hung and Luyen
+#: Minh Khanh, "Facial Expression Recognition (FER) with deep learning approaches", project report, 2023); for
+#: orientation beside one's own rows.
 STUDY = (
     Row(
         "GoogLeNet (the study)",

@@ -11,7 +11,6 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from moue.errors import UnknownName, UsageError, require
@@ -225,43 +224,6 @@ class Config:
         for key in path.split("."):
             node = node.get(key) if isinstance(node, dict) else None
         return node
-
-
-def load_recipe(name: str | Path) -> Config:
-    """The configuration of a shipped recipe ("study/googlenet") or of a YAML file of one's own.
-
-    Raises:
-        UnknownName: when neither a shipped recipe nor a file has that name.
-        UsageError: when the file is not a recipe.
-    """
-    yaml = require("yaml", "train")
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        shipped = recipes()
-        if str(name) not in shipped:
-            raise UnknownName("recipe", str(name), shipped)
-        path = shipped[str(name)]
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise UnknownName("recipe", str(name), recipes()) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} is not a recipe: {error}") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} is not a recipe: it holds a {type(values).__name__}, not sections.")
-    return Config.from_dict(values)
-
-
-def recipes() -> dict[str, Path]:
-    """The shipped recipes, by name ("default", "study/googlenet")."""
-    root = Path(__file__).parent.parent / "recipes"
-    return {p.relative_to(root).with_suffix("").as_posix(): p for p in sorted(root.rglob("*.yaml"))}
-
-
-def about(recipe: Path) -> str:
-    """What a shipped recipe is, by its first line."""
-    with open(recipe, encoding="utf-8") as file:
-        return file.readline().removeprefix("#").strip()
 
 
 def _setting(text: str) -> tuple[str, Any]:

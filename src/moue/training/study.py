@@ -29,7 +29,8 @@ from moue.runtime.engine import Engine
 from moue.runtime.weights import EXTRA, find_model, list_models
 from moue.spec import Colour
 from moue.training import machine
-from moue.training.config import Config, DataConfig, load_recipe, recipes
+from moue.training.config import Config, DataConfig
+from moue.training.recipe import load_recipe, recipes
 from moue.training.run import Run
 
 if TYPE_CHECKING:
