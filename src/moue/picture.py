@@ -12,7 +12,7 @@ import select
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,12 @@ LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 UNSAFE = frozenset({"EPS", "WMF", "PDF", "MPEG", "BUFR", "GRIB", "HDF5"})
 
 
+def check_order(color: object) -> None:
+    """Raise UsageError unless this is an :data:`Order` of channels."""
+    if color not in get_args(Order):
+        raise UsageError(f"color must be 'rgb' or 'bgr'. Got {color!r} instead.")
+
+
 def read_picture(x: PictureLike, *, color: Order = "rgb", max_pixels: int = MAX_PIXELS) -> Picture:
     """Read one picture.
 
@@ -62,8 +68,7 @@ def read_picture(x: PictureLike, *, color: Order = "rgb", max_pixels: int = MAX_
             above ``max_pixels``, "too_large".
         UsageError: when ``x`` is of no type that could hold a picture, or ``color`` is another word.
     """
-    if color not in ("rgb", "bgr"):
-        raise UsageError(f"color must be 'rgb' or 'bgr'. Got {color!r} instead.")
+    check_order(color)
     if isinstance(x, Image.Image):
         return _decode(x, max_pixels)
     if isinstance(x, (str, os.PathLike)):

@@ -79,9 +79,18 @@ class ModelSpec:
     """Provenance: recipe, seed, epochs, minutes, machine, data fingerprint, moue version."""
 
     def __post_init__(self) -> None:
+        for name in ("name", "network", "sha256", "licence"):
+            if not isinstance(getattr(self, name), str):
+                raise ModelError(f"{name} must be text. Got {getattr(self, name)!r} instead.")
+        for name in ("scores", "trained"):
+            if not isinstance(getattr(self, name), dict):
+                raise ModelError(f"{name} must be names with values. Got {getattr(self, name)!r} instead.")
+        named = isinstance(self.labels, (list, tuple)) and all(isinstance(x, str) and x for x in self.labels)
+        if not named or not self.labels or len(set(self.labels)) != len(self.labels):
+            raise ModelError(f"labels must be distinct names. Got {self.labels!r} instead.")
         object.__setattr__(self, "labels", tuple(self.labels))
-        if not self.labels or len(set(self.labels)) != len(self.labels):
-            raise ModelError(f"a spec needs distinct labels. Got {self.labels!r} instead.")
+        if not isinstance(self.level, bool):
+            raise ModelError(f"level must be true or false. Got {self.level!r} instead.")
         for name in ("size", "temperature", "uncertain", "margin"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -90,6 +99,8 @@ class ModelSpec:
             raise ModelError(f"size must be at least 1 pixel. Got {self.size!r} instead.")
         if self.colour not in ("grey", "rgb"):
             raise ModelError(f"colour must be 'grey' or 'rgb'. Got {self.colour!r} instead.")
+        if not 0 <= self.margin <= 1:
+            raise ModelError(f"margin must be between 0 and 1. Got {self.margin!r} instead.")
         if not self.temperature > 0:
             raise ModelError(f"temperature must be above 0. Got {self.temperature!r} instead.")
         if not 0 <= self.uncertain <= 1:
@@ -139,7 +150,10 @@ class ModelSpec:
             raise ModelError(f"{path} is not a model's JSON: {error}") from error
         if not isinstance(values, dict):
             raise ModelError(f"{path} is not a model's JSON: it holds a {type(values).__name__}, not an object.")
-        return cls.from_dict(values)
+        try:
+            return cls.from_dict(values)
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
 
 
 def file_sha256(path: Path | str) -> str:

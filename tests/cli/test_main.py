@@ -123,7 +123,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
     "arguments", [["pedict", "a.jpg"], ["--colour"], ["networks", "--no-such-option"], ["predict"]]
 )
 def test_wrong_use_exits_2_without_a_traceback(arguments: list[str]) -> None:
-    done = shell([sys.executable, "-m", "moue.cli.main", *arguments])
+    done = shell([sys.executable, "-m", "moue", *arguments])
     assert done.returncode == 2
     assert done.stdout == ""
     assert "usage: moue" in done.stderr
@@ -149,8 +149,15 @@ def test_values_that_make_no_sense_are_one_sentence(
     assert ".part" not in printed.err
 
 
+def test_closed_output_and_debug_before_the_command(tmp_path: Path) -> None:
+    done = shell(["sh", "-c", f"{sys.executable} -m moue networks compact >&-"])
+    assert (done.returncode, done.stderr) == (0, "")
+    done = shell([sys.executable, "-m", "moue", "--debug", "predict", str(tmp_path / "absent.png")])
+    assert "Traceback" in done.stderr
+
+
 def test_a_reader_that_goes_away_is_no_error() -> None:
-    done = shell(["sh", "-c", f"({sys.executable} -m moue.cli.main networks --format json; echo code $? >&2) | true"])
+    done = shell(["sh", "-c", f"({sys.executable} -m moue networks --format json; echo code $? >&2) | true"])
     assert "code 0" in done.stderr
     assert "Broken" not in done.stderr
     assert "Traceback" not in done.stderr

@@ -46,6 +46,20 @@ def test_faces_come_with_fer_s_keys(detector: FER) -> None:
     assert detector.find_faces(scene(0)) == [(10, 30, 24, 24)]
 
 
+def test_several_pictures_at_once(detector: FER) -> None:
+    empty, full = scene(0, square=False), scene(0)
+    assert detector.batch_detect_emotions([empty, full]) == [[], detector.detect_emotions(full)]
+    assert detector.batch_detect_emotions([]) == []
+
+
+def test_boxes_cut_the_picture_they_are_of() -> None:
+    class Beyond(Corners):
+        def faces(self, picture: np.ndarray, source: str = "", **more: Any) -> Faces:
+            return super().faces(picture, source).with_(boxes=np.array([[-5.2, -3.1, 90, 30.5]], np.float32))
+
+    assert FER(recognizer=Beyond()).find_faces(np.zeros((60, 60, 3), np.uint8)) == [(0, 0, 60, 27)]
+
+
 def test_no_face_is_an_empty_list_and_no_top_emotion(detector: FER) -> None:
     assert detector.detect_emotions(scene(0, square=False)) == []
     assert detector.top_emotion(scene(0, square=False)) == (None, None)

@@ -6,6 +6,7 @@ import torch
 from moue.errors import UnknownName, UsageError, WeightsMissing
 from moue.models import NETWORKS, create
 from moue.models.summary import describe
+from moue.models.vit_compact import positions
 
 TINY_VIT = {
     "model_type": "vit",
@@ -126,11 +127,18 @@ def test_compact_vit_takes_other_sizes_in_training():
     assert network(torch.zeros(2, 1, 36, 36)).shape == (2, 7)
 
 
+def test_positions_of_a_smaller_grid_mean_the_same_places():
+    # Four places and one: the middle of the picture lies between the four.
+    four, one = positions(2, 48), positions(1, 48)
+    assert len({tuple(p) for p in four.tolist()}) == 4
+    assert all(((one[0] - p).norm() < (four[0] - four[3]).norm()) for p in four)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "says"),
     [
         ("vit-compact", {"size": 50}, "multiple of 6"),
-        ("vit-compact", {"dim": 100}, "multiple of 8"),
+        ("vit-compact", {"dim": 102}, "multiple of 4"),
         ("resnet50v2-small", {"last_map": 5}, "one of 12, 6, 3"),
         ("resnet50v2-small", {"stem_stride": 4}, "1 or 2"),
         ("googlenet", {"size": 16}, "32"),

@@ -108,7 +108,7 @@ def test_whole_image_and_given_boxes(astronaut: NDArray[np.uint8]) -> None:
     np.testing.assert_array_equal(WholeImage().detect(astronaut).boxes, [[0, 0, 256, 256]])
     assert len(Given([1, 2, 30, 40]).detect(astronaut)) == 1
     assert len(Given([]).detect(astronaut)) == 0
-    for boxes in ([[1, 2, 0, 4]], [[1, 2, 3]], [[1, 2, 3, float("nan")]]):
+    for boxes in ([[1, 2, 0, 4]], [[1, 2, 3]], [[1, 2, 3, float("nan")]], np.ones((2, 6)), np.ones((4, 5))):
         with pytest.raises(UsageError):
             Given(boxes)
 

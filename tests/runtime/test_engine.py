@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -199,6 +200,20 @@ def test_opening_a_model_imports_no_more_than_it_needs(tiny_onnx: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert done.stderr == ""
+
+
+def test_openvino_calls_nobody(tmp_path: Path, tiny_onnx: Path) -> None:
+    code = (
+        "import sys, urllib.request; from moue.runtime.engine import open_model\n"
+        "urllib.request.urlopen = lambda *_, **__: print('called home')\n"
+        f"open_model({str(tiny_onnx)!r}, engine='openvino')\n"
+        "print(sys.modules['openvino_telemetry'])"
+    )
+    # Continuous integration is one of the places where OpenVINO's telemetry would stay silent by itself.
+    home = {k: v for k, v in os.environ.items() if k not in ("CI", "TF_BUILD", "JENKINS_URL")} | {"HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=home)
+    assert done.stdout.strip() == "None"
+    assert not (tmp_path / "intel").exists()
 
 
 def test_onnx_runtime_keeps_quiet(capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import sys
 import threading
 from pathlib import Path
@@ -314,6 +315,39 @@ def test_answers_are_compared_by_what_they_hold(halves: Recognizer) -> None:
     assert first != "a face"
     assert first.with_(tracks=np.array([1, 2])) != first
     assert len({first, again, other}) == 2
+
+
+def test_faces_are_chosen_and_gone_through(halves: Recognizer) -> None:
+    both = halves.faces(np.zeros((40, 80, 3), np.uint8), "wide.png")
+    assert [len(one) for one in both] == [1, 1]
+    assert both[both.scores > 0.85] == both[0] == both[:1] == both[[0]]
+    np.testing.assert_array_equal(both[1].boxes, both.boxes[1:])
+    assert both[1].predictions == both.predictions[1]
+    assert both[:0].predictions.labels == both.predictions.labels
+    with pytest.raises(IndexError):
+        both[2]
+
+
+def test_answers_show_what_they_say(halves: Recognizer) -> None:
+    shown = repr(halves.faces(np.zeros((40, 80, 3), np.uint8), "wide.png"))
+    assert shown.startswith("<Faces 'wide.png': ok, ")
+    assert shown.count("%") == 2
+    assert repr(halves.read("absent.png")) == "<Faces 'absent.png': unreadable, 'no such file'>"
+
+
+def test_a_recogniser_goes_to_another_process(model: Path, photo: NDArray[np.uint8]) -> None:
+    reader = Recognizer(model, views=1, min_score=0.6, threads=1)
+    again = pickle.loads(pickle.dumps(reader))
+    assert again.read(photo) == reader.read(photo)
+    assert (again.spec.views, again.min_score) == (1, 0.6)
+    films = pickle.loads(pickle.dumps(reader.for_films()))
+    assert films.detector.long_side == reader.for_films().detector.long_side != reader.detector.long_side
+
+
+def test_a_wrong_order_of_channels_is_wrong_use_in_lists_too(halves: Recognizer) -> None:
+    for x in (np.zeros((9, 9, 3), np.uint8), [np.zeros((9, 9, 3), np.uint8)], "absent.png"):
+        with pytest.raises(UsageError, match="'rgb' or 'bgr'"):
+            halves.read(x, color="BGR")  # type: ignore[arg-type]
 
 
 def test_boxes_outside_of_the_picture_are_wrong_use(halves: Recognizer) -> None:

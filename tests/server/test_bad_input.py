@@ -261,7 +261,7 @@ def test_what_a_killed_server_held_is_swept_by_the_next_one(tiny_onnx: Path, tmp
     film = make_film(tmp_path / "film.mp4", [scene(i) for i in range(60)]).read_bytes()
     left: list[Path] = []
     for ending in (signal.SIGKILL, signal.SIGINT):
-        words = [sys.executable, "-m", "moue.cli.main", "serve", "--detector", "none", "--port", "0"]
+        words = [sys.executable, "-m", "moue", "serve", "--detector", "none", "--port", "0"]
         words += ["--model", str(tiny_onnx)]
         server = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
         assert server.stderr is not None

@@ -27,7 +27,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"
 @contextmanager
 def serving(model: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """A running server, and what it said."""
-    words = [sys.executable, "-m", "moue.cli.main", "serve", "--model", str(model), "--detector", "none", "--port", "0"]
+    words = [sys.executable, "-m", "moue", "serve", "--model", str(model), "--detector", "none", "--port", "0"]
     process = subprocess.Popen([*words, *arguments], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     assert process.stderr is not None
     said = []

@@ -104,7 +104,7 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_same_weights(tmp_path: Path) ->
         return [
             sys.executable,
             "-m",
-            "moue.cli.main",
+            "moue",
             "train",
             "compact",
             "--data",

@@ -30,6 +30,8 @@ COMMANDS = {
     "serve": "open a page and an API that read faces",
 }
 
+DEBUG = "show the traceback of an error"
+
 OK, WRONG_USE, PARTLY, INTERRUPTED = 0, 2, 3, 130
 
 
@@ -40,11 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 all read, 2 wrong use or unusable data, 3 answered but some inputs could not be read, 130 interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser(argv)
-    args = parser.parse_args(argv)
-    if not getattr(args, "command", None):
-        parser.print_help()
-        return WRONG_USE
+    # Streams that were closed (`moue … >&-`) take what is written and drop it.
+    sys.stdout, sys.stderr = sys.stdout or open(os.devnull, "w"), sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     # Pipes are UTF-8 everywhere, and the name of a file that is no text is shown as an escape instead of ending a run.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -52,7 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A terminated run ends as an interrupted one does: finally-blocks run and files are closed.
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+    debug = "--debug" in argv
     try:
+        parser = _parser(argv)
+        args = parser.parse_args(argv)
+        if not getattr(args, "command", None):
+            parser.print_help()
+            return WRONG_USE
         return importlib.import_module(f"moue.cli.{args.command}").run(args) or OK
     except KeyboardInterrupt as stop:
         _say("; ".join(["interrupted", "what was done is whole", *map(str, stop.args)]))
@@ -62,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except (MoueError, OSError, MemoryError) as error:
-        if args.debug:
+        if debug:
             raise
         _say(_sentence(error))
         return WRONG_USE
@@ -73,7 +78,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         prog="moue", description="Facial expression recognition: train it, compare it, ship it."
     )
     parser.add_argument("--version", action="version", version=f"moue {__version__}")
-    parser.set_defaults(debug=False)
+    parser.add_argument("--debug", action="store_true", help=DEBUG)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     # The name of the command is the first word; only its own module is imported, so --help stays quick.
     asked = next((a for a in argv if not a.startswith("-")), None)
@@ -81,7 +86,8 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=line, description=line[0].upper() + line[1:] + ".")
         if name == asked:
             importlib.import_module(f"moue.cli.{name}").configure(sub)
-        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        # Not a default: what stands before the command holds.
+        sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=DEBUG)
     return parser
 
 
@@ -97,7 +103,3 @@ def _sentence(error: BaseException) -> str:
 
 def _say(message: str) -> None:
     sys.stderr.write(f"moue: {message}\n")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from moue.compat.picture import by_name, shared_recognizer, to_rgb
+from moue.compat.picture import by_name, shared_recognizer, to_rgb, whole_box
 from moue.errors import Unreadable, UsageError
 from moue.runtime.results import Faces
 
@@ -66,7 +66,7 @@ def analyze(
 def _rows(faces: Faces, whole: bool = False) -> list[dict[str, Any]]:
     rows = []
     for i, box in enumerate(faces.boxes):
-        x, y, w, h = (round(float(v)) for v in box)
+        x, y, w, h = whole_box(box, faces)
         emotion = {name: 100 * p for name, p in by_name(faces.predictions, i).items()}
         # moue counts eyes from the picture's left, deepface from the person's: they are the other way round.
         eyes: list[tuple[int, int] | None] = [None, None]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.compat.picture import by_name, shared_recognizer, to_rgb
+from moue.compat.picture import by_name, shared_recognizer, to_rgb, whole_box
 from moue.errors import Unreadable, UsageError, require
 from moue.runtime.camera import CameraWindow
 from moue.runtime.draw import draw
@@ -35,8 +35,8 @@ class FER:
     """Finds faces and their expressions.
 
     Args:
-        cascade_file: taken and not needed, as are ``mtcnn``, ``tfserving``, ``scale_factor``, ``min_neighbors``,
-            ``offsets`` and ``compile``: they tune detectors and a network that are not used here.
+        cascade_file: taken and not needed, as are ``mtcnn``, ``tfserving``, ``use_tflite``, ``scale_factor``,
+            ``min_neighbors``, ``offsets`` and ``compile``: they tune detectors and a network that are not used here.
         min_face_size: leave out faces whose shorter side has fewer pixels; None keeps all.
         emotion_model: must be None; pass ``recognizer`` for another model.
         recognizer: what reads the faces; the bundled model by default.
@@ -56,6 +56,7 @@ class FER:
         offsets: tuple[int, int] = (10, 10),
         compile: bool = False,
         *,
+        use_tflite: bool = True,
         emotion_model: str | None = None,
         recognizer: Recognizer | None = None,
     ) -> None:
@@ -80,9 +81,12 @@ class FER:
         """
         picture = to_rgb(img)
         if face_rectangles is not None:
-            boxes = np.asarray(face_rectangles, np.float32).reshape(-1, 4)
-            return self.rows(self.recognizer.faces(picture, boxes=boxes))
+            return self.rows(self.recognizer.faces(picture, boxes=face_rectangles))
         return self.rows(self.recognizer.faces(picture))
+
+    def batch_detect_emotions(self, imgs: Sequence[Any]) -> list[list[Row]]:
+        """:meth:`detect_emotions` of each of several pictures, their faces classified together."""
+        return [self.rows(faces) for faces in self.recognizer.batch([to_rgb(img) for img in imgs])]
 
     def top_emotion(self, img: Any) -> tuple[str | None, float | None]:
         """The most probable expression of the first face and its probability; (None, None) where there is no face."""
@@ -103,7 +107,7 @@ class FER:
         """An answer of moue in fer's shape."""
         rows = []
         for i, box in enumerate(faces.boxes):
-            x, y, width, height = (round(float(v)) for v in box)
+            x, y, width, height = whole_box(box, faces)
             if min(width, height) >= self.min_face_size:
                 emotions = {name: round(p, 4) for name, p in by_name(faces.predictions, i).items()}
                 rows.append({"box": (x, y, width, height), "emotions": emotions})
@@ -150,6 +154,11 @@ class Video:
         annotate_frames: bool = True,
         zip_images: bool = False,
         detection_box: Mapping[str, int] | None = None,
+        lang: str = "en",
+        include_audio: bool = True,
+        size_multiplier: int = 1,
+        batch_size: int = 1,
+        use_async_io: bool = True,
     ) -> Any:
         """Read the film frame by frame.
 
@@ -165,6 +174,9 @@ class Video:
             save_video: write ``<outdir>/<name>_output.mp4``.
             annotate_frames: whether that film has the faces marked.
             detection_box: ``{"x_min": …, "x_max": …, "y_min": …, "y_max": …}``, the part to look at.
+            lang: must be "en": expressions are drawn under their English names.
+            include_audio: taken and not needed, as are ``size_multiplier``, ``batch_size`` and ``use_async_io``: the
+                annotated film has its sound, and marks as large as its pictures ask for.
 
         Returns:
             One row a frame **with a face**: ``box0``, ``angry0``, … ``neutral0``, ``box1``, …; as fer does, frames
@@ -177,6 +189,10 @@ class Video:
             raise UsageError("frames are not written one by one: take save_video=True for an annotated film.")
         if output not in ("csv", "pandas"):
             raise UsageError(f"output must be 'csv' or 'pandas'. Got {output!r} instead.")
+        if lang != "en":
+            raise UsageError(f"expressions are drawn under their English names: leave lang away. Got {lang!r}.")
+        if save_fps is not None and not save_fps > 0:
+            raise UsageError(f"save_fps must be above 0. Got {save_fps!r} instead.")
         every = int(frequency or 1)
         if save_fps is not None and self._video.rate:
             every = max(1, int(self._video.rate // save_fps))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from moue.errors import Unreadable, UsageError
 from moue.expressions import FER2013, canonical
 from moue.picture import read_picture
-from moue.runtime.results import Predictions
+from moue.runtime.results import Faces, Predictions
 
 if TYPE_CHECKING:
     from moue.runtime.recognizer import Recognizer
@@ -58,6 +58,13 @@ def by_name(predictions: Predictions, row: int) -> dict[str, float]:
     values = dict(zip((canonical(n) for n in predictions.labels), predictions.probabilities[row].tolist(), strict=True))
     names = [*FER2013.labels, *(n for n in values if n not in FER2013.labels)]
     return {name: float(values.get(name, 0.0)) for name in names}
+
+
+def whole_box(box: NDArray[np.float32], faces: Faces) -> tuple[int, int, int, int]:
+    """A box of an answer as whole pixels x, y, width, height that lie in its picture, so that they can cut it."""
+    x, y, w, h = (round(float(v)) for v in box)
+    left, top = max(0, x), max(0, y)
+    return left, top, min(x + w, faces.width) - left, min(y + h, faces.height) - top
 
 
 @functools.lru_cache(maxsize=2)

@@ -89,6 +89,10 @@ class Network(nn.Module):
         """Logits, and those of the auxiliary classifiers that training adds with weight 0.3 (none by default)."""
         return self(pixels), []
 
+    def hidden_matrices(self) -> Iterator[nn.Parameter]:
+        """Matrices between two hidden layers, which Muon orthogonalises as it does filters (none by default)."""
+        return iter(())
+
     def inference_parameters(self) -> Iterator[nn.Parameter]:
         """The weights that an answer takes, hence an exported graph has: all but those of auxiliary classifiers."""
         return self.parameters()

@@ -89,7 +89,7 @@ class Given:
     """Faces that somebody else found.
 
     Args:
-        boxes: ``(F, 4)``: x, y, width, height in pixels of the upright picture.
+        boxes: ``(F, 4)``, or ``(4,)`` for one: x, y, width, height in pixels of the upright picture.
         scores: ``(F,)``, 0 to 1; 1 where left out.
         landmarks: ``(F, 5, 2)`` as in :class:`Detections`; without them, crops are not levelled.
 
@@ -99,9 +99,13 @@ class Given:
 
     def __init__(self, boxes: ArrayLike, scores: ArrayLike | None = None, landmarks: ArrayLike | None = None) -> None:
         try:
-            found = np.asarray(boxes, np.float32).reshape(-1, 4)
+            found = np.asarray(boxes, np.float32)
         except (TypeError, ValueError):
             raise UsageError("boxes must be rows of x, y, width, height.") from None
+        if found.shape == (4,) or not found.size:
+            found = found.reshape(-1, 4)
+        if found.ndim != 2 or found.shape[1] != 4:
+            raise UsageError(f"boxes must be (F, 4): x, y, width, height. Got {found.shape} instead.")
         if not np.isfinite(found).all() or (found[:, 2:] <= 0).any():
             raise UsageError("boxes must be finite, with a width and a height above 0.")
         self.found = Detections(

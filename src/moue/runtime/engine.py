@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -121,6 +122,9 @@ class OpenVinoGraph:
     engine = "openvino"
 
     def __init__(self, source: str | Path | bytes, *, threads: int = 0, exact: bool = True) -> None:
+        # Importing it reports to Google Analytics under an id kept in the home directory; without this package it
+        # falls back to a stub. Nothing that reads faces here calls home.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         openvino = require("openvino", "fast")
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",

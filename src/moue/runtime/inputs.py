@@ -18,11 +18,13 @@ from moue.runtime.sources import Source, expand
 
 def is_picture(x: Any) -> bool:
     """Whether ``x`` is one picture, and no film, folder, list or camera."""
+    if is_camera(x):
+        return False
     if isinstance(x, (str, os.PathLike)):
         found = list(itertools.islice(expand([x]), 2))
         # A folder or glob stays a list when it holds one picture.
         return len(found) == 1 and found[0].kind == "picture" and found[0].path == os.fspath(x)
-    return is_one(x) and not (isinstance(x, Source) or is_camera(x) or is_film(x))
+    return is_one(x) and not (isinstance(x, Source) or is_film(x))
 
 
 def is_film(x: Any) -> bool:
@@ -41,7 +43,9 @@ def is_film(x: Any) -> bool:
 
 
 def is_camera(x: Any) -> bool:
-    """Whether ``x`` is a camera's number."""
+    """Whether ``x`` is a camera's number, as a number or as the digits that name no file."""
+    if isinstance(x, str):
+        return x.isdecimal() and not os.path.lexists(x)
     return isinstance(x, (int, np.integer)) and not isinstance(x, bool)
 
 
@@ -65,10 +69,10 @@ def each(x: Any) -> Iterable[Any]:
 
 def items(x: Any) -> Iterator[Any]:
     """What an input stands for: paths become sources, of a folder or glob all of them."""
-    if isinstance(x, (str, os.PathLike)):
-        yield from expand([x])
-    elif is_camera(x):
+    if is_camera(x):
         yield Source(str(x), "camera")
+    elif isinstance(x, (str, os.PathLike)):
+        yield from expand([x])
     else:
         yield x
 

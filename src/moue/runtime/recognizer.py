@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 from collections.abc import Generator, Iterator, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from moue.errors import Status, Unreadable, UsageError
-from moue.picture import MAX_PIXELS, Order, read_picture
+from moue.picture import MAX_PIXELS, Order, check_order, read_picture
 from moue.preprocess import Picture, to_input
 from moue.runtime.crop import crops
 from moue.runtime.detect import MULTIPLE, CenterFace, Detections, Detector, Given, WholeImage, open_detector
@@ -74,6 +73,8 @@ class Recognizer:
         many: bool = False,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
+        # First, while there are no other names than the options.
+        self._made: dict[str, Any] = {name: value for name, value in locals().items() if name != "self"}
         for name, value in (("min_score", min_score), ("uncertain", uncertain)):
             if value is not None:
                 check(name, value, 0, 1)
@@ -97,6 +98,10 @@ class Recognizer:
         self._film_side = None if small_faces else film_side
         # Smoothing over time does for a film what many views do for a photo, unless they are asked for.
         self._film_spec = self.spec if views is not None else self.spec.with_(views=min(self.spec.views, 2))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its options, so that worker processes open models of their own."""
+        return _remade, (self._made,)
 
     def read(
         self,
@@ -124,6 +129,7 @@ class Recognizer:
         Raises:
             UsageError: when ``x`` is of no type that could hold a picture, or an option cannot be used.
         """
+        check_order(color)
         Sampler(every, fps)
         if is_picture(x):
             return self._one(x, color, boxes)
@@ -152,6 +158,7 @@ class Recognizer:
         Raises:
             UsageError: when ``sources`` can be no input, or an option cannot be used.
         """
+        check_order(color)
         Sampler(every, fps)
         held: list[_Look] = []
         crops = 0
@@ -198,7 +205,8 @@ class Recognizer:
 
         It searches at ``film_side``, with two views at most unless more were asked for.
         """
-        other = copy.copy(self)
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, _made=self._made | {"films": True})
         other.spec = self._film_spec
         if isinstance(self.detector, CenterFace):
             other.detector = self.detector.at(self._film_side)
@@ -302,6 +310,13 @@ class _Look(NamedTuple):
 
     row: Faces
     crops: Sequence[Picture] = ()
+
+
+def _remade(options: dict[str, Any]) -> Recognizer:
+    options = dict(options)
+    films = options.pop("films", False)
+    made = Recognizer(**options)
+    return made.for_films() if films else made
 
 
 def read(x: Any, *, color: Order = "rgb", boxes: ArrayLike | None = None, **options: Any) -> Faces | list[Faces]:

@@ -6,6 +6,7 @@ Everything is a numpy array inside and validated on creation; plain Python types
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ from moue.runtime.value import ByContent
 if TYPE_CHECKING:
     from moue.picture import PictureLike
 
+
+#: What chooses rows of an answer.
+Rows = int | slice | Sequence[int] | NDArray[np.bool_] | NDArray[np.integer]
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float32]:
@@ -59,6 +63,21 @@ class Predictions(ByContent):
 
     def __len__(self) -> int:
         return len(self.probabilities)
+
+    def __getitem__(self, rows: Rows) -> Predictions:
+        """Some of the rows, by number, slice, mask or list."""
+        return replace(self, probabilities=self.probabilities[_chosen(rows, len(self))])
+
+    def __iter__(self) -> Iterator[Predictions]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"<Predictions: {self.said or 'none'}>"
+
+    @property
+    def said(self) -> str:
+        """The most probable classes in words: "happy 89%, neutral 54%"."""
+        return ", ".join(f"{name} {p:.0%}" for name, p in zip(self.names, self.confidence, strict=True))
 
     @property
     def top(self) -> NDArray[np.int64]:
@@ -143,6 +162,21 @@ class Faces(ByContent):
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def __getitem__(self, faces: Rows) -> Faces:
+        """The same answer with some of its faces, by number, slice, mask or list: ``faces[faces.scores > 0.8]``."""
+        rows = _chosen(faces, len(self))
+        per_face = ("boxes", "scores", "landmarks", "predictions", "tracks")
+        return self.with_(**{n: v[rows] for n in per_face if (v := getattr(self, n)) is not None})
+
+    def __iter__(self) -> Iterator[Faces]:
+        """One answer with one face for each face."""
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        place = "" if self.frame is None else f", frame {self.frame}"
+        why = "" if self.reason is None else f", {self.reason!r}"
+        return f"<Faces {self.source!r}{place}: {self.status}{why}{', ' if len(self) else ''}{self.predictions.said}>"
+
     @property
     def readable(self) -> bool:
         """Whether faces were looked for, found or not."""
@@ -198,6 +232,12 @@ class Faces(ByContent):
         face["uncertain"] = bool(p.uncertain[i])
         face["probabilities"] = {n: round(float(v), 5) for n, v in zip(p.labels, p.probabilities[i], strict=True)}
         return face
+
+
+def _chosen(rows: Rows, n: int) -> NDArray[np.int64]:
+    """Numbers of the rows that an index of any kind stands for, always as a list of them."""
+    # Of a number too large, numpy raises the IndexError that is expected of a sequence.
+    return np.atleast_1d(np.arange(n)[rows])
 
 
 def _numbers(name: str, value: Any, dtype: type[np.generic]) -> NDArray[Any]:

@@ -25,27 +25,37 @@ def build(network: Network, config: OptimConfig) -> torch.optim.Optimizer:
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised momentum for convolutions, Nesterov SGD at half the rate for everything else.
+    """Orthogonalised momentum for filters and hidden matrices, Nesterov SGD at half the rate for everything else.
 
     Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024, in the form of the CIFAR-10 speed
     runs: each filter bank, as a matrix ``(C_out, C_in · k · k)``, steps along the nearest orthogonal matrix of its
     momentum, and is kept at the norm √C_out. Meant for networks whose convolutions are followed by a normalisation,
-    which makes their scale irrelevant.
+    which makes their scale irrelevant. Hidden matrices keep theirs: at :attr:`MATRIX_RATE` times the rate they step by
+    0.2 √max(rows, columns) orthogonal matrices, as large as an Adam step, and decay by themselves (Liu et al., "Muon is
+    scalable for LLM training", 2025).
 
     Args:
         network: whose trainable weights to step.
         config: ``lr`` of the convolutions; ``momentum`` and ``weight_decay`` of the rest.
     """
 
-    MOMENTUM = 0.6
+    MOMENTUM, MATRIX_MOMENTUM = 0.6, 0.95
+    MATRIX_RATE, MATRIX_DECAY = 0.03, 0.05
 
     def __init__(self, network: Network, config: OptimConfig) -> None:
+        hidden = {id(p) for p in network.hidden_matrices()}
         trainable = [p for p in network.parameters() if p.requires_grad]
-        rest = {"momentum": config.momentum, "lr": config.lr / 2, "filters": False}
+        others = [p for p in trainable if id(p) not in hidden]
+        rest = {"momentum": config.momentum, "lr": config.lr / 2, "kind": "rest"}
         groups: list[dict[str, Any]] = [
-            {"params": [p for p in trainable if p.ndim == 4], "lr": config.lr, "filters": True},
-            {"params": [p for p in trainable if p.ndim in (2, 3)], "weight_decay": config.weight_decay, **rest},
-            {"params": [p for p in trainable if p.ndim < 2], **rest},
+            {"params": [p for p in others if p.ndim == 4], "lr": config.lr, "kind": "filters"},
+            {"params": [p for p in others if p.ndim in (2, 3)], "weight_decay": config.weight_decay, **rest},
+            {"params": [p for p in others if p.ndim < 2], **rest},
+            {
+                "params": [p for p in trainable if id(p) in hidden],
+                "lr": config.lr * self.MATRIX_RATE,
+                "kind": "matrices",
+            },
         ]
         super().__init__([g for g in groups if g["params"]], {"lr": config.lr, "weight_decay": 0.0, "momentum": 0.0})
 
@@ -60,9 +70,15 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                if group["filters"]:
+                if group["kind"] == "filters":
                     update = orthogonal(self._nesterov(p, p.grad, self.MOMENTUM).flatten(1)).view_as(p)
                     p.mul_(math.sqrt(len(p)) / p.norm().clamp_min(1e-7))
+                elif group["kind"] == "matrices":
+                    update = self._nesterov(p, p.grad, self.MATRIX_MOMENTUM)
+                    # Queries, keys and values are three matrices, in one for speed.
+                    parts = update.chunk(3) if len(p) == 3 * p.shape[1] else (update,)
+                    update = torch.cat([0.2 * math.sqrt(max(m.shape)) * orthogonal(m) for m in parts])
+                    p.mul_(1 - group["lr"] * self.MATRIX_DECAY)
                 else:
                     update = self._nesterov(p, p.grad.add(p, alpha=group["weight_decay"]), group["momentum"])
                 p.add_(update, alpha=-group["lr"])
