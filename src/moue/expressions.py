@@ -109,13 +109,14 @@ def labels_for(classes: Iterable[str], votes: bool = False) -> str:
         votes: whether FER+'s votes are at hand.
 
     Returns:
-        "ferplus" for a model of FER+'s classes with its votes, "fer2013" where all classes are known expressions,
-        else "folders".
+        "ferplus" for a model of FER+'s classes with its votes; "fer2013" for one without, or where all classes are
+        among its seven and no two mean the same; else "folders".
     """
+    classes = list(classes)
     names = {canonical(name) for name in classes}
-    if votes and names == set(FERPLUS.labels):
-        return FERPLUS.name
-    return FER2013.name if names <= set(FERPLUS.labels) else "folders"
+    if names == set(FERPLUS.labels):
+        return FERPLUS.name if votes else FER2013.name
+    return FER2013.name if names <= set(FER2013.labels) and len(names) == len(classes) else "folders"
 
 
 def colour(label: str) -> tuple[int, int, int]:

@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from sets import folder_of, jpeg, simple_csv
 
 from moue.cli.main import main
+from moue.expressions import FER2013
 from moue.spec import ModelSpec
 
 
@@ -103,6 +106,31 @@ def test_a_model_of_own_classes_reads_the_folders_own_names(
     faces = folder_of(tmp_path / "faces", {"test/a/a.jpg": jpeg(1), "test/b/b.jpg": jpeg(2)})
     assert main(["evaluate", str(own), "--data", str(faces), "--split", "test", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["label_set"] == "folders"
+
+
+@pytest.mark.parametrize("classes", [("happy", "joy", "sad"), ("happy", "contempt"), FER2013.labels])
+def test_a_run_of_own_folders_is_read_with_their_names(
+    classes: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw = np.random.default_rng(0)
+    for name in classes:
+        (tmp_path / "own" / "train" / name).mkdir(parents=True)
+        (tmp_path / "own" / "test" / name).mkdir(parents=True)
+        for i in range(8):
+            pixels = draw.integers(0, 256, (48, 48), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "own" / ("test" if i < 2 else "train") / name / f"{i}.png")
+    words = ["train", "compact", "--data", str(tmp_path / "own"), "--labels", "folders", "--out", str(tmp_path / "run")]
+    for setting in ("optim.epochs=1", "model.options={widths: [8, 16]}", "optim.ema=0", "run.threads=1"):
+        words += ["--set", setting]
+    assert main(words) == 0
+    for split in ("validation", "test"):
+        capsys.readouterr()
+        words = ["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "own"), "--split", split]
+        assert main([*words, "--format", "json"]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["label_set"] == "folders"
+        assert set(answer["labels"]) == set(classes)
+        assert len({score["n"] for score in answer["per_class"].values()}) == 1
 
 
 def test_the_table_says_what_was_averaged(tiny_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:

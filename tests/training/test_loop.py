@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.torch
+import torch
 from disk import room
 from safetensors.torch import load_file
 from torch import Tensor
@@ -161,6 +162,47 @@ def test_a_time_budget_sets_the_epochs(table: ImageTable, tmp_path: Path) -> Non
     # A budget below one epoch gives one short epoch.
     short = fit(config.override(["run.minutes=0.0005"]), table, tmp_path / "short").config().optim
     assert (short.epochs, short.steps is not None and short.steps < 12) == (1, True)
+
+
+def test_the_command_that_began_a_run_goes_on_with_it(table: ImageTable, tmp_path: Path) -> None:
+    settings = ["optim.epochs=500", "run.minutes=0.05"]
+    asked = SMALL.override(settings)
+    run = fit(asked, table, tmp_path / "run", recipe=SMALL)
+    assert run.config().optim.epochs < 500
+    assert run.go_on(SMALL, asked, settings).optim.epochs == run.config().optim.epochs
+    # Another budget would change nothing of what is planned.
+    with pytest.raises(UsageError, match=r"run\.minutes=0\.05, not 3"):
+        run.go_on(SMALL, SMALL.override(["run.minutes=3"]), ["run.minutes"])
+
+
+def test_too_little_memory_is_a_sentence(table: ImageTable, tmp_path: Path) -> None:
+    def task(*_: Any) -> dict[str, Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    with pytest.raises(TrainingError, match=r"batches of 64\. Type: --set optim\.batch=32"):
+        fit(SMALL, table, tmp_path / "run", task=task)
+
+
+def test_a_cluster_s_scheduler_changes_nothing(
+    table: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"NTASKS": "2", "JOB_NAME": "train", "PROCID": "0", "LOCALID": "0", "NNODES": "1"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert fit(SMALL.override(["optim.epochs=1", "optim.steps=2"]), table, tmp_path / "run").finished
+
+
+def test_pictures_are_the_same_in_either_precision(table: ImageTable, tmp_path: Path) -> None:
+    seen: dict[str, Tensor] = {}
+    for precision in ("fp32", "bf16"):
+
+        class Look(Supervised):
+            def __call__(self, network: Network, images: Tensor, *rest: Any, precision: str = precision) -> Any:
+                seen.setdefault(precision, images.detach().clone())
+                return super().__call__(network, images, *rest)
+
+        config = SMALL.override(["optim.epochs=1", "optim.steps=1", f"run.precision={precision}"])
+        fit(config, table, tmp_path / precision, task=Look(config.optim))
+    assert torch.equal(seen["fp32"], seen["bf16"])
 
 
 def test_a_loss_that_blows_up_ends_with_words_and_keeps_the_checkpoint(table: ImageTable, tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from moue.training.optimiser import orthogonal
+from moue.models import create
+from moue.training.config import OptimConfig
+from moue.training.optimiser import build, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(8, 72), (72, 8), (16, 16)])
@@ -30,3 +34,37 @@ def test_orthogonal_keeps_the_directions_and_levels_their_lengths(shape: tuple[i
 
 def test_orthogonal_of_nothing_is_nothing() -> None:
     assert torch.equal(orthogonal(torch.zeros(4, 9)), torch.zeros(4, 9))
+
+
+def test_muon_turns_published_weights_by_no_more_than_its_rate() -> None:
+    network = create("effnet-lite0", 7, pretrained=False)  # built as for published weights
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    optimiser = build(network, OptimConfig(name="muon", lr=1e-9))
+    network(torch.zeros(2, 1, 48, 48)).sum().backward()
+    optimiser.step()
+    for name, p in network.named_parameters():
+        torch.testing.assert_close(p, before[name], msg=name)
+
+
+def test_muon_steps_a_transformer_s_matrices_along_orthogonal_ones() -> None:
+    network = create("vit-compact", 7, dim=24, heads=2, depth=1)
+    weight = network.layers[0].mlp[0].weight
+    before = weight.detach().clone()
+    optimiser = build(network, OptimConfig(name="muon", lr=0.1))
+    network(torch.randint(0, 255, (4, 1, 48, 48)).float()).square().sum().backward()
+    optimiser.step()
+    assert weight.grad is not None
+
+    def directions(matrix: torch.Tensor) -> float:
+        """How many count: the stable rank."""
+        lengths = torch.linalg.svdvals(matrix)
+        return float(lengths.square().sum() / lengths.max().square())
+
+    assert directions(before - weight.detach()) > 2 * directions(weight.grad)
+
+
+def test_few_epochs_are_trained_at_the_last_sizes() -> None:
+    config = OptimConfig(sizes=(32, 40, 48), epochs=6)
+    assert [config.size_in(e, 48) for e in range(6)] == [32, 32, 40, 40, 48, 48]
+    assert [replace(config, epochs=2).size_in(e, 48) for e in range(2)] == [40, 48]
+    assert OptimConfig(epochs=1).size_in(0, 64) == 64

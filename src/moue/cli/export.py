@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from moue.cli.output import add_format, write
 from moue.cli.progress import Progress
 from moue.errors import UsageError, require
-from moue.evaluation.model import spec_of
-from moue.expressions import labels_for
+from moue.evaluation.model import labels_of, spec_of
 from moue.runfolder import EXPORTED
 from moue.spec import ModelSpec
 
@@ -102,7 +101,7 @@ def _read(args: argparse.Namespace, model: ModelSpec) -> ImageTable:
         return data.load(
             args.data,
             labels=args.labels,
-            fallback=labels_for(model.labels, args.votes is not None),
+            fallback=labels_of(args.sources[0], args.votes is not None),
             votes=args.votes,
             size=model.size,
             colour=model.colour,

@@ -13,10 +13,10 @@ from moue.data.table import SPLITS, ImageTable, LeftOut
 from moue.errors import DataError, UnknownName, UsageError
 from moue.evaluation.card import model_card
 from moue.evaluation.metrics import Evaluation
-from moue.evaluation.model import open_any
+from moue.evaluation.model import labels_of, open_any
 from moue.evaluation.picture_rows import check_suffix, prediction_rows, write_rows
 from moue.evaluation.scoring import score, truth_of, without_twin
-from moue.expressions import FERPLUS, labels_for
+from moue.expressions import FERPLUS
 from moue.files import replace_files
 from moue.progress import Line, silent
 from moue.runfolder import SPLIT, is_run
@@ -47,7 +47,7 @@ def assess(
         data: any source that :func:`moue.data.sources.load` reads.
         split: one of :data:`moue.data.table.SPLITS`; see :func:`rows_of`.
         labels: the label set of the data; by default the one that a written set has, and of other data the one that
-            suits the model, see :func:`moue.expressions.labels_for`.
+            suits the model, see :func:`moue.evaluation.model.labels_of`.
         votes: FER+'s votes, for its labels.
         size: height and width at which the data is read, in pixels, before it is scaled to the model's input, which is
             the default, as in training.
@@ -71,7 +71,7 @@ def assess(
     if predictions is not None:
         check_suffix(predictions)
     model = open_any(name)
-    suiting = labels or labels_for(model.spec.labels, votes is not None)
+    suiting = labels or labels_of(name, votes is not None)
     if votes is not None and suiting != FERPLUS.name:
         raise UsageError(
             f"votes are for --labels ferplus and models of FER+'s eight classes. Got {name} with --labels {suiting}: "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import json
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import MissingExtra, ModelError
+from moue.expressions import FER2013, FERPLUS, labels_for
 from moue.runfolder import CONFIG, EXPORTED, SPEC, is_run
 from moue.runtime.weights import find_model
 from moue.spec import ModelSpec
@@ -61,6 +64,27 @@ def spec_of(name: str | Path) -> ModelSpec:
         return ModelSpec.load(Path(name) / SPEC)
     _refuse_unfinished(name)
     return find_model(name).spec
+
+
+def labels_of(name: str | Path, votes: bool = False) -> str:
+    """The name of the label set in which to read data for a model, where nobody says.
+
+    That of a run is what it was trained on; of others, see :func:`moue.expressions.labels_for`.
+
+    Args:
+        name: what :func:`open_any` would open.
+        votes: whether FER+'s votes are at hand.
+
+    Raises:
+        UnknownName, ModelError, MissingExtra: as :func:`open_any`.
+    """
+    if is_run(name):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            trained = str(json.loads((Path(name) / CONFIG).read_text(encoding="utf-8"))["data"]["labels"])
+            # Without votes a model of FER+'s classes can still be scored on FER-2013's labels.
+            if trained in ("folders", FER2013.name) or (trained == FERPLUS.name and votes):
+                return trained
+    return labels_for(spec_of(name).labels, votes)
 
 
 def _refuse_unfinished(name: str | Path) -> None:

@@ -53,16 +53,17 @@ def fit_to_time(
         optim.step()
         answer["loss"].item()  # Waits for the device.
 
-    sizes = config.optim.sizes or (network.input.size,)
-    one = float(np.mean([_median_time(partial(step, size)) for size in sizes]))
+    full = network.input.size
+    one = {size: _median_time(partial(step, size)) for size in {full, *config.optim.sizes}}
     # A forward pass is about a third of a step; both are measured in whole batches.
-    checking = 0.0 if validation is None else len(validation) / batch * one / 3
+    checking = 0.0 if validation is None else len(validation) / batch * one[full] / 3
     budget = config.run.minutes * 60 * MARGIN
-    epochs = int(budget // (steps * one + checking))
-    if epochs >= 1:
-        return replace(config, optim=replace(config.optim, epochs=min(epochs, config.optim.epochs)))
-    # Not even one epoch fits: one short epoch.
-    short = max(1, int((budget - checking) // one))
+    for epochs in range(config.optim.epochs, 0, -1):
+        optim_config = replace(config.optim, epochs=epochs)
+        if sum(steps * one[optim_config.size_in(e, full)] + checking for e in range(epochs)) <= budget:
+            return replace(config, optim=optim_config)
+    # Not even one epoch fits: one short epoch, at the size that it would have.
+    short = max(1, int((budget - checking) // one[replace(config.optim, epochs=1).size_in(0, full)]))
     return replace(config, optim=replace(config.optim, epochs=1, steps=short))
 
 

@@ -94,14 +94,15 @@ class OptimConfig:
     """Optimiser, schedule, loss."""
 
     name: Literal["adam", "adamw", "sgd", "muon"] = "adam"
-    """"sgd" has Nesterov momentum; "muon" orthogonalises the momentum of convolutions,
+    """"sgd" has Nesterov momentum; "muon" orthogonalises the momentum of convolutions and a transformer's matrices,
     with sgd at half the rate for the rest."""
     lr: float = 1e-3
     """Peak learning rate."""
     momentum: float = 0.9
     """Of sgd."""
     weight_decay: float = 0.0
-    """On weights of two or more dimensions; never on biases or norms."""
+    """On weights of two or more dimensions, with muon on those that it does not orthogonalise; never on biases or
+    norms."""
     schedule: Literal["constant", "cosine", "onecycle", "linear"] = "constant"
     """What the rate does after the warm-up: stays, falls along a half cosine, one cycle (up in the warm-up share,
     down to near 0), or falls linearly to 0."""
@@ -152,6 +153,13 @@ class OptimConfig:
             raise UsageError(f"optim.sizes must be between 8 and 1024 pixels. Got {list(self.sizes)!r} instead.")
         if self.name == "muon" and self.layer_decay != 1:
             raise UsageError("optim.layer_decay is for adam, adamw and sgd: muon's steps are alike in every layer.")
+
+
+    def size_in(self, epoch: int, size: int) -> int:
+        """The side that the pictures of an epoch (from 0) are scaled to; ``size``, the network's, without ``sizes``."""
+        sizes = self.sizes or (size,)
+        # Counted from the end: where there are fewer epochs than sizes, it is the last ones that are trained at.
+        return sizes[len(sizes) - 1 - min(len(sizes) - 1, (self.epochs - 1 - epoch) * len(sizes) // self.epochs)]
 
 
 @dataclass(frozen=True)

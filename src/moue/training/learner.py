@@ -74,6 +74,7 @@ class Learner(pl.LightningModule):
         self.flipped: Tensor | None = None
         self.totals = torch.zeros(3)
         self.report: dict[str, float] = {}
+        self.rate = config.optim.lr
         self.validated: tuple[float, float] | None = None
         self.first_epoch: int | None = None
         self.began = self.epoch_began = time.monotonic()
@@ -141,8 +142,11 @@ class Learner(pl.LightningModule):
         rows = torch.from_numpy(self.order[step * optim.batch : (step + 1) * optim.batch])
         on = rows.to(self.train_rows.images.device)
         assert self.flipped is not None
-        images = self.augment(self.train_rows.images[on], generator, self.flipped[rows])
-        size = self._size(self.current_epoch)
+        # Places of pixels need more than bfloat16's eight bits.
+        with torch.autocast(on.device.type, enabled=False):
+            images = self.augment(self.train_rows.images[on], generator, self.flipped[rows])
+        size = optim.size_in(self.current_epoch, images.shape[-1])
+        self.rate = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
         answer = self.task(self.network, images, self.train_rows.targets[on], generator, size)
         hits = (answer["logits"].argmax(1) == self.train_rows.labels[on]).sum()
         self.totals += torch.stack(
@@ -190,12 +194,6 @@ class Learner(pl.LightningModule):
         seed = int(np.random.SeedSequence([self.config.run.seed, epoch, step]).generate_state(1, np.uint64)[0] >> 1)
         torch.manual_seed(seed)
         return torch.Generator().manual_seed(seed)
-
-    def _size(self, epoch: int) -> int:
-        """The side that an epoch's pictures are scaled to."""
-        sizes, epochs = self.config.optim.sizes or (self.train_rows.images.shape[-1],), self.config.optim.epochs
-        # Counted from the end: where there are fewer epochs than sizes, it is the last ones that are trained at.
-        return sizes[len(sizes) - 1 - min(len(sizes) - 1, (epochs - 1 - epoch) * len(sizes) // epochs)]
 
     def check_finite(self) -> None:
         """Raise a `TrainingError` before weights that have blown up are kept."""
@@ -266,7 +264,7 @@ class Keeper(Checkpoint):
             "train_accuracy": module.report["accuracy"],
             "validation_loss": loss,
             "validation_accuracy": accuracy,
-            "lr": float(trainer.optimizers[0].param_groups[-1]["lr"]),
+            "lr": module.rate,
             "seconds": time.monotonic() - module.epoch_began,
             "images_per_second": module.report["rate"],
         }

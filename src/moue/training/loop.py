@@ -20,12 +20,13 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from numpy.typing import NDArray
 
 from moue.data.balance import class_weights
 from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
-from moue.errors import DataError, UsageError
+from moue.errors import DataError, TrainingError, UsageError
 from moue.expressions import FERPLUS
 from moue.models import create
 from moue.models.base import Network
@@ -128,8 +129,10 @@ def fit(
     rebuild = {**config.model.options, **without_weights(config.model.network), **network.rebuild}
     plain = create(config.model.network, classes, **rebuild) if second else network
     if not run.exists:
-        module.config = config = fit_to_time(config, network, module.task, train, validation, module.steps, precision)
-        run.begin(config, split, table, plain, {**machine.describe(), **devices.describe(device)}, precision, recipe)
+        asked = config
+        with _memory(config):
+            config = fit_to_time(config, network, module.task, train, validation, module.steps, precision)
+        module.config = config
     _quiet()
     trainer = pl.Trainer(
         max_epochs=config.optim.epochs,
@@ -138,7 +141,8 @@ def fit(
         precision="bf16-mixed" if precision == "bf16" else "32-true",
         logger=run.tensorboard(),
         callbacks=[Keeper(run)],
-        plugins=[SafeCheckpointIO()],
+        # A run is one process, whatever a cluster's scheduler has set in the environment.
+        plugins=[SafeCheckpointIO(), LightningEnvironment()],
         gradient_clip_val=config.optim.clip or None,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
@@ -147,8 +151,11 @@ def fit(
         use_distributed_sampler=False,
         log_every_n_steps=10**9,
     )
+    if not run.exists:
+        about = {**machine.describe(), **devices.describe(device)}
+        run.begin(config, split, table, plain, about, precision, recipe, asked)
     last = run.checkpoint("last")
-    with warnings.catch_warnings(), _interruptible():
+    with warnings.catch_warnings(), _interruptible(), _memory(config):
         # Lightning advises loader workers and known lengths; there is no loader here.
         warnings.simplefilter("ignore")
         trainer.fit(
@@ -190,6 +197,20 @@ def _calibration(module: Learner) -> tuple[NDArray[np.float32], NDArray[np.int64
     network, images = module.kept_network, module.validation.images
     logits = 0.5 * (module.logits(network, images) + module.logits(network, images.flip(3)))
     return logits.float().cpu().numpy(), module.validation.labels.cpu().numpy()
+
+
+@contextmanager
+def _memory(config: Config) -> Iterator[None]:
+    """Torch's own errors of too little memory as a sentence."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate memory" not in str(error):
+            raise
+        smaller = max(1, config.optim.batch // 2)
+        raise TrainingError(
+            f"there is not enough memory for batches of {config.optim.batch}. Type: --set optim.batch={smaller}"
+        ) from error
 
 
 @contextmanager

@@ -29,10 +29,11 @@ class Muon(torch.optim.Optimizer):
 
     Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024, in the form of the CIFAR-10 speed
     runs: each filter bank, as a matrix ``(C_out, C_in · k · k)``, steps along the nearest orthogonal matrix of its
-    momentum, and is kept at the norm √C_out. Meant for networks whose convolutions are followed by a normalisation,
-    which makes their scale irrelevant. Hidden matrices keep theirs: at :attr:`MATRIX_RATE` times the rate they step by
-    0.2 √max(rows, columns) orthogonal matrices, as large as an Adam step, and decay by themselves (Liu et al., "Muon is
-    scalable for LLM training", 2025).
+    momentum, and is kept at the norm √C_out; published weights are kept at their own norms, and step in proportion.
+    Meant for networks whose convolutions are followed by a normalisation, which makes their scale irrelevant.
+
+    Hidden matrices keep theirs: at :attr:`MATRIX_RATE` times the rate they step by 0.2 √max(rows, columns) orthogonal
+    matrices, as large as an Adam step, and decay by themselves (Liu et al., "Muon is scalable for LLM training", 2025).
 
     Args:
         network: whose trainable weights to step.
@@ -43,6 +44,7 @@ class Muon(torch.optim.Optimizer):
     MATRIX_RATE, MATRIX_DECAY = 0.03, 0.05
 
     def __init__(self, network: Network, config: OptimConfig) -> None:
+        self._keeps = bool(network.rebuild)
         hidden = {id(p) for p in network.hidden_matrices()}
         trainable = [p for p in network.parameters() if p.requires_grad]
         others = [p for p in trainable if id(p) not in hidden]
@@ -72,7 +74,9 @@ class Muon(torch.optim.Optimizer):
                     continue
                 if group["kind"] == "filters":
                     update = orthogonal(self._nesterov(p, p.grad, self.MOMENTUM).flatten(1)).view_as(p)
-                    p.mul_(math.sqrt(len(p)) / p.norm().clamp_min(1e-7))
+                    norm = self.state[p].setdefault("norm", p.norm() if self._keeps else p.new_tensor(len(p)).sqrt())
+                    p.mul_(norm / p.norm().clamp_min(1e-7))
+                    update *= norm / math.sqrt(len(p))
                 elif group["kind"] == "matrices":
                     update = self._nesterov(p, p.grad, self.MATRIX_MOMENTUM)
                     # Queries, keys and values are three matrices, in one for speed.

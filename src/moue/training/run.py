@@ -85,7 +85,7 @@ class Run:
     def go_on(self, recipe: Config, asked: Config, settings: Iterable[str]) -> Config:
         """The configuration with which a run goes on, or is taken for trained.
 
-        It is its own, but for what may differ (device, threads, time, the path of the votes) and is asked for by name.
+        It is its own, but for what may differ (device, threads, the path of the votes) and is asked for by name.
 
         Args:
             recipe: as it is now, without any settings.
@@ -95,10 +95,12 @@ class Run:
         Raises:
             UsageError: when the recipe, or one of the settings, is not that of the run; names both values.
         """
-        saved, free = self.config(), ("run.minutes", "run.device", "run.threads", "data.votes")
+        saved, free = self.config(), ("run.device", "run.threads", "data.votes")
+        # Before a budget of minutes became epochs.
+        typed = Config.from_dict(self.record().get("asked") or saved.to_dict())
         named = [s.partition("=")[0].strip() for s in settings]
         for name in ("model.network", *named):
-            if name not in free and asked.get(name) != saved.get(name):
+            if name not in free and asked.get(name) not in (saved.get(name), typed.get(name)):
                 raise UsageError(
                     f"{self.folder} holds a run with {name}={saved.get(name)}, not {asked.get(name)}. "
                     "Leave that setting out to take the run as it is, or choose another folder."
@@ -131,8 +133,12 @@ class Run:
         machine: Mapping[str, Any],
         precision: str,
         recipe: Config | None = None,
+        asked: Config | None = None,
     ) -> None:
-        """Write what is known before the first step; ``recipe`` is for :meth:`go_on`."""
+        """Write what is known before the first step.
+
+        ``recipe`` and ``asked``, the configuration before a budget of minutes became epochs, are for :meth:`go_on`.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         split.save(self.folder / SPLIT)
         record = {
@@ -142,6 +148,7 @@ class Run:
             "precision": precision,
             "seed": config.run.seed,
             "recipe": recipe and recipe.to_dict(),
+            "asked": asked and asked.to_dict(),
             "licence": _licence(config, table),
             "data": {
                 "name": table.name,

@@ -19,10 +19,9 @@ from moue.data.sources import load
 from moue.data.table import ImageTable
 from moue.errors import DataError, MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require
 from moue.evaluation.assess import rows_of
-from moue.evaluation.model import Model, open_any, spec_of
+from moue.evaluation.model import Model, labels_of, open_any, spec_of
 from moue.evaluation.report import STUDY, Row, write_comparison
 from moue.evaluation.scoring import score, truth_of
-from moue.expressions import labels_for
 from moue.files import need_folder
 from moue.progress import Line, silent
 from moue.runtime.engine import Engine
@@ -82,7 +81,7 @@ def compare(
         split: the rows to evaluate on.
         settings: changes of every recipe, as ``optim.lr=3e-4``.
         labels: the label set; by default that of a written set, else the one that suits all that is compared, see
-            :func:`moue.expressions.labels_for`, and FER-2013's where they differ.
+            :func:`moue.evaluation.model.labels_of`, and FER-2013's where they differ.
         votes: FER+'s votes, for its labels.
         seed: of every training.
         skip_bad: go on without rows that cannot be used.
@@ -207,8 +206,7 @@ def _suiting(plans: Iterable[Plan | Run | str], votes: str | None) -> str:
         # What cannot be opened is a row that says why.
         with suppress(MoueError):
             if not isinstance(plan, Plan):
-                spec = plan.spec() if isinstance(plan, Run) else find_model(plan).spec
-                wanted.add(labels_for(spec.labels, votes is not None))
+                wanted.add(labels_of(plan.folder if isinstance(plan, Run) else plan, votes is not None))
             elif plan.recipe.data.labels != DataConfig.labels or plan.config.optim.votes > 0:
                 wanted.add(plan.recipe.data.labels)
     return wanted.pop() if len(wanted) == 1 else DataConfig.labels
