@@ -91,6 +91,52 @@ def test_a_film_that_is_being_read_can_be_cancelled(
         time.sleep(0.02)
 
 
+@pytest.fixture(scope="module")
+def long_film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Twenty times as many frames as are gone through at once."""
+    folder = tmp_path_factory.mktemp("films")
+    return make_film(folder / "long.mp4", [scene(i, 64, 64) for i in range(320)]).read_bytes()
+
+
+def test_frames_that_are_stepped_over_count_for_the_time(start: Start, long_film: bytes, monkeypatch) -> None:
+    real = Recognizer.batch
+
+    def slow(self, pictures):
+        time.sleep(0.1)
+        return real(self, pictures)
+
+    monkeypatch.setattr(Recognizer, "batch", slow)
+    client = start(job_seconds=0.3)
+    wanted = {"every": 10**9, "film": False}
+    done = ended(client, client.post("/v1/videos", params=wanted, content=long_film).json()["id"])
+    assert (done["status"], done["rows"], "longer than 0.3 s" in done["reason"]) == ("failed", 1, True)
+    assert done["frames"] < 320
+
+
+def test_a_film_that_is_stepped_through_can_be_cancelled(
+    client: TestClient, long_film: bytes, tmp_path: Path, monkeypatch
+) -> None:
+    calls, second, gate, real = [], threading.Event(), threading.Event(), Recognizer.batch
+
+    def counting(self, pictures):
+        calls.append(len(pictures))
+        if len(calls) == 2:
+            second.set()
+            gate.wait(20)
+        return real(self, pictures)
+
+    monkeypatch.setattr(Recognizer, "batch", counting)
+    identity = client.post("/v1/videos", params={"fps": 0.01, "film": False}, content=long_film).json()["id"]
+    assert second.wait(20)
+    assert client.delete(f"/v1/videos/{identity}").status_code == 204
+    gate.set()
+    deadline = time.monotonic() + 20
+    while held(tmp_path):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert calls == [1, 0]
+
+
 def test_what_is_no_film_is_refused_with_a_sentence(
     client: TestClient, film: bytes, face: bytes, tmp_path: Path
 ) -> None:

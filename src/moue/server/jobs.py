@@ -177,7 +177,7 @@ class Jobs:
         status, reason = "failed", None
         try:
             self._read(job, recognizer, video, wanted)
-            status = "cancelled" if job.cancel.is_set() else "done"
+            status = "done"
         except MoueError as error:
             reason = str(error)
         except OSError as error:
@@ -186,18 +186,28 @@ class Jobs:
             # Its sender is told; the next film has nothing to do with it.
             reason = "reading it failed in a way that was not foreseen"
         with self._lock:
+            if job.cancel.is_set():
+                status, reason = "cancelled", None
             job.status, job.reason, job.ended = status, reason, time.monotonic()
         job.upload.unlink(missing_ok=True)
         if job.cancel.is_set():
             shutil.rmtree(job.folder, ignore_errors=True)
 
     def _read(self, job: Job, recognizer: Recognizer, video: Video, wanted: dict[str, Any]) -> None:
+        end = time.monotonic() + self._seconds
+
         def report(done: int, total: int | None) -> None:
+            # Here and not at each row: a film of which few frames are asked for is walked through all the same.
             job.frames, job.total = done, total
+            if job.cancel.is_set():
+                raise MoueError("it was cancelled.")
+            if time.monotonic() > end:
+                raise MoueError(
+                    f"reading took longer than {self._seconds:g} s. Ask for fewer frames, as with fps=5, or cut the film."
+                )
 
         film = job.annotated if job.film else None
         rows = read_video(recognizer, replace(video, name=job.name), film=film, report=report, **wanted)
-        end = time.monotonic() + self._seconds
         # Closing the generator is what finishes the annotated film.
         reading = cast("Generator[Faces, None, None]", rows)
         with open(job.answer, "w", encoding="utf-8") as file, closing(reading):
@@ -205,12 +215,6 @@ class Jobs:
                 file.write(json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
                 file.flush()
                 job.rows += 1
-                if job.cancel.is_set():
-                    return
-                if time.monotonic() > end:
-                    raise MoueError(
-                        f"reading took longer than {self._seconds:g} s. Ask for fewer frames, as with fps=5."
-                    )
 
 
 def opened(path: Path, max_pixels: int) -> Video:
