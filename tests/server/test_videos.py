@@ -178,14 +178,49 @@ def test_limits_of_films(start: Start, film: bytes, tmp_path: Path) -> None:
     answer = few.post("/v1/videos", content=film)
     assert (answer.status_code, "160×96" in answer.json()["detail"]) == (413, True)
     assert not held(tmp_path)
-    full = start(jobs=1)
-    first = full.post("/v1/videos", content=film)
-    busy = full.post("/v1/videos", content=film)
-    assert (first.status_code, busy.status_code) == (202, 429)
-    assert int(busy.headers["retry-after"]) > 0
     hasty = start(job_seconds=1e-6)
     done = ended(hasty, hasty.post("/v1/videos", content=film).json()["id"])
     assert (done["status"], "longer than" in done["reason"]) == ("failed", True)
+
+
+def test_films_above_the_limit_are_told_when_the_one_being_read_is_likely_done(
+    start: Start, film: bytes, monkeypatch
+) -> None:
+    calls, second, gate, real = [], threading.Event(), threading.Event(), Recognizer.batch
+
+    def slow(self, pictures):
+        calls.append(len(pictures))
+        if len(calls) == 1:
+            time.sleep(2)
+        else:
+            second.set()
+            gate.wait(20)
+        return real(self, pictures)
+
+    monkeypatch.setattr(Recognizer, "batch", slow)
+    client = start(jobs=1)
+    first = client.post("/v1/videos", content=film).json()["id"]
+    assert second.wait(20)
+    busy = client.post("/v1/videos", content=film)
+    job = client.get(f"/v1/videos/{first}").json()
+    gate.set()
+    assert (busy.status_code, job["frames"], job["total"]) == (429, 8, 30)
+    wait = int(busy.headers["retry-after"])
+    assert wait >= 2 * 22 / 8
+    assert wait <= job["seconds"] * 22 / 8 + 1
+    assert f"in {wait} s" in busy.json()["detail"]
+
+
+def test_finished_films_keep_nobody_waiting(start: Start, film: bytes, tmp_path: Path) -> None:
+    client = start(jobs=2)
+    made = []
+    for _ in range(4):
+        answer = client.post("/v1/videos", params={"film": False}, content=film)
+        assert answer.status_code == 202
+        made.append(answer.json()["id"])
+        assert ended(client, made[-1])["status"] == "done"
+    assert [client.get(f"/v1/videos/{identity}/rows").status_code for identity in made] == [404, 404, 200, 200]
+    assert len(held(tmp_path)) == 2
 
 
 def test_finished_films_go_when_their_time_is_up(start: Start, film: bytes, tmp_path: Path) -> None:
