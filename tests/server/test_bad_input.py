@@ -111,7 +111,7 @@ BAD = {
     "header.png": (encoded(Image.fromarray(NOISE))[:8], 422, "PNG"),
     "bomb.png": (bomb(), 413, "more than the limit"),
     "vector.svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 422, "not a picture"),
-    "film.mp4": (b"\0\0\0\x18ftypisom" + bytes(90), 422, "not a picture"),
+    "film.mp4": (b"\0\0\0\x18ftypisom" + bytes(90), 422, "/v1/videos"),
 }
 GOOD = {
     "cmyk.jpg": encoded(Image.fromarray(NOISE).convert("CMYK"), "JPEG"),
@@ -271,6 +271,11 @@ def test_a_wrong_content_type_is_refused(port: int, face: bytes, path: str) -> N
     for kind in ("text/html", "application/json"):
         status, answer = asked(port, path, face, Content_Type=kind)
         assert (status, kind in answer["detail"]) == (415, True)
+
+
+def test_a_film_among_pictures_is_sent_where_films_are_read(port: int) -> None:
+    status, answer = asked(port, "/v1/faces", BAD["film.mp4"][0], Content_Type="video/mp4")
+    assert (status, "/v1/videos" in answer["detail"]) == (415, True)  # type: ignore[call-overload]
 
 
 def test_who_sends_before_listening_hears_why(port: int, face: bytes) -> None:

@@ -66,7 +66,7 @@ class Settings:
         if not self.models:
             raise UsageError("a server needs at least one model.")
         if self.token is not None and not self.token.strip():
-            raise UsageError("the token must not be empty. Leave it out to have one made.")
+            raise UsageError("the token must not be empty. Leave out --token and MOUE_TOKEN to have one made.")
         for name in ("max_bytes", "max_files", "max_pixels", "max_film_bytes", "queue", "requests", "cameras", "jobs"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1. Got {getattr(self, name)!r} instead.")
