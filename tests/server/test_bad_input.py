@@ -14,10 +14,12 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
+import websockets.sync.client as websockets
 from films import make_film, scene
 from PIL import Image
 from uploads import encoded, running
@@ -109,7 +111,7 @@ BAD = {
     "header.png": (encoded(Image.fromarray(NOISE))[:8], 422, "PNG"),
     "bomb.png": (bomb(), 413, "more than the limit"),
     "vector.svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 422, "not a picture"),
-    "film.mp4": (b"\0\0\0\x18ftypisom" + bytes(90), 422, "not a picture"),
+    "film.mp4": (b"\0\0\0\x18ftypisom" + bytes(90), 422, "/v1/videos"),
 }
 GOOD = {
     "cmyk.jpg": encoded(Image.fromarray(NOISE).convert("CMYK"), "JPEG"),
@@ -189,6 +191,46 @@ def test_a_slow_upload_is_given_up(port: int, path: str) -> None:
     assert (code, "too long" in said) == (408, True)
 
 
+def test_silent_connections_do_not_keep_others_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moue.server.connection.SECONDS", 1.0)
+    with ExitStack() as stack:
+        for i in range(260):
+            door = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+            if i % 2:
+                door.sendall(b"GET /healthz HTTP/1.1\r\nHo")
+        deadline = time.monotonic() + 30
+        while True:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+            connection.request("GET", "/healthz")
+            if connection.getresponse().status == 200:
+                break
+            assert time.monotonic() < deadline
+            connection.close()
+            time.sleep(0.2)
+        # Some bytes more are no request either, on this connection as on those before.
+        connection.sock.sendall(b"GET /healthz HTTP/1.1\r\nHo")
+        while not select.select([connection.sock], [], [], 0.1)[0]:
+            assert time.monotonic() < deadline
+            connection.sock.sendall(b"o")
+        connection.close()
+
+
+def test_who_has_said_what_it_wants_may_take_its_time(
+    port: int, face: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moue.server.connection.SECONDS", 0.3)
+    with opened(port, "/v1/faces", f"Content-Length: {len(face)}") as door:
+        time.sleep(0.6)
+        door.sendall(face)
+        answer = http.client.HTTPResponse(door)
+        answer.begin()
+        assert (answer.status, len(json.loads(answer.read()))) == (200, 1)
+    with websockets.connect(f"ws://127.0.0.1:{port}/v1/frames") as camera:
+        time.sleep(0.6)
+        camera.send(face)
+        assert json.loads(camera.recv(60))["status"] == "ok"
+
+
 def test_a_connection_cut_in_mid_upload_leaves_nothing(port: int, folder: Path) -> None:
     for path in ("/v1/faces", "/v1/videos"):
         for ending in (b"", b"\x01\0\0\0\0\0\0\0"):
@@ -229,6 +271,11 @@ def test_a_wrong_content_type_is_refused(port: int, face: bytes, path: str) -> N
     for kind in ("text/html", "application/json"):
         status, answer = asked(port, path, face, Content_Type=kind)
         assert (status, kind in answer["detail"]) == (415, True)
+
+
+def test_a_film_among_pictures_is_sent_where_films_are_read(port: int) -> None:
+    status, answer = asked(port, "/v1/faces", BAD["film.mp4"][0], Content_Type="video/mp4")
+    assert (status, "/v1/videos" in answer["detail"]) == (415, True)  # type: ignore[call-overload]
 
 
 def test_who_sends_before_listening_hears_why(port: int, face: bytes) -> None:

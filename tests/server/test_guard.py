@@ -56,6 +56,11 @@ def test_a_token_is_asked_for_everything_but_the_page(start: Start) -> None:
         assert socket.accepted_subprotocol == "moue.v1"
 
 
+def test_who_only_asks_whether_it_lives_may_ask_for_the_head(client: TestClient) -> None:
+    asked = client.head("/healthz")
+    assert (asked.status_code, asked.headers["content-type"]) == (200, "application/json")
+
+
 def test_unknown_addresses_and_methods_are_sentences(client: TestClient) -> None:
     assert "nothing at this address" in client.get("/v2/x").json()["detail"]
     wrong = client.get("/v1/faces")

@@ -144,6 +144,14 @@ def test_wrong_use_is_one_sentence(arguments: list[str], word: str, capsys: pyte
     assert len(said.splitlines()) == 1
 
 
+def test_an_empty_token_in_the_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MOUE_TOKEN", "")
+    assert main(["serve", "--port", "0"]) == 2
+    assert "MOUE_TOKEN" in capsys.readouterr().err
+
+
 def test_what_is_this_machine_alone() -> None:
     for host, local in (
         *(("127.0.0.1", True), ("127.8.8.8", True), ("localhost", True), ("::1", True), ("[::1]", True)),

@@ -91,6 +91,52 @@ def test_a_film_that_is_being_read_can_be_cancelled(
         time.sleep(0.02)
 
 
+@pytest.fixture(scope="module")
+def long_film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Twenty times as many frames as are gone through at once."""
+    folder = tmp_path_factory.mktemp("films")
+    return make_film(folder / "long.mp4", [scene(i, 64, 64) for i in range(320)]).read_bytes()
+
+
+def test_frames_that_are_stepped_over_count_for_the_time(start: Start, long_film: bytes, monkeypatch) -> None:
+    real = Recognizer.batch
+
+    def slow(self, pictures):
+        time.sleep(0.1)
+        return real(self, pictures)
+
+    monkeypatch.setattr(Recognizer, "batch", slow)
+    client = start(job_seconds=0.3)
+    wanted = {"every": 10**9, "film": False}
+    done = ended(client, client.post("/v1/videos", params=wanted, content=long_film).json()["id"])
+    assert (done["status"], done["rows"], "longer than 0.3 s" in done["reason"]) == ("failed", 1, True)
+    assert done["frames"] < 320
+
+
+def test_a_film_that_is_stepped_through_can_be_cancelled(
+    client: TestClient, long_film: bytes, tmp_path: Path, monkeypatch
+) -> None:
+    calls, second, gate, real = [], threading.Event(), threading.Event(), Recognizer.batch
+
+    def counting(self, pictures):
+        calls.append(len(pictures))
+        if len(calls) == 2:
+            second.set()
+            gate.wait(20)
+        return real(self, pictures)
+
+    monkeypatch.setattr(Recognizer, "batch", counting)
+    identity = client.post("/v1/videos", params={"fps": 0.01, "film": False}, content=long_film).json()["id"]
+    assert second.wait(20)
+    assert client.delete(f"/v1/videos/{identity}").status_code == 204
+    gate.set()
+    deadline = time.monotonic() + 20
+    while held(tmp_path):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert calls == [1, 0]
+
+
 def test_what_is_no_film_is_refused_with_a_sentence(
     client: TestClient, film: bytes, face: bytes, tmp_path: Path
 ) -> None:
@@ -132,14 +178,49 @@ def test_limits_of_films(start: Start, film: bytes, tmp_path: Path) -> None:
     answer = few.post("/v1/videos", content=film)
     assert (answer.status_code, "160×96" in answer.json()["detail"]) == (413, True)
     assert not held(tmp_path)
-    full = start(jobs=1)
-    first = full.post("/v1/videos", content=film)
-    busy = full.post("/v1/videos", content=film)
-    assert (first.status_code, busy.status_code) == (202, 429)
-    assert int(busy.headers["retry-after"]) > 0
     hasty = start(job_seconds=1e-6)
     done = ended(hasty, hasty.post("/v1/videos", content=film).json()["id"])
     assert (done["status"], "longer than" in done["reason"]) == ("failed", True)
+
+
+def test_films_above_the_limit_are_told_when_the_one_being_read_is_likely_done(
+    start: Start, film: bytes, monkeypatch
+) -> None:
+    calls, second, gate, real = [], threading.Event(), threading.Event(), Recognizer.batch
+
+    def slow(self, pictures):
+        calls.append(len(pictures))
+        if len(calls) == 1:
+            time.sleep(2)
+        else:
+            second.set()
+            gate.wait(20)
+        return real(self, pictures)
+
+    monkeypatch.setattr(Recognizer, "batch", slow)
+    client = start(jobs=1)
+    first = client.post("/v1/videos", content=film).json()["id"]
+    assert second.wait(20)
+    busy = client.post("/v1/videos", content=film)
+    job = client.get(f"/v1/videos/{first}").json()
+    gate.set()
+    assert (busy.status_code, job["frames"], job["total"]) == (429, 8, 30)
+    wait = int(busy.headers["retry-after"])
+    assert wait >= 2 * 22 / 8
+    assert wait <= job["seconds"] * 22 / 8 + 1
+    assert f"in {wait} s" in busy.json()["detail"]
+
+
+def test_finished_films_keep_nobody_waiting(start: Start, film: bytes, tmp_path: Path) -> None:
+    client = start(jobs=2)
+    made = []
+    for _ in range(4):
+        answer = client.post("/v1/videos", params={"film": False}, content=film)
+        assert answer.status_code == 202
+        made.append(answer.json()["id"])
+        assert ended(client, made[-1])["status"] == "done"
+    assert [client.get(f"/v1/videos/{identity}/rows").status_code for identity in made] == [404, 404, 200, 200]
+    assert len(held(tmp_path)) == 2
 
 
 def test_finished_films_go_when_their_time_is_up(start: Start, film: bytes, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from moue.server.app import create_app
-from moue.server.run import _bound
+from moue.server.run import _bound, configured
 from moue.server.settings import Settings
 
 Start = Callable[..., TestClient]
@@ -29,8 +29,7 @@ def encoded(picture: Image.Image, format: str = "PNG", **options: object) -> byt
 def running(settings: Settings) -> Iterator[int]:
     """A server that listens, in this process; its port."""
     with _bound("127.0.0.1", 0) as door:
-        config = uvicorn.Config(create_app(settings), log_level="error", timeout_graceful_shutdown=2)
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(configured(create_app(settings), settings))
         thread = threading.Thread(target=server.run, args=([door],))
         thread.start()
         try:

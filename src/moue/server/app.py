@@ -87,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         names = ("max_bytes", "max_files", "max_pixels", "max_film_bytes", "detector")
         return {name: getattr(settings, name) for name in names}
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", summary="Whether the server answers", responses=faces.problems(400))
     def health() -> dict[str, str]:
         """Says ok."""

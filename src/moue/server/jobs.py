@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -92,9 +93,9 @@ class Jobs:
     Folders of servers that crashed are removed at the start, those of this one at the end.
 
     Args:
-        most: films held at once.
+        most: films at once that are not finished, and finished ones that are kept.
         seconds: for reading one.
-        keep: seconds for which a finished one is kept.
+        keep: seconds for which a finished one is kept at most.
         folder: where the folders are made; the system's for temporary files where None.
     """
 
@@ -115,12 +116,12 @@ class Jobs:
         """A job whose film is to be written to its ``upload``.
 
         Raises:
-            Busy: when too many are held.
+            Busy: when too many wait or are being read.
         """
         self.tidy()
         with self._lock:
-            if len(self._jobs) >= self._most:
-                raise Busy(10)
+            if sum(job.ended is None for job in self._jobs.values()) >= self._most:
+                raise Busy(self._wait())
             identity = secrets.token_urlsafe(12)
             job = Job(identity, name, self._folder / identity)
             job.folder.mkdir()
@@ -155,10 +156,11 @@ class Jobs:
         shutil.rmtree(job.folder, ignore_errors=True)
 
     def tidy(self) -> None:
-        """Remove what was finished long ago."""
-        now = time.monotonic()
-        for job in list(self._jobs.values()):
-            if job.ended is not None and now - job.ended > self._keep:
+        """Remove what was finished long ago, or before ``most`` others."""
+        early = time.monotonic() - self._keep
+        ended = sorted((job.ended, job.identity, job) for job in list(self._jobs.values()) if job.ended is not None)
+        for i, (when, _, job) in enumerate(reversed(ended)):
+            if i >= self._most or when < early:
                 self.remove(job)
 
     def close(self) -> None:
@@ -169,6 +171,15 @@ class Jobs:
         self._lock_file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _wait(self) -> int:
+        """Seconds until the film being read is likely to be done; 10 where that cannot be told."""
+        for job in self._jobs.values():
+            if job.status == "reading" and job.frames and job.total:
+                spent = time.monotonic() - job.started
+                rest = min(spent * (job.total - job.frames) / job.frames, self._seconds - spent)
+                return max(1, math.ceil(rest))
+        return 10
+
     def _run(self, job: Job, recognizer: Recognizer, video: Video, wanted: dict[str, Any]) -> None:
         with self._lock:
             if job.cancel.is_set():
@@ -177,7 +188,7 @@ class Jobs:
         status, reason = "failed", None
         try:
             self._read(job, recognizer, video, wanted)
-            status = "cancelled" if job.cancel.is_set() else "done"
+            status = "done"
         except MoueError as error:
             reason = str(error)
         except OSError as error:
@@ -186,18 +197,28 @@ class Jobs:
             # Its sender is told; the next film has nothing to do with it.
             reason = "reading it failed in a way that was not foreseen"
         with self._lock:
+            if job.cancel.is_set():
+                status, reason = "cancelled", None
             job.status, job.reason, job.ended = status, reason, time.monotonic()
         job.upload.unlink(missing_ok=True)
         if job.cancel.is_set():
             shutil.rmtree(job.folder, ignore_errors=True)
 
     def _read(self, job: Job, recognizer: Recognizer, video: Video, wanted: dict[str, Any]) -> None:
+        end = time.monotonic() + self._seconds
+
         def report(done: int, total: int | None) -> None:
+            # Here and not at each row: a film of which few frames are asked for is walked through all the same.
             job.frames, job.total = done, total
+            if job.cancel.is_set():
+                raise MoueError("it was cancelled.")
+            if time.monotonic() > end:
+                raise MoueError(
+                    f"reading took longer than {self._seconds:g} s. Ask for fewer frames, as with fps=5, or cut it."
+                )
 
         film = job.annotated if job.film else None
         rows = read_video(recognizer, replace(video, name=job.name), film=film, report=report, **wanted)
-        end = time.monotonic() + self._seconds
         # Closing the generator is what finishes the annotated film.
         reading = cast("Generator[Faces, None, None]", rows)
         with open(job.answer, "w", encoding="utf-8") as file, closing(reading):
@@ -205,12 +226,6 @@ class Jobs:
                 file.write(json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
                 file.flush()
                 job.rows += 1
-                if job.cancel.is_set():
-                    return
-                if time.monotonic() > end:
-                    raise MoueError(
-                        f"reading took longer than {self._seconds:g} s. Ask for fewer frames, as with fps=5."
-                    )
 
 
 def opened(path: Path, max_pixels: int) -> Video:

@@ -14,9 +14,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import uvicorn
+from fastapi import FastAPI
 
 from moue.errors import UsageError
 from moue.server.app import create_app
+from moue.server.connection import Connection
 from moue.server.settings import Settings
 
 
@@ -56,24 +58,32 @@ def serve(
         _check(certfile, keyfile)
     with _bound(host, port) as door:
         app = create_app(settings)
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            # A line a request would tell who sent what.
-            access_log=False,
-            server_header=False,
-            ssl_certfile=certfile,
-            ssl_keyfile=keyfile,
-            ws_max_size=settings.max_bytes + 1,
-            ws_max_queue=2,
-            limit_concurrency=256,
-            timeout_graceful_shutdown=3,
-        )
+        config = configured(app, settings, certfile, keyfile)
         for line in _greeting(host, door.getsockname()[1], bool(certfile), settings.token if made else None, local):
             say(line)
         if settings.token and not made:
             say("the page asks for the token")
         uvicorn.Server(config).run([door])
+
+
+def configured(
+    app: FastAPI, settings: Settings, certfile: str | None = None, keyfile: str | None = None
+) -> uvicorn.Config:
+    """How uvicorn is to run the application."""
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        log_level="warning",
+        # A line a request would tell who sent what.
+        access_log=False,
+        server_header=False,
+        ssl_certfile=certfile,
+        ssl_keyfile=keyfile,
+        ws_max_size=settings.max_bytes + 1,
+        ws_max_queue=2,
+        limit_concurrency=256,
+        timeout_graceful_shutdown=3,
+    )
 
 
 def is_local(host: str) -> bool:

@@ -54,11 +54,11 @@ class Settings:
     cameras: int = 8
     """Cameras at once."""
     jobs: int = 4
-    """Films at once: waiting, being read, or read and not yet removed."""
+    """Films at once: arriving, waiting or being read. As many that are finished are kept, the newest ones."""
     job_seconds: float = 3600
     """For reading one film."""
     keep_seconds: float = 900
-    """For which a finished film's answer is kept, unless it is deleted before."""
+    """For which a finished film's answer is kept, unless it is deleted, or ``jobs`` newer ones are finished, before."""
     folder: Path | None = None
     """Where films lie while they are read; the system's folder for temporary files where None."""
 
@@ -66,7 +66,7 @@ class Settings:
         if not self.models:
             raise UsageError("a server needs at least one model.")
         if self.token is not None and not self.token.strip():
-            raise UsageError("the token must not be empty. Leave it out to have one made.")
+            raise UsageError("the token must not be empty. Leave out --token and MOUE_TOKEN to have one made.")
         for name in ("max_bytes", "max_files", "max_pixels", "max_film_bytes", "queue", "requests", "cameras", "jobs"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1. Got {getattr(self, name)!r} instead.")

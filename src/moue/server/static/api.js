@@ -1,6 +1,8 @@
 // Talks to the server; every failure becomes an Error whose message is a sentence.
 
 const KEY = "moue-token";
+// Seconds that a busy server is waited for without a word.
+const PATIENCE = 10;
 
 // A link that the server printed carries the token behind #, which no browser sends anywhere.
 const given = new URLSearchParams(location.hash.slice(1)).get("token");
@@ -46,9 +48,10 @@ export async function ask(path, options = {}) {
     await asked();
     return ask(path, options);
   }
-  if (answer.status === 429 && !options.once) {
+  const wait = Number(answer.headers.get("Retry-After") || 1);
+  if (answer.status === 429 && !options.once && wait <= PATIENCE) {
     // A page that asks a few things at once is no reason for words: it waits as it was told to.
-    await new Promise((done) => setTimeout(done, 1000 * Number(answer.headers.get("Retry-After") || 1)));
+    await new Promise((done) => setTimeout(done, 1000 * wait));
     return ask(path, { ...options, once: true });
   }
   if (!answer.ok) {
