@@ -36,6 +36,7 @@ def make_film(
     time_base: Fraction | None = None,
     sound: str | None = None,
     rotation: int = 0,
+    b_frames: int = 0,
     options: dict[str, str] | None = None,
 ) -> Path:
     """Write pictures as H.264; ``times`` in ticks of ``time_base``, else one a frame; ``sound`` names a codec."""
@@ -43,6 +44,7 @@ def make_film(
         stream = file.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "g": "10"})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
+        stream.codec_context.max_b_frames = b_frames
         if time_base:
             stream.codec_context.time_base = time_base
         if rotation:

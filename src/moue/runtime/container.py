@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -176,6 +177,7 @@ class Decoder:
         self.failed = 0
         self.longest = 0.0
         """The longest time, in seconds, that a picture of the stream is shown."""
+        self._timed = _Timed()
 
     def __iter__(self) -> Iterator[Any]:
         import av
@@ -193,20 +195,52 @@ class Decoder:
                 return
             if packet.duration and packet.time_base:
                 self.longest = max(self.longest, float(packet.duration * packet.time_base))
+            self._timed.coming(packet)
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
                 self.failed += 1
                 continue
-            yield from frames
+            yield from map(self._timed, frames)
 
     def _rest(self) -> Iterator[Any]:
         import av
 
         try:
-            yield from self.stream.codec_context.decode(None)
+            yield from map(self._timed, self.stream.codec_context.decode(None))
         except av.error.FFmpegError:
             return
+
+
+class _Timed:
+    """Gives frames the time at which they are shown, where the file tells only when they are decoded.
+
+    AVI numbers its packets as they come, and so does what was copied out of one. A B-picture is shown before a picture
+    that was decoded before it, so its packet has to bear an earlier time than one before; where none does, the times
+    are those of decoding, and frames are shown at that pace, in the order in which they come out.
+    """
+
+    def __init__(self) -> None:
+        self._latest = -math.inf
+        self._shown_early = self._numbered = False
+        self._delay: int | None = None
+
+    def coming(self, packet: Any) -> None:
+        """Take note of a packet before it is decoded."""
+        if packet.pts is not None:
+            self._shown_early |= packet.pts < self._latest
+            self._latest = max(self._latest, packet.pts)
+
+    def __call__(self, frame: Any) -> Any:
+        """The frame, its ``pts`` mended; None where nothing tells its time."""
+        from av.video.frame import PictureType
+
+        if self._delay is None and frame.pts is not None and frame.dts is not None:
+            self._delay = frame.dts - frame.pts
+        self._numbered |= frame.pts is not None and frame.pict_type == PictureType.B
+        if self._numbered and not self._shown_early:
+            frame.pts = None if frame.dts is None or self._delay is None else frame.dts - self._delay
+        return frame
 
 
 def _by_signature(head: bytes) -> bool | None:
