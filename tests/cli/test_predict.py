@@ -10,11 +10,13 @@ import shutil
 import threading
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from disk import room
+from films import make_film, scene
 from PIL import Image
 
 from moue.cli.main import main
@@ -245,17 +247,7 @@ def test_folder_of_answers_must_be_a_folder(tmp_path: Path, predict: Predict, ph
 def test_a_film_is_a_row_a_person_and_leaves_its_tracks(
     tmp_path: Path, predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import av
-    from skimage.data import astronaut
-
-    film = tmp_path / "film.mp4"
-    picture = np.ascontiguousarray(astronaut()[:288, 64:384])
-    with av.open(str(film), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = picture.shape[1], picture.shape[0], "yuv420p"
-        for _ in range(6):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+    film = make_film(tmp_path / "film.mp4", [scene(i) for i in range(6)], rate=Fraction(10))
     assert predict(film, "--out", tmp_path / "out") == 0
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 2, "the head, and one row for one person in six frames"
@@ -265,3 +257,12 @@ def test_a_film_is_a_row_a_person_and_leaves_its_tracks(
     (track,) = json.loads((tmp_path / "out" / "film.tracks.json").read_text())
     assert (track["frames"], track["first"], track["last"]) == (6, 0.0, 0.5)
     assert len(json.loads((tmp_path / "out" / "film.json").read_text())) == 6
+
+
+def test_a_film_that_is_named_twice_is_read_twice(
+    tmp_path: Path, predict: Predict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = make_film(tmp_path / "film.mp4", [scene(i) for i in range(6)])
+    for out in ([], ["--out", tmp_path / "out"]):
+        assert predict(film, film, *out) == 0
+        assert capsys.readouterr().out.count("track 1, mean of 6 frames") == 2
