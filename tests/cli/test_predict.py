@@ -110,6 +110,23 @@ def test_a_film_s_answers_and_those_of_pictures_never_share_a_name(tmp_path: Pat
         assert len(set(written)) == len(written)
 
 
+def test_names_as_long_as_they_can_be_have_their_answers(
+    predict: Predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = tmp_path / "long"
+    long.mkdir()
+    for name in ("a" * 250 + ".png", "ü" * 125 + ".png", "ü" * 125 + "x.png"):
+        shutil.copy(photos / "a.png", long / name)
+    shutil.copy(make_film(tmp_path / "film.mp4", [scene(i) for i in range(4)]), long / ("a" * 251 + ".mp4"))
+    assert predict(long, photos / "a.png", "--out", tmp_path / "out", "--format", "jsonl") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 8
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert len(written) == 4 * 2 + 4
+    assert "ü" * 121 + ".png" in written
+    assert "ü" * 120 + "-2.png" in written
+    assert "a" * 240 + "-2.timeline.png" in written
+
+
 @pytest.mark.parametrize("wrong", [["--every", "0"], ["--fps", "0"], ["--every", "2", "--fps", "2"]])
 def test_unusable_choices_of_frames_end_it_before_any_work(
     wrong: list[str], predict: Predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
