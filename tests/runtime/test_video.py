@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from films import drain, make_film, make_sound, pieces, scene
+from films import drain, make_film, make_song, make_sound, pieces, scene
 from PIL import Image
 
 from moue.errors import Unreadable, UsageError
@@ -192,6 +192,7 @@ def test_what_is_no_film_says_why(tmp_path: Path) -> None:
     (tmp_path / "words.mp4").write_text("this is no film\n" * 50)
     Image.new("RGB", (64, 64)).save(tmp_path / "photo.jpg")
     make_sound(tmp_path / "song.mp4")
+    make_song(tmp_path / "song.mp3")
     whole = make_film(tmp_path / "whole.mp4", [scene(i) for i in range(10)])
     (tmp_path / "headless.mp4").write_bytes(whole.read_bytes()[:-900])
     for name, words in {
@@ -200,6 +201,7 @@ def test_what_is_no_film_says_why(tmp_path: Path) -> None:
         "words.mp4": "cannot be opened",
         "photo.jpg": "not a film",
         "song.mp4": "sound alone",
+        "song.mp3": "sound alone",
         "headless.mp4": "incomplete",
     }.items():
         with pytest.raises(Unreadable, match=words):

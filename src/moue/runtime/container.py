@@ -62,6 +62,15 @@ def known_film(head: bytes) -> bool:
     return _by_signature(head) is True
 
 
+def is_sound(path: str | os.PathLike[str]) -> bool:
+    """Whether a file that :func:`is_video` takes holds sound and no moving pictures, a cover at most."""
+    try:
+        with opened(path) as container:
+            return bool(container.streams.audio) and not _picture_streams(container)
+    except (Unreadable, OSError):
+        return False
+
+
 def name_of(source: VideoLike) -> str:
     """The path, or "<film>" for bytes and nameless file objects."""
     if isinstance(source, (str, os.PathLike)):
@@ -140,11 +149,18 @@ def picture_stream(container: Any) -> Any:
     Raises:
         Unreadable: when there is none.
     """
-    for stream in container.streams.video:
-        if stream.codec_context is not None and "attached_pic" not in str(stream.disposition):
-            return stream
-    holds = "sound alone" if container.streams.audio else "neither pictures nor sound"
-    raise Unreadable(f"a film without pictures: it holds {holds}")
+    streams = _picture_streams(container)
+    if not streams:
+        holds = "sound alone" if container.streams.audio else "neither pictures nor sound"
+        raise Unreadable(f"a film without pictures: it holds {holds}")
+    return streams[0]
+
+
+def _picture_streams(container: Any) -> list[Any]:
+    from av.stream import Disposition
+
+    streams = (stream for stream in container.streams.video if stream.codec_context is not None)
+    return [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
 
 
 def declared_end(container: Any, stream: Any) -> Fraction | None:
