@@ -7,6 +7,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -156,9 +158,36 @@ def test_a_pipe_is_read_once_and_drawn_all_the_same(
 def test_names_that_no_file_can_have_get_their_row(
     predict: Predict, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"a\0.jpg\na\0.mp4\n{photos / 'a.png'}\n"))
+    names = f"\n{'a' * 600}.jpg\na\0.jpg\na\0.mp4\n{photos / 'a.png'}\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(names.encode()))))
     assert predict("-", "--format", "json", "--out", tmp_path / "out") == 3
-    assert [row["status"] for row in json.loads(capsys.readouterr().out)] == ["unreadable", "unreadable", "ok"]
+    assert [row["status"] for row in json.loads(capsys.readouterr().out)] == [*["unreadable"] * 3, "ok"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="stdin has no name here")
+def test_a_picture_on_stdin_is_read_under_its_name_and_is_no_list(tiny_onnx: Path, photos: Path) -> None:
+    def piped(source: str) -> subprocess.CompletedProcess[bytes]:
+        asked = [sys.executable, "-m", "moue.cli.main", "predict", source, "--model", tiny_onnx, "--detector", "none"]
+        return subprocess.run(
+            [*asked, "--format", "json"], input=(photos / "a.png").read_bytes(), capture_output=True, check=False
+        )
+
+    wrong = piped("-")
+    assert (wrong.returncode, wrong.stdout) == (2, b"")
+    assert wrong.stderr.count(b"\n") == 1
+    assert wrong.stderr.endswith(b"moue predict /dev/stdin\n")
+    [row] = json.loads(piped("/dev/stdin").stdout)
+    assert (row["status"], row["width"]) == ("ok", 50)
+
+
+def test_a_name_cannot_write_on_the_terminal(
+    predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(photos / "a.png", photos / "esc\x1b[31mred\nü.png")
+    assert predict(photos) == 0
+    assert "esc\\x1b[31mred\\nü.png" in capsys.readouterr().out
+    assert predict(photos, "--format", "json") == 0
+    assert any(row["source"].endswith("esc\x1b[31mred\nü.png") for row in json.loads(capsys.readouterr().out))
 
 
 def test_an_address_is_wrong_use_with_the_remedy(predict: Predict, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from moue.runtime.answerfile import ParquetPipe, Text
 from moue.runtime.outbox import Outbox
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
-from moue.runtime.sources import Source, expand, require_one
+from moue.runtime.sources import Source, expand, require_list, require_one
 from moue.runtime.timeline import Timeline
 from moue.runtime.video import Sampler
 from moue.spec import VIEWS
@@ -64,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     """Read, print, and answer 3 when something could not be read."""
     Sampler(args.every, args.fps)
     require_one(args.sources)
+    if "-" in args.sources:
+        require_list(sys.stdin)
     if args.format == "parquet":
         require("pyarrow", "parquet")
         if not args.out and sys.stdout.isatty():
