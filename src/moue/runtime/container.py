@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from moue.errors import Unreadable
+from moue.picture import HEIF_BRANDS
 
 VideoLike = str | os.PathLike[str] | bytes | BinaryIO
 
@@ -28,7 +29,7 @@ SUFFIXES = frozenset(
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0", b"8BPS", b"%PDF", b"PK\3\4")
 _FILMS = (b"\x1aE\xdf\xa3", b"FLV\1", b"0&\xb2u\x8ef\xcf\x11", b"\0\0\1\xba", b"OggS")
 #: ISO media brands that are pictures: HEIF and AVIF.
-_PICTURE_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis", b"avif", b"avis")
+_PICTURE_BRANDS = (*HEIF_BRANDS, b"avif", b"avis")
 #: FFmpeg demuxers that read single pictures, or anything at all, as if it were a film.
 _NO_FILMS = ("image2", "_pipe", "gif", "apng", "webp", "tty", "lrc", "bin", "adf", "idf", "xbin", "rawvideo", "data")
 

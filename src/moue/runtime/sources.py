@@ -25,7 +25,7 @@ PICTURES = frozenset(
     f".{name}"
     for name in (
         *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "ppm", "pgm", "pbm"),
-        *("pnm", "jp2", "j2k", "avif", "heic", "heif", "ico", "tga", "pcx", "mpo"),
+        *("pnm", "jp2", "j2k", "avif", "heic", "heif", "hif", "ico", "tga", "pcx", "mpo"),
     )
 )
 #: First bytes of the common pictures.
