@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
 import threading
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from moue.errors import Unreadable, UsageError
 from moue.picture import read_picture
@@ -181,6 +183,31 @@ def test_arrays_that_are_no_picture(array: np.ndarray, words: str) -> None:
 def test_files_that_are_no_picture(content: bytes, words: str) -> None:
     with pytest.raises(Unreadable, match=words):
         read_picture(content)
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"heif"])
+def test_heif_is_read_where_its_package_is_installed(brand: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    class StandIn(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self) -> None:
+            with Image.open(io.BytesIO(self.fp.read()[24:])) as inner:
+                inner.load()
+            self._size, self._mode, self.im, self.tile = inner.size, inner.mode, inner.im, []
+
+    def register() -> None:
+        Image.register_open("HEIF", StandIn, lambda prefix: prefix[8:12] == brand)
+
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])
+    monkeypatch.setattr(Image, "OPEN", {name: opener for name, opener in Image.OPEN.items() if name != "HEIF"})
+    content = b"\0\0\0\x18ftyp" + brand + bytes(12) + saved(Image.fromarray(RGB))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(Unreadable, match="pip install pillow-heif"):
+        read_picture(content)
+    monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(register_heif_opener=register))
+    np.testing.assert_array_equal(read_picture(content), RGB)
+    with pytest.raises(Unreadable, match="damaged"):
+        read_picture(content[:40])
 
 
 def test_bomb_is_refused_by_a_limit_that_can_be_raised(recwarn: pytest.WarningsRecorder) -> None:

@@ -69,6 +69,7 @@ def _beside(path: Path) -> Path:
     """A name for what will become ``path``.
 
     Hidden, and beside its place, as a rename is atomic on one file system alone; of its own, as two processes may write
-    the same file. No mkstemp, whose files the owner alone can read.
+    the same file; and short, as the name of ``path`` may be as long as names can be. No mkstemp, whose files the owner
+    alone can read.
     """
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    return path.with_name(f".{secrets.token_hex(8)}.part")

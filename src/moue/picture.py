@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from moue.errors import Unreadable, UsageError
+from moue.errors import Unreadable, UsageError, require
 from moue.preprocess import Picture
 
 #: What :func:`read_picture` takes.
@@ -36,6 +36,9 @@ PATIENCE = 10.0
 #: What systems leave in folders of pictures, in lower case; dot files are passed over too.
 LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
+#: What an ISO media file of pictures in HEIF (HEIC) calls itself; AVIF, which Pillow knows, may share the last ones.
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"heif", b"mif1", b"msf1")
+
 #: Formats that are never tried: decoding these starts another program or fetches a font.
 UNSAFE = frozenset({"EPS", "WMF", "PDF", "MPEG", "BUFR", "GRIB", "HDF5"})
 
@@ -51,7 +54,7 @@ def read_picture(x: PictureLike, *, color: Order = "rgb", max_pixels: int = MAX_
 
     Files and PIL images are turned upright by their EXIF orientation; of an animation (GIF, WebP, APNG) or a
     multi-picture file the first frame counts; transparent pixels show white; 16-bit values are scaled to 8; CMYK and
-    palettes become RGB.
+    palettes become RGB. HEIF (HEIC) is read where pillow-heif is installed.
 
     Args:
         x: path of a file or pipe, bytes, binary file object, PIL image, or array. Arrays are ``(H, W)`` or
@@ -137,6 +140,7 @@ def _identify(file: IO[bytes]) -> Image.Image:
         raise Unreadable(error.strerror or str(error)) from None
     if not prefix:
         raise Unreadable("the file is empty")
+    lacking = prefix[4:8] == b"ftyp" and prefix[8:12] in HEIF_BRANDS and not _heif_is_known()
     damage = ""
     for name in _formats():
         factory, accept = Image.OPEN[name]
@@ -149,7 +153,21 @@ def _identify(file: IO[bytes]) -> Image.Image:
             raise Unreadable(f"it holds too many pixels: {_words(error)}", "too_large") from None
         except Exception as error:  # Decoders raise whatever a damaged header makes them trip over.
             damage = damage or (f"a damaged {name} file: {_words(error)}" if accept else "")
+    if lacking:
+        raise Unreadable("a HEIF picture, which needs a package that is not installed: pip install pillow-heif")
     raise Unreadable(damage or "not a picture of a kind that is known here")
+
+
+def _heif_is_known() -> bool:
+    """Teach Pillow to read HEIF, now that such a picture came; False where the package that can is not installed."""
+    if "HEIF" not in Image.OPEN:
+        # The others first: what is AVIF is left to Pillow.
+        Image.init()
+        try:
+            require("pillow_heif", "").register_heif_opener()
+        except ImportError:
+            return False
+    return True
 
 
 def _accepts(accept: Callable[[bytes], bool | str], prefix: bytes) -> bool:

@@ -7,14 +7,18 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from disk import room
+from films import make_film, scene
 from PIL import Image
 
 from moue.cli.main import main
@@ -108,6 +112,23 @@ def test_a_film_s_answers_and_those_of_pictures_never_share_a_name(tmp_path: Pat
         assert len(set(written)) == len(written)
 
 
+def test_names_as_long_as_they_can_be_have_their_answers(
+    predict: Predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = tmp_path / "long"
+    long.mkdir()
+    for name in ("a" * 250 + ".png", "ü" * 125 + ".png", "ü" * 125 + "x.png"):
+        shutil.copy(photos / "a.png", long / name)
+    shutil.copy(make_film(tmp_path / "film.mp4", [scene(i) for i in range(4)]), long / ("a" * 251 + ".mp4"))
+    assert predict(long, photos / "a.png", "--out", tmp_path / "out", "--format", "jsonl") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 8
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert len(written) == 4 * 2 + 4
+    assert "ü" * 121 + ".png" in written
+    assert "ü" * 120 + "-2.png" in written
+    assert "a" * 240 + "-2.timeline.png" in written
+
+
 @pytest.mark.parametrize("wrong", [["--every", "0"], ["--fps", "0"], ["--every", "2", "--fps", "2"]])
 def test_unusable_choices_of_frames_end_it_before_any_work(
     wrong: list[str], predict: Predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -137,9 +158,36 @@ def test_a_pipe_is_read_once_and_drawn_all_the_same(
 def test_names_that_no_file_can_have_get_their_row(
     predict: Predict, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"a\0.jpg\na\0.mp4\n{photos / 'a.png'}\n"))
+    names = f"\n{'a' * 600}.jpg\na\0.jpg\na\0.mp4\n{photos / 'a.png'}\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(names.encode()))))
     assert predict("-", "--format", "json", "--out", tmp_path / "out") == 3
-    assert [row["status"] for row in json.loads(capsys.readouterr().out)] == ["unreadable", "unreadable", "ok"]
+    assert [row["status"] for row in json.loads(capsys.readouterr().out)] == [*["unreadable"] * 3, "ok"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="stdin has no name here")
+def test_a_picture_on_stdin_is_read_under_its_name_and_is_no_list(tiny_onnx: Path, photos: Path) -> None:
+    def piped(source: str) -> subprocess.CompletedProcess[bytes]:
+        asked = [sys.executable, "-m", "moue.cli.main", "predict", source, "--model", tiny_onnx, "--detector", "none"]
+        return subprocess.run(
+            [*asked, "--format", "json"], input=(photos / "a.png").read_bytes(), capture_output=True, check=False
+        )
+
+    wrong = piped("-")
+    assert (wrong.returncode, wrong.stdout) == (2, b"")
+    assert wrong.stderr.count(b"\n") == 1
+    assert wrong.stderr.endswith(b"moue predict /dev/stdin\n")
+    [row] = json.loads(piped("/dev/stdin").stdout)
+    assert (row["status"], row["width"]) == ("ok", 50)
+
+
+def test_a_name_cannot_write_on_the_terminal(
+    predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(photos / "a.png", photos / "esc\x1b[31mred\nü.png")
+    assert predict(photos) == 0
+    assert "esc\\x1b[31mred\\nü.png" in capsys.readouterr().out
+    assert predict(photos, "--format", "json") == 0
+    assert any(row["source"].endswith("esc\x1b[31mred\nü.png") for row in json.loads(capsys.readouterr().out))
 
 
 def test_an_address_is_wrong_use_with_the_remedy(predict: Predict, capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,17 +293,7 @@ def test_folder_of_answers_must_be_a_folder(tmp_path: Path, predict: Predict, ph
 def test_a_film_is_a_row_a_person_and_leaves_its_tracks(
     tmp_path: Path, predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import av
-    from skimage.data import astronaut
-
-    film = tmp_path / "film.mp4"
-    picture = np.ascontiguousarray(astronaut()[:288, 64:384])
-    with av.open(str(film), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = picture.shape[1], picture.shape[0], "yuv420p"
-        for _ in range(6):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+    film = make_film(tmp_path / "film.mp4", [scene(i) for i in range(6)], rate=Fraction(10))
     assert predict(film, "--out", tmp_path / "out") == 0
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 2, "the head, and one row for one person in six frames"
@@ -265,3 +303,12 @@ def test_a_film_is_a_row_a_person_and_leaves_its_tracks(
     (track,) = json.loads((tmp_path / "out" / "film.tracks.json").read_text())
     assert (track["frames"], track["first"], track["last"]) == (6, 0.0, 0.5)
     assert len(json.loads((tmp_path / "out" / "film.json").read_text())) == 6
+
+
+def test_a_film_that_is_named_twice_is_read_twice(
+    tmp_path: Path, predict: Predict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film = make_film(tmp_path / "film.mp4", [scene(i) for i in range(6)])
+    for out in ([], ["--out", tmp_path / "out"]):
+        assert predict(film, film, *out) == 0
+        assert capsys.readouterr().out.count("track 1, mean of 6 frames") == 2

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from films import make_film, make_song, make_sound, scene
 from PIL import Image
 
 from moue.errors import UsageError
@@ -89,6 +90,44 @@ def test_a_pipe_in_a_folder_is_not_opened(tmp_path: Path) -> None:
     assert {(s.kind, s.reason) for s in expand([tmp_path])} == {("skipped", "neither a file nor a folder")}
     # Named itself it is tried, as what its name says.
     assert [s.kind for s in expand([tmp_path / "pipe", tmp_path / "pipe.mp4"])] == ["picture", "video"]
+
+
+def piped(data: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BufferedReader(io.BytesIO(data)), encoding="utf-8")
+
+
+def test_sound_in_a_folder_is_skipped_whatever_its_container(tmp_path: Path) -> None:
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    for name, codec in (("song.m4a", "aac"), ("song.ogg", "libopus"), ("song.mka", "aac"), ("song.flac", "flac")):
+        make_sound(folder / name, codec=codec)
+    make_song(folder / "song.mp3")
+    (folder / "song.m4b").write_bytes((folder / "song.m4a").read_bytes().replace(b"ftypM4A ", b"ftypM4B "))
+    make_film(folder / "film.mkv", [scene(i) for i in range(5)], sound="aac").rename(folder / "no suffix")
+    kinds = {Path(source.path).name: source.kind for source in expand([folder])}
+    assert kinds.pop("no suffix") == "video"
+    assert len(kinds) == 6
+    assert set(kinds.values()) == {"skipped"}
+    # Named itself it is tried, and says that it holds sound alone.
+    assert [s.kind for s in expand([folder / "song.m4a"])] == ["video"]
+
+
+def test_a_picture_or_film_on_stdin_is_no_list(tmp_path: Path) -> None:
+    for format in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"):
+        sink = io.BytesIO()
+        Image.new("RGB", (40, 30)).save(sink, format)
+        with pytest.raises(UsageError, match="moue predict /dev/stdin"):
+            list(expand(["-"], stdin=piped(sink.getvalue())))
+    for kind in ("mp4", "mkv", "ts", "avi"):
+        film = make_film(tmp_path / f"film.{kind}", [scene(i) for i in range(5)])
+        with pytest.raises(UsageError, match="a film came: save it"):
+            list(expand(["-"], stdin=piped(film.read_bytes())))
+
+
+def test_a_list_on_stdin_may_hold_any_name() -> None:
+    names = [b"BMW.jpg", b"P5.jpg", b"caf\xe9.jpg", "ü.jpg".encode()]
+    listed = piped(b"\r\n".join(names))
+    assert [s.path for s in expand(["-"], stdin=listed)] == [os.fsdecode(name) for name in names]
 
 
 def test_names_that_no_file_can_have() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from films import drain, make_film, make_sound, pieces, scene
+from films import drain, make_film, make_song, make_sound, pieces, scene
 from PIL import Image
 
 from moue.errors import Unreadable, UsageError
@@ -121,6 +121,27 @@ def test_a_clock_that_starts_late_is_no_film_cut_off(tmp_path: Path, kind: str) 
     assert film.length in ((130,) if kind == "avi" else (None, 30))
 
 
+@pytest.mark.parametrize("count", [3, 40])
+def test_b_frames_have_their_times_where_the_file_numbers_pictures_as_decoded(tmp_path: Path, count: int) -> None:
+    path = make_film(tmp_path / "film.avi", [scene(i) for i in range(count)], b_frames=3)
+    copy = tmp_path / "copy.mkv"
+    with av.open(str(path)) as file, av.open(str(copy), "w") as copied:
+        stream = copied.add_stream_from_template(file.streams.video[0])
+        for packet in file.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                copied.mux(packet)
+    for film in (path, copy):
+        assert [f.timestamp for f in open_video(film).frames()] == pytest.approx(np.arange(count) / 25, abs=1e-4)
+
+
+def test_b_frames_keep_the_gaps_between_them(tmp_path: Path) -> None:
+    ticks = [*range(15), *range(40, 60)]
+    for kind in ("avi", "mp4", "ts"):
+        path = make_film(tmp_path / f"film.{kind}", [scene(i) for i in range(35)], times=ticks, b_frames=3)
+        assert [round(25 * f.timestamp) for f in open_video(path).frames()] == ticks
+
+
 def test_the_frame_size_may_change_in_mid_film(tmp_path: Path) -> None:
     small = make_film(tmp_path / "a.ts", [scene(i) for i in range(10)]).read_bytes()
     large = make_film(tmp_path / "b.ts", [scene(i, 320, 192) for i in range(10)]).read_bytes()
@@ -171,6 +192,7 @@ def test_what_is_no_film_says_why(tmp_path: Path) -> None:
     (tmp_path / "words.mp4").write_text("this is no film\n" * 50)
     Image.new("RGB", (64, 64)).save(tmp_path / "photo.jpg")
     make_sound(tmp_path / "song.mp4")
+    make_song(tmp_path / "song.mp3")
     whole = make_film(tmp_path / "whole.mp4", [scene(i) for i in range(10)])
     (tmp_path / "headless.mp4").write_bytes(whole.read_bytes()[:-900])
     for name, words in {
@@ -179,6 +201,7 @@ def test_what_is_no_film_says_why(tmp_path: Path) -> None:
         "words.mp4": "cannot be opened",
         "photo.jpg": "not a film",
         "song.mp4": "sound alone",
+        "song.mp3": "sound alone",
         "headless.mp4": "incomplete",
     }.items():
         with pytest.raises(Unreadable, match=words):

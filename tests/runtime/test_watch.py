@@ -128,6 +128,18 @@ def test_summary_has_a_row_a_track(film: Path) -> None:
         summarise(read_video(SquareReader(), film, track=False))
 
 
+def test_summary_keeps_the_people_of_different_films_apart(film: Path, tmp_path: Path) -> None:
+    other = make_film(tmp_path / "other $1.mp4", [scene(i) for i in range(10)])
+    content = other.read_bytes()
+    rows = [row for source in (film, other, other, content, content) for row in read_video(SquareReader(), source)]
+    found = [(row["source"], row["track"], row["frames"], row["last"]) for row in summarise(rows)]
+    again = (1, 10, 0.36)
+    assert found == [(str(film), 1, 40, 1.96), *[(str(other), *again)] * 2, *[("<film>", *again)] * 2]
+    plot_timeline(rows, tmp_path / "both.svg")
+    labels = (tmp_path / "both.svg").read_text()
+    assert labels.count("<!-- other $1.mp4") == 2
+
+
 def test_the_timeline_is_a_picture(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 

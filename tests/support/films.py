@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from moue.errors import Unreadable
 from moue.expressions import FER2013
@@ -36,6 +38,7 @@ def make_film(
     time_base: Fraction | None = None,
     sound: str | None = None,
     rotation: int = 0,
+    b_frames: int = 0,
     options: dict[str, str] | None = None,
 ) -> Path:
     """Write pictures as H.264; ``times`` in ticks of ``time_base``, else one a frame; ``sound`` names a codec."""
@@ -43,6 +46,7 @@ def make_film(
         stream = file.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "g": "10"})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
+        stream.codec_context.max_b_frames = b_frames
         if time_base:
             stream.codec_context.time_base = time_base
         if rotation:
@@ -61,18 +65,30 @@ def make_film(
     return path
 
 
-def make_sound(path: Path, seconds: float = 1.0) -> Path:
+def make_sound(path: Path, seconds: float = 1.0, codec: str = "aac") -> Path:
     """A file that holds a tone and no pictures."""
     with av.open(str(path), "w") as file:
-        track = file.add_stream("aac", rate=48000)
+        track = file.add_stream(codec, rate=48000)
         track.layout = "mono"
         _hum(file, track, seconds)
     return path
 
 
+def make_song(path: Path) -> Path:
+    """An MP3 file with a picture for its cover."""
+    sink = io.BytesIO()
+    Image.fromarray(scene(0)).save(sink, "PNG")
+    cover = b"\0image/png\0\3\0" + sink.getvalue()
+    frame = b"APIC" + len(cover).to_bytes(4, "big") + b"\0\0" + cover
+    size = bytes(len(frame) >> shift & 127 for shift in (21, 14, 7, 0))
+    path.write_bytes(b"ID3\3\0\0" + size + frame + make_sound(path, codec="libmp3lame").read_bytes())
+    return path
+
+
 def _hum(file, track, seconds: float) -> None:
     tone = (0.3 * np.sin(np.arange(round(48000 * seconds)) * 2 * np.pi * 440 / 48000)).astype(np.float32)
-    formats = {"pcm_s16le": ("s16", (tone * 32767).astype(np.int16)), "libopus": ("flt", tone)}
+    whole = (tone * 32767).astype(np.int16)
+    formats = {"pcm_s16le": ("s16", whole), "flac": ("s16", whole), "libopus": ("flt", tone)}
     format, samples = formats.get(track.codec_context.name, ("fltp", tone))
     for at in range(0, len(samples), 960):
         frame = av.AudioFrame.from_ndarray(samples[None, at : at + 960], format=format, layout="mono")

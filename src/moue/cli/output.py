@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from moue.data.table import LeftOut
 
 FORMATS = ("table", "json", "jsonl", "csv", "parquet")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def add_format(parser: argparse.ArgumentParser, default: str = "table") -> None:
@@ -57,7 +59,7 @@ def tell(left_out: Iterable[LeftOut]) -> None:
 
 
 def to_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as aligned columns: numbers to the right, text to the left."""
+    """Rows as aligned columns: numbers to the right, text to the left, control characters as escapes."""
     if not rows:
         return "(none)\n"
     cells = [[_cell(row.get(key)) for key in rows[0]] for row in rows]
@@ -80,4 +82,5 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}"
-    return str(value)
+    # A file's name may hold what moves a terminal's cursor or ends a line.
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))

@@ -22,7 +22,7 @@ from moue.runtime.answerfile import ParquetPipe, Text
 from moue.runtime.outbox import Outbox
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
-from moue.runtime.sources import Source, expand, require_one
+from moue.runtime.sources import Source, expand, require_list, require_one
 from moue.runtime.timeline import Timeline
 from moue.runtime.video import Sampler
 from moue.spec import VIEWS
@@ -64,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     """Read, print, and answer 3 when something could not be read."""
     Sampler(args.every, args.fps)
     require_one(args.sources)
+    if "-" in args.sources:
+        require_list(sys.stdin)
     if args.format == "parquet":
         require("pyarrow", "parquet")
         if not args.out and sys.stdout.isatty():
@@ -91,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
                         printer(answer)
                 else:
                     _keep(recognizer, source, args, outbox, printer, progress)
+                printer.end_input()
                 progress(done, total)
     finally:
         # Interrupted, what was read so far is the answer.
@@ -209,6 +212,10 @@ class _Printer:
         elif self.format == "table":
             self._table(answer)
 
+    def end_input(self) -> None:
+        """What comes next belongs to another input, which may be the same film again."""
+        self._table.end_film()
+
     def close(self) -> None:
         if self._text is not None:
             sys.stdout.write(self._text.end)
@@ -227,23 +234,22 @@ class _Table:
         self._timeline, self._frames, self._last = Timeline(), 0, 0.0
 
     def __call__(self, answer: Faces) -> None:
-        if answer.source != self._source:
-            self._end_film()
-            self._source = answer.source
         if answer.timestamp is None:
             # What comes without a time after a film's frames says why it ended.
-            self._end_film()
+            self.end_film()
             self._rows += _shown(answer)
             return
+        self._source = answer.source
         self._frames, self._last = self._frames + 1, answer.timestamp
         self._timeline.add(answer)
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows; to be asked once."""
-        self._end_film()
+        self.end_film()
         return self._rows
 
-    def _end_film(self) -> None:
+    def end_film(self) -> None:
+        """Sum up the film whose frames came, if there is one."""
         if self._frames:
             self._rows += _people(self._source, self._timeline, self._frames, self._last)
             self._timeline, self._frames = Timeline(), 0

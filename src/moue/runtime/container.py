@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from moue.errors import Unreadable
+from moue.picture import HEIF_BRANDS
 
 VideoLike = str | os.PathLike[str] | bytes | BinaryIO
 
@@ -27,7 +29,7 @@ SUFFIXES = frozenset(
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0", b"8BPS", b"%PDF", b"PK\3\4")
 _FILMS = (b"\x1aE\xdf\xa3", b"FLV\1", b"0&\xb2u\x8ef\xcf\x11", b"\0\0\1\xba", b"OggS")
 #: ISO media brands that are pictures: HEIF and AVIF.
-_PICTURE_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis", b"avif", b"avis")
+_PICTURE_BRANDS = (*HEIF_BRANDS, b"avif", b"avis")
 #: FFmpeg demuxers that read single pictures, or anything at all, as if it were a film.
 _NO_FILMS = ("image2", "_pipe", "gif", "apng", "webp", "tty", "lrc", "bin", "adf", "idf", "xbin", "rawvideo", "data")
 
@@ -59,6 +61,15 @@ def known_film(head: bytes) -> bool:
     For content from strangers: FFmpeg alone would also take a playlist, and open the files and addresses in it.
     """
     return _by_signature(head) is True
+
+
+def is_sound(path: str | os.PathLike[str]) -> bool:
+    """Whether a file that :func:`is_video` takes holds sound and no moving pictures, a cover at most."""
+    try:
+        with opened(path) as container:
+            return bool(container.streams.audio) and not _picture_streams(container)
+    except (Unreadable, OSError):
+        return False
 
 
 def name_of(source: VideoLike) -> str:
@@ -139,11 +150,18 @@ def picture_stream(container: Any) -> Any:
     Raises:
         Unreadable: when there is none.
     """
-    for stream in container.streams.video:
-        if stream.codec_context is not None and "attached_pic" not in str(stream.disposition):
-            return stream
-    holds = "sound alone" if container.streams.audio else "neither pictures nor sound"
-    raise Unreadable(f"a film without pictures: it holds {holds}")
+    streams = _picture_streams(container)
+    if not streams:
+        holds = "sound alone" if container.streams.audio else "neither pictures nor sound"
+        raise Unreadable(f"a film without pictures: it holds {holds}")
+    return streams[0]
+
+
+def _picture_streams(container: Any) -> list[Any]:
+    from av.stream import Disposition
+
+    streams = (stream for stream in container.streams.video if stream.codec_context is not None)
+    return [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
 
 
 def declared_end(container: Any, stream: Any) -> Fraction | None:
@@ -176,6 +194,7 @@ class Decoder:
         self.failed = 0
         self.longest = 0.0
         """The longest time, in seconds, that a picture of the stream is shown."""
+        self._timed = _Timed()
 
     def __iter__(self) -> Iterator[Any]:
         import av
@@ -193,20 +212,52 @@ class Decoder:
                 return
             if packet.duration and packet.time_base:
                 self.longest = max(self.longest, float(packet.duration * packet.time_base))
+            self._timed.coming(packet)
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
                 self.failed += 1
                 continue
-            yield from frames
+            yield from map(self._timed, frames)
 
     def _rest(self) -> Iterator[Any]:
         import av
 
         try:
-            yield from self.stream.codec_context.decode(None)
+            yield from map(self._timed, self.stream.codec_context.decode(None))
         except av.error.FFmpegError:
             return
+
+
+class _Timed:
+    """Gives frames the time at which they are shown, where the file tells only when they are decoded.
+
+    AVI numbers its packets as they come, and so does what was copied out of one. A B-picture is shown before a picture
+    that was decoded before it, so its packet has to bear an earlier time than one before; where none does, the times
+    are those of decoding, and frames are shown at that pace, in the order in which they come out.
+    """
+
+    def __init__(self) -> None:
+        self._latest = -math.inf
+        self._shown_early = self._numbered = False
+        self._delay: int | None = None
+
+    def coming(self, packet: Any) -> None:
+        """Take note of a packet before it is decoded."""
+        if packet.pts is not None:
+            self._shown_early |= packet.pts < self._latest
+            self._latest = max(self._latest, packet.pts)
+
+    def __call__(self, frame: Any) -> Any:
+        """The frame, its ``pts`` mended; None where nothing tells its time."""
+        from av.video.frame import PictureType
+
+        if self._delay is None and frame.pts is not None and frame.dts is not None:
+            self._delay = frame.dts - frame.pts
+        self._numbered |= frame.pts is not None and frame.pict_type == PictureType.B
+        if self._numbered and not self._shown_early:
+            frame.pts = None if frame.dts is None or self._delay is None else frame.dts - self._delay
+        return frame
 
 
 def _by_signature(head: bytes) -> bool | None:

@@ -19,6 +19,8 @@ from moue.runtime.sources import Source
 
 #: What follows the stem of a film's answers, before the suffix: ``clip.json``, ``clip.tracks.json`` and so on.
 FILM_ENDINGS = ("", ".tracks", ".timeline")
+#: Bytes of UTF-8 that a stem may have: file systems take names of 255, and ".timeline.png" is the longest ending.
+STEM_BYTES = 255 - len(".timeline.png")
 
 
 class Outbox:
@@ -42,6 +44,8 @@ class Outbox:
 
     def stem(self, source: Source) -> str:
         """A name for the answers of an input: its own without suffix, numbered where an earlier input had it.
+
+        It is cut off where the files' names would be longer than file systems take.
 
         Raises:
             UsageError: when the input lies in this folder, so that answers could overwrite inputs.
@@ -108,5 +112,14 @@ class Outbox:
 
 
 def _numbered(name: str) -> Iterator[str]:
-    yield name
-    yield from (f"{name}-{number}" for number in itertools.count(2))
+    for ending in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
+        yield _cut(name, STEM_BYTES - len(ending)) + ending
+
+
+def _cut(name: str, most: int) -> str:
+    """The beginning of a name, of so many bytes at most."""
+    # No character has less than a byte; what is no text has three here, and fewer in the name.
+    name = name[:most]
+    while len(name.encode("utf-8", "surrogatepass")) > most:
+        name = name[:-1]
+    return name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import itertools
 import os
 import re
@@ -15,7 +16,7 @@ from typing import IO, Literal
 
 from moue.errors import UsageError
 from moue.picture import LITTER
-from moue.runtime.container import is_video
+from moue.runtime.container import SUFFIXES, is_sound, is_video, known_film
 
 Kind = Literal["picture", "video", "camera", "skipped", "unreadable"]
 
@@ -24,12 +25,13 @@ PICTURES = frozenset(
     f".{name}"
     for name in (
         *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "ppm", "pgm", "pbm"),
-        *("pnm", "jp2", "j2k", "avif", "heic", "heif", "ico", "tga", "pcx", "mpo"),
+        *("pnm", "jp2", "j2k", "avif", "heic", "heif", "hif", "ico", "tga", "pcx", "mpo"),
     )
 )
 #: First bytes of the common pictures.
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P5", b"P6")
-
+#: So many bytes of stdin are looked at to tell a list from anything else.
+HEAD = 512
 
 #: What looks like the address of something on the web or another machine.
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -64,11 +66,14 @@ def expand(
         At least one source a name. In a folder, a file that is neither picture nor film, a pipe or device, and a link
         back up are "skipped" with the reason, as is an empty folder; a folder without permission and a glob that
         matches nothing are "unreadable". A file that is named itself is always tried.
+
+    Raises:
+        UsageError: see :func:`require_list`.
     """
     for name in names:
         text = os.fspath(name)
         if text == "-":
-            for line in stdin or sys.stdin:
+            for line in _lines(stdin or sys.stdin):
                 if line.strip():
                     yield from _path(line.rstrip("\r\n"), without)
         elif os.path.lexists(text) or not isinstance(name, str):
@@ -103,9 +108,36 @@ def require_one(names: Iterable[str | os.PathLike[str]]) -> None:
         raise UsageError(f"{' and '.join(missing)}: no such file or folder.")
 
 
+def require_list(stdin: IO[str]) -> None:
+    """Refuse a picture, a film or other binary data where a list of paths belongs; nothing is taken from stdin by it.
+
+    Raises:
+        UsageError: when that is what stdin holds.
+    """
+    binary = getattr(stdin, "buffer", None)
+    # Text that was made up, as in tests, has no bytes to look at.
+    head = binary.peek(HEAD)[:HEAD] if isinstance(binary, io.BufferedReader) else b""
+    # A path may begin with "BM" as well as a bitmap does, but no text has a NUL.
+    if b"\0" not in head and not head.startswith(MAGIC[:2]):
+        return
+    if known_film(head):
+        raise UsageError("- reads a list of paths from stdin, and a film came: save it as a file, and name that.")
+    raise UsageError(
+        "- reads a list of paths from stdin, one a line, and binary data came. "
+        "If it is a picture, name it /dev/stdin: moue predict /dev/stdin"
+    )
+
+
 def natural(path: str) -> list[tuple[int, int, str]]:
     """A sort key that counts digits as numbers and leaves case out."""
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part.lower()) for part in re.split(r"(\d+)", path)]
+
+
+def _lines(stdin: IO[str]) -> Iterator[str]:
+    require_list(stdin)
+    binary = getattr(stdin, "buffer", None)
+    # Names of files need not be text; here they are what they are as arguments.
+    return map(os.fsdecode, binary) if isinstance(binary, io.BufferedReader) else iter(stdin)
 
 
 def _path(path: str, without: Path | None) -> Iterator[Source]:
@@ -160,16 +192,21 @@ def _file(path: Path) -> Source:
     if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - as above
         return Source(str(path), "skipped", "neither a file nor a folder")
     if is_video(path):
-        return Source(str(path), "video")
-    if path.suffix.lower() in PICTURES or _looks_like_picture(path):
+        # Sound comes in the same containers as films; what is called a film is to be read as one, or to say why not.
+        if path.suffix.lower() in SUFFIXES or not is_sound(path):
+            return Source(str(path), "video")
+    elif path.suffix.lower() in PICTURES or _known_picture(_head(path)):
         return Source(str(path), "picture")
     return Source(str(path), "skipped", "neither a picture nor a film")
 
 
-def _looks_like_picture(path: Path) -> bool:
+def _head(path: Path) -> bytes:
     try:
         with open(path, "rb") as file:
-            head = file.read(12)
+            return file.read(12)
     except OSError:
-        return False
-    return head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+        return b""
+
+
+def _known_picture(head: bytes) -> bool:
+    return head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,30 +19,39 @@ POINTS = 2048
 
 
 class Timeline:
-    """Gathers a film's rows one by one, in memory that grows with the number of people and not with the film."""
+    """Gathers the rows of films one by one, in memory that grows with the number of people and not with the films."""
 
     def __init__(self) -> None:
-        self._courses: dict[int, _Course] = {}
+        self._courses: dict[_Person, _Course] = {}
+        # By name: which film of that name is being read, and how far.
+        self._films: dict[str, tuple[int, float]] = {}
 
     def add(self, row: Faces) -> None:
-        """Take in one row; rows must come in order.
+        """Take in one row; a film's rows must come in order.
 
         Raises:
             UsageError: when it holds faces without a track.
         """
-        if not len(row):
-            return
         if row.tracks is None or row.timestamp is None:
-            raise UsageError("a summary over time needs a film's rows with tracks: read it with track=True.")
+            if len(row):
+                raise UsageError("a summary over time needs a film's rows with tracks: read it with track=True.")
+            return
+        film, last = self._films.get(row.source, (1, 0.0))
+        film += row.timestamp < last
+        self._films[row.source] = film, row.timestamp
         for track, p in zip(row.tracks.tolist(), row.predictions.probabilities, strict=True):
-            course = self._courses.get(track)
+            person = _Person(row.source, film, track)
+            course = self._courses.get(person)
             if course is None:
-                course = self._courses[track] = _Course(row.predictions.labels)
+                course = self._courses[person] = _Course(row.predictions.labels)
             course.add(row.timestamp, p)
 
     def summary(self) -> list[dict[str, Any]]:
         """One row a track, in the order in which they appear; see :func:`summarise`."""
-        return [{"track": track} | course.summary() for track, course in self._courses.items()]
+        return [
+            {"source": person.source, "track": person.track} | course.summary()
+            for person, course in self._courses.items()
+        ]
 
     def plot(self, path: str | os.PathLike[str], *, tracks: int = 8) -> None:
         """Draw each track's probabilities over the film's seconds; see :func:`plot_timeline`."""
@@ -49,18 +59,21 @@ class Timeline:
         # The object interface, not pyplot: no global state, no display.
         figure_module = require("matplotlib.figure", "report")
         courses = self._courses
-        longest = sorted(courses, key=lambda track: courses[track].frames, reverse=True)[:tracks]
-        shown = [track for track in courses if track in longest]
+        longest = sorted(courses, key=lambda person: courses[person].frames, reverse=True)[:tracks]
+        shown = [person for person in courses if person in longest]
+        several = len({(person.source, person.film) for person in courses}) > 1
         figure = figure_module.Figure(figsize=(10, 1.2 + 1.8 * max(1, len(shown))), layout="constrained")
         axes = figure.subplots(max(1, len(shown)), 1, sharex=True, squeeze=False)[:, 0]
-        for ax, track in zip(axes, shown, strict=False):
-            course = courses[track]
+        for ax, person in zip(axes, shown, strict=False):
+            course = courses[person]
             times, p = _with_gaps(*course.line())
             for k, label in enumerate(course.labels):
                 red, green, blue = (v / 255 for v in colour(label))
                 ax.plot(times, p[:, k], color=(red, green, blue), label=label, linewidth=1.5)
             ax.set_ylim(0, 1)
-            ax.set_ylabel(f"track {track}")
+            # No name is a formula, and what is no text cannot be drawn.
+            film = f"{Path(person.source).name}\n".encode(errors="replace").decode() if several else ""
+            ax.set_ylabel(f"{film}track {person.track}", parse_math=False)
             ax.grid(alpha=0.3)
         axes[-1].set_xlabel("seconds")
         if shown:
@@ -78,12 +91,12 @@ def summarise(rows: Iterable[Faces]) -> list[dict[str, Any]]:
     """One row a track, in the order in which they appear.
 
     Args:
-        rows: a film's rows, as :func:`moue.runtime.watch.read_video` gives them; read through once.
+        rows: those of one film or of several, as :func:`moue.runtime.watch.read_video` gives them; read through once.
 
     Returns:
-        For each track: ``track``; ``first`` and ``last``, seconds; ``frames``, in how many it was seen; ``label``, the
-        class with the highest mean probability; ``probabilities``, the mean of each class; ``shares``, the fraction of
-        its frames in which each class came first.
+        For each track of each film: ``source``, the film; ``track``; ``first`` and ``last``, seconds; ``frames``, in
+        how many it was seen; ``label``, the class with the highest mean probability; ``probabilities``, the mean of
+        each class; ``shares``, the fraction of its frames in which each class came first.
 
     Raises:
         UsageError: when the rows hold faces without a track.
@@ -95,7 +108,7 @@ def plot_timeline(rows: Iterable[Faces], path: str | os.PathLike[str], *, tracks
     """Draw each track's probabilities over the film's seconds, one panel a track, as PNG.
 
     Args:
-        rows: a film's rows; read through once.
+        rows: those of one film or of several; read through once.
         path: where to write; the ending chooses the format (.png, .svg, .pdf).
         tracks: how many are drawn: those seen in the most frames, in the order in which they appear.
 
@@ -111,6 +124,14 @@ def _gathered(rows: Iterable[Faces]) -> Timeline:
     for row in rows:
         timeline.add(row)
     return timeline
+
+
+class _Person(NamedTuple):
+    """Whose course it is: tracks are numbered anew in each film, and films that are given as bytes share a name."""
+
+    source: str
+    film: int
+    track: int
 
 
 class _Course:
