@@ -65,7 +65,10 @@ def test_bad_inputs_have_rows_and_end_with_3(
 ) -> None:
     (photos / "b.jpg").write_bytes(b"")
     assert predict(photos, photos / "gone.png", "--format", "csv") == 3
-    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    printed = capsys.readouterr()
+    rows = list(csv.DictReader(io.StringIO(printed.out)))
+    # CSV has no column for reasons.
+    assert f"{photos / 'gone.png'}: no such file" in printed.err
     assert [r["status"] for r in rows] == ["ok", "ok", "unreadable", "ok", "unreadable"]
     assert rows[2]["x"] == ""
 

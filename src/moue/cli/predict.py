@@ -204,6 +204,9 @@ class _Printer:
 
     def __call__(self, answer: Faces) -> None:
         self.failed |= not answer.readable and answer.status not in PASSED_OVER
+        if self.format in ("csv", "parquet") and answer.reason is not None:
+            # Their columns have no place for it.
+            sys.stderr.write(f"moue: {answer.source}: {answer.reason}\n")
         if self._text is not None:
             sys.stdout.write(self._text.piece(answer))
             sys.stdout.flush()
