@@ -95,6 +95,18 @@ def test_names_that_are_nothing_are_refused_before_any_training(data: str, tmp_p
         compare(["demo/vit", "demo/vit"], data=data, out=tmp_path)
 
 
+def test_two_recipes_never_share_a_run(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "exps").mkdir()
+    for name in ("exps/a.yaml", "exps-a.yaml"):
+        (tmp_path / name).write_text("model: {network: compact}\n")
+    with pytest.raises(UsageError, match=r"exps/a\.yaml and exps-a\.yaml, .*exps-a: compare one"):
+        compare(["exps/a.yaml", "exps-a.yaml"], data=data, out=tmp_path / "out", settings=TINY)
+    with pytest.raises(UsageError, match="demo/vit and recipe:demo/vit"):
+        compare(["demo/vit", "recipe:demo/vit"], data=data, out=tmp_path / "out", settings=TINY)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_known_model_that_is_not_installed_is_a_row(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
