@@ -152,7 +152,7 @@ def _places(members: Sequence[Member], bad: BadRows, labels: str) -> list[tuple[
     for top, shared in strays.items():
         bad.add(
             f"folder {top!r}",
-            f"it holds the same classes as the splits beside it ({', '.join(shared)}), so it must be named as a split is "
+            f"it holds the same classes as the splits beside it ({', '.join(shared)}), so it must be named as one "
             f"({', '.join(SPLIT_FOLDERS)})",
         )
     placed = []
