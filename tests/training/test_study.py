@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from moue.cli.main import main
-from moue.data import load
+from moue.data import hold_out_test, load
 from moue.data.store import save
 from moue.data.synth import synthetic
-from moue.errors import UnknownName, UsageError
+from moue.errors import DataError, UnknownName, UsageError
 from moue.training.loop import fit
 from moue.training.recipe import load_recipe
 from moue.training.study import compare
@@ -149,6 +149,17 @@ def test_a_training_that_fails_is_a_row_and_the_others_keep_theirs(data: str, tm
     assert rows[1].status == "not run"
     assert "no longer finite" in str(rows[1].reason)
     assert "no longer finite" in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+
+
+def test_a_set_with_a_test_part_of_its_own_is_compared_on_it(tmp_path: Path) -> None:
+    own, without = synthetic(300, seed=4), tmp_path / "without.npz"
+    save(hold_out_test(own.part("train"), 0.2), tmp_path / "own.npz")
+    [row] = compare(["tiny"], data=str(tmp_path / "own.npz"), out=tmp_path / "out")
+    assert row.evaluation is not None
+    assert (row.evaluation.split, row.evaluation.n) == ("test", 49)
+    save(own.part("train"), without)
+    with pytest.raises(DataError, match="--test"):
+        compare(["tiny"], data=str(without), out=tmp_path / "out")
 
 
 def test_each_network_sees_the_pictures_in_its_own_size_and_colour(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def compare(
     data: str,
     out: Path,
     minutes: float | None = None,
-    split: str = "public_test",
+    split: str | None = None,
     settings: Sequence[str] = (),
     labels: str | None = None,
     votes: str | None = None,
@@ -79,7 +79,7 @@ def compare(
         data: any source that :func:`moue.data.sources.load` reads.
         out: where the page, its table and the runs go.
         minutes: time for each training.
-        split: the rows to evaluate on.
+        split: the rows to evaluate on; by default "public_test", and "test" where the data have no such rows.
         settings: changes of every recipe, as ``optim.lr=3e-4``.
         labels: the label set; by default that of a written set, else the one that suits all that is compared, see
             :func:`moue.expressions.labels_for`, and FER-2013's where they differ.
@@ -96,9 +96,9 @@ def compare(
         The rows of the page. A recipe whose weights or packages cannot be had is a row "not run: needs …".
 
     Raises:
-        UsageError: for a name that is no recipe, run or model, two recipes whose runs would be one, a recipe that cannot
-            be trained on these labels and votes, an ``out`` that is a file, or a run in it of another data set or with
-            other settings; before anything is trained.
+        UsageError: for a name that is no recipe, run or model, two recipes whose runs would be one, a recipe that
+            cannot be trained on these labels and votes, an ``out`` that is a file, or a run in it of another data set
+            or with other settings; before anything is trained.
     """
     names = list(names) or list(THREE)
     say = log or (lambda text: None)
@@ -129,6 +129,8 @@ def compare(
     for left in table.left_out:
         if not left.by_rule:
             say(f"left out {left.source}: {left.reason}")
+    if split is None:
+        split = "public_test" if (table.split == "public_test").any() else "test"
     if split not in ("train", "validation"):
         rows_of(table, split)  # That there are none is said now, not after hours.
     for name, plan in plans.items():
@@ -229,8 +231,8 @@ def _need_own_runs(recipes: Iterable[str], out: Path) -> None:
         other = by_folder.setdefault(folder, name)
         if other != name:
             raise UsageError(
-                f"each recipe needs a run of its own. Got {other} and {name}, whose runs would both be {folder}: compare "
-                "one of them, or rename its file."
+                f"each recipe needs a run of its own. Got {other} and {name}, whose runs would both be {folder}: "
+                "compare one of them, or rename its file."
             )
 
 
