@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,21 @@ def need_folder(path: Path) -> None:
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file, and --out is a folder. Give another name.")
+
+
+def need_place(path: Path) -> None:
+    """Say before any work that a file cannot be written there; folders that are missing can be made.
+
+    Raises:
+        UsageError: when there is a folder of that name, or what it would lie in is a file or may not be written to.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, and a file is to be written. Name a file in it.")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise UsageError(f"{path} cannot be written, as {above} is a file. Give another name.")
+    if not os.access(above, os.W_OK):
+        raise UsageError(f"{path} cannot be written, as {above} takes no files from you. Give another folder.")
 
 
 @contextlib.contextmanager

@@ -125,6 +125,36 @@ def test_import_of_folders(tmp_path: Path) -> None:
     assert table.label_set.labels == ("awake", "bored")
 
 
+def test_import_cuts_a_test_part_that_evaluate_takes(
+    tmp_path: Path, tiny_onnx: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {f"{name}/{i}.jpg": jpeg(10 * k + i) for k, name in enumerate(("happy", "sad")) for i in range(10)}
+    source, out = folder_of(tmp_path / "photos", files), tmp_path / "set.npz"
+    scored = ["evaluate", str(tiny_onnx), "--split", "test", "--format", "json", "--data"]
+    assert main([*scored, str(source)]) == 2
+    assert "--test 0.2` cuts a test part" in capsys.readouterr().err
+    imported = ["data", "import", str(source), "-o", str(out), "--format", "json"]
+    seeds = []
+    for seed in ([], ["--seed", "0"], ["--seed", "1"]):
+        assert main([*imported, "--test", "0.2", *seed]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        counts = {split: (n["happy"], n["sad"]) for split, n in answer["splits"].items()}
+        assert counts == {"train": (8, 8), "test": (2, 2)}
+        seeds.append(load(out).fingerprint)
+    assert seeds[0] == seeds[1] != seeds[2]
+    assert main([*scored, str(out)]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] == 4
+    # A set that has a test part keeps it, and a seed of nothing is no wish that could be met.
+    assert main(["data", "import", str(out), "-o", str(tmp_path / "again.npz"), "--test", "0.5"]) == 2
+    assert "has test rows of its own (test). Leave --test out." in capsys.readouterr().err
+    assert main([*imported, "--seed", "1"]) == 2
+    assert "Add --test" in capsys.readouterr().err
+    for share in ("20", "0", "nan", "much"):
+        with pytest.raises(SystemExit, match="2"):
+            main([*imported, "--test", share])
+        assert f"must be above 0 and below 1, as in 0.2. Got '{share}'" in capsys.readouterr().err
+
+
 def test_import_never_overwrites_its_source(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = csv.read_bytes()
     assert main(["data", "import", str(csv), "-o", str(csv)]) == 2

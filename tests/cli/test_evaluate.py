@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -148,3 +149,25 @@ def test_wrong_use_ends_in_one_line(tiny_onnx: Path, tmp_path: Path, capsys: pyt
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert all(line.startswith("moue: ") for line in lines)
+
+
+def test_answers_that_cannot_be_written_are_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # There is no such model and no such set: what is told first was looked at first.
+    def told(*extra: str) -> str:
+        assert evaluate(*extra, model=tmp_path / "none.onnx", data="none.csv") == 2
+        return capsys.readouterr().err
+
+    (tmp_path / "file").write_text("mine")
+    for option, suffix in (("--predictions", "csv"), ("--card", "md")):
+        assert f"as {tmp_path / 'file'} is a file" in told(option, str(tmp_path / "file" / "deeper" / f"a.{suffix}"))
+        assert "is a folder" in told(option, str(tmp_path))
+        assert "none.onnx" in told(option, str(tmp_path / "new" / f"a.{suffix}"))
+    assert not (tmp_path / "new").exists()
+    with monkeypatch.context() as locked:
+        locked.setattr("os.access", lambda *_: False)
+        assert f"as {tmp_path} takes no files" in told("--card", str(tmp_path / "new" / "card.md"))
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for extra in (["--predictions", str(tmp_path / "rows.parquet")], ["--format", "parquet"]):
+        assert "pip install 'moue[parquet]'" in told(*extra)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sets import folder_of, jpeg
 
 import moue.export
 from moue.cli.main import main
@@ -68,6 +69,26 @@ def test_it_prints_what_rounding_cost(
     table = calls[0]["data"]
     assert isinstance(table, ImageTable)
     assert table.images.shape == (14, 1, 48, 48)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_bad_pictures_can_be_left_out_and_are_named(
+    merged: bool,
+    run: Path,
+    calls: list[dict[str, Any]],
+    tiny_onnx: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    sources = [str(tiny_onnx), str(tiny_onnx)] if merged else [str(run)]
+    faces = folder_of(tmp_path / "faces", {"val/happy/a.jpg": jpeg(1), "val/happy/b.jpg": b"no picture"})
+    asked = ["export", *sources, "-o", str(tmp_path / "out.onnx"), "--data", str(faces)]
+    assert main(asked) == 2
+    assert "--skip-bad" in capsys.readouterr().err
+    main([*asked, "--skip-bad"])
+    assert f"moue: left out {faces}, val/happy/b.jpg: " in capsys.readouterr().err
+    if not merged:
+        assert len(calls[0]["data"]) == 1
 
 
 def test_what_cannot_be_exported_is_a_sentence(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -97,6 +97,34 @@ def test_the_folders_own_names(tmp_path: Path) -> None:
     ]
 
 
+def test_other_names_of_the_splits(tmp_path: Path) -> None:
+    wanted = {"Training": "train", "dev": "validation", "Valid": "validation", "testing": "test", "eval": "test"}
+    files = {f"{name}/happy/a.jpg": jpeg(i) for i, name in enumerate(wanted)}
+    table = load(folder_of(tmp_path / "a", files), labels="folders")
+    assert {s.split("/")[0]: p for s, p in zip(table.source, table.split.tolist(), strict=True)} == wanted
+    assert table.label_set.labels == ("happy",)
+
+
+@pytest.mark.parametrize("labels", ["folders", "fer2013"])
+def test_a_split_under_an_unknown_name_is_no_class(tmp_path: Path, labels: str) -> None:
+    names = ("train/happy/a.jpg", "train/sad/b.jpg", "heldout/happy/c.jpg", "heldout/sad/d.jpg", "readme.txt")
+    path = folder_of(tmp_path / "a", {name: jpeg(i) for i, name in enumerate(names)})
+    with pytest.raises(DataError, match=r"folder 'heldout': .*\(happy, sad\).*train, .*validation, .*test, ") as caught:
+        load(path, labels=labels)
+    assert str(path) in str(caught.value)
+    table = load(path, labels=labels, skip_bad=True)
+    assert list(table.source) == ["train/happy/a.jpg", "train/sad/b.jpg"]
+    assert [row.source for row in table.left_out] == [f"{path}, folder 'heldout'"]
+
+
+def test_a_class_may_hold_folders_beside_a_split(tmp_path: Path) -> None:
+    files = {"train/happy/a.jpg": jpeg(1), "train/sad/b.jpg": jpeg(2), "happy/sad/c.jpg": jpeg(3)}
+    table = load(folder_of(tmp_path / "a", files))
+    assert [table.label_set.labels[k] for k in table.labels[np.argsort(table.source)]] == ["happy", "happy", "sad"]
+    files = {"train/cat/a.jpg": jpeg(1), "dog/outside/b.jpg": jpeg(2)}
+    assert load(folder_of(tmp_path / "b", files), labels="folders").label_set.labels == ("cat", "dog")
+
+
 def test_exif_orientation_is_honoured(tmp_path: Path) -> None:
     picture = Image.fromarray(np.repeat(np.array([[0], [255]], np.uint8), 24, axis=0).repeat(48, axis=1))
     exif = Image.Exif()

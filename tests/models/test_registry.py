@@ -143,6 +143,8 @@ def test_positions_of_a_smaller_grid_mean_the_same_places():
         ("resnet50v2-small", {"stem_stride": 4}, "1 or 2"),
         ("googlenet", {"size": 16}, "32"),
         ("googlenet", {"widht": 2}, "widht"),
+        ("googlenet", {"width": float("inf")}, "'width': inf.*infinity"),
+        ("compact", {"widths": [-1, 8]}, r"'widths': \[-1, 8\].*negative dimension -1"),
         ("effnet-lite0", {"upsample": 8, "pretrained": False}, "48 and 320"),
         ("vit", {"trainable_layers": 99, "pretrained": False, "architecture": TINY_VIT}, "between -1 and 3"),
     ],

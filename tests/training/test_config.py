@@ -64,6 +64,8 @@ def test_settings_override_and_keep_their_types() -> None:
         ("run.minutes=.inf", "above 0"),
         ("data.split_seed=-1", "split_seed must be between 0"),
         ("model.options.size=big", "model.options.size must be between 8"),
+        ("model.options=3", "model.options must be a section"),
+        ("model.options={1: 2}", "keys that are texts. Got {1: 2}"),
         ("model.options.colour=green", "'grey' or 'rgb'"),
     ],
 )

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from moue.cli.main import main
-from moue.data import load
+from moue.data import hold_out_test, load
 from moue.data.store import save
 from moue.data.synth import synthetic
-from moue.errors import UnknownName, UsageError
+from moue.errors import DataError, UnknownName, UsageError
 from moue.training.loop import fit
 from moue.training.recipe import load_recipe
 from moue.training.study import compare
@@ -95,6 +95,18 @@ def test_names_that_are_nothing_are_refused_before_any_training(data: str, tmp_p
         compare(["demo/vit", "demo/vit"], data=data, out=tmp_path)
 
 
+def test_two_recipes_never_share_a_run(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "exps").mkdir()
+    for name in ("exps/a.yaml", "exps-a.yaml"):
+        (tmp_path / name).write_text("model: {network: compact}\n")
+    with pytest.raises(UsageError, match=r"exps/a\.yaml and exps-a\.yaml, .*exps-a: compare one"):
+        compare(["exps/a.yaml", "exps-a.yaml"], data=data, out=tmp_path / "out", settings=TINY)
+    with pytest.raises(UsageError, match="demo/vit and recipe:demo/vit"):
+        compare(["demo/vit", "recipe:demo/vit"], data=data, out=tmp_path / "out", settings=TINY)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_known_model_that_is_not_installed_is_a_row(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +149,17 @@ def test_a_training_that_fails_is_a_row_and_the_others_keep_theirs(data: str, tm
     assert rows[1].status == "not run"
     assert "no longer finite" in str(rows[1].reason)
     assert "no longer finite" in (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+
+
+def test_a_set_with_a_test_part_of_its_own_is_compared_on_it(tmp_path: Path) -> None:
+    own, without = synthetic(300, seed=4), tmp_path / "without.npz"
+    save(hold_out_test(own.part("train"), 0.2), tmp_path / "own.npz")
+    [row] = compare(["tiny"], data=str(tmp_path / "own.npz"), out=tmp_path / "out")
+    assert row.evaluation is not None
+    assert (row.evaluation.split, row.evaluation.n) == ("test", 49)
+    save(own.part("train"), without)
+    with pytest.raises(DataError, match="--test"):
+        compare(["tiny"], data=str(without), out=tmp_path / "out")
 
 
 def test_each_network_sees_the_pictures_in_its_own_size_and_colour(tmp_path: Path) -> None:

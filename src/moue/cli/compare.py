@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--minutes", type=float, metavar="M", help="fit each training to this time")
     parser.add_argument(
-        "--split", default="public_test", choices=SPLITS, help="the rows to score (default: public_test)"
+        "--split", choices=SPLITS, help="the rows to score (default: public_test, or test in a set without it)"
     )
     parser.add_argument(
         "--labels",

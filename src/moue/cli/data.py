@@ -40,6 +40,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     imports.add_argument(
         "--small-faces", action="store_true", help="search large photos at their native size, not on 1280 pixels"
     )
+    imports.add_argument(
+        "--test",
+        type=_share,
+        metavar="SHARE",
+        help="file this share of each class, as 0.2, under test, in a set that has no test rows",
+    )
+    imports.add_argument("--seed", type=int, metavar="S", help="which rows --test takes (default: 0)")
     synth = _action(actions, "synth", _synth, "draw a synthetic set of faces")
     synth.add_argument("-o", "--output", type=Path, metavar="SET", required=True, help="the file to write")
     synth.add_argument("--n", type=int, default=7000, help="number of faces (default: 7000)")
@@ -79,6 +86,16 @@ def _reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
 
 
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and below 1, as in 0.2. Got {text!r} instead.")
+    return share
+
+
 def _load(args: argparse.Namespace, crop: Any = None) -> Any:
     from moue.data import load
 
@@ -115,11 +132,15 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
-    from moue.data import store
+    from moue.data import hold_out_test, store
 
     if args.output.resolve() == Path(args.set).resolve():
         raise UsageError(f"{args.output} is the source itself. Give the new set another name.")
+    if args.seed is not None and args.test is None:
+        raise UsageError("--seed says which rows --test takes. Add --test 0.2, or leave --seed out.")
     table = _load(args, _cutter(args) if args.faces else None)
+    if args.test is not None:
+        table = hold_out_test(table, args.test, args.seed or 0)
     store.save(table, args.output)
     _remark(f"wrote {args.output}")
     return _show(table, args.format)

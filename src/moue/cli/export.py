@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moue.cli.output import add_format, write
+from moue.cli.output import add_format, tell, write
 from moue.cli.progress import Progress
 from moue.errors import UsageError, require
 from moue.evaluation.model import labels_of, spec_of
@@ -39,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--labels", metavar="SET", help="the data set's labels (default: what suits the model)")
     parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv, for models of FER+'s classes")
+    parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
     parser.add_argument("--name", metavar="NAME", help="the model's name (default: the file's)")
     parser.add_argument(
         "--weights", type=_weights, metavar="W,W,…", help="what the members of a merged model count (default: equal)"
@@ -98,15 +99,18 @@ def _read(args: argparse.Namespace, model: ModelSpec) -> ImageTable:
     from moue import data
 
     with Progress("reading", "rows") as progress:
-        return data.load(
+        table = data.load(
             args.data,
             labels=args.labels,
             fallback=labels_of(args.sources[0], args.votes is not None),
             votes=args.votes,
             size=model.size,
             colour=model.colour,
+            skip_bad=args.skip_bad,
             progress=progress,
         )
+    tell(table.left_out)
+    return table
 
 
 def _weights(text: str) -> list[float]:

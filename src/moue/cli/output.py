@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from moue.errors import UsageError
+from moue.errors import UsageError, require
 from moue.runtime.tabular import to_csv, to_parquet
 
 if TYPE_CHECKING:
@@ -22,8 +22,19 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 def add_format(parser: argparse.ArgumentParser, default: str = "table") -> None:
     """Add ``--format`` to a command."""
     parser.add_argument(
-        "--format", choices=FORMATS, default=default, help=f"how to print the answer (default: {default})"
+        "--format",
+        type=_at_hand,
+        choices=FORMATS,
+        default=default,
+        help=f"how to print the answer (default: {default})",
     )
+
+
+def _at_hand(format: str) -> str:
+    """The format; that its package is missing is said now, not after the work."""
+    if format == "parquet":
+        require("pyarrow", "parquet")
+    return format
 
 
 def write(rows: Sequence[Mapping[str, Any]], format: str, answer: Any = None) -> None:

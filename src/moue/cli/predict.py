@@ -15,7 +15,7 @@ from typing import Any
 from moue.cli.main import PARTLY
 from moue.cli.output import add_format, write
 from moue.cli.progress import Progress
-from moue.errors import Unreadable, UsageError, require
+from moue.errors import Unreadable, UsageError
 from moue.picture import MAX_PIXELS
 from moue.progress import Report
 from moue.runtime.answerfile import ParquetPipe, Text
@@ -66,10 +66,8 @@ def run(args: argparse.Namespace) -> int:
     require_one(args.sources)
     if "-" in args.sources:
         require_list(sys.stdin)
-    if args.format == "parquet":
-        require("pyarrow", "parquet")
-        if not args.out and sys.stdout.isatty():
-            raise UsageError("parquet is binary: name a folder with --out, or send it to a file with > rows.parquet.")
+    if args.format == "parquet" and not args.out and sys.stdout.isatty():
+        raise UsageError("parquet is binary: name a folder with --out, or send it to a file with > rows.parquet.")
     outbox = Outbox(args.out) if args.out else None
     sources, total = _counted(args.sources, outbox.folder if outbox else None)
     recognizer = Recognizer(

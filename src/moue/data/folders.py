@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -17,14 +17,20 @@ from moue.preprocess import Picture, to_input
 from moue.progress import Report
 from moue.spec import Colour
 
-#: Folder names that are splits, not classes.
+#: Folder names that are splits, not classes. Some call their validation part "eval", others their test part: as a test
+#: part no weights are chosen on it, whichever it is.
 SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
+    "dev": "validation",
+    "development": "validation",
     "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
     "publictest": "public_test",
     "public_test": "public_test",
     "privatetest": "private_test",
@@ -70,7 +76,8 @@ def read(
         progress: called with the files read and their number.
 
     Raises:
-        DataError: when there are no class folders, and, unless they are skipped, for bad files and unknown classes.
+        DataError: when there are no class folders, and, unless they are skipped, for bad files, unknown classes, and
+            folders of an unknown name that hold the classes of the splits beside them.
     """
     placed = _places(members, bad, labels)
     found = sorted({cls for _, _, cls in placed})
@@ -141,8 +148,17 @@ def _places(members: Sequence[Member], bad: BadRows, labels: str) -> list[tuple[
         if top.lower() in SPLIT_FOLDERS or top.lower() in known:
             break
         kept = [(member, parts[1:]) for member, parts in kept if parts[0] == top]
+    strays = _strays([parts for _, parts in kept], known)
+    for top, shared in strays.items():
+        bad.add(
+            f"folder {top!r}",
+            f"it holds the same classes as the splits beside it ({', '.join(shared)}), so it must be named as one "
+            f"({', '.join(SPLIT_FOLDERS)})",
+        )
     placed = []
     for member, parts in kept:
+        if parts[0] in strays:
+            continue
         *folders, file = parts
         split = None
         if len(folders) > 1 and folders[0].lower() in SPLIT_FOLDERS:
@@ -158,6 +174,16 @@ def _places(members: Sequence[Member], bad: BadRows, labels: str) -> list[tuple[
             split = named
         placed.append((member, split, folders[0]))
     return placed
+
+
+def _strays(paths: Sequence[Sequence[str]], known: Collection[str]) -> dict[str, list[str]]:
+    """Folders beside the splits, neither splits nor known classes, with the classes that they share with the splits."""
+    inside: dict[str, set[str]] = {}
+    for top, below in (parts[:2] for parts in paths if len(parts) > 2):
+        inside.setdefault(top, set()).add(below)
+    classes = {below for top, found in inside.items() if top.lower() in SPLIT_FOLDERS for below in found}
+    others = {top: found & classes for top, found in inside.items() if top.lower() not in {*SPLIT_FOLDERS, *known}}
+    return {top: sorted(shared) for top, shared in others.items() if shared}
 
 
 def is_picture(name: str) -> bool:

@@ -115,6 +115,10 @@ class ImageTable:
         """
         rows = ~np.isin(self.split, ("train", "validation")) if split == "test" else self.split == split
         if not rows.any():
-            has = ", ".join(sorted(set(self.split.tolist()))) or "no rows at all"
-            raise DataError(f"{self.name or 'the data set'} has no rows in the split {split!r}; it has {has}.")
+            own = set(self.split.tolist())
+            has = ", ".join(sorted(own)) or "no rows at all"
+            trained = {"train", "validation"}
+            lacks_test = split not in trained and "train" in own and own <= trained
+            remedy = " `moue data import SRC -o SET --test 0.2` cuts a test part." if lacks_test else ""
+            raise DataError(f"{self.name or 'the data set'} has no rows in the split {split!r}; it has {has}.{remedy}")
         return self.take(rows)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.data.table import ImageTable
-from moue.errors import UsageError
+from moue.errors import UsageError, require
 from moue.files import replace_files
 from moue.runtime.results import Predictions
 from moue.runtime.tabular import probability_columns, to_csv, to_parquet
@@ -55,9 +55,13 @@ def check_suffix(path: Path | str) -> None:
 
     Raises:
         UsageError: for another suffix.
+        MissingExtra: for Parquet without pyarrow.
     """
-    if Path(path).suffix.lower() not in (".csv", ".parquet"):
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".csv", ".parquet"):
         raise UsageError(f"--predictions takes a file that ends in .csv or .parquet. Got {str(path)!r} instead.")
+    if suffix == ".parquet":
+        require("pyarrow", "parquet")
 
 
 def write_rows(path: Path | str, rows: list[dict[str, Any]]) -> Path:

@@ -56,9 +56,10 @@ def create(name: str, num_classes: int, **options: Any) -> Network:
         network: Network = build(num_classes=num_classes, **options)
     except MoueError:
         raise
-    except (TypeError, ValueError, IndexError, ZeroDivisionError) as error:
-        # What torch and Python say of a wrong value says which one it was.
-        raise UsageError(f"the network {name!r} cannot be built with {options!r}: {error}") from error
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
+        # What torch and Python say of a wrong value says which one it was; torch's further lines are of its insides.
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"the network {name!r} cannot be built with {options!r}: {reason}") from error
     return network
 
 

@@ -298,9 +298,9 @@ def _coerce(value: Any, kind: Any, where: str) -> Any:
             return tuple(_coerce(v, typing.get_args(kind)[0], where) for v in value)
         wanted = "a list"
     elif origin is dict:
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
             return dict(value)
-        wanted = "a section of keys"
+        wanted = "a section of keys that are texts"
     elif kind is float:
         if isinstance(value, str):
             value = _scalar(value)

@@ -57,7 +57,7 @@ def compare(
     data: str,
     out: Path,
     minutes: float | None = None,
-    split: str = "public_test",
+    split: str | None = None,
     settings: Sequence[str] = (),
     labels: str | None = None,
     votes: str | None = None,
@@ -78,7 +78,7 @@ def compare(
         data: any source that :func:`moue.data.sources.load` reads.
         out: where the page, its table and the runs go.
         minutes: time for each training.
-        split: the rows to evaluate on.
+        split: the rows to evaluate on; by default "public_test", and "test" where the data have no such rows.
         settings: changes of every recipe, as ``optim.lr=3e-4``.
         labels: the label set; by default that of a written set, else the one that suits all that is compared, see
             :func:`moue.evaluation.model.labels_of`, and FER-2013's where they differ.
@@ -95,9 +95,9 @@ def compare(
         The rows of the page. A recipe whose weights or packages cannot be had is a row "not run: needs …".
 
     Raises:
-        UsageError: for a name that is no recipe, run or model, a recipe that cannot be trained on these labels and
-            votes, an ``out`` that is a file, or a run in it of another data set or with other settings; before anything
-            is trained.
+        UsageError: for a name that is no recipe, run or model, two recipes whose runs would be one, a recipe that
+            cannot be trained on these labels and votes, an ``out`` that is a file, or a run in it of another data set
+            or with other settings; before anything is trained.
     """
     names = list(names) or list(THREE)
     say = log or (lambda text: None)
@@ -107,6 +107,7 @@ def compare(
     changes = {"run.minutes": minutes, "run.seed": seed, "data.votes": votes}
     given = {name: value for name, value in changes.items() if value is not None}
     plans = {name: _plan(name, settings, given) for name in names}
+    _need_own_runs((name for name, plan in plans.items() if isinstance(plan, Plan)), out)
     suiting = _suiting(plans.values(), votes)
 
     @functools.cache
@@ -127,6 +128,8 @@ def compare(
     for left in table.left_out:
         if not left.by_rule:
             say(f"left out {left.source}: {left.reason}")
+    if split is None:
+        split = "public_test" if (table.split == "public_test").any() else "test"
     if split not in ("train", "validation"):
         rows_of(table, split)  # That there are none is said now, not after hours.
     for name, plan in plans.items():
@@ -216,6 +219,19 @@ def _run_of(name: str, out: Path) -> Run:
     """Where a recipe's run stands."""
     inside = Path(name.removeprefix(RECIPE)).with_suffix("").as_posix().strip("/.").replace("/", "-")
     return Run(out / "runs" / inside)
+
+
+def _need_own_runs(recipes: Iterable[str], out: Path) -> None:
+    """Refuse two recipes whose runs would be one: the second would show what the first has learnt."""
+    by_folder: dict[Path, str] = {}
+    for name in recipes:
+        folder = _run_of(name, out).folder
+        other = by_folder.setdefault(folder, name)
+        if other != name:
+            raise UsageError(
+                f"each recipe needs a run of its own. Got {other} and {name}, whose runs would both be {folder}: "
+                "compare one of them, or rename its file."
+            )
 
 
 def _checked(name: str, plan: Plan, table: ImageTable, run: Run, asked: Sequence[str]) -> Plan:

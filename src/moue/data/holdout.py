@@ -1,0 +1,50 @@
+"""A test part for a set that has none: cut from Training once, and written with the set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from moue.data.splits import stratified_split, twin_free
+from moue.data.table import ImageTable
+from moue.errors import DataError, UsageError
+
+
+def hold_out_test(table: ImageTable, fraction: float = 0.2, seed: int = 0) -> ImageTable:
+    """File a share of the "train" rows under "test".
+
+    Each class gives its share of rows, and none of them has an exact twin in what stays in "train" or "validation";
+    see :func:`moue.data.splits.stratified_split`.
+
+    Args:
+        table: a set without any test rows.
+        fraction: share of each class, above 0 and below 1.
+        seed: of the draw.
+
+    Returns:
+        The same rows in the same order, with another ``split``.
+
+    Raises:
+        UsageError: for a fraction outside of its range, or a negative seed.
+        DataError: when the set has test rows already, has no "train" rows, or too few to give any.
+    """
+    if not 0 < fraction < 1:
+        raise UsageError(f"the share of the test part must be above 0 and below 1. Got {fraction!r} instead.")
+    if seed < 0:
+        raise UsageError(f"the seed of the test part must be 0 or more. Got {seed!r} instead.")
+    name = table.name or "the data set"
+    own = sorted(set(table.split.tolist()) - {"train", "validation"})
+    if own:
+        raise DataError(f"{name} has test rows of its own ({', '.join(own)}). Leave --test out.")
+    train, rows = table.part("train"), np.flatnonzero(table.split == "train")
+    # What has a twin in the set's own validation part stays in training, whose runs leave it out.
+    rows = rows[twin_free(train, table.take(table.split == "validation"))]
+    held = rows[stratified_split(table.take(rows), fraction, seed).validation]
+    if not len(held):
+        raise DataError(
+            f"{name} has too few pictures to give {fraction:g} of any class. Add pictures, or ask for a larger share."
+        )
+    split = table.split.copy()
+    split[held] = "test"
+    return replace(table, split=split)
