@@ -1,8 +1,8 @@
-"""Does memory grow while a long film is read? Reads ten minutes of film and compares its memory with that after 10 s.
+"""Does memory grow while a long video is read? Reads ten minutes of video and compares its memory with that after 10 s.
 
     python benchmarks/memory.py --minutes 10 --every 15 [--out csv] --json results.json
 
-The film is made first: one face that wanders over a 640×480 picture, 30 frames a second.
+The video is made first: one face that wanders over a 640×480 picture, 30 frames a second.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from skimage.data import astronaut
 import moue
 
 
-def make_film(path: Path, minutes: float) -> None:
-    """Write the film."""
+def make_video(path: Path, minutes: float) -> None:
+    """Write the video."""
     face = np.asarray(Image.fromarray(astronaut()).resize((400, 400)))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30, options={"preset": "ultrafast", "crf": "30"})
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--every", type=int, default=15)
     parser.add_argument("--engine", default="onnxruntime")
-    parser.add_argument("--out", choices=("json", "jsonl", "csv", "parquet"), help="write answers and film too")
+    parser.add_argument("--out", choices=("json", "jsonl", "csv", "parquet"), help="write answers and video too")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     from moue.runtime.answerfile import open_answers
@@ -57,15 +57,15 @@ def main() -> None:
     from moue.runtime.watch import read_video
 
     with tempfile.TemporaryDirectory() as folder:
-        film = Path(folder) / "film.mp4"
-        make_film(film, args.minutes)
-        reader = moue.Recognizer(engine=args.engine).for_films()
+        video = Path(folder) / "video.mp4"
+        make_video(video, args.minutes)
+        reader = moue.Recognizer(engine=args.engine).for_video()
         memory: list[tuple[float, float]] = []
         rows = faces = 0
         annotated = str(Path(folder) / "annotated.mp4") if args.out else None
         file = open_answers(Path(folder) / "answers", args.out, reader.spec.labels) if args.out else None
         timeline = Timeline()
-        for row in read_video(reader, str(film), every=args.every, film=annotated):
+        for row in read_video(reader, str(video), every=args.every, annotated=annotated):
             rows, faces = rows + 1, faces + len(row)
             if file is not None:
                 file.write(row)

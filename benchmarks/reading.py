@@ -1,4 +1,4 @@
-"""What reading faces costs on this machine: cold start, one photo, crops, frames of a film; beside a peer where asked.
+"""What reading faces costs on this machine: cold start, one photo, crops, frames of a video; beside a peer where asked.
 
 Usage: python benchmarks/reading.py [--model default] [--peer-python .venv-fer/bin/python] [--json FILE]
 
@@ -130,13 +130,13 @@ def process(command: list[str]) -> tuple[float, float]:
 def warm_row(engine: str, model: str, photo: Path, frame: np.ndarray, seconds: float) -> dict[str, Any]:
     """One process with everything loaded: milliseconds a photo, frames and crops a second."""
     reader = moue.Recognizer(model=model, engine=engine)
-    film = reader.for_films()
-    found = len(film.batch([frame])[0])
+    video = reader.for_video()
+    found = len(video.batch([frame])[0])
     assert found == 1, f"the frame has one face, {engine} found {found}"
     return {
         "reader": f"moue, {engine}",
         "photo_ms": round(1000 * median(lambda: reader.read(photo), seconds), 1),
-        "frames_per_s": round(1 / median(lambda: film.batch([frame]), seconds), 1),
+        "frames_per_s": round(1 / median(lambda: video.batch([frame]), seconds), 1),
         "faces_per_s": round(faces_per_second(open_model(model, engine=engine), seconds=seconds), 1),
     }
 

@@ -136,11 +136,11 @@ def page_camera(port: int, picture: np.ndarray, seconds: float) -> dict[str, Any
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        film = Path(folder) / "camera.mjpeg"
+        video = Path(folder) / "camera.mjpeg"
         # The face wanders, so that no frame is like the last one.
-        film.write_bytes(b"".join(jpeg(np.roll(picture, 4 * i, axis=1), 640, 480) for i in range(30)))
+        video.write_bytes(b"".join(jpeg(np.roll(picture, 4 * i, axis=1), 640, 480) for i in range(30)))
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream"]
-        flags += ["--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={film}"]
+        flags += ["--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={video}"]
         browser = playwright.chromium.launch(executable_path=program, args=flags)
         page = browser.new_page()
         answers: list[float] = []

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
-from films import make_film
 from PIL import Image
+from videos import make_video
 
 from moue.cli import networks
 from moue.cli.main import _parser
@@ -112,7 +112,7 @@ def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "holiday").mkdir()
     for name in ("photo.jpg", "a.jpg", "b.jpg", "face-1.jpg", "face-2.jpg", "holiday/1.jpg"):
         Image.fromarray(photo).save(tmp_path / name)
-    make_film(tmp_path / "clip.mp4", [photo] * 6)
+    make_video(tmp_path / "clip.mp4", [photo] * 6)
     monkeypatch.chdir(tmp_path)
     ran = [exec(compile(body, page, "exec"), {}) for body in blocks(ROOT / page, "python")]
     assert ran

@@ -71,7 +71,7 @@ class TrainingError(MoueError, RuntimeError):
 
 
 class Unreadable(MoueError, ValueError):
-    """One input that cannot be read as a picture or film.
+    """One input that cannot be read as a picture or video.
 
     Args:
         reason: one sentence that names what is wrong.

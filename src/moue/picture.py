@@ -187,7 +187,7 @@ def _formats() -> Iterator[str]:
 
 
 def check_pixels(width: int, height: int, most: int) -> None:
-    """Refuse a photo or film by its declared size, before anything of it is decoded.
+    """Refuse a photo or video by its declared size, before anything of it is decoded.
 
     Raises:
         Unreadable: when it has more than ``most`` pixels, of status "too_large".

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from disk import room
-from films import make_film, scene
 from PIL import Image
+from videos import make_video, scene
 
 from moue.cli.main import main
 from moue.runtime.outbox import Outbox
@@ -83,7 +83,7 @@ def test_text_beside_the_photos_is_no_failure(
 ) -> None:
     (photos / "notes.txt").write_text("milk\n")
     assert predict(photos) == 0
-    assert "neither a picture nor a film" in capsys.readouterr().out
+    assert "neither a picture nor a video" in capsys.readouterr().out
 
 
 def test_nothing_there_is_wrong_use(predict: Predict, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,14 +103,14 @@ def test_out_has_rows_and_pictures_under_names_of_their_own(
     assert str(out / "a.png") in capsys.readouterr().err
 
 
-def test_a_film_s_answers_and_those_of_pictures_never_share_a_name(tmp_path: Path) -> None:
+def test_a_video_s_answers_and_those_of_pictures_never_share_a_name(tmp_path: Path) -> None:
     names = ("clip.mp4", "clip.tracks.jpg", "clip.timeline.png", "clip.jpg")
     for order in (names, names[::-1]):
         outbox, written = Outbox(tmp_path / "out"), []
         for name in order:
-            film = name.endswith(".mp4")
-            stem = outbox.stem(Source(name, "video" if film else "picture"))
-            endings = ("json", "mp4", "tracks.json", "timeline.png") if film else ("json", "png")
+            video = name.endswith(".mp4")
+            stem = outbox.stem(Source(name, "video" if video else "picture"))
+            endings = ("json", "mp4", "tracks.json", "timeline.png") if video else ("json", "png")
             written += [f"{stem}.{ending}" for ending in endings]
         assert len(set(written)) == len(written)
 
@@ -122,7 +122,7 @@ def test_names_as_long_as_they_can_be_have_their_answers(
     long.mkdir()
     for name in ("a" * 250 + ".png", "ü" * 125 + ".png", "ü" * 125 + "x.png"):
         shutil.copy(photos / "a.png", long / name)
-    shutil.copy(make_film(tmp_path / "film.mp4", [scene(i) for i in range(4)]), long / ("a" * 251 + ".mp4"))
+    shutil.copy(make_video(tmp_path / "video.mp4", [scene(i) for i in range(4)]), long / ("a" * 251 + ".mp4"))
     assert predict(long, photos / "a.png", "--out", tmp_path / "out", "--format", "jsonl") == 0
     assert len(capsys.readouterr().out.splitlines()) == 8
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
@@ -293,25 +293,25 @@ def test_folder_of_answers_must_be_a_folder(tmp_path: Path, predict: Predict, ph
     assert Outbox(tmp_path / "fresh").folder.is_dir()
 
 
-def test_a_film_is_a_row_a_person_and_leaves_its_tracks(
+def test_a_video_is_a_row_a_person_and_leaves_its_tracks(
     tmp_path: Path, predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    film = make_film(tmp_path / "film.mp4", [scene(i) for i in range(6)], rate=Fraction(10))
-    assert predict(film, "--out", tmp_path / "out") == 0
+    video = make_video(tmp_path / "video.mp4", [scene(i) for i in range(6)], rate=Fraction(10))
+    assert predict(video, "--out", tmp_path / "out") == 0
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 2, "the head, and one row for one person in six frames"
     assert "track 1, mean of 6 frames" in printed[1]
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"film.json", "film.mp4", "film.tracks.json", "film.timeline.png"}
-    (track,) = json.loads((tmp_path / "out" / "film.tracks.json").read_text())
+    assert names == {"video.json", "video.mp4", "video.tracks.json", "video.timeline.png"}
+    (track,) = json.loads((tmp_path / "out" / "video.tracks.json").read_text())
     assert (track["frames"], track["first"], track["last"]) == (6, 0.0, 0.5)
-    assert len(json.loads((tmp_path / "out" / "film.json").read_text())) == 6
+    assert len(json.loads((tmp_path / "out" / "video.json").read_text())) == 6
 
 
-def test_a_film_that_is_named_twice_is_read_twice(
+def test_a_video_that_is_named_twice_is_read_twice(
     tmp_path: Path, predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    film = make_film(tmp_path / "film.mp4", [scene(i) for i in range(6)])
+    video = make_video(tmp_path / "video.mp4", [scene(i) for i in range(6)])
     for out in ([], ["--out", tmp_path / "out"]):
-        assert predict(film, film, *out) == 0
+        assert predict(video, video, *out) == 0
         assert capsys.readouterr().out.count("track 1, mean of 6 frames") == 2

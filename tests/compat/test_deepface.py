@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import SquareReader, scene
 from PIL import Image
+from videos import SquareReader, scene
 
 from moue.compat import deepface as DeepFace
 from moue.errors import UsageError

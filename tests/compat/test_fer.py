@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from films import SquareReader, make_film, scene
 from PIL import Image
+from videos import SquareReader, make_video, scene
 
 from moue.compat import FER, Video
 from moue.errors import Unreadable, UsageError
@@ -91,22 +91,22 @@ def test_what_is_no_picture_is_an_error(detector: FER, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pictures = [scene(i, square=i >= 5) for i in range(20)]
-    return make_film(tmp_path_factory.mktemp("films") / "film.mp4", pictures)
+    return make_video(tmp_path_factory.mktemp("videos") / "video.mp4", pictures)
 
 
-def test_a_film_gives_a_row_a_frame_with_a_face(film: Path, detector: FER) -> None:
-    rows = Video(str(film)).analyze(detector, display=False)
+def test_a_video_gives_a_row_a_frame_with_a_face(clip: Path, detector: FER) -> None:
+    rows = Video(str(clip)).analyze(detector, display=False)
     assert len(rows) == 15
     assert set(rows[0]) == {"box0", *(f"{e}0" for e in EMOTIONS)}
     assert rows[0]["happy0"] == pytest.approx(0.88)
-    assert len(Video(str(film)).analyze(detector, frequency=5)) == 3
-    assert len(Video(str(film)).analyze(detector, max_results=4)) == 4
-    assert len(Video(str(film)).analyze(detector, save_fps=5)) == 3
+    assert len(Video(str(clip)).analyze(detector, frequency=5)) == 3
+    assert len(Video(str(clip)).analyze(detector, max_results=4)) == 4
+    assert len(Video(str(clip)).analyze(detector, save_fps=5)) == 3
 
 
-def test_a_film_is_searched_on_the_side_for_films(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_video_is_searched_on_the_side_for_video(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sides: list[int | None] = []
 
     def detect(self: CenterFace, picture: np.ndarray, *, min_score: float = 0.5) -> Detections:
@@ -114,27 +114,27 @@ def test_a_film_is_searched_on_the_side_for_films(film: Path, monkeypatch: pytes
         return WholeImage().detect(picture)
 
     monkeypatch.setattr(CenterFace, "detect", detect)
-    detector = FER(recognizer=Recognizer("tiny", long_side=640, film_side=96, threads=1))
-    Video(str(film)).analyze(detector, frequency=10)
+    detector = FER(recognizer=Recognizer("tiny", long_side=640, video_side=96, threads=1))
+    Video(str(clip)).analyze(detector, frequency=10)
     detector.detect_emotions(scene(0))
     assert sides == [96, 96, 640]
 
 
-def test_a_film_goes_to_pandas_as_in_fer_s_manual(film: Path, detector: FER) -> None:
-    video = Video(str(film))
+def test_a_video_goes_to_pandas_as_in_fer_s_manual(clip: Path, detector: FER) -> None:
+    video = Video(str(clip))
     frame = video.to_pandas(video.analyze(detector, display=False))
     assert len(frame) == 15
     first = video.get_first_face(frame)
     assert set(first.columns) == {"box", *EMOTIONS}
     assert set(video.get_emotions(first).columns) == EMOTIONS
-    assert set(Video(str(film), first_face_only=False).analyze(detector, output="pandas").columns) == {
+    assert set(Video(str(clip), first_face_only=False).analyze(detector, output="pandas").columns) == {
         "box0",
         *(f"{e}0" for e in EMOTIONS),
     }
 
 
-def test_a_film_goes_to_csv(film: Path, detector: FER, tmp_path: Path) -> None:
-    video = Video(str(film))
+def test_a_video_goes_to_csv(clip: Path, detector: FER, tmp_path: Path) -> None:
+    video = Video(str(clip))
     video.to_csv(video.analyze(detector), tmp_path / "data.csv")
     with open(tmp_path / "data.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -142,28 +142,28 @@ def test_a_film_goes_to_csv(film: Path, detector: FER, tmp_path: Path) -> None:
     assert float(rows[0]["happy0"]) == pytest.approx(0.88)
 
 
-def test_a_part_of_the_film_can_be_looked_at_and_the_film_annotated(film: Path, detector: FER, tmp_path: Path) -> None:
+def test_a_part_can_be_looked_at_and_the_whole_annotated(clip: Path, detector: FER, tmp_path: Path) -> None:
     part = {"x_min": 5, "x_max": 160, "y_min": 20, "y_max": 96}
-    whole = Video(str(film)).analyze(detector)
-    video = Video(str(film), outdir=str(tmp_path / "out"))
+    whole = Video(str(clip)).analyze(detector)
+    video = Video(str(clip), outdir=str(tmp_path / "out"))
     assert video.analyze(detector, detection_box=part, save_video=True) == whole
-    assert len(list(open_video(tmp_path / "out" / "film_output.mp4").frames())) == 20
+    assert len(list(open_video(tmp_path / "out" / "video_output.mp4").frames())) == 20
     with pytest.raises(UsageError, match="no pixel"):
         video.analyze(detector, detection_box={"x_min": 9, "x_max": 9, "y_min": 0, "y_max": 5})
 
 
-def test_a_film_writes_nothing_unasked(
-    film: Path, detector: FER, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_video_writes_nothing_unasked(
+    clip: Path, detector: FER, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Video(str(film)).analyze(detector)
+    Video(str(clip)).analyze(detector)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UsageError, match="save_video"):
-        Video(str(film)).analyze(detector, save_frames=True)
+        Video(str(clip)).analyze(detector, save_frames=True)
 
 
-def test_a_film_that_is_cut_off_gives_what_is_there_with_a_warning(detector: FER, tmp_path: Path) -> None:
-    path = make_film(tmp_path / "cut.mp4", [scene(i) for i in range(50)], options={"movflags": "faststart"})
+def test_a_video_that_is_cut_off_gives_what_is_there_with_a_warning(detector: FER, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "cut.mp4", [scene(i) for i in range(50)], options={"movflags": "faststart"})
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     with pytest.warns(UserWarning, match="cut off"):
         assert 0 < len(Video(path).analyze(detector)) < 50

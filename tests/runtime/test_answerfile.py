@@ -24,7 +24,7 @@ FORMATS = ("json", "jsonl", "csv", "parquet")
 def answer(i: int) -> Faces:
     said = Predictions(np.array([[0.25, 0.75]], np.float32), LABELS)
     boxes, scores, tracks = np.array([[1, 2, 3, 4]], np.float32), np.ones(1, np.float32), np.ones(1, np.int64)
-    return Faces("film\u2028 ü.mp4", "ok", 9, 9, boxes, scores, None, said, tracks, frame=i, timestamp=i / 25)
+    return Faces("video\u2028 ü.mp4", "ok", 9, 9, boxes, scores, None, said, tracks, frame=i, timestamp=i / 25)
 
 
 def frames(content: bytes, format: str) -> list[int]:

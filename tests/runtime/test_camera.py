@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from films import SquareReader, scene
+from videos import SquareReader, scene
 
 from moue.errors import MissingExtra, UsageError
 from moue.runtime import camera

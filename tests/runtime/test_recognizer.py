@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import skimage.data
-from films import make_film, scene
 from numpy.typing import NDArray
 from PIL import Image
+from videos import make_video, scene
 
 import moue
 from moue.errors import MissingExtra, UsageError
@@ -217,8 +217,8 @@ def test_shared_between_threads(halves: Recognizer) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        *({"min_score": 2}, {"uncertain": -1}, {"views": 3}, {"batch": 0}, {"max_pixels": 0}, {"film_side": 0}),
-        *({"min_score": "high"}, {"batch": 2.5}, {"threads": "4"}, {"long_side": "large"}, {"film_side": "large"}),
+        *({"min_score": 2}, {"uncertain": -1}, {"views": 3}, {"batch": 0}, {"max_pixels": 0}, {"video_side": 0}),
+        *({"min_score": "high"}, {"batch": 2.5}, {"threads": "4"}, {"long_side": "large"}, {"video_side": "large"}),
         *({"model": 3}, {"detector": 3}),
     ],
 )
@@ -290,16 +290,16 @@ def test_one_input_need_not_be_put_into_a_list(halves: Recognizer, tmp_path: Pat
         halves.batch(picture(0))  # type: ignore[arg-type]
 
 
-def test_the_limit_on_pixels_holds_for_films_too(model: Path, tmp_path: Path) -> None:
-    path = make_film(tmp_path / "film.mp4", [scene(i) for i in range(4)])
+def test_the_limit_on_pixels_holds_for_video_too(model: Path, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "video.mp4", [scene(i) for i in range(4)])
     small = Recognizer(model, Halves(), threads=1, max_pixels=1000)
-    for film in (path, path.read_bytes()):
-        (row,) = many(small.read(film))
+    for video in (path, path.read_bytes()):
+        (row,) = many(small.read(video))
         assert row.status == "too_large"
 
 
-def test_a_film_is_read_from_its_bytes_and_from_an_open_file(halves: Recognizer, tmp_path: Path) -> None:
-    path = make_film(tmp_path / "film.mp4", [scene(i) for i in range(4)])
+def test_a_video_is_read_from_its_bytes_and_from_an_open_file(halves: Recognizer, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "video.mp4", [scene(i) for i in range(4)])
     frames = many(halves.read(path, every=2))
     assert [answer.frame for answer in frames] == [0, 2]
     with open(path, "rb") as file:
@@ -340,8 +340,8 @@ def test_a_recogniser_goes_to_another_process(model: Path, photo: NDArray[np.uin
     again = pickle.loads(pickle.dumps(reader))
     assert again.read(photo) == reader.read(photo)
     assert (again.spec.views, again.min_score) == (1, 0.6)
-    films = pickle.loads(pickle.dumps(reader.for_films()))
-    assert films.detector.long_side == reader.for_films().detector.long_side != reader.detector.long_side
+    videos = pickle.loads(pickle.dumps(reader.for_video()))
+    assert videos.detector.long_side == reader.for_video().detector.long_side != reader.detector.long_side
 
 
 def test_a_wrong_order_of_channels_is_wrong_use_in_lists_too(halves: Recognizer) -> None:

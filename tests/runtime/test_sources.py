@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from films import make_film, make_song, make_sound, scene
 from PIL import Image
+from videos import make_song, make_sound, make_video, scene
 
 from moue.errors import UsageError
 from moue.runtime.sources import Source, expand, require_one
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
     (root / "empty").mkdir()
     for name in ("10.png", "2.png", "sub/1.png", ".hidden.png", ".git/x.png", "no suffix", "Thumbs.db"):
         Image.new("RGB", (4, 4)).save(root / name, "PNG")
-    (root / "film.MP4").write_bytes(b"")
+    (root / "video.MP4").write_bytes(b"")
     (root / "notes.txt").write_text("shopping list\n")
     (root / "loop").symlink_to(root)
     return root
@@ -38,11 +38,11 @@ def test_folder_in_natural_order_with_nothing_lost(folder: Path) -> None:
         ("2.png", "picture"),
         ("10.png", "picture"),
         ("empty", "skipped"),
-        ("film.MP4", "video"),
         ("loop", "skipped"),
         ("no suffix", "picture"),
         ("notes.txt", "skipped"),
         ("sub/1.png", "picture"),
+        ("video.MP4", "video"),
     ]
     assert all((s.reason is not None) == (s.kind == "skipped") for s in found)
 
@@ -103,7 +103,7 @@ def test_sound_in_a_folder_is_skipped_whatever_its_container(tmp_path: Path) -> 
         make_sound(folder / name, codec=codec)
     make_song(folder / "song.mp3")
     (folder / "song.m4b").write_bytes((folder / "song.m4a").read_bytes().replace(b"ftypM4A ", b"ftypM4B "))
-    make_film(folder / "film.mkv", [scene(i) for i in range(5)], sound="aac").rename(folder / "no suffix")
+    make_video(folder / "video.mkv", [scene(i) for i in range(5)], sound="aac").rename(folder / "no suffix")
     kinds = {Path(source.path).name: source.kind for source in expand([folder])}
     assert kinds.pop("no suffix") == "video"
     assert len(kinds) == 6
@@ -112,16 +112,16 @@ def test_sound_in_a_folder_is_skipped_whatever_its_container(tmp_path: Path) -> 
     assert [s.kind for s in expand([folder / "song.m4a"])] == ["video"]
 
 
-def test_a_picture_or_film_on_stdin_is_no_list(tmp_path: Path) -> None:
+def test_a_picture_or_video_on_stdin_is_no_list(tmp_path: Path) -> None:
     for format in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"):
         sink = io.BytesIO()
         Image.new("RGB", (40, 30)).save(sink, format)
         with pytest.raises(UsageError, match="moue predict /dev/stdin"):
             list(expand(["-"], stdin=piped(sink.getvalue())))
     for kind in ("mp4", "mkv", "ts", "avi"):
-        film = make_film(tmp_path / f"film.{kind}", [scene(i) for i in range(5)])
-        with pytest.raises(UsageError, match="a film came: save it"):
-            list(expand(["-"], stdin=piped(film.read_bytes())))
+        video = make_video(tmp_path / f"video.{kind}", [scene(i) for i in range(5)])
+        with pytest.raises(UsageError, match="a video came: save it"):
+            list(expand(["-"], stdin=piped(video.read_bytes())))
 
 
 def test_a_list_on_stdin_may_hold_any_name() -> None:
@@ -137,7 +137,7 @@ def test_names_that_no_file_can_have() -> None:
 
 
 def test_addresses_are_no_files() -> None:
-    for address in ("https://example.org/film.mp4", "https://example.org/photo?size=large", "rtsp://camera/1"):
+    for address in ("https://example.org/video.mp4", "https://example.org/photo?size=large", "rtsp://camera/1"):
         assert [s.kind for s in expand([address])] == ["picture"]
         with pytest.raises(UsageError, match=r"local files.*curl -LO '?\w+://"):
             require_one([address])

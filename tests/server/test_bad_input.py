@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import websockets.sync.client as websockets
-from films import make_film, scene
 from PIL import Image
 from uploads import encoded, running
+from videos import make_video, scene
 
 from moue.server.jobs import PREFIX
 from moue.server.settings import Settings
@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def port(tiny_onnx: Path, folder: Path) -> Iterator[int]:
-    limits = {"max_bytes": LIMIT, "max_film_bytes": LIMIT, "upload_seconds": 1.0, "max_files": 32}
+    limits = {"max_bytes": LIMIT, "max_video_bytes": LIMIT, "upload_seconds": 1.0, "max_files": 32}
     with running(Settings(models=(str(tiny_onnx),), detector="none", folder=folder, **limits)) as port:  # type: ignore[arg-type]
         yield port
 
@@ -50,7 +50,7 @@ def _goes_on(port: int, folder: Path, face: bytes) -> Iterator[None]:
     assert asked(port, "/v1/faces", face)[0] == 200
     deadline = time.monotonic() + 30
     while any(p.is_dir() for server in folder.glob(f"{PREFIX}*") for p in server.iterdir()):
-        assert time.monotonic() < deadline, "a film was left behind"
+        assert time.monotonic() < deadline, "a video was left behind"
         time.sleep(0.05)
 
 
@@ -111,7 +111,7 @@ BAD = {
     "header.png": (encoded(Image.fromarray(NOISE))[:8], 422, "PNG"),
     "bomb.png": (bomb(), 413, "more than the limit"),
     "vector.svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 422, "not a picture"),
-    "film.mp4": (b"\0\0\0\x18ftypisom" + bytes(90), 422, "/v1/videos"),
+    "video.mp4": (b"\0\0\0\x18ftypisom" + bytes(90), 422, "/v1/videos"),
 }
 GOOD = {
     "cmyk.jpg": encoded(Image.fromarray(NOISE).convert("CMYK"), "JPEG"),
@@ -241,15 +241,15 @@ def test_a_connection_cut_in_mid_upload_leaves_nothing(port: int, folder: Path) 
                     door.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ending)
 
 
-def test_a_connection_cut_while_a_film_is_fetched(port: int, tmp_path: Path) -> None:
-    film = make_film(tmp_path / "film.mp4", [scene(i) for i in range(30)]).read_bytes()
-    status, job = asked(port, "/v1/videos", film)
+def test_a_connection_cut_while_a_video_is_fetched(port: int, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "video.mp4", [scene(i) for i in range(30)]).read_bytes()
+    status, job = asked(port, "/v1/videos", video)
     assert status == 202
     deadline = time.monotonic() + 60
     while told(port, "GET", job["id"])["status"] != "done":
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    for path in ("rows", "film"):
+    for path in ("rows", "annotated"):
         with socket.create_connection(("127.0.0.1", port), timeout=60) as door:
             door.sendall(f"GET /v1/videos/{job['id']}/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
             assert door.recv(20).startswith(b"HTTP/1.1 200")
@@ -273,8 +273,8 @@ def test_a_wrong_content_type_is_refused(port: int, face: bytes, path: str) -> N
         assert (status, kind in answer["detail"]) == (415, True)
 
 
-def test_a_film_among_pictures_is_sent_where_films_are_read(port: int) -> None:
-    status, answer = asked(port, "/v1/faces", BAD["film.mp4"][0], Content_Type="video/mp4")
+def test_a_video_among_pictures_is_sent_where_videos_are_read(port: int) -> None:
+    status, answer = asked(port, "/v1/faces", BAD["video.mp4"][0], Content_Type="video/mp4")
     assert (status, "/v1/videos" in answer["detail"]) == (415, True)  # type: ignore[call-overload]
 
 
@@ -302,10 +302,10 @@ def test_what_is_no_http_is_sent_away(port: int, noise: bytes) -> None:
 
 
 def test_what_a_killed_server_held_is_swept_by_the_next_one(tiny_onnx: Path, tmp_path: Path) -> None:
-    films = tmp_path / "tmp"
-    films.mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "TMPDIR": str(films)}
-    film = make_film(tmp_path / "film.mp4", [scene(i) for i in range(60)]).read_bytes()
+    videos = tmp_path / "tmp"
+    videos.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "TMPDIR": str(videos)}
+    video = make_video(tmp_path / "video.mp4", [scene(i) for i in range(60)]).read_bytes()
     left: list[Path] = []
     for ending in (signal.SIGKILL, signal.SIGINT):
         words = [sys.executable, "-m", "moue", "serve", "--detector", "none", "--port", "0"]
@@ -315,9 +315,9 @@ def test_what_a_killed_server_held_is_swept_by_the_next_one(tiny_onnx: Path, tmp
         try:
             said = server.stderr.readline()
             port = int(said.rstrip().rstrip("/").rpartition(":")[2])
-            assert asked(port, "/v1/videos", film)[0] == 202
+            assert asked(port, "/v1/videos", video)[0] == 202
             assert not any(folder.exists() for folder in left)
-            left = list(films.glob(f"{PREFIX}*"))
+            left = list(videos.glob(f"{PREFIX}*"))
             assert len(left) == 1
             server.send_signal(ending)
             server.wait(60)

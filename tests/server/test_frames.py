@@ -14,7 +14,7 @@ from moue.server.shelf import Shelf
 FRAMES = "ws://127.0.0.1:8000/v1/frames"
 
 
-def test_frames_are_answered_with_rows_of_a_film(client: TestClient, face: bytes) -> None:
+def test_frames_are_answered_with_rows_of_a_video(client: TestClient, face: bytes) -> None:
     with client.websocket_connect(f"{FRAMES}") as socket:
         rows = []
         for _ in range(3):
@@ -76,10 +76,10 @@ def test_what_is_no_frame_ends_with_a_sentence(start: Start, face: bytes) -> Non
     assert "moue_cameras 0.0" in client.get("/metrics").text
 
 
-def test_cameras_search_as_films_do_with_one_recogniser_for_all(tiny_onnx: Path) -> None:
+def test_cameras_search_as_videos_do_with_one_recogniser_for_all(tiny_onnx: Path) -> None:
     shelf = Shelf(Settings(models=(str(tiny_onnx),)))
-    camera, photo = shelf.get(films=True), shelf.get()
-    assert camera is shelf.get(films=True), "pictures of several cameras are read together"
+    camera, photo = shelf.get(videos=True), shelf.get()
+    assert camera is shelf.get(videos=True), "pictures of several cameras are read together"
     assert isinstance(camera.detector, CenterFace)
     assert isinstance(photo.detector, CenterFace)
     assert (camera.detector.long_side or 0) < (photo.detector.long_side or 0)

@@ -10,7 +10,6 @@ import httpx2
 import pytest
 import schemathesis
 from fastapi.testclient import TestClient
-from films import make_film, scene
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -22,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 from uploads import running
+from videos import make_video, scene
 
 from moue.server.settings import Settings
 
@@ -35,16 +35,16 @@ CHECKS = [
 ]
 OPERATIONS = [
     *(("POST", "/v1/faces"), ("POST", "/v1/videos"), ("GET", "/v1/videos/{identity}")),
-    *(("GET", "/v1/videos/{identity}/rows"), ("GET", "/v1/videos/{identity}/film")),
+    *(("GET", "/v1/videos/{identity}/rows"), ("GET", "/v1/videos/{identity}/annotated")),
     *(("DELETE", "/v1/videos/{identity}"), ("GET", "/v1/models"), ("GET", "/v1/limits")),
     *(("GET", "/healthz"), ("GET", "/metrics")),
 ]
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp("films") / "film.mp4"
-    return make_film(path, [scene(i) for i in range(3)]).read_bytes()
+def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("videos") / "video.mp4"
+    return make_video(path, [scene(i) for i in range(3)]).read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -94,22 +94,22 @@ def test_made_up_requests_are_answered_as_described(
         assert explore(operation, GenerationMode.NEGATIVE, 12) - {200, 202}
 
 
-def test_made_up_parameters_of_pictures_and_films_are_answered_as_described(
-    described: schemathesis.BaseSchema, address: str, face: bytes, film: bytes
+def test_made_up_parameters_of_pictures_and_videos_are_answered_as_described(
+    described: schemathesis.BaseSchema, address: str, face: bytes, video: bytes
 ) -> None:
     binary = {"media_type": "application/octet-stream"}
     faces, videos = described["/v1/faces"]["POST"], described["/v1/videos"]["POST"]
     for mode in GenerationMode:
         assert explore(faces, mode, 8, body=face, **binary) <= {200, 400}
-        assert explore(videos, mode, 8, body=film, **binary) <= {202, 400, 429}
+        assert explore(videos, mode, 8, body=video, **binary) <= {202, 400, 429}
     assert explore(faces, GenerationMode.POSITIVE, 1, body=face, query={}, **binary) == {200}
-    identity = httpx2.post(f"{address}/v1/videos", content=film).json()["id"]
+    identity = httpx2.post(f"{address}/v1/videos", content=video).json()["id"]
     deadline = time.monotonic() + 60
     while httpx2.get(f"{address}/v1/videos/{identity}").json()["status"] != "done":
         assert time.monotonic() < deadline
         time.sleep(0.05)
     held = {"path_parameters": {"identity": identity}}
-    for path in ("", "/rows", "/film"):
+    for path in ("", "/rows", "/annotated"):
         operation = described[f"/v1/videos/{{identity}}{path}"]["GET"]
         assert 200 in explore(operation, GenerationMode.POSITIVE, 8, **held)
     assert 400 in explore(described["/v1/videos/{identity}/rows"]["GET"], GenerationMode.NEGATIVE, 8, **held)

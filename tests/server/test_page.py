@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import make_film
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from skimage import data
 from uploads import encoded, running
+from videos import make_video
 
 from moue.server.settings import Settings
 
@@ -25,7 +25,7 @@ ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "
 
 
 def pictures(step: int) -> np.ndarray:
-    """A frame of a film: the astronaut's face, wandering to the right."""
+    """A frame of a video: the astronaut's face, wandering to the right."""
     face = np.asarray(Image.fromarray(data.astronaut()[0:256, 96:352]).resize((160, 160)))
     picture = np.full((240, 320, 3), 90, np.uint8)
     picture[40:200, 20 + 4 * step % 120 : 180 + 4 * step % 120] = face
@@ -38,7 +38,7 @@ def address(tiny_onnx: Path, other_onnx: Path, tmp_path_factory: pytest.TempPath
     settings = Settings(models=(str(tiny_onnx), str(other_onnx)), folder=folder, max_bytes=2_000_000)
     with running(settings) as port:
         yield f"http://127.0.0.1:{port}/"
-    assert not list(folder.iterdir()), "the server left films behind"
+    assert not list(folder.iterdir()), "the server left videos behind"
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +47,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     program = next((path for path in map(shutil.which, names) if path), None)
     if program is None:
         pytest.fail("The browser tests need Chromium. Type: make browser")
-    film = tmp_path_factory.mktemp("camera") / "camera.mjpeg"
-    film.write_bytes(b"".join(encoded(Image.fromarray(pictures(i)), "JPEG") for i in range(30)))
+    video = tmp_path_factory.mktemp("camera") / "camera.mjpeg"
+    video.write_bytes(b"".join(encoded(Image.fromarray(pictures(i)), "JPEG") for i in range(30)))
     camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    camera.append(f"--use-file-for-fake-video-capture={film}")
+    camera.append(f"--use-file-for-fake-video-capture={video}")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS, *camera])
         yield browser
@@ -144,7 +144,7 @@ def test_errors_are_words(page: Page, astronaut: dict) -> None:
     expect(page.locator("#errors")).to_contain_text("huge.png is too large: 3 MB; this server takes 2 MB.")
     playlist = b"#EXTM3U\n/etc/passwd\n" * 9
     page.set_input_files("#files", {"name": "clip.mp4", "mimeType": "video/mp4", "buffer": playlist})
-    expect(page.locator("#errors")).to_contain_text("clip.mp4: not a film of a kind that is known here")
+    expect(page.locator("#errors")).to_contain_text("clip.mp4: not a video of a kind that is known here")
     expect(page.locator("#stage")).to_be_hidden()
     page.set_input_files("#files", astronaut)
     expect(page.locator("#status")).to_contain_text("1 face")
@@ -167,23 +167,23 @@ def test_the_camera_is_read_frame_after_frame(page: Page, tmp_path: Path) -> Non
     assert all(face["track"] >= 1 for row in rows for face in row["faces"])
 
 
-def test_a_film_is_read_with_progress_and_plays_annotated(page: Page, tmp_path: Path) -> None:
-    film = make_film(tmp_path / "clip.mp4", [pictures(i) for i in range(12)])
-    page.set_input_files("#files", film)
+def test_a_video_is_read_with_progress_and_plays_annotated(page: Page, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "clip.mp4", [pictures(i) for i in range(12)])
+    page.set_input_files("#files", video)
     expect(page.locator("#status")).to_contain_text("clip.mp4: 12 frames read.")
-    film_shown = page.locator("#stage video")
+    video_shown = page.locator("#stage video")
     deadline = time.monotonic() + 30
-    while film_shown.evaluate("v => v.readyState") < 1:
-        assert time.monotonic() < deadline, "the annotated film does not load"
+    while video_shown.evaluate("v => v.readyState") < 1:
+        assert time.monotonic() < deadline, "the annotated video does not load"
         time.sleep(0.1)
-    assert film_shown.evaluate("v => Math.abs(v.duration - 0.48) < 0.1")
+    assert video_shown.evaluate("v => Math.abs(v.duration - 0.48) < 0.1")
     expect(page.locator("#stage .legend li")).to_have_count(7)
-    page.screenshot(path=tmp_path / "film.png")
+    page.screenshot(path=tmp_path / "video.png")
 
 
-def test_two_models_read_a_film_side_by_side(page: Page, tmp_path: Path) -> None:
+def test_two_models_read_a_video_side_by_side(page: Page, tmp_path: Path) -> None:
     page.select_option("#other", "tiny_doubtful")
-    page.set_input_files("#files", make_film(tmp_path / "clip.mp4", [pictures(i) for i in range(6)]))
+    page.set_input_files("#files", make_video(tmp_path / "clip.mp4", [pictures(i) for i in range(6)]))
     expect(page.locator("#status")).to_contain_text("clip.mp4: 6 frames read.")
     expect(page.locator("#stage .answer h3")).to_have_text(["tiny_random", "tiny_doubtful"])
     expect(page.locator("#stage figcaption")).to_have_count(2)
@@ -196,9 +196,9 @@ def test_two_models_read_a_film_side_by_side(page: Page, tmp_path: Path) -> None
     assert tops[0] > tops[1]
 
 
-def test_a_film_can_be_cancelled(page: Page, address: str, tmp_path: Path) -> None:
-    film = make_film(tmp_path / "long.mp4", [pictures(i) for i in range(150)])
-    page.set_input_files("#files", film)
+def test_a_video_can_be_cancelled(page: Page, address: str, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "long.mp4", [pictures(i) for i in range(150)])
+    page.set_input_files("#files", video)
     expect(page.locator("#stage .count")).to_contain_text(" of 150 frames")
     page.click("text=Cancel")
     expect(page.locator("#status")).to_contain_text("long.mp4 was cancelled")

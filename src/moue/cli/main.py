@@ -19,7 +19,7 @@ from moue.errors import MoueError
 
 #: Subcommand to its one line of help; "data info" lives in ``moue.cli.data``.
 COMMANDS = {
-    "predict": "read faces in photos, folders, films or a camera",
+    "predict": "read faces in photos, folders, videos or a camera",
     "data": "import, inspect or synthesise a data set",
     "networks": "list the networks that can be trained",
     "models": "list the trained models",

@@ -1,4 +1,4 @@
-"""``moue predict``: read faces in photos, folders, films or a camera."""
+"""``moue predict``: read faces in photos, folders, videos or a camera."""
 
 from __future__ import annotations
 
@@ -29,17 +29,15 @@ from moue.spec import VIEWS
 
 #: More pictures than this are many: an engine that takes longer to start pays.
 MANY = 50
-#: No failures either: a file that is neither picture nor film, and a camera that was pulled out.
+#: No failures either: a file that is neither picture nor video, and a camera that was pulled out.
 PASSED_OVER = ("skipped", "camera_lost")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
-    add(
-        "sources", nargs="+", metavar="SOURCE", help="file, folder, glob, film, camera number, or - for a list on stdin"
-    )
-    add("--out", metavar="DIR", help="folder for the rows and the annotated picture or film of each input")
+    add("sources", nargs="+", metavar="SOURCE", help="file, folder, glob, video, camera, or - for a list on stdin")
+    add("--out", metavar="DIR", help="folder for the rows and the annotated picture or video of each input")
     add("--model", default="default", help="a name of `moue models`, an .onnx file or a run folder (default: default)")
     add("--detector", default="centerface", choices=("centerface", "none"), help="none: each picture is one face")
     add("--engine", default="auto", choices=("auto", "onnxruntime", "openvino"), help="what runs the graphs")
@@ -53,9 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=tuple(VIEWS),
         help="average each face with its mirror image (2), shifts too (6), or over ten crops (default: the model's)",
     )
-    add("--every", type=int, default=1, metavar="N", help="read each Nth frame of a film")
-    add("--fps", type=float, help="read at most that many frames a second of a film")
-    add("--max-pixels", type=int, default=MAX_PIXELS, help=f"refuse larger photos and films (default: {MAX_PIXELS})")
+    add("--every", type=int, default=1, metavar="N", help="read each Nth frame of a video")
+    add("--fps", type=float, help="read at most that many frames a second of a video")
+    add("--max-pixels", type=int, default=MAX_PIXELS, help=f"refuse larger photos and videos (default: {MAX_PIXELS})")
     add("--no-window", action="store_true", help="show no window for a camera")
     add_format(parser)
 
@@ -100,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _counted(names: list[str], without: Path | None) -> tuple[Iterator[Source], int | None]:
-    """The sources, and their number or, for a film, a camera or a list on stdin, None."""
+    """The sources, and their number or, for a video, a camera or a list on stdin, None."""
     found = expand(names, without=without)
     if "-" in names:
         return found, None
@@ -110,21 +108,21 @@ def _counted(names: list[str], without: Path | None) -> tuple[Iterator[Source], 
 
 
 def _answers(
-    recognizer: Recognizer, source: Source, args: argparse.Namespace, report: Report, film: str | None = None
+    recognizer: Recognizer, source: Source, args: argparse.Namespace, report: Report, annotated: str | None = None
 ) -> Iterator[Faces]:
     if source.kind == "camera":
         from moue.runtime.camera import watch_camera
 
-        return watch_camera(recognizer.for_films(), int(source.path), window=not args.no_window)
+        return watch_camera(recognizer.for_video(), int(source.path), window=not args.no_window)
     if source.kind == "video":
         from moue.runtime.watch import read_video
 
         return read_video(
-            recognizer.for_films(),
+            recognizer.for_video(),
             source.path,
             every=args.every,
             fps=args.fps,
-            film=film,
+            annotated=annotated,
             report=report,
             max_pixels=args.max_pixels,
         )
@@ -139,21 +137,21 @@ def _keep(
     printer: _Printer,
     report: Report,
 ) -> None:
-    """Read one input, and write its rows and its annotated picture or film as they come."""
+    """Read one input, and write its rows and its annotated picture or video as they come."""
     stem = outbox.stem(source)
     if source.kind == "picture":
         _keep_picture(recognizer, source.path, stem, args.format, outbox, printer)
         return
-    film = str(outbox.folder / f"{stem}.mp4") if source.kind == "video" else None
+    annotated = str(outbox.folder / f"{stem}.mp4") if source.kind == "video" else None
     timeline = Timeline()
     with closing(outbox.answers(stem, _suffix(args.format), recognizer.spec.labels)) as file:
-        for answer in _answers(recognizer, source, args, report, film):
+        for answer in _answers(recognizer, source, args, report, annotated):
             file.write(answer)
             printer(answer)
             if source.kind == "video":
                 timeline.add(answer)
-    if film and os.path.exists(film):  # noqa: PTH110
-        sys.stderr.write(f"{film}\n")
+    if annotated and os.path.exists(annotated):  # noqa: PTH110
+        sys.stderr.write(f"{annotated}\n")
         _keep_tracks(timeline, stem, outbox)
 
 
@@ -174,7 +172,7 @@ def _keep_picture(recognizer: Recognizer, path: str, stem: str, format: str, out
 
 
 def _keep_tracks(timeline: Timeline, stem: str, outbox: Outbox) -> None:
-    """Write what became of each face of a film: a summary, and where matplotlib is installed a picture over time."""
+    """Write what became of each face of a video: a summary, and where matplotlib is installed a picture over time."""
     tracks = json.dumps(timeline.summary(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     sys.stderr.write(f"{outbox.write(f'{stem}.tracks.json', tracks.encode())}\n")
     if find_spec("matplotlib") is not None:
@@ -214,8 +212,8 @@ class _Printer:
             self._table(answer)
 
     def end_input(self) -> None:
-        """What comes next belongs to another input, which may be the same film again."""
-        self._table.end_film()
+        """What comes next belongs to another input, which may be the same video again."""
+        self._table.end_video()
 
     def close(self) -> None:
         if self._text is not None:
@@ -227,7 +225,7 @@ class _Printer:
 
 
 class _Table:
-    """The rows that are shown: a row a face, and of a film a row a person instead of thousands of frames."""
+    """The rows that are shown: one row per face, and of a video one row per person instead of thousands of frames."""
 
     def __init__(self) -> None:
         self._rows: list[dict[str, Any]] = []
@@ -236,8 +234,8 @@ class _Table:
 
     def __call__(self, answer: Faces) -> None:
         if answer.timestamp is None:
-            # What comes without a time after a film's frames says why it ended.
-            self.end_film()
+            # What comes without a time after a video's frames says why it ended.
+            self.end_video()
             self._rows += _shown(answer)
             return
         self._source = answer.source
@@ -246,18 +244,18 @@ class _Table:
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows; to be asked once."""
-        self.end_film()
+        self.end_video()
         return self._rows
 
-    def end_film(self) -> None:
-        """Sum up the film whose frames came, if there is one."""
+    def end_video(self) -> None:
+        """Sum up the video whose frames came, if there is one."""
         if self._frames:
             self._rows += _people(self._source, self._timeline, self._frames, self._last)
             self._timeline, self._frames = Timeline(), 0
 
 
 def _people(source: str, timeline: Timeline, frames: int, last: float) -> Iterator[dict[str, Any]]:
-    """The table's rows for a film."""
+    """The table's rows for a video."""
     found = timeline.summary()
     for person in found:
         yield {

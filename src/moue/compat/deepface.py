@@ -35,7 +35,7 @@ def analyze(
         anti_spoofing: must be False.
 
     Returns:
-        A dictionary a face: ``emotion`` (percentages, 0 to 100, of angry, disgust, fear, happy, sad, surprise,
+        One dictionary per face: ``emotion`` (percentages, 0 to 100, of angry, disgust, fear, happy, sad, surprise,
         neutral), ``dominant_emotion``, ``region`` (``x``, ``y``, ``w``, ``h``, and the person's own ``left_eye`` and
         ``right_eye`` as (x, y) or None) and ``face_confidence`` (0 to 1; 0 where the whole picture was taken).
 

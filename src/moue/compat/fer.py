@@ -21,9 +21,9 @@ from moue.compat.picture import by_name, shared_recognizer, to_rgb, whole_box
 from moue.errors import Unreadable, UsageError, require
 from moue.runtime.camera import CameraWindow
 from moue.runtime.draw import draw
-from moue.runtime.film import FilmWriter
 from moue.runtime.results import Faces
 from moue.runtime.video import open_video
+from moue.runtime.writer import VideoWriter
 
 if TYPE_CHECKING:
     from moue.runtime.recognizer import Recognizer
@@ -115,7 +115,7 @@ class FER:
 
 
 class Video:
-    """A film to be analysed.
+    """A video to be analysed.
 
     Args:
         video_file: its path.
@@ -125,7 +125,7 @@ class Video:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        Unreadable: when it is no film.
+        Unreadable: when it is no video.
     """
 
     def __init__(
@@ -160,7 +160,7 @@ class Video:
         batch_size: int = 1,
         use_async_io: bool = True,
     ) -> Any:
-        """Read the film frame by frame.
+        """Read the video frame by frame.
 
         Args:
             detector: a :class:`FER`.
@@ -172,11 +172,11 @@ class Video:
             video_id: the name, without ending, of what ``save_video`` writes.
             save_frames: must be False, as must ``zip_images``: frames are not written one by one.
             save_video: write ``<outdir>/<name>_output.mp4``.
-            annotate_frames: whether that film has the faces marked.
+            annotate_frames: whether that video has the faces marked.
             detection_box: ``{"x_min": …, "x_max": …, "y_min": …, "y_max": …}``, the part to look at.
             lang: must be "en": expressions are drawn under their English names.
             include_audio: taken and not needed, as are ``size_multiplier``, ``batch_size`` and ``use_async_io``: the
-                annotated film has its sound, and marks as large as its pictures ask for.
+                annotated video has its sound, and marks as large as its pictures ask for.
 
         Returns:
             One row a frame **with a face**: ``box0``, ``angry0``, … ``neutral0``, ``box1``, …; as fer does, frames
@@ -186,7 +186,7 @@ class Video:
             UsageError: for an option that cannot be used.
         """
         if save_frames or zip_images:
-            raise UsageError("frames are not written one by one: take save_video=True for an annotated film.")
+            raise UsageError("frames are not written one by one: take save_video=True for an annotated video.")
         if output not in ("csv", "pandas"):
             raise UsageError(f"output must be 'csv' or 'pandas'. Got {output!r} instead.")
         if lang != "en":
@@ -197,7 +197,7 @@ class Video:
         if save_fps is not None and self._video.rate:
             every = max(1, int(self._video.rate // save_fps))
         data: list[list[Row]] = []
-        reader = detector.recognizer.for_films()
+        reader = detector.recognizer.for_video()
         with ExitStack() as stack:
             window = CameraWindow(self.filename) if display else None
             if window is not None:
@@ -206,7 +206,7 @@ class Video:
             if save_video:
                 Path(self.outdir).mkdir(parents=True, exist_ok=True)
                 target = Path(self.outdir) / f"{video_id or Path(self.filename).stem}_output.mp4"
-                writer = stack.enter_context(FilmWriter(target, like=self._video))
+                writer = stack.enter_context(VideoWriter(target, like=self._video))
             try:
                 for frame in self._video.frames(every=every):
                     faces = _within(reader, frame.picture, detection_box)
@@ -265,7 +265,7 @@ class Video:
 
     @staticmethod
     def _flat(data: Sequence[Any]) -> list[Row]:
-        """A dictionary a frame, its faces' keys numbered from 0."""
+        """One dictionary per frame, its faces' keys numbered from 0."""
         rows: list[Row] = []
         for frame in data:
             if isinstance(frame, Mapping):
@@ -286,7 +286,7 @@ def _within(reader: Recognizer, picture: NDArray[np.uint8], part: Mapping[str, i
     x, y = max(0, part["x_min"]), max(0, part["y_min"])
     cut = picture[y : part["y_max"], x : part["x_max"]]
     if not cut.size:
-        raise UsageError(f"the detection box {dict(part)} holds no pixel of the film.")
+        raise UsageError(f"the detection box {dict(part)} holds no pixel of the video.")
     faces = reader.faces(np.ascontiguousarray(cut))
     shift = np.array([x, y], np.float32)
     return faces.with_(

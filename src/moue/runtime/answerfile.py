@@ -119,7 +119,7 @@ class TextAnswers:
 
 
 class ParquetPipe:
-    """Answers as Parquet, a row a face, written :data:`GROUP` rows at a time.
+    """Answers as Parquet, one row per face, written :data:`GROUP` rows at a time.
 
     Args:
         sink: an open binary file, or a pipe.

@@ -1,4 +1,4 @@
-"""Film files from outside: what kind of file it is, how it is opened, how its packets become frames (PyAV)."""
+"""Video files from outside: what kind of file it is, how it is opened, how its packets become frames (PyAV)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from moue.picture import HEIF_BRANDS
 
 VideoLike = str | os.PathLike[str] | bytes | BinaryIO
 
-#: Endings that name a film where the content cannot be told (an empty or damaged file).
+#: Endings that name a video where the content cannot be told (an empty or damaged file).
 SUFFIXES = frozenset(
     f".{name}"
     for name in (
@@ -27,15 +27,15 @@ SUFFIXES = frozenset(
 )
 
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0", b"8BPS", b"%PDF", b"PK\3\4")
-_FILMS = (b"\x1aE\xdf\xa3", b"FLV\1", b"0&\xb2u\x8ef\xcf\x11", b"\0\0\1\xba", b"OggS")
+_VIDEOS = (b"\x1aE\xdf\xa3", b"FLV\1", b"0&\xb2u\x8ef\xcf\x11", b"\0\0\1\xba", b"OggS")
 #: ISO media brands that are pictures: HEIF and AVIF.
 _PICTURE_BRANDS = (*HEIF_BRANDS, b"avif", b"avis")
-#: FFmpeg demuxers that read single pictures, or anything at all, as if it were a film.
-_NO_FILMS = ("image2", "_pipe", "gif", "apng", "webp", "tty", "lrc", "bin", "adf", "idf", "xbin", "rawvideo", "data")
+#: FFmpeg demuxers that read single pictures, or anything at all, as if it were a video.
+_NO_VIDEOS = ("image2", "_pipe", "gif", "apng", "webp", "tty", "lrc", "bin", "adf", "idf", "xbin", "rawvideo", "data")
 
 
 def is_video(path: str | os.PathLike[str]) -> bool:
-    """Whether a file holds a film (or sound) rather than a picture or anything else.
+    """Whether a file holds a video (or sound) rather than a picture or anything else.
 
     The first bytes decide for the common kinds; FFmpeg is asked for the rest, and the name for what is empty or so
     damaged that nobody can tell, so that opening it gets to say what is wrong.
@@ -55,8 +55,8 @@ def is_video(path: str | os.PathLike[str]) -> bool:
     return path.suffix.lower() in SUFFIXES if known is None else known
 
 
-def known_film(head: bytes) -> bool:
-    """Whether a file's first 512 bytes are those of a common kind of film.
+def known_video(head: bytes) -> bool:
+    """Whether a file's first 512 bytes are those of a common kind of video.
 
     For content from strangers: FFmpeg alone would also take a playlist, and open the files and addresses in it.
     """
@@ -73,11 +73,11 @@ def is_sound(path: str | os.PathLike[str]) -> bool:
 
 
 def name_of(source: VideoLike) -> str:
-    """The path, or "<film>" for bytes and nameless file objects."""
+    """The path, or "<video>" for bytes and nameless file objects."""
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source)
     name = getattr(source, "name", None)
-    return name if isinstance(name, str) else "<film>"
+    return name if isinstance(name, str) else "<video>"
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def opened(source: VideoLike, *, edits: bool = False) -> Iterator[Any]:
         edits: whether to obey the file's edit list, which hides frames and shifts the clock.
 
     Raises:
-        Unreadable: when it is empty, damaged or no film.
+        Unreadable: when it is empty, damaged or no video.
         FileNotFoundError, PermissionError, IsADirectoryError: when there is no file to open.
     """
     import av
@@ -102,23 +102,23 @@ def opened(source: VideoLike, *, edits: bool = False) -> Iterator[Any]:
         except ValueError as error:
             raise Unreadable(str(error)) from None
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-            raise Unreadable("a film must be a file: save what comes through the pipe first")
+            raise Unreadable("a video must be a file: save what comes through the pipe first")
         if found.st_size == 0:
             raise Unreadable("the file is empty")
     else:
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         if not file.seekable():
-            raise Unreadable("a film needs a file that can be rewound: read it into memory first")
+            raise Unreadable("a video needs a file that can be rewound: read it into memory first")
         file = _View(file)
     try:
         container = av.open(file, metadata_errors="ignore", options={} if edits else {"ignore_editlist": "1"})
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise Unreadable("it cannot be opened as a film: damaged, incomplete or of another kind") from error
+        raise Unreadable("it cannot be opened as a video: damaged, incomplete or of another kind") from error
     with container:
-        if _no_film(container):
-            raise Unreadable(f"not a film: its content is {container.format.name!r}")
+        if _no_video(container):
+            raise Unreadable(f"not a video: its content is {container.format.name!r}")
         yield container
 
 
@@ -153,7 +153,7 @@ def picture_stream(container: Any) -> Any:
     streams = _picture_streams(container)
     if not streams:
         holds = "sound alone" if container.streams.audio else "neither pictures nor sound"
-        raise Unreadable(f"a film without pictures: it holds {holds}")
+        raise Unreadable(f"a video without pictures: it holds {holds}")
     return streams[0]
 
 
@@ -261,14 +261,14 @@ class _Timed:
 
 
 def _by_signature(head: bytes) -> bool | None:
-    """Film, no film, or None for "cannot tell"."""
+    """Video, no video, or None for "cannot tell"."""
     if head[4:8] == b"ftyp":
         return head[8:12] not in _PICTURE_BRANDS
     if head[:4] == b"RIFF":
         return head[8:12] == b"AVI "
     if head.startswith(_PICTURES):
         return False
-    if head.startswith(_FILMS) or (len(head) > 376 and head[0] == head[188] == head[376] == 0x47):
+    if head.startswith(_VIDEOS) or (len(head) > 376 and head[0] == head[188] == head[376] == 0x47):
         return True
     # Text: FFmpeg takes some of it for subtitles, lyrics or terminal art.
     return False if head and all(byte >= 0x20 or byte in b"\t\r\n\f" for byte in head) else None
@@ -281,14 +281,14 @@ def _by_probe(path: Path) -> bool | None:
         with av.open(
             str(path), metadata_errors="ignore", options={"analyzeduration": "0", "probesize": "65536"}
         ) as file:
-            if _no_film(file):
+            if _no_video(file):
                 return False
             return any(s.type == "video" and s.codec_context and s.codec_context.width for s in file.streams) or None
     except (av.error.FFmpegError, OSError, ValueError):
         return None
 
 
-def _no_film(container: Any) -> bool:
+def _no_video(container: Any) -> bool:
     # "bin" must not match "h264"-like names, and "mov,mp4,…" is a list: compare word by word.
     words = container.format.name.split(",")
-    return any(word in _NO_FILMS or word.endswith("_pipe") for word in words)
+    return any(word in _NO_VIDEOS or word.endswith("_pipe") for word in words)

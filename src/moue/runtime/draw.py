@@ -16,7 +16,7 @@ from moue.runtime.results import Faces
 def draw(picture: PictureLike, faces: Faces, *, bars: bool = True, caption: str = "") -> NDArray[np.uint8]:
     """A copy of a picture with its faces marked.
 
-    Each face gets a box in the colour of its expression, its track (in films), the label with its probability ("?"
+    Each face gets a box in the colour of its expression, its track (in videos), the label with its probability ("?"
     where the answer is uncertain), and, where the face is large enough for them to be read, a bar for each class.
 
     Args:

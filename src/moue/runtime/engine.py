@@ -51,7 +51,7 @@ def open_graph(
         source: path of an ``.onnx`` file, or its bytes.
         engine: "onnxruntime", "openvino", or "auto", see :func:`choose`.
         threads: CPU threads; 0 takes one for each physical core that this process may use.
-        many: whether thousands of calls are to come (folders, films, serving): what "auto" goes by.
+        many: whether thousands of calls are to come (folders, videos, serving): what "auto" goes by.
         exact: False lets OpenVINO calculate in bfloat16 where the processor does so faster (AMX): enough for finding
             faces; ONNX Runtime knows no such choice.
 
@@ -99,7 +99,7 @@ class OnnxRuntimeGraph:
         options.intra_op_num_threads = threads or _allowed_threads()
         options.inter_op_num_threads = 1
         # A thread that waits for its next task by spinning, long by default, takes the core from whatever else is
-        # at work: the other graph's threads, a film's decoder, another program. Older versions know no such key.
+        # at work: the other graph's threads, a video's decoder, another program. Older versions know no such key.
         options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
         model = source if isinstance(source, bytes) else str(source)
         try:

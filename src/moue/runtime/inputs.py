@@ -1,4 +1,4 @@
-"""What an input is: one picture, a film, a camera, or many of them."""
+"""What an input is: one picture, a video, a camera, or many of them."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ import numpy as np
 from PIL import Image
 
 from moue.errors import UsageError
-from moue.runtime.container import known_film
+from moue.runtime.container import known_video
 from moue.runtime.sources import Source, expand
 
 
 def is_picture(x: Any) -> bool:
-    """Whether ``x`` is one picture, and no film, folder, list or camera."""
+    """Whether ``x`` is one picture, and no video, folder, list or camera."""
     if is_camera(x):
         return False
     if isinstance(x, (str, os.PathLike)):
         found = list(itertools.islice(expand([x]), 2))
         # A folder or glob stays a list when it holds one picture.
         return len(found) == 1 and found[0].kind == "picture" and found[0].path == os.fspath(x)
-    return is_one(x) and not (isinstance(x, Source) or is_film(x))
+    return is_one(x) and not (isinstance(x, Source) or is_video(x))
 
 
-def is_film(x: Any) -> bool:
+def is_video(x: Any) -> bool:
     """Whether a source, bytes or an open file hold pictures that move."""
     if isinstance(x, Source):
         return x.kind in ("video", "camera")
     if isinstance(x, (bytes, bytearray, memoryview)):
-        return known_film(bytes(x[:512]))
+        return known_video(bytes(x[:512]))
     # A pipe cannot be looked into without taking from it, and FFmpeg wants to seek.
     if not hasattr(x, "read") or isinstance(x, io.TextIOBase) or not getattr(x, "seekable", bool)():
         return False
     place = x.tell()
     head = x.read(512)
     x.seek(place)
-    return known_film(head)
+    return known_video(head)
 
 
 def is_camera(x: Any) -> bool:

@@ -1,4 +1,4 @@
-"""A folder of answers: for each input its rows and its annotated picture or film."""
+"""A folder of answers: for each input its rows and its annotated picture or video."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from moue.files import replacing
 from moue.runtime.answerfile import AnswerFile, open_answers
 from moue.runtime.sources import Source
 
-#: What follows the stem of a film's answers, before the suffix: ``clip.json``, ``clip.tracks.json`` and so on.
-FILM_ENDINGS = ("", ".tracks", ".timeline")
+#: What follows the stem of a video's answers, before the suffix: ``clip.json``, ``clip.tracks.json`` and so on.
+VIDEO_ENDINGS = ("", ".tracks", ".timeline")
 #: Bytes of UTF-8 that a stem may have: file systems take names of 255, and ".timeline.png" is the longest ending.
 STEM_BYTES = 255 - len(".timeline.png")
 
@@ -55,7 +55,7 @@ class Outbox:
         if source.kind != "camera" and self._inside in Path(os.path.realpath(path)).parents:
             raise UsageError(f"{path} lies in {self.folder}: choose another folder for the answers.")
         name = f"camera{source.path}" if source.kind == "camera" else Path(path).stem or "answers"
-        endings = FILM_ENDINGS if source.kind == "video" else ("",)
+        endings = VIDEO_ENDINGS if source.kind == "video" else ("",)
         for stem in _numbered(name):
             # Some file systems do not tell upper from lower case.
             wanted = {f"{stem}{ending}".lower() for ending in endings}

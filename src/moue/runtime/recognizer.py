@@ -18,7 +18,7 @@ from moue.preprocess import Picture, to_input
 from moue.runtime.crop import crops
 from moue.runtime.detect import MULTIPLE, CenterFace, Detections, Detector, Given, WholeImage, open_detector
 from moue.runtime.engine import Engine, EngineName, open_model
-from moue.runtime.inputs import each, is_camera, is_film, is_one, is_picture, items, named
+from moue.runtime.inputs import each, is_camera, is_one, is_picture, is_video, items, named
 from moue.runtime.limits import check
 from moue.runtime.results import Faces, Predictions, softmax
 from moue.runtime.sources import Source
@@ -43,11 +43,11 @@ class Recognizer:
             pictures, and takes the longer the larger they are.
         long_side: larger photos are scaled to this long side, in pixels, for the search; a smaller one is quicker and
             misses the smaller faces.
-        film_side: the same for films and cameras, whose frames come by the dozen.
+        video_side: the same for videos and cameras, whose frames come by the dozen.
         views: how many views of a face are averaged, one of :data:`moue.spec.VIEWS`; the model's own where None.
         batch: crops, or views of them, classified at once; memory and speed, not answers.
         many: whether many pictures are to come: "auto" then takes the engine that starts slower and runs faster.
-        max_pixels: larger photos, and films of larger pictures, are refused.
+        max_pixels: larger photos, and videos of larger pictures, are refused.
 
     Raises:
         UsageError: for a value out of its range.
@@ -67,7 +67,7 @@ class Recognizer:
         uncertain: float | None = None,
         small_faces: bool = False,
         long_side: int = 1280,
-        film_side: int = 384,
+        video_side: int = 384,
         views: int | None = None,
         batch: int = 64,
         many: bool = False,
@@ -80,7 +80,7 @@ class Recognizer:
                 check(name, value, 0, 1)
         for name, count in (("batch", batch), ("max_pixels", max_pixels)):
             check(name, count, 1, whole=True)
-        for name, side in (("long_side", long_side), ("film_side", film_side)):
+        for name, side in (("long_side", long_side), ("video_side", video_side)):
             check(name, side, MULTIPLE)
         if views is not None:
             check_views(views)
@@ -95,9 +95,9 @@ class Recognizer:
             views=opened.spec.views if views is None else views,
         )
         self.min_score, self._batch, self._max_pixels = min_score, batch, max_pixels
-        self._film_side = None if small_faces else film_side
-        # Smoothing over time does for a film what many views do for a photo, unless they are asked for.
-        self._film_spec = self.spec if views is not None else self.spec.with_(views=min(self.spec.views, 2))
+        self._video_side = None if small_faces else video_side
+        # Smoothing over time does for a video what many views do for a photo, unless they are asked for.
+        self._video_spec = self.spec if views is not None else self.spec.with_(views=min(self.spec.views, 2))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled by its options, so that worker processes open models of their own."""
@@ -115,12 +115,12 @@ class Recognizer:
         """Read the faces in anything.
 
         Args:
-            x: a picture as :func:`moue.read_picture` takes it; a film's path, bytes or open file; a folder, a glob, or
+            x: a picture as :func:`moue.read_picture` takes it; a video's path, bytes or open file; a folder, a glob, or
                 a list of all these; uint8 ``(N, H, W, 3)``; a camera's number, for one picture from it.
             color: order of an array's channels, "rgb" or "bgr".
             boxes: ``(F, 4)`` faces of the one picture ``x``, as x, y, width, height; nothing is searched then.
-            every: of a film, each Nth frame.
-            fps: of a film, at most that many frames a second; instead of ``every``.
+            every: of a video, each Nth frame.
+            fps: of a video, at most that many frames a second; instead of ``every``.
 
         Returns:
             The answer for one picture; for anything else a list, in order, with one answer a picture or frame. What
@@ -148,11 +148,11 @@ class Recognizer:
         Args:
             sources: one or many of what :meth:`read` takes; a number is a camera that is read until it ends.
             color: order of the arrays' channels.
-            every: of films, each Nth frame.
-            fps: of films, at most that many frames a second.
+            every: of videos, each Nth frame.
+            fps: of videos, at most that many frames a second.
 
         Yields:
-            At least one answer an input, in order: one a picture, one a frame of a film, one a file of a folder, with
+            At least one answer an input, in order: one a picture, one a frame of a video, one a file of a folder, with
             status and reason where there is nothing to read.
 
         Raises:
@@ -164,7 +164,7 @@ class Recognizer:
         crops = 0
         for x in each(sources):
             for item in items(x):
-                if is_film(item):
+                if is_video(item):
                     yield from self._answer(held)
                     held, crops = [], 0
                     yield from self._moving(item, every, fps)
@@ -200,16 +200,16 @@ class Recognizer:
             raise UsageError(f"batch takes a list of pictures. Got one {type(pictures).__name__} instead.")
         return self._answer([self._look(read_picture(picture), "") for picture in pictures])
 
-    def for_films(self) -> Recognizer:
-        """This recogniser as films and cameras use it; it shares the graphs.
+    def for_video(self) -> Recognizer:
+        """This recogniser as videos and cameras use it; it shares the graphs.
 
-        It searches at ``film_side``, with two views at most unless more were asked for.
+        It searches at ``video_side``, with two views at most unless more were asked for.
         """
         other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__, _made=self._made | {"films": True})
-        other.spec = self._film_spec
+        other.__dict__.update(self.__dict__, _made=self._made | {"videos": True})
+        other.spec = self._video_spec
         if isinstance(self.detector, CenterFace):
-            other.detector = self.detector.at(self._film_side)
+            other.detector = self.detector.at(self._video_side)
         return other
 
     def classify(self, crops: NDArray[np.uint8]) -> Predictions:
@@ -296,13 +296,13 @@ class Recognizer:
             return self._camera(int(source.path))
         from moue.runtime.watch import read_video
 
-        film = source.path if isinstance(source, Source) else source if hasattr(source, "read") else bytes(source)
-        return read_video(self.for_films(), film, every=every, fps=fps, max_pixels=self._max_pixels)
+        video = source.path if isinstance(source, Source) else source if hasattr(source, "read") else bytes(source)
+        return read_video(self.for_video(), video, every=every, fps=fps, max_pixels=self._max_pixels)
 
     def _camera(self, index: int) -> Generator[Faces, None, None]:
         from moue.runtime.camera import watch_camera
 
-        yield from watch_camera(self.for_films(), index)
+        yield from watch_camera(self.for_video(), index)
 
 
 class _Look(NamedTuple):
@@ -314,13 +314,13 @@ class _Look(NamedTuple):
 
 def _remade(options: dict[str, Any]) -> Recognizer:
     options = dict(options)
-    films = options.pop("films", False)
+    videos = options.pop("videos", False)
     made = Recognizer(**options)
-    return made.for_films() if films else made
+    return made.for_video() if videos else made
 
 
 def read(x: Any, *, color: Order = "rgb", boxes: ArrayLike | None = None, **options: Any) -> Faces | list[Faces]:
-    """Read the faces in a photo, a film, a folder or a list of them.
+    """Read the faces in a photo, a video, a folder or a list of them.
 
     ::
 
@@ -332,9 +332,9 @@ def read(x: Any, *, color: Order = "rgb", boxes: ArrayLike | None = None, **opti
     The recogniser behind it is made once for each set of options and kept.
 
     Args:
-        x: a picture as :func:`moue.read_picture` takes it (path, bytes, open file, Pillow image, array); a film's path,
-            bytes or open file; a folder, a glob, or a list of all these; uint8 ``(N, H, W, 3)``; a camera's number, for
-            one picture from it.
+        x: a picture as :func:`moue.read_picture` takes it (path, bytes, open file, Pillow image, array); a video's
+            path, bytes or open file; a folder, a glob, or a list of all these; uint8 ``(N, H, W, 3)``; a camera's
+            number, for one picture from it.
         color: order of an array's channels, "rgb" or "bgr" (OpenCV's).
         boxes: ``(F, 4)`` faces of the one picture ``x``, as x, y, width, height in pixels; nothing is searched then.
         options: ``every`` and ``fps`` of :meth:`Recognizer.read`, and what :class:`Recognizer` takes: ``model``,

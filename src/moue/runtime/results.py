@@ -104,7 +104,7 @@ class Predictions(ByContent):
 
 @dataclass(frozen=True, eq=False)
 class Faces(ByContent):
-    """The answer for one input: a photo, a frame of a film, or something that could not be read.
+    """The answer for one input: a photo, a frame of a video, or something that could not be read.
 
     Raises:
         UsageError: when the arrays disagree in length or shape.
@@ -114,7 +114,7 @@ class Faces(ByContent):
     """The input's path or name; "" for an array."""
     status: Status
     """"ok"; "no_face"; or why nothing could be looked for: "unreadable", "too_large", "skipped" (a file that is neither
-    picture nor film), "camera_lost" (unplugged), "busy" (a service's frame that was left out)."""
+    picture nor video), "camera_lost" (unplugged), "busy" (a service's frame that was left out)."""
     width: int = 0
     height: int = 0
     """The upright picture's, in pixels; 0 where it could not be read."""
@@ -128,13 +128,13 @@ class Faces(ByContent):
     predictions: Predictions = None  # type: ignore[assignment]
     """One row a face."""
     tracks: NDArray[np.int64] | None = None
-    """int64 ``(F,)``: an identity that stays with a person over a film; None for photos."""
+    """int64 ``(F,)``: an identity that stays with a person over a video; None for photos."""
     reason: str | None = None
     """Why it could not be read; None when it could."""
     frame: int | None = None
-    """Number of the frame in its film, from 0; None for photos."""
+    """Number of the frame in its video, from 0; None for photos."""
     timestamp: float | None = None
-    """Seconds from the film's start; None for photos."""
+    """Seconds from the video's start; None for photos."""
 
     def __post_init__(self) -> None:
         empty = {
@@ -187,7 +187,7 @@ class Faces(ByContent):
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The row of ``moue predict --format json``: plain types; ``frame`` and ``timestamp`` for films alone."""
+        """The row of ``moue predict --format json``: plain types; ``frame`` and ``timestamp`` for videos alone."""
         row: dict[str, Any] = {
             "source": self.source,
             "status": self.status,
@@ -203,7 +203,7 @@ class Faces(ByContent):
         return row
 
     def to_frame(self) -> Any:
-        """The answer as a pandas ``DataFrame``, a row a face; see :func:`moue.runtime.frame.to_frame`.
+        """The answer as a pandas ``DataFrame``, one row per face; see :func:`moue.runtime.frame.to_frame`.
 
         Raises:
             MissingExtra: without pandas.

@@ -13,7 +13,7 @@ from moue.runtime.limits import check
 class Smoother:
     """An exponential moving mean of each track's probabilities.
 
-    The weight of what is new is ``1 - exp(-dt / constant)``, so a film looks the same whatever its frame rate.
+    The weight of what is new is ``1 - exp(-dt / constant)``, so a video looks the same whatever its frame rate.
 
     Args:
         constant: seconds after which a change shows to 63 %; 0 leaves everything as it is.

@@ -1,4 +1,4 @@
-"""The sound track of a film, carried over into another one: copied where MP4 can hold it, else made into AAC."""
+"""The sound track of a video, carried over into another one: copied where MP4 can hold it, else made into AAC."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Sound:
     """Feeds the first sound track of ``video`` into ``output`` as its pictures go by.
 
     Args:
-        video: the film to take the sound from; it must have some.
+        video: the video to take the sound from; it must have some.
         output: an open PyAV output container to which no packet went yet.
     """
 
@@ -40,7 +40,7 @@ class Sound:
             self._files = stack.pop_all()
 
     def until(self, timestamp: float | None) -> None:
-        """Write all sound that starts before ``timestamp`` (seconds of film); None: the rest."""
+        """Write all sound that starts before ``timestamp`` (seconds of video); None: the rest."""
         while self._next is not None and (timestamp is None or self._next[0] < timestamp):
             self._output.mux(self._next[1])
             self._next = next(self._packets, None)
@@ -51,7 +51,7 @@ class Sound:
         self._files.close()
 
     def _timed(self, source: Any, track: Any) -> Any:
-        """(seconds of film, packet) of the output's sound stream."""
+        """(seconds of video, packet) of the output's sound stream."""
         packets = self._copies(source, track) if self._copied else self._encoded(source, track)
         for packet in packets:
             # What sounds before the first picture (an encoder's priming, above all) would push the pictures back.

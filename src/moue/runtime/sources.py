@@ -1,4 +1,4 @@
-"""What a user names, one input at a time: files, folders, globs, films, cameras, lists on stdin."""
+"""What a user names, one input at a time: files, folders, globs, videos, cameras, lists on stdin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import IO, Literal
 
 from moue.errors import UsageError
 from moue.picture import LITTER
-from moue.runtime.container import SUFFIXES, is_sound, is_video, known_film
+from moue.runtime.container import SUFFIXES, is_sound, is_video, known_video
 
 Kind = Literal["picture", "video", "camera", "skipped", "unreadable"]
 
@@ -63,7 +63,7 @@ def expand(
         without: a folder that is passed over where another one is searched, as answers lie there.
 
     Yields:
-        At least one source a name. In a folder, a file that is neither picture nor film, a pipe or device, and a link
+        At least one source a name. In a folder, a file that is neither picture nor video, a pipe or device, and a link
         back up are "skipped" with the reason, as is an empty folder; a folder without permission and a glob that
         matches nothing are "unreadable". A file that is named itself is always tried.
 
@@ -109,7 +109,7 @@ def require_one(names: Iterable[str | os.PathLike[str]]) -> None:
 
 
 def require_list(stdin: IO[str]) -> None:
-    """Refuse a picture, a film or other binary data where a list of paths belongs; nothing is taken from stdin by it.
+    """Refuse a picture, a video or other binary data where a list of paths belongs; nothing is taken from stdin by it.
 
     Raises:
         UsageError: when that is what stdin holds.
@@ -120,8 +120,8 @@ def require_list(stdin: IO[str]) -> None:
     # A path may begin with "BM" as well as a bitmap does, but no text has a NUL.
     if b"\0" not in head and not head.startswith(MAGIC[:2]):
         return
-    if known_film(head):
-        raise UsageError("- reads a list of paths from stdin, and a film came: save it as a file, and name that.")
+    if known_video(head):
+        raise UsageError("- reads a list of paths from stdin, and a video came: save it as a file, and name that.")
     raise UsageError(
         "- reads a list of paths from stdin, one a line, and binary data came. "
         "If it is a picture, name it /dev/stdin: moue predict /dev/stdin"
@@ -192,12 +192,12 @@ def _file(path: Path) -> Source:
     if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - as above
         return Source(str(path), "skipped", "neither a file nor a folder")
     if is_video(path):
-        # Sound comes in the same containers as films; what is called a film is to be read as one, or to say why not.
+        # Sound comes in the same containers as videos; what is called a video is to be read as one, or to say why not.
         if path.suffix.lower() in SUFFIXES or not is_sound(path):
             return Source(str(path), "video")
     elif path.suffix.lower() in PICTURES or _known_picture(_head(path)):
         return Source(str(path), "picture")
-    return Source(str(path), "skipped", "neither a picture nor a film")
+    return Source(str(path), "skipped", "neither a picture nor a video")
 
 
 def _head(path: Path) -> bytes:

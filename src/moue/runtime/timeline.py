@@ -1,4 +1,4 @@
-"""What became of each face over a film: a table with a row a track, and a picture of its expressions over time."""
+"""What became of each face over a video: a table with one row per track, and a picture of its expressions over time."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ POINTS = 2048
 
 
 class Timeline:
-    """Gathers the rows of films one by one, in memory that grows with the number of people and not with the films."""
+    """Gathers the rows of videos one by one, in memory that grows with the number of people and not with the videos."""
 
     def __init__(self) -> None:
         self._courses: dict[_Person, _Course] = {}
-        # By name: which film of that name is being read, and how far.
-        self._films: dict[str, tuple[int, float]] = {}
+        # By name: which video of that name is being read, and how far.
+        self._videos: dict[str, tuple[int, float]] = {}
 
     def add(self, row: Faces) -> None:
-        """Take in one row; a film's rows must come in order.
+        """Take in one row; a video's rows must come in order.
 
         Raises:
             UsageError: when it holds faces without a track.
         """
         if row.tracks is None or row.timestamp is None:
             if len(row):
-                raise UsageError("a summary over time needs a film's rows with tracks: read it with track=True.")
+                raise UsageError("a summary over time needs a video's rows with tracks: read it with track=True.")
             return
-        film, last = self._films.get(row.source, (1, 0.0))
-        film += row.timestamp < last
-        self._films[row.source] = film, row.timestamp
+        video, last = self._videos.get(row.source, (1, 0.0))
+        video += row.timestamp < last
+        self._videos[row.source] = video, row.timestamp
         for track, p in zip(row.tracks.tolist(), row.predictions.probabilities, strict=True):
-            person = _Person(row.source, film, track)
+            person = _Person(row.source, video, track)
             course = self._courses.get(person)
             if course is None:
                 course = self._courses[person] = _Course(row.predictions.labels)
@@ -54,14 +54,14 @@ class Timeline:
         ]
 
     def plot(self, path: str | os.PathLike[str], *, tracks: int = 8) -> None:
-        """Draw each track's probabilities over the film's seconds; see :func:`plot_timeline`."""
+        """Draw each track's probabilities over the video's seconds; see :func:`plot_timeline`."""
         require("matplotlib", "report")
         # The object interface, not pyplot: no global state, no display.
         figure_module = require("matplotlib.figure", "report")
         courses = self._courses
         longest = sorted(courses, key=lambda person: courses[person].frames, reverse=True)[:tracks]
         shown = [person for person in courses if person in longest]
-        several = len({(person.source, person.film) for person in courses}) > 1
+        several = len({(person.source, person.video) for person in courses}) > 1
         figure = figure_module.Figure(figsize=(10, 1.2 + 1.8 * max(1, len(shown))), layout="constrained")
         axes = figure.subplots(max(1, len(shown)), 1, sharex=True, squeeze=False)[:, 0]
         for ax, person in zip(axes, shown, strict=False):
@@ -72,8 +72,8 @@ class Timeline:
                 ax.plot(times, p[:, k], color=(red, green, blue), label=label, linewidth=1.5)
             ax.set_ylim(0, 1)
             # No name is a formula, and what is no text cannot be drawn.
-            film = f"{Path(person.source).name}\n".encode(errors="replace").decode() if several else ""
-            ax.set_ylabel(f"{film}track {person.track}", parse_math=False)
+            video = f"{Path(person.source).name}\n".encode(errors="replace").decode() if several else ""
+            ax.set_ylabel(f"{video}track {person.track}", parse_math=False)
             ax.grid(alpha=0.3)
         axes[-1].set_xlabel("seconds")
         if shown:
@@ -83,7 +83,7 @@ class Timeline:
             if hidden:
                 figure.suptitle(f"the {len(shown)} longest of {len(courses)} tracks")
         else:
-            axes[0].set_title("no face in this film")
+            axes[0].set_title("no face in this video")
         figure.savefig(path, dpi=100)
 
 
@@ -91,10 +91,10 @@ def summarise(rows: Iterable[Faces]) -> list[dict[str, Any]]:
     """One row a track, in the order in which they appear.
 
     Args:
-        rows: those of one film or of several, as :func:`moue.runtime.watch.read_video` gives them; read through once.
+        rows: those of one video or of several, as :func:`moue.runtime.watch.read_video` gives them; read through once.
 
     Returns:
-        For each track of each film: ``source``, the film; ``track``; ``first`` and ``last``, seconds; ``frames``, in
+        For each track of each video: ``source``, the video; ``track``; ``first`` and ``last``, seconds; ``frames``, in
         how many it was seen; ``label``, the class with the highest mean probability; ``probabilities``, the mean of
         each class; ``shares``, the fraction of its frames in which each class came first.
 
@@ -105,10 +105,10 @@ def summarise(rows: Iterable[Faces]) -> list[dict[str, Any]]:
 
 
 def plot_timeline(rows: Iterable[Faces], path: str | os.PathLike[str], *, tracks: int = 8) -> None:
-    """Draw each track's probabilities over the film's seconds, one panel a track, as PNG.
+    """Draw each track's probabilities over the video's seconds, one panel a track, as PNG.
 
     Args:
-        rows: those of one film or of several; read through once.
+        rows: those of one video or of several; read through once.
         path: where to write; the ending chooses the format (.png, .svg, .pdf).
         tracks: how many are drawn: those seen in the most frames, in the order in which they appear.
 
@@ -127,10 +127,10 @@ def _gathered(rows: Iterable[Faces]) -> Timeline:
 
 
 class _Person(NamedTuple):
-    """Whose course it is: tracks are numbered anew in each film, and films that are given as bytes share a name."""
+    """Whose course it is: tracks are numbered anew in each video, and videos that are given as bytes share a name."""
 
     source: str
-    film: int
+    video: int
     track: int
 
 

@@ -61,7 +61,7 @@ class _Track:
 
 
 class Tracker:
-    """Gives each face of a film an identity, a number from 1, that stays through short losses.
+    """Gives each face of a video an identity, a number from 1, that stays through short losses.
 
     Args:
         patience: seconds for which a lost face keeps its identity; one missed frame never loses it.

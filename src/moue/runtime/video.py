@@ -1,4 +1,4 @@
-"""Films as streams of upright RGB pictures with exact times, in constant memory.
+"""Videos as streams of upright RGB pictures with exact times, in constant memory.
 
 Times come from the stream's own clock (presentation timestamps), never from counting frames, so 29.97 frames/s stays
 30000/1001 and variable rates keep their gaps. Every coded picture is read, those that an edit list hides too: nothing
@@ -26,7 +26,7 @@ __all__ = ["Frame", "Sampler", "Video", "is_video", "open_video"]
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a film or camera."""
+    """One picture of a video or camera."""
 
     index: int
     """Its number in the stream, from 0; frames that were stepped over count."""
@@ -38,10 +38,10 @@ class Frame:
 
 @dataclass(frozen=True)
 class Video:
-    """A film that can be read as often as wanted; :func:`open_video` makes it."""
+    """A video that can be read as often as wanted; :func:`open_video` makes it."""
 
     name: str
-    """Its path, or "<film>" for bytes and file objects."""
+    """Its path, or "<video>" for bytes and file objects."""
     width: int
     """Of the upright picture, in pixels."""
     height: int
@@ -72,11 +72,11 @@ class Video:
 
         Args:
             every: take each Nth frame.
-            fps: take at most that many frames a second of film, by their timestamps; instead of ``every``.
+            fps: take at most that many frames a second of video, by their timestamps; instead of ``every``.
 
         Raises:
             UsageError: when ``every`` or ``fps`` cannot be used, or both are given.
-            Unreadable: after all that could be decoded was given, when the film is cut off or damaged.
+            Unreadable: after all that could be decoded was given, when the video is cut off or damaged.
         """
         wanted = Sampler(every, fps)
         return (frame for frame, taken in self.walk(wanted) if taken)
@@ -89,7 +89,7 @@ class Video:
             all_pictures: convert the pictures of unwanted frames too; they are empty, ``(0, 0, 3)``, otherwise.
 
         Raises:
-            Unreadable: after all that could be decoded was given, when the film is cut off or damaged.
+            Unreadable: after all that could be decoded was given, when the video is cut off or damaged.
         """
         # Imported late: reading photos does not need FFmpeg's libraries.
         from av.video.reformatter import VideoReformatter
@@ -114,15 +114,15 @@ class Video:
                 taken = wanted(index, clock)
                 yield Frame(index, clock, _upright(convert, coded) if taken or all_pictures else nothing), taken
         if index < 0:
-            raise Unreadable("not one picture of this film can be decoded")
+            raise Unreadable("not one picture of this video can be decoded")
         if self.duration and self.duration - clock > max(0.5, 3 * step, 2 * decoder.longest):
-            raise Unreadable(f"the film is cut off: it ends after {clock:.2f} of {self.duration:.2f} seconds")
+            raise Unreadable(f"the video is cut off: it ends after {clock:.2f} of {self.duration:.2f} seconds")
         if decoder.failed:
-            raise Unreadable(f"the film is damaged: {decoder.failed} of its packets could not be decoded")
+            raise Unreadable(f"the video is damaged: {decoder.failed} of its packets could not be decoded")
 
 
 class Sampler:
-    """Which frames to take: each Nth, or so many a second of film.
+    """Which frames to take: each Nth, or so many a second of video.
 
     Args:
         every: take each Nth frame.
@@ -145,7 +145,7 @@ class Sampler:
         """Whether to take this frame; to be asked once a frame, in order."""
         if self.fps is None:
             return index % self.every == 0
-        # A millisecond of grace: a clock that counts in milliseconds must not lose frames of a 30 frames/s film.
+        # A millisecond of grace: a clock that counts in milliseconds must not lose frames of a 30 frames/s video.
         slot = math.floor((timestamp + 1e-3) * self.fps)
         if slot < self._due:
             return False
@@ -154,14 +154,14 @@ class Sampler:
 
 
 def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
-    """Open a film.
+    """Open a video.
 
     Args:
-        source: a path, the film's bytes, or a seekable binary file object.
+        source: a path, the video's bytes, or a seekable binary file object.
         max_pixels: the largest width × height of its pictures to accept.
 
     Raises:
-        Unreadable: when it is empty, no film, or has no pictures in it; says which. When its pictures are larger than
+        Unreadable: when it is empty, no video, or has no pictures in it; says which. When its pictures are larger than
             ``max_pixels``, of status "too_large".
         FileNotFoundError, PermissionError: when the file cannot be opened at all.
     """
@@ -174,7 +174,7 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
         # Only a decoded picture tells its size and rotation for certain.
         first = next(iter(Decoder(container, stream)), None)
         if first is None:
-            raise Unreadable("not one picture of this film can be decoded")
+            raise Unreadable("not one picture of this video can be decoded")
         rotation, mirrored = _orientation(first)
         size = (first.width, first.height)
         start = (first.pts or 0) * Fraction(first.time_base or stream.time_base)

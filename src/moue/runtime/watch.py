@@ -1,4 +1,4 @@
-"""A film in, one row a frame out: recognised in batches, tracked, smoothed, and annotated on request."""
+"""A video in, one row a frame out: recognised in batches, tracked, smoothed, and annotated on request."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from moue.picture import MAX_PIXELS
 from moue.progress import Report
 from moue.runtime.container import VideoLike, name_of
 from moue.runtime.draw import draw
-from moue.runtime.film import FilmWriter
 from moue.runtime.limits import check
 from moue.runtime.results import Faces, Predictions
 from moue.runtime.smooth import Smoother
 from moue.runtime.track import Tracker
 from moue.runtime.video import Frame, Sampler, Video, open_video
+from moue.runtime.writer import VideoWriter
 
 
 class Reader(Protocol):
@@ -36,7 +36,7 @@ class Reader(Protocol):
 
 
 class Follower:
-    """Turns the answers for single frames into those of a film: who is who, and steady probabilities.
+    """Turns the answers for single frames into those of a video: who is who, and steady probabilities.
 
     Args:
         track: whether to give faces an identity; without it nothing is smoothed either.
@@ -70,37 +70,37 @@ def read_video(
     smooth: float = 0.3,
     track: bool = True,
     batch: int = 8,
-    film: str | os.PathLike[str] | BinaryIO | None = None,
+    annotated: str | os.PathLike[str] | BinaryIO | None = None,
     report: Report | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Faces]:
-    """Read the faces in a film, one row a frame, in constant memory.
+    """Read the faces in a video, one row a frame, in constant memory.
 
-    A film that cannot be read gives one row that says why. One that is cut off or damaged gives a row for each frame
+    A video that cannot be read gives one row that says why. One that is cut off or damaged gives a row for each frame
     that can be decoded, and then one last row, without frame number, of status "unreadable" with the reason.
 
     Args:
         recognizer: a :class:`moue.Recognizer`, or whatever else a :class:`Reader` is.
         source: path, bytes, seekable binary file object, or an opened :class:`Video`.
         every: read each Nth frame.
-        fps: read at most that many frames a second of film; instead of ``every``.
+        fps: read at most that many frames a second of video; instead of ``every``.
         smooth: time constant of the probabilities' smoothing over time, in seconds; 0 for none.
         track: whether to give faces an identity that stays (1, 2, …); smoothing needs it.
         batch: frames that go to the recogniser together.
-        film: where to write the annotated film (.mp4); it has all frames, those not read with the faces last seen.
-            Closing the iterator early leaves a film that plays.
+        annotated: where to write an annotated video (.mp4); it has all frames, those not read with the faces last seen.
+            Closing the iterator early leaves a video that plays.
         report: called after each batch with (frames gone by, frames in all or None).
-        max_pixels: a film of larger pictures is refused; an opened one is not asked again.
+        max_pixels: a video of larger pictures is refused; an opened one is not asked again.
 
     Raises:
         UsageError: at once, when an option cannot be used.
-        OSError: when the annotated film cannot be written (disk full); what was written plays.
+        OSError: when the annotated video cannot be written (disk full); what was written plays.
     """
     wanted = Sampler(every, fps)
     follow = Follower(track, smooth)
     check("batch", batch, 1, whole=True)
     check("max_pixels", max_pixels, 1, whole=True)
-    return _rows(recognizer, source, wanted, follow, batch, film, report, max_pixels)
+    return _rows(recognizer, source, wanted, follow, batch, annotated, report, max_pixels)
 
 
 def _rows(
@@ -109,7 +109,7 @@ def _rows(
     wanted: Sampler,
     follow: Follower,
     batch: int,
-    film: str | os.PathLike[str] | BinaryIO | None,
+    annotated: str | os.PathLike[str] | BinaryIO | None,
     report: Report | None,
     max_pixels: int,
 ) -> Iterator[Faces]:
@@ -125,12 +125,12 @@ def _rows(
     ended: Unreadable | None = None
     last: Faces | None = None
     with ExitStack() as stack:
-        writer = stack.enter_context(FilmWriter(film, like=video)) if film is not None else None
+        writer = stack.enter_context(VideoWriter(annotated, like=video)) if annotated is not None else None
         walk = video.walk(wanted, all_pictures=writer is not None)
         stack.callback(walk.close)
         while ended is None:
             held: list[tuple[Frame, bool]] = []
-            # Frames between those that are read are held too when a film is written, so they count for the memory.
+            # Frames between those that are read are held too when a video is written, so they count for the memory.
             try:
                 while sum(taken for _, taken in held) < batch and len(held) < 2 * batch:
                     held.append(next(walk))

@@ -69,10 +69,10 @@ def list_models(folders: Iterable[str | Path] = ()) -> list[dict[str, Any]]:
         folders: looked through three levels deep for ``.onnx`` files with a ``.json`` beside them.
 
     Returns:
-        A row a model: ``name``, ``origin`` ("bundled", "moue-models" or "local"), ``path``, ``megabytes``, ``network``,
-        ``labels`` (list), ``size`` and ``colour`` of its input, ``parameters``, ``views`` (how many it averages),
-        ``licence``, ``scores`` (fractions of 1), ``remark``: why it cannot be used, or None. Hashes are checked when a
-        model is opened, not here.
+        One row per model: ``name``, ``origin`` ("bundled", "moue-models" or "local"), ``path``, ``megabytes``,
+        ``network``, ``labels`` (list), ``size`` and ``colour`` of its input, ``parameters``, ``views`` (how many it
+        averages), ``licence``, ``scores`` (fractions of 1), ``remark``: why it cannot be used, or None. Hashes are
+        checked when a model is opened, not here.
 
     Raises:
         UsageError: when one of the folders is none.

@@ -27,7 +27,7 @@ from moue.server.shelf import Shelf
 from moue.server.upload import known_parameters
 
 STATIC = Path(__file__).parent / "static"
-#: Seconds between two looks for films whose time is up.
+#: Seconds between two looks for videos whose time is up.
 _TIDY = 30
 
 
@@ -75,7 +75,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         responses={200: {"model": list[Model]}, **common},
     )  # fmt: skip
     def models() -> list[dict[str, Any]]:
-        """The first one answers who names none."""
+        """The first model, which is used when a request names none."""
         return shelf.rows()
 
     @app.get(
@@ -84,7 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )  # fmt: skip
     def limits() -> dict[str, Any]:
         """Bytes, files and pixels."""
-        names = ("max_bytes", "max_files", "max_pixels", "max_film_bytes", "detector")
+        names = ("max_bytes", "max_files", "max_pixels", "max_video_bytes", "detector")
         return {name: getattr(settings, name) for name in names}
 
     @app.head("/healthz", include_in_schema=False)

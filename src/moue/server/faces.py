@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse
 
-from moue.runtime.inputs import is_film
+from moue.runtime.inputs import is_video
 from moue.runtime.results import Faces
 from moue.server.batcher import Batcher
 from moue.server.metrics import Metrics
@@ -58,7 +58,7 @@ def routes(settings: Settings, shelf: Shelf, batcher: Batcher, metrics: Metrics)
             found = await pictures(request, settings)
             rows = await wait(batcher.submit(recognizer, found), settings.answer_seconds)
         rows = [
-            row if row.readable or not is_film(content) else row.with_(reason="a film: send it to /v1/videos")
+            row if row.readable or not is_video(content) else row.with_(reason="a video: send it to /v1/videos")
             for row, (_, content) in zip(rows, found, strict=True)
         ]
         for row in rows:

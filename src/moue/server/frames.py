@@ -42,7 +42,7 @@ def routes(settings: Settings, shelf: Shelf, batcher: Batcher, metrics: Metrics)
                 return
             known_parameters(socket)
             cameras.add(socket)
-            recognizer = await asyncio.to_thread(shelf.get, model, detector, films=True)
+            recognizer = await asyncio.to_thread(shelf.get, model, detector, videos=True)
             async with _Inbox(socket, settings.max_bytes) as inbox:
                 follow, start = Follower(), time.monotonic()
                 while True:

@@ -1,4 +1,4 @@
-"""Films being read: one after the other, each in a folder of its own that goes when the job does."""
+"""Videos being read: one after the other, each in a folder of its own that goes when the job does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from moue.errors import MoueError, Unreadable
-from moue.runtime.container import known_film
+from moue.runtime.container import known_video
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
 from moue.runtime.video import Sampler, Video, open_video
@@ -32,11 +32,11 @@ _LOCK = "owner.lock"
 
 @dataclass
 class Job:
-    """One film on its way through."""
+    """One video on its way through."""
 
     identity: str
     name: str
-    """The film's name, as its sender gave it."""
+    """The video's name, as its sender gave it."""
     folder: Path
     status: str = "uploading"
     """"uploading", "waiting", "reading", "done", "failed" or "cancelled"."""
@@ -45,11 +45,11 @@ class Job:
     frames: int = 0
     """Frames gone by."""
     total: int | None = None
-    """Frames in all, where the film tells."""
+    """Frames in all, where the video tells."""
     rows: int = 0
     """Rows written."""
-    film: bool = True
-    """Whether an annotated film is written."""
+    annotate: bool = True
+    """Whether an annotated video is written."""
     started: float = 0.0
     """When reading began, on the monotonic clock."""
     ended: float | None = None
@@ -58,7 +58,7 @@ class Job:
 
     @property
     def upload(self) -> Path:
-        """The film."""
+        """The video."""
         return self.folder / "upload"
 
     @property
@@ -68,7 +68,7 @@ class Job:
 
     @property
     def annotated(self) -> Path:
-        """The annotated film."""
+        """The annotated video."""
         return self.folder / "annotated.mp4"
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,18 +82,18 @@ class Job:
             "frames": self.frames,
             "total": self.total,
             "rows": self.rows,
-            "film": self.film and self.status == "done" and self.annotated.is_file(),
+            "annotated": self.annotate and self.status == "done" and self.annotated.is_file(),
             "seconds": round(seconds, 3),
         }
 
 
 class Jobs:
-    """The films of one server; safe to share between threads.
+    """The videos of one server; safe to share between threads.
 
     Folders of servers that crashed are removed at the start, those of this one at the end.
 
     Args:
-        most: films at once that are not finished, and finished ones that are kept.
+        most: videos at once that are not finished, and finished ones that are kept.
         seconds: for reading one.
         keep: seconds for which a finished one is kept at most.
         folder: where the folders are made; the system's for temporary files where None.
@@ -107,13 +107,13 @@ class Jobs:
         self._lock_file = _own(self._folder)
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
-        self._reader = ThreadPoolExecutor(1, "moue-films")
+        self._reader = ThreadPoolExecutor(1, "moue-videos")
 
     def __len__(self) -> int:
         return len(self._jobs)
 
     def new(self, name: str) -> Job:
-        """A job whose film is to be written to its ``upload``.
+        """A job whose video is to be written to its ``upload``.
 
         Raises:
             Busy: when too many wait or are being read.
@@ -134,12 +134,12 @@ class Jobs:
         return self._jobs.get(identity)
 
     def start(self, job: Job, recognizer: Recognizer, video: Video, wanted: dict[str, Any]) -> None:
-        """Read a film when it is its turn.
+        """Read a video when it is its turn.
 
         Args:
             job: its ``upload`` is there.
             recognizer: who reads.
-            video: the film, opened.
+            video: the video, opened.
             wanted: ``every`` or ``fps``.
         """
         job.status, job.total = "waiting", video.length
@@ -172,7 +172,7 @@ class Jobs:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _wait(self) -> int:
-        """Seconds until the film being read is likely to be done; 10 where that cannot be told."""
+        """Seconds until the video being read is likely to be done; 10 where that cannot be told."""
         for job in self._jobs.values():
             if job.status == "reading" and job.frames and job.total:
                 spent = time.monotonic() - job.started
@@ -194,7 +194,7 @@ class Jobs:
         except OSError as error:
             reason = error.strerror or "the disk cannot be written to"
         except Exception:
-            # Its sender is told; the next film has nothing to do with it.
+            # Its sender is told; the next video has nothing to do with it.
             reason = "reading it failed in a way that was not foreseen"
         with self._lock:
             if job.cancel.is_set():
@@ -208,7 +208,7 @@ class Jobs:
         end = time.monotonic() + self._seconds
 
         def report(done: int, total: int | None) -> None:
-            # Here and not at each row: a film of which few frames are asked for is walked through all the same.
+            # Here and not at each row: a video of which few frames are asked for is walked through all the same.
             job.frames, job.total = done, total
             if job.cancel.is_set():
                 raise MoueError("it was cancelled.")
@@ -217,9 +217,9 @@ class Jobs:
                     f"reading took longer than {self._seconds:g} s. Ask for fewer frames, as with fps=5, or cut it."
                 )
 
-        film = job.annotated if job.film else None
-        rows = read_video(recognizer, replace(video, name=job.name), film=film, report=report, **wanted)
-        # Closing the generator is what finishes the annotated film.
+        annotated = job.annotated if job.annotate else None
+        rows = read_video(recognizer, replace(video, name=job.name), annotated=annotated, report=report, **wanted)
+        # Closing the generator is what finishes the annotated video.
         reading = cast("Generator[Faces, None, None]", rows)
         with open(job.answer, "w", encoding="utf-8") as file, closing(reading):
             for row in reading:
@@ -229,14 +229,14 @@ class Jobs:
 
 
 def opened(path: Path, max_pixels: int) -> Video:
-    """A film that a stranger sent.
+    """A video that a stranger sent.
 
     Raises:
         Unreadable: when it is none, or its pictures are too large.
     """
     with open(path, "rb") as file:
-        if not known_film(file.read(512)):
-            raise Unreadable("not a film of a kind that is known here: send MP4, WebM, Matroska, AVI, MPEG or Ogg.")
+        if not known_video(file.read(512)):
+            raise Unreadable("not a video of a kind that is known here: send MP4, WebM, Matroska, AVI, MPEG or Ogg.")
     return open_video(path, max_pixels=max_pixels)
 
 

@@ -22,7 +22,7 @@ class Metrics:
         )
         self._gauges = {
             name: Gauge(f"moue_{name}", text, registry=registry)
-            for name, text in (("waiting", "Pictures waiting"), ("cameras", "Cameras open"), ("jobs", "Films held"))
+            for name, text in (("waiting", "Pictures waiting"), ("cameras", "Cameras open"), ("jobs", "Videos held"))
         }
 
     def request(self, route: str, status: int, seconds: float) -> None:

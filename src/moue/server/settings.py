@@ -20,7 +20,7 @@ class Settings:
     """
 
     models: tuple[str, ...] = ("default",)
-    """Names or paths of models that are opened at once; the first one answers who names none. The models of this
+    """Names or paths of models that are opened at once; the first is used when a request names none. The models of this
     installation can be asked for too; paths never, except these."""
     detector: str = "centerface"
     """"centerface", or "none" where each picture is one face: for who does not choose."""
@@ -38,11 +38,11 @@ class Settings:
     max_files: int = 32
     """In one request."""
     max_pixels: int = 50_000_000
-    """Of one picture, or one frame of a film."""
-    max_film_bytes: int = 512 * MEBI
-    """Of one film."""
+    """Of one picture, or one frame of a video."""
+    max_video_bytes: int = 512 * MEBI
+    """Of one video."""
     upload_seconds: float = 30
-    """For the pictures of a request to arrive; between two pieces of a film."""
+    """For the pictures of a request to arrive; between two pieces of a video."""
     answer_seconds: float = 30
     """For their answer."""
     queue: int = 64
@@ -54,20 +54,20 @@ class Settings:
     cameras: int = 8
     """Cameras at once."""
     jobs: int = 4
-    """Films at once: arriving, waiting or being read. As many that are finished are kept, the newest ones."""
+    """Videos at once: arriving, waiting or being read. As many that are finished are kept, the newest ones."""
     job_seconds: float = 3600
-    """For reading one film."""
+    """For reading one video."""
     keep_seconds: float = 900
-    """For which a finished film's answer is kept, unless it is deleted, or ``jobs`` newer ones are finished, before."""
+    """For which a finished video's answer is kept, unless it is deleted or ``jobs`` newer ones are finished before."""
     folder: Path | None = None
-    """Where films lie while they are read; the system's folder for temporary files where None."""
+    """Where videos lie while they are read; the system's folder for temporary files where None."""
 
     def __post_init__(self) -> None:
         if not self.models:
             raise UsageError("a server needs at least one model.")
         if self.token is not None and not self.token.strip():
             raise UsageError("the token must not be empty. Leave out --token and MOUE_TOKEN to have one made.")
-        for name in ("max_bytes", "max_files", "max_pixels", "max_film_bytes", "queue", "requests", "cameras", "jobs"):
+        for name in ("max_bytes", "max_files", "max_pixels", "max_video_bytes", "queue", "requests", "cameras", "jobs"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1. Got {getattr(self, name)!r} instead.")
         for name in ("upload_seconds", "answer_seconds", "patience", "job_seconds", "keep_seconds"):

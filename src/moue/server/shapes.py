@@ -24,7 +24,7 @@ class Face(TypedDict):
     landmarks: NotRequired[
         Annotated[list[list[float]], Field(description="eyes, nose, corners of the mouth; x and y of each")]
     ]
-    track: NotRequired[Annotated[int, Field(description="one number a person, in films and of cameras")]]
+    track: NotRequired[Annotated[int, Field(description="one number a person, in videos and of cameras")]]
     label: Annotated[str, Field(description="the likeliest expression")]
     uncertain: Annotated[bool, Field(description="below the model's threshold")]
     probabilities: Annotated[dict[str, float], Field(description="of each expression, 0 to 1")]
@@ -38,8 +38,8 @@ class Row(TypedDict):
     reason: Annotated[str | None, Field(description="why it could not be read")]
     width: Annotated[int, Field(description="pixels of the upright picture; 0 where it could not be read")]
     height: int
-    frame: NotRequired[Annotated[int, Field(description="number in the film, from 0")]]
-    timestamp: NotRequired[Annotated[float, Field(description="seconds from the film's start")]]
+    frame: NotRequired[Annotated[int, Field(description="number in the video, from 0")]]
+    timestamp: NotRequired[Annotated[float, Field(description="seconds from the video's start")]]
     faces: list[Face]
 
 
@@ -49,17 +49,17 @@ class Unread(Problem):
     rows: NotRequired[list[Row]]
 
 
-class Film(TypedDict):
-    """A film on its way through."""
+class Video(TypedDict):
+    """A video on its way through."""
 
     id: str
     source: str
     status: Annotated[str, Field(description="uploading, waiting, reading, done, failed or cancelled")]
     reason: Annotated[str | None, Field(description="why it failed")]
     frames: Annotated[int, Field(description="gone by so far")]
-    total: Annotated[int | None, Field(description="frames in all, where the film tells")]
+    total: Annotated[int | None, Field(description="frames in all, where the video tells")]
     rows: Annotated[int, Field(description="written so far")]
-    film: Annotated[bool, Field(description="whether the annotated film is there")]
+    annotated: Annotated[bool, Field(description="whether the annotated video is there")]
     seconds: Annotated[float, Field(description="of reading")]
 
 
@@ -70,7 +70,7 @@ class Model(TypedDict):
     network: str
     labels: list[str]
     colours: Annotated[dict[str, str], Field(description="of each label, #rrggbb")]
-    default: Annotated[bool, Field(description="answers who names none")]
+    default: Annotated[bool, Field(description="used when a request names none")]
     size: Annotated[int, Field(description="pixels of its square input")]
     colour: Annotated[str, Field(description="grey or rgb")]
     parameters: int
@@ -84,5 +84,5 @@ class Limits(TypedDict):
     max_bytes: int
     max_files: int
     max_pixels: int
-    max_film_bytes: int
-    detector: Annotated[str, Field(description="for who names none")]
+    max_video_bytes: int
+    detector: Annotated[str, Field(description="used when a request names none")]

@@ -44,10 +44,10 @@ class Shelf:
             self._engines[public] = engine
         self.default = next(iter(self._engines))
 
-    def get(self, model: str | None = None, detector: str | None = None, *, films: bool = False) -> Recognizer:
+    def get(self, model: str | None = None, detector: str | None = None, *, videos: bool = False) -> Recognizer:
         """The recogniser of a model and a detector, the server's own where None; always the same one.
 
-        ``films`` is for films and cameras, whose frames come by the dozen: see :meth:`Recognizer.for_films`.
+        ``videos`` is for videos and cameras, whose frames come by the dozen: see :meth:`Recognizer.for_video`.
 
         Raises:
             UnknownName: for a name that is not on the shelf; paths never are.
@@ -56,12 +56,12 @@ class Shelf:
         model = self.default if model is None else model
         detector = self._settings.detector if detector is None else detector
         with self._lock:
-            key = (model, detector, films)
+            key = (model, detector, videos)
             if key not in self._recognizers:
                 recognizer = Recognizer(
                     self._engine(model), self._find(detector), many=True, max_pixels=self._settings.max_pixels
                 )
-                self._recognizers[key] = recognizer.for_films() if films else recognizer
+                self._recognizers[key] = recognizer.for_video() if videos else recognizer
             return self._recognizers[key]
 
     def rows(self) -> list[dict[str, Any]]:

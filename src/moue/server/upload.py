@@ -30,7 +30,7 @@ async def pictures(request: Request, settings: Settings) -> list[tuple[str, byte
     if kind == "multipart/form-data":
         return await _form(request, body, settings)
     if kind.startswith("video/"):
-        raise HTTPException(415, f"this reads pictures. Got {kind} instead: send films to /v1/videos.")
+        raise HTTPException(415, f"this reads pictures. Got {kind} instead: send videos to /v1/videos.")
     if not kind.startswith("image/") and kind not in UNSAID:
         raise HTTPException(
             415, f"send pictures as multipart/form-data or as the body of an image/* request. Got {kind} instead."

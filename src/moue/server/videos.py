@@ -1,4 +1,4 @@
-"""``/v1/videos``: a film in, a job out: its progress, its rows, its annotated film, and its end."""
+"""``/v1/videos``: a video in, a job out: its progress, its rows, its annotated video, and its end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from moue.server.faces import problems
 from moue.server.jobs import Job, Jobs, opened, sampler
 from moue.server.metrics import Metrics
 from moue.server.settings import Settings
-from moue.server.shapes import Film
+from moue.server.shapes import Video
 from moue.server.shelf import Shelf
 from moue.server.upload import UNSAID, limited, media_type, shown
 
@@ -33,30 +33,30 @@ def routes(settings: Settings, shelf: Shelf, jobs: Jobs, metrics: Metrics) -> AP
     def held(identity: str) -> Job:
         job = jobs.get(identity)
         if job is None:
-            raise HTTPException(404, "there is no such film here: it was removed, or its time was up.")
+            raise HTTPException(404, "there is no such video here: it was removed, or its time was up.")
         return job
 
     @router.post(
-        "/v1/videos", status_code=202, openapi_extra=_BODY, response_model=None, summary="Start to read a film",
-        responses={202: {"model": Film}, **problems(400, 408, 413, 415, 422, 429, 507)},
+        "/v1/videos", status_code=202, openapi_extra=_BODY, response_model=None, summary="Start to read a video",
+        responses={202: {"model": Video}, **problems(400, 408, 413, 415, 422, 429, 507)},
     )  # fmt: skip
     async def start(
         request: Request,
-        name: str = "film",
+        name: str = "video",
         model: str | None = None,
         detector: str | None = None,
         every: int | None = None,
         fps: float | None = None,
-        film: bool = True,
+        annotate: bool = True,
     ) -> JSONResponse:
-        """The film is the body. The answer names the job; ask for it until its status is done, failed or cancelled."""
+        """The video is the body. The answer names the job; ask for it until its status is done, failed or cancelled."""
         kind = media_type(request)
         if not kind.startswith("video/") and kind not in UNSAID:
-            raise HTTPException(415, f"send the film itself as the body of a video/* request. Got {kind} instead.")
+            raise HTTPException(415, f"send the video itself as the body of a video/* request. Got {kind} instead.")
         wanted = sampler(every, fps)
-        recognizer = await asyncio.to_thread(shelf.get, model, detector, films=True)
-        job = jobs.new(shown(name, "film"))
-        job.film = film
+        recognizer = await asyncio.to_thread(shelf.get, model, detector, videos=True)
+        job = jobs.new(shown(name, "video"))
+        job.annotate = annotate
         try:
             await _store(request, job, settings)
             video = await asyncio.to_thread(opened, job.upload, settings.max_pixels)
@@ -71,15 +71,15 @@ def routes(settings: Settings, shelf: Shelf, jobs: Jobs, metrics: Metrics) -> AP
         return JSONResponse(job.to_dict(), 202, {"location": f"/v1/videos/{job.identity}"})
 
     @router.get(
-        "/v1/videos/{identity}", summary="How far a film is", response_model=None,
-        responses={200: {"model": Film}, **problems(404)},
+        "/v1/videos/{identity}", summary="How far a video is", response_model=None,
+        responses={200: {"model": Video}, **problems(404)},
     )  # fmt: skip
     def progress(identity: str) -> dict[str, Any]:
         """Its ``status``: uploading, waiting, reading, done, failed (with a ``reason``) or cancelled."""
         return held(identity).to_dict()
 
     @router.get(
-        "/v1/videos/{identity}/rows", response_class=Response, summary="A film's rows as JSON lines",
+        "/v1/videos/{identity}/rows", response_class=Response, summary="A video's rows as JSON lines",
         responses={200: {"content": {"application/x-ndjson": {}}}, **problems(404)},
     )  # fmt: skip
     def rows(identity: str, start: int = Query(0, ge=0, le=1 << 31)) -> Response:
@@ -92,19 +92,19 @@ def routes(settings: Settings, shelf: Shelf, jobs: Jobs, metrics: Metrics) -> AP
         return Response("".join(lines), media_type="application/x-ndjson")
 
     @router.get(
-        "/v1/videos/{identity}/film", response_class=FileResponse, summary="The annotated film",
+        "/v1/videos/{identity}/annotated", response_class=FileResponse, summary="The annotated video",
         responses={200: {"content": {"video/mp4": {}}}, **problems(404, 409)},
     )  # fmt: skip
-    def film(identity: str) -> FileResponse:
-        """MP4 with boxes, names and the film's sound."""
+    def annotated(identity: str) -> FileResponse:
+        """MP4 with boxes, names and the video's sound."""
         job = held(identity)
-        if not job.to_dict()["film"]:
-            raise HTTPException(409, f"there is no annotated film: the job is {job.status}.")
+        if not job.to_dict()["annotated"]:
+            raise HTTPException(409, f"there is no annotated video: the job is {job.status}.")
         return FileResponse(job.annotated, media_type="video/mp4", filename="annotated.mp4")
 
     @router.delete("/v1/videos/{identity}", status_code=204, summary="Cancel and remove", responses=problems(404))
     def remove(identity: str) -> None:
-        """A film that is being read is stopped; film, rows and annotated film are removed."""
+        """A video that is being read is stopped; video, rows and annotated video are removed."""
         jobs.remove(held(identity))
 
     return router
@@ -113,14 +113,14 @@ def routes(settings: Settings, shelf: Shelf, jobs: Jobs, metrics: Metrics) -> AP
 async def _store(request: Request, job: Job, settings: Settings) -> None:
     try:
         with open(job.upload, "wb") as file:
-            async for piece in limited(request, settings.max_film_bytes, piece=settings.upload_seconds):
+            async for piece in limited(request, settings.max_video_bytes, piece=settings.upload_seconds):
                 await asyncio.to_thread(file.write, piece)
             size = file.tell()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise HTTPException(507, "there is no space left on the server for this film.") from None
+            raise HTTPException(507, "there is no space left on the server for this video.") from None
         raise
     if not size:
-        raise HTTPException(400, "the body is empty: send the bytes of a film.")
+        raise HTTPException(400, "the body is empty: send the bytes of a video.")
 
 

@@ -2,7 +2,7 @@
 
 import { ask, sentence } from "./api.js";
 import { Camera } from "./camera.js";
-import { film } from "./film.js";
+import { video } from "./video.js";
 import { photo } from "./photos.js";
 import { csv, json, save } from "./save.js";
 import { colours, element } from "./view.js";
@@ -52,7 +52,7 @@ async function fill() {
 
 const ready = fill().catch((error) => complain(error.message));
 
-function isFilm(file) {
+function isVideo(file) {
   return file.type.startsWith("video/") || /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|ts|ogv|flv|wmv)$/i.test(file.name);
 }
 
@@ -65,17 +65,17 @@ async function take(files) {
   $("errors").replaceChildren();
   let photos = 0;
   for (const [i, file] of files.entries()) {
-    const most = isFilm(file) ? limits.max_film_bytes : limits.max_bytes;
+    const most = isVideo(file) ? limits.max_video_bytes : limits.max_bytes;
     if (most && file.size > most - 2048) {
       complain(`${file.name} is too large: ${size(file.size)}; this server takes ${size(most)}`);
       continue;
     }
     try {
-      if (isFilm(file)) {
+      if (isVideo(file)) {
         camera?.stop();
         abort?.abort();
         abort = new AbortController();
-        collect(await film(file, models(), detector(), { say, stage, abort }));
+        collect(await video(file, models(), detector(), { say, stage, abort }));
       } else {
         say(files.length > 1 ? `Reading ${i + 1} of ${files.length} …` : `Reading ${file.name} …`);
         const { card, rows, words } = await photo(file, file.name || "picture", models(), detector());

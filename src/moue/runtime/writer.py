@@ -1,4 +1,4 @@
-"""Annotated films: H.264 in MP4, with the source's clock and sound.
+"""Annotated videos: H.264 in MP4, with the source's clock and sound.
 
 The file is written in fragments, each whole by itself, and turned into a plain MP4 when it is closed. So what was
 written plays, whether the writing ended well, by Ctrl-C, by a full disk or by a kill.
@@ -32,12 +32,12 @@ _ENCODERS: tuple[tuple[str, dict[str, str]], ...] = (
 _FRAGMENT = 1
 
 
-class FilmWriter:
+class VideoWriter:
     """Writes pictures with their times into an MP4 file; a context manager.
 
     Args:
         path: where to write; ends in .mp4, or a writable, seekable binary file object.
-        like: the film whose clock, rate and sound to take over; None for pictures from elsewhere.
+        like: the video whose clock, rate and sound to take over; None for pictures from elsewhere.
         rate: frames/s to expect where ``like`` does not tell; only a hint to the encoder.
 
     Raises:
@@ -50,9 +50,9 @@ class FilmWriter:
     ) -> None:
         import av
 
-        self.name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else getattr(path, "name", "<film>")
+        self.name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else getattr(path, "name", "<video>")
         if isinstance(path, (str, os.PathLike)) and Path(path).suffix.lower() != ".mp4":
-            raise UsageError(f"films are written as .mp4. Got {self.name!r} instead.")
+            raise UsageError(f"videos are written as .mp4. Got {self.name!r} instead.")
         self._like = like
         self._rate = (like.rate if like else None) or rate
         self._clock = _clock(like.time_base if like else Fraction(1, 90_000))
@@ -73,7 +73,7 @@ class FilmWriter:
             open(file, "wb").close()
         self._container = av.open(file, "w", format="mp4", options=options)
 
-    def __enter__(self) -> FilmWriter:
+    def __enter__(self) -> VideoWriter:
         return self
 
     def __exit__(
@@ -90,8 +90,8 @@ class FilmWriter:
         """Append one picture.
 
         Args:
-            picture: uint8 ``(H, W, 3)`` RGB. The first one sets the film's size; others are fitted into it.
-            timestamp: seconds from the film's start, more than that of the picture before.
+            picture: uint8 ``(H, W, 3)`` RGB. The first one sets the video's size; others are fitted into it.
+            timestamp: seconds from the video's start, more than that of the picture before.
 
         Raises:
             OSError: when the disk is full or the file cannot be written; what was written so far still plays.
@@ -158,11 +158,11 @@ class FilmWriter:
             self._sound = Sound(self._like, self._container)
 
     def _failed(self, error: BaseException) -> OSError:
-        """The error with the film's name in it; a file object's own error arrives wrapped by FFmpeg's."""
+        """The error with the video's name in it; a file object's own error arrives wrapped by FFmpeg's."""
         self._broken = True
         causes = [e for e in (error, error.__cause__, error.__context__) if isinstance(e, OSError)]
         number, words = (causes[0].errno, causes[0].strerror) if causes else (errno.EIO, str(error))
-        return OSError(number, f"{words or error}; the film so far is kept", self.name)
+        return OSError(number, f"{words or error}; the video so far is kept", self.name)
 
 
 def _movflags() -> str:
@@ -182,7 +182,7 @@ def _encoder() -> tuple[str, dict[str, str]]:
         except (av.error.FFmpegError, ValueError):
             continue
         return name, options
-    raise MoueError("this build of PyAV has no encoder for films. Type: pip install --force-reinstall av")
+    raise MoueError("this build of PyAV has no encoder for videos. Type: pip install --force-reinstall av")
 
 
 def _clock(time_base: Fraction) -> Fraction:
@@ -191,7 +191,7 @@ def _clock(time_base: Fraction) -> Fraction:
 
 
 def _fitted(picture: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """The picture at the film's size: a lacking row or column repeated, another size fitted between black bars."""
+    """The picture at the video's size: a lacking row or column repeated, another size fitted between black bars."""
     height, width = picture.shape[:2]
     assert size is not None
     if (width, height) == size:

@@ -1,4 +1,4 @@
-"""Films made on the spot, and a recogniser that finds a bright square: what the film tests share."""
+"""Videos made on the spot, and a recogniser that finds a bright square: what the video tests share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def scene(step: int, width: int = 160, height: int = 96, square: bool = True) ->
     return picture
 
 
-def make_film(
+def make_video(
     path: Path,
     pictures: Sequence[NDArray[np.uint8]],
     *,
@@ -132,7 +132,7 @@ class SquareReader:
     def nothing(self, source: str, status: str, reason: str) -> Faces:
         return Faces(source, status, reason=reason, predictions=Predictions.none(FER2013.labels))
 
-    def for_films(self) -> SquareReader:
+    def for_video(self) -> SquareReader:
         return self
 
     def faces(self, picture: NDArray[np.uint8], source: str = "") -> Faces:

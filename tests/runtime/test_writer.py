@@ -12,14 +12,14 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from films import SquareReader, drain, make_film, scene
+from videos import SquareReader, drain, make_video, scene
 
 from moue.errors import UsageError
-from moue.runtime import film as film_module
-from moue.runtime.film import FilmWriter
+from moue.runtime import writer as writer_module
 from moue.runtime.results import Faces
 from moue.runtime.video import open_video
 from moue.runtime.watch import read_video
+from moue.runtime.writer import VideoWriter
 
 
 def times(path: Any) -> list[float]:
@@ -39,9 +39,9 @@ def loudness(path: Path) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "ts"])
-def test_the_annotated_film_keeps_times_and_marks_faces(tmp_path: Path, kind: str) -> None:
-    source = make_film(tmp_path / f"in.{kind}", [scene(i) for i in range(40)], rate=Fraction(30000, 1001))
-    list(read_video(SquareReader(), source, film=tmp_path / "out.mp4"))
+def test_the_annotated_video_keeps_times_and_marks_faces(tmp_path: Path, kind: str) -> None:
+    source = make_video(tmp_path / f"in.{kind}", [scene(i) for i in range(40)], rate=Fraction(30000, 1001))
+    list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
     assert times(tmp_path / "out.mp4") == times(source)
     out = open_video(tmp_path / "out.mp4")
     assert (out.codec, out.width, out.height) == ("h264", 160, 96)
@@ -53,10 +53,10 @@ def test_the_annotated_film_keeps_times_and_marks_faces(tmp_path: Path, kind: st
 
 def test_variable_rates_and_odd_sizes_are_kept_even(tmp_path: Path) -> None:
     ticks = [0, 40, 80, 500, 510, 1200, 1240, 3000]
-    source = make_film(
+    source = make_video(
         tmp_path / "in.mkv", [scene(i) for i in range(8)], times=ticks, time_base=Fraction(1, 1000), rate=Fraction(25)
     )
-    with FilmWriter(tmp_path / "out.mp4", like=open_video(source)) as writer:
+    with VideoWriter(tmp_path / "out.mp4", like=open_video(source)) as writer:
         for frame in open_video(source).frames():
             writer.write(frame.picture[:95, :159], frame.timestamp)
     out = open_video(tmp_path / "out.mp4")
@@ -65,7 +65,7 @@ def test_variable_rates_and_odd_sizes_are_kept_even(tmp_path: Path) -> None:
 
 
 def test_another_frame_size_is_fitted_in(tmp_path: Path) -> None:
-    with FilmWriter(tmp_path / "out.mp4") as writer:
+    with VideoWriter(tmp_path / "out.mp4") as writer:
         for i, shape in enumerate(((96, 160), (200, 200), (3, 1))):
             writer.write(np.full((*shape, 3), 200, np.uint8), i / 10)
     pictures = [f.picture for f in open_video(tmp_path / "out.mp4").frames()]
@@ -79,8 +79,8 @@ def test_another_frame_size_is_fitted_in(tmp_path: Path) -> None:
     [("mp4", "aac", "aac"), ("mp4", "libmp3lame", "mp3"), ("mkv", "libopus", "opus"), ("mkv", "pcm_s16le", "aac")],
 )
 def test_the_sound_is_kept(tmp_path: Path, kind: str, codec: str, kept: str) -> None:
-    source = make_film(tmp_path / f"in.{kind}", [scene(i) for i in range(50)], sound=codec)
-    list(read_video(SquareReader(), source, film=tmp_path / "out.mp4"))
+    source = make_video(tmp_path / f"in.{kind}", [scene(i) for i in range(50)], sound=codec)
+    list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
     with av.open(str(tmp_path / "out.mp4")) as file:
         assert file.streams.audio[0].codec_context.codec.canonical_name == kept
     (start, length), (old_start, old_length) = loudness(tmp_path / "out.mp4"), loudness(source)
@@ -90,8 +90,8 @@ def test_the_sound_is_kept(tmp_path: Path, kind: str, codec: str, kept: str) -> 
 
 
 def test_copied_sound_is_the_same_packets(tmp_path: Path) -> None:
-    source = make_film(tmp_path / "in.mp4", [scene(i) for i in range(25)], sound="aac")
-    list(read_video(SquareReader(), source.read_bytes(), film=tmp_path / "out.mp4"))
+    source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(25)], sound="aac")
+    list(read_video(SquareReader(), source.read_bytes(), annotated=tmp_path / "out.mp4"))
     packets = []
     for path in (source, tmp_path / "out.mp4"):
         with av.open(str(path)) as file:
@@ -101,22 +101,22 @@ def test_copied_sound_is_the_same_packets(tmp_path: Path) -> None:
 
 
 def test_sound_and_pictures_come_from_one_file_object(tmp_path: Path) -> None:
-    source = make_film(tmp_path / "in.mp4", [scene(i) for i in range(25)], sound="aac")
+    source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(25)], sound="aac")
     with open(source, "rb") as file:
-        assert len(list(read_video(SquareReader(), file, film=tmp_path / "out.mp4"))) == 25
+        assert len(list(read_video(SquareReader(), file, annotated=tmp_path / "out.mp4"))) == 25
     assert open_video(tmp_path / "out.mp4").sound
 
 
-def test_all_frames_are_in_the_film_where_only_some_are_read(tmp_path: Path) -> None:
-    source = make_film(tmp_path / "in.mp4", [scene(i) for i in range(30)])
-    rows = list(read_video(SquareReader(), source, every=10, film=tmp_path / "out.mp4"))
+def test_all_frames_are_in_the_video_where_only_some_are_read(tmp_path: Path) -> None:
+    source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(30)])
+    rows = list(read_video(SquareReader(), source, every=10, annotated=tmp_path / "out.mp4"))
     assert len(rows) == 3
     assert times(tmp_path / "out.mp4") == times(source)
 
 
-def test_ctrl_c_leaves_a_film_that_plays(tmp_path: Path) -> None:
-    source = make_film(tmp_path / "in.mp4", [scene(i) for i in range(60)], sound="aac")
-    rows = read_video(SquareReader(), source, film=tmp_path / "out.mp4", batch=4)
+def test_ctrl_c_leaves_a_video_that_plays(tmp_path: Path) -> None:
+    source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(60)], sound="aac")
+    rows = read_video(SquareReader(), source, annotated=tmp_path / "out.mp4", batch=4)
 
     def interrupted() -> Iterator[Faces]:
         for row in rows:
@@ -135,9 +135,9 @@ KILLED = """
 import os, sys
 from fractions import Fraction
 import numpy as np
-from moue.runtime.film import FilmWriter
+from moue.runtime.writer import VideoWriter
 
-writer = FilmWriter(sys.argv[1], rate=Fraction(10))
+writer = VideoWriter(sys.argv[1], rate=Fraction(10))
 noise = np.random.default_rng(0)
 for i in range(120):
     writer.write(noise.integers(0, 255, (32, 48, 3), np.uint8), i / 10)
@@ -145,7 +145,7 @@ os._exit(9)
 """
 
 
-def test_a_killed_process_leaves_a_film_that_plays(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_a_video_that_plays(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "out.mp4")]).returncode == 9
     assert len(drain(open_video(tmp_path / "out.mp4").frames())[0]) >= 40
 
@@ -167,9 +167,9 @@ class FullDisk(io.BytesIO):
 
 def test_a_full_disk_is_told_and_what_was_written_plays(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (100, 32, 48, 3), np.uint8)
-    source = make_film(tmp_path / "in.mp4", list(noise), rate=Fraction(10), sound="aac")
+    source = make_video(tmp_path / "in.mp4", list(noise), rate=Fraction(10), sound="aac")
     disk = FullDisk(100_000)
-    rows, error = drain(read_video(SquareReader(), source, film=disk))
+    rows, error = drain(read_video(SquareReader(), source, annotated=disk))
     assert isinstance(error, OSError)
     assert (error.errno, error.filename) == (errno.ENOSPC, "full.mp4")
     assert "No space left" in str(error)
@@ -179,15 +179,15 @@ def test_a_full_disk_is_told_and_what_was_written_plays(tmp_path: Path) -> None:
 
 def test_wrong_names_and_places_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.mp4"):
-        FilmWriter(tmp_path / "out.avi")
+        VideoWriter(tmp_path / "out.avi")
     with pytest.raises(OSError, match="No such file"):
-        FilmWriter(tmp_path / "nowhere" / "out.mp4")
-    FilmWriter(tmp_path / "never_written.mp4").close()
+        VideoWriter(tmp_path / "nowhere" / "out.mp4")
+    VideoWriter(tmp_path / "never_written.mp4").close()
 
 
-def test_without_x264_another_encoder_writes_the_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(film_module, "_ENCODERS", (("no_such_encoder", {}), ("mpeg4", {"q": "4"})))
-    source = make_film(tmp_path / "in.mp4", [scene(i) for i in range(10)], rate=Fraction(30000, 1001))
-    list(read_video(SquareReader(), source, film=tmp_path / "out.mp4"))
+def test_without_x264_another_encoder_writes_the_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "_ENCODERS", (("no_such_encoder", {}), ("mpeg4", {"q": "4"})))
+    source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(10)], rate=Fraction(30000, 1001))
+    list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
     assert open_video(tmp_path / "out.mp4").codec == "mpeg4"
     assert times(tmp_path / "out.mp4") == times(source)

@@ -1,4 +1,4 @@
-// A film: sent, followed while it is read, shown with its timeline, and removed from the server.
+// A video: sent, followed while it is read, shown with its timeline, and removed from the server.
 
 import { ask, query } from "./api.js";
 import { Answer, Timeline, element, pick } from "./view.js";
@@ -8,9 +8,9 @@ const PAUSE = 400;
 const ENDED = ["done", "failed", "cancelled"];
 const rest = (ms) => new Promise((done) => setTimeout(done, ms));
 
-// One model's reading of a film, from its upload to its end on the server.
-async function read(file, model, detector, film, signal, onprogress) {
-  const address = `v1/videos${query({ name: file.name, model, detector, film })}`;
+// One model's reading of a video, from its upload to its end on the server.
+async function read(file, model, detector, annotate, signal, onprogress) {
+  const address = `v1/videos${query({ name: file.name, model, detector, annotate })}`;
   const options = { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" }, signal };
   const { id } = await (await ask(address, options)).json();
   const rows = [];
@@ -25,7 +25,7 @@ async function read(file, model, detector, film, signal, onprogress) {
       if (!ENDED.includes(job.status)) await rest(PAUSE);
     } while (!ENDED.includes(job.status) || rows.length < job.rows);
     if (job.status === "failed") throw new Error(job.reason);
-    const annotated = job.film ? await (await ask(`v1/videos/${id}/film`, { signal })).blob() : null;
+    const annotated = job.annotated ? await (await ask(`v1/videos/${id}/annotated`, { signal })).blob() : null;
     return { rows, annotated };
   } finally {
     // Nothing shall wait on the server for its time to be up.
@@ -34,7 +34,7 @@ async function read(file, model, detector, film, signal, onprogress) {
 }
 
 // Resolves with its rows; hooks: say(words), stage (an element), abort (an AbortController that cancels).
-export async function film(file, models, detector, { say, stage, abort }) {
+export async function video(file, models, detector, { say, stage, abort }) {
   let who;
   const views = models.map((model) => {
     const name = models.length > 1 ? `Probabilities over time, ${model}` : "Probabilities over time";
@@ -47,7 +47,7 @@ export async function film(file, models, detector, { say, stage, abort }) {
   });
   const video = element("video", { controls: true, playsinline: true, hidden: true, "aria-label": `${file.name}, annotated` });
   const cancel = element("button", { type: "button", text: "Cancel", onclick: () => abort.abort() });
-  const keep = element("button", { type: "button", text: "Download the film", hidden: true });
+  const keep = element("button", { type: "button", text: "Download the video", hidden: true });
   const card = element(
     "article", { class: models.length > 1 ? "card two" : "card" },
     element("h2", { text: file.name }),
