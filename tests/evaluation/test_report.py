@@ -162,8 +162,11 @@ def test_a_failure_leaves_the_older_page_whole(tmp_path: Path, monkeypatch: pyte
         write_comparison(rows, tmp_path, title="other")
     monkeypatch.undo()
 
+    written = []
+
     def full(path: Path, content: bytes) -> int:
-        if "json" in path.name:
+        written.append(path)
+        if len(written) == 3:
             raise OSError(28, "No space left on device")
         with path.open("wb") as file:
             return file.write(content)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from moue.cli.output import add_format, tell, to_table, write
 from moue.cli.progress import Progress
 from moue.expressions import LABEL_SETS
-from moue.files import need_place
 from moue.spec import VIEWS
 
 if TYPE_CHECKING:
@@ -61,8 +60,6 @@ def run(args: argparse.Namespace) -> None:
     """Score one model and print the answer."""
     from moue.evaluation.assess import assess
 
-    for path in filter(None, (args.predictions, args.card)):
-        need_place(path)
     evaluation = assess(
         args.model,
         args.data,

@@ -17,7 +17,7 @@ from moue.evaluation.model import labels_of, open_any
 from moue.evaluation.picture_rows import check_suffix, prediction_rows, write_rows
 from moue.evaluation.scoring import score, truth_of, without_twin
 from moue.expressions import FERPLUS
-from moue.files import replace_files
+from moue.files import need_place, replace_files
 from moue.progress import Line, silent
 from moue.runfolder import SPLIT, is_run
 from moue.spec import Colour
@@ -62,12 +62,16 @@ def assess(
         card: a Markdown file to write with what the model is, these scores, and what it cannot tell.
 
     Raises:
-        UsageError: for a wrong option, votes that nothing would use, or a class that the model does not know.
+        UsageError: for a wrong option, a file that has no place to be written, votes that nothing would use, or a
+            class that the model does not know.
         DataError: for data that cannot be used, or lacks the split.
         ModelError: for a model that cannot be opened.
     """
     if split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
+    for path in (predictions, card):
+        if path is not None:
+            need_place(Path(path))
     if predictions is not None:
         check_suffix(predictions)
     model = open_any(name)
