@@ -51,7 +51,7 @@ class Compact(Network):
         dropout: before the classifier.
 
     Raises:
-        UsageError: when there are not as many ``blocks`` as stages.
+        UsageError: for widths without a stage, or when there are not as many ``blocks`` as stages.
     """
 
     def __init__(
@@ -64,7 +64,9 @@ class Compact(Network):
         # FER-2013's mean and deviation over Training are 0.51 and 0.25.
         super().__init__(InputSpec(size=48, mean=(0.5,), std=(0.25,)), num_classes)
         blocks = (1,) * (len(widths) - 1) if blocks is None else blocks
-        if len(blocks) != len(widths) - 1:
+        if len(widths) < 2 or min(widths) < 1:
+            raise UsageError(f"widths must be two or more numbers of at least 1 channel. Got {list(widths)!r} instead.")
+        if len(blocks) != len(widths) - 1 or min(blocks) < 0:
             raise UsageError(f"blocks must be {len(widths) - 1} numbers, one a stage. Got {list(blocks)!r} instead.")
         layers: list[nn.Module] = [nn.PixelUnshuffle(2), ConvNorm(4, widths[0])]
         for inputs, outputs, depth in zip(widths, widths[1:], blocks, strict=False):

@@ -46,7 +46,7 @@ class GoogLeNet(Network):
         aux_dropout: inside them (the paper's 0.7).
 
     Raises:
-        UsageError: for a size below 32.
+        UsageError: for a size below 32, or a width of 0 or less.
     """
 
     def __init__(
@@ -64,6 +64,8 @@ class GoogLeNet(Network):
         super().__init__(InputSpec(size=size, colour=colour, channels=channels), num_classes)
         if size < 32:
             raise UsageError(f"googlenet's size must be at least 32 pixels. Got {size!r} instead.")
+        if width <= 0:
+            raise UsageError(f"width must be above 0. Got {width!r} instead.")
         first, second = _scaled(width, 64, 192)
         # The paper's 7×7 step of 2, without the max-pool behind it: the map is small enough.
         self.stem = nn.Sequential(

@@ -94,10 +94,13 @@ def resnet50v2_small(
         head_dropout: before the last layer.
 
     Raises:
-        UsageError: when the options cannot reach ``last_map``; names the sides that they can.
+        UsageError: for a wrong stem or width, or when the options cannot reach ``last_map``; names the sides that they
+            can.
     """
     if stem_stride not in (1, 2):
         raise UsageError(f"stem_stride must be 1 or 2. Got {stem_stride!r} instead.")
+    if width <= 0:
+        raise UsageError(f"width must be above 0. Got {width!r} instead.")
     side = _halved(size, (stem_stride == 2) + pool)
     reachable = [_halved(side, n) for n in range(4)]
     if last_map not in reachable:

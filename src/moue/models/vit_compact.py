@@ -40,7 +40,7 @@ class ViTCompact(Network):
         dropout: before the classifier.
 
     Raises:
-        UsageError: for a size or width that does not divide.
+        UsageError: for a size or width that does not divide, no layer, or a ``drop_path`` that is no probability.
     """
 
     def __init__(
@@ -60,8 +60,12 @@ class ViTCompact(Network):
         super().__init__(InputSpec(size=size, colour=colour, channels=channels, mean=(0.5,), std=(0.5,)), num_classes)
         if size < PATCH or size % PATCH:
             raise UsageError(f"size must be a multiple of {PATCH} pixels. Got {size!r} instead.")
-        if dim % 4 or dim % heads:
+        if dim < 4 or heads < 1 or dim % 4 or dim % heads:
             raise UsageError(f"dim must be a multiple of 4 and of heads. Got dim={dim!r}, heads={heads!r} instead.")
+        if depth < 1:
+            raise UsageError(f"depth must be at least 1 layer. Got {depth!r} instead.")
+        if not 0 <= drop_path < 1:
+            raise UsageError(f"drop_path must be at least 0 and below 1. Got {drop_path!r} instead.")
         # The work lies at half of the picture's side, as in `compact`; what is left of a patch is its largest answers.
         self.stem = nn.Sequential(
             nn.PixelUnshuffle(2),
