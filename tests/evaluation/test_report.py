@@ -134,8 +134,23 @@ def test_what_did_not_run_and_what_is_quoted_is_said(written: Path) -> None:
     markdown = (written / "comparison.md").read_text(encoding="utf-8")
     assert "not run: needs google/vit" in markdown
     assert "55% (quoted)" in markdown
+    assert "publication" in markdown
     for name in re.findall(r"\(figures/([^)]+)\)", markdown):
         assert (written / "figures" / name).is_file()
+
+
+def test_the_tables_hold_balanced_accuracy_and_say_quoted_only_where_something_is(tmp_path: Path) -> None:
+    write_comparison([STRONG, MISSING], tmp_path)
+    assert STRONG.evaluation is not None
+    balanced = f"{STRONG.evaluation.balanced_accuracy:.1%}"
+    markdown = (tmp_path / "comparison.md").read_text(encoding="utf-8")
+    heads, row = (next(x for x in markdown.splitlines() if x.startswith(start)) for start in ("| Model", "| strong"))
+    assert row.split("|")[heads.split("|").index(" Balanced accuracy ")].strip() == balanced
+    assert "publication" not in markdown
+    page = (tmp_path / "comparison.html").read_text(encoding="utf-8").partition("<h2>Results</h2>")[2]
+    heads, *rows = page.partition("</table>")[0].split("</tr>")
+    column = re.findall(r"<th[^>]*>([^<]+)", heads).index("Balanced accuracy")
+    assert re.findall(r"<t[hd].*?</t[hd]>", rows[0])[column] == f'<td class="n">{balanced}</td>'
 
 
 def test_csv_and_json_hold_the_numbers(written: Path) -> None:

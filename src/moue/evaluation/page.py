@@ -87,6 +87,7 @@ def _results(rows: Sequence[Row], slugs: Mapping[str, str]) -> str:
         "Model",
         "Accuracy",
         "Twin-free accuracy",
+        "Balanced accuracy",
         "Training time",
         "Core-hours",
         "Epochs",
@@ -96,6 +97,7 @@ def _results(rows: Sequence[Row], slugs: Mapping[str, str]) -> str:
     )
     caption = (
         "± is one standard error. Twin-free: on the pictures without an exact copy in Training. "
+        "Balanced: the mean of the classes' recalls, each counting the same. "
         "Core-hours: training time times the processor cores that it took. GFLOP and latency are for one picture, "
         "the latter in the engine that it names."
     )
@@ -118,7 +120,7 @@ def _result(row: Row, slug: str, best: bool) -> str:
     below = f"<small>{escape(row.network)}</small>" if other else ""
     head = f'<th scope="row">{name}{below}</th>'
     if row.status == "not run":
-        return f'<tr class="missing">{head}<td colspan="8">not run: {escape(row.reason or "")}</td></tr>'
+        return f'<tr class="missing">{head}<td colspan="9">not run: {escape(row.reason or "")}</td></tr>'
     e = row.evaluation
     clean = e.twin_free if e is not None else None
     if e is not None:
@@ -128,6 +130,7 @@ def _result(row: Row, slug: str, best: bool) -> str:
     cells = (
         score,
         f"{percent(clean.accuracy)} <span>± {100 * clean.accuracy_se:.1f}</span>" if clean is not None else "–",
+        percent(e.balanced_accuracy if e is not None else None),
         duration(row.hours) if row.hours else "–",
         f"{row.core_hours:.1f}" if row.core_hours else "–",
         f"{row.epochs:g}" if row.epochs else "–",

@@ -145,9 +145,9 @@ def _markdown(
 ) -> str:
     lines = [f"# {title}", "", *(f"- **{f.title}.** {f.text}" for f in findings), ""]
     lines += [
-        "| Model | Accuracy | Twin-free accuracy | Training time | Core-hours | Epochs "
+        "| Model | Accuracy | Twin-free accuracy | Balanced accuracy | Training time | Core-hours | Epochs "
         "| Parameters | GFLOP | Latency |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "|---|" + "---:|" * 9,
     ]
     for row in rows:
         e = row.evaluation
@@ -162,6 +162,7 @@ def _markdown(
             row.name,
             score,
             f"{percent(clean.accuracy)} ± {percent(clean.accuracy_se)}" if clean else "–",
+            percent(e.balanced_accuracy if e is not None else None),
             duration(row.hours) if row.hours else "–",
             f"{row.core_hours:.1f}" if row.core_hours else "–",
             f"{row.epochs:g}" if row.epochs else "–",
@@ -170,7 +171,9 @@ def _markdown(
             row.latency or "–",
         ]
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")
-    lines += ["", "± is one standard error. Quoted rows are a publication's numbers, not measured here.", ""]
+    lines += ["", "± is one standard error. Balanced: the mean of the classes' recalls.", ""]
+    if any(row.quoted for row in rows):
+        lines[-1:] = ["Quoted rows are a publication's numbers, not measured here.", ""]
     by_class = recalls(rows)
     if by_class:
         classes = list(next(iter(by_class.values())))
