@@ -23,6 +23,9 @@ from moue.runtime.limits import check
 
 __all__ = ["Frame", "Sampler", "Video", "is_video", "open_video"]
 
+#: Matrices from RGB that FFmpeg's scaler knows, by their numbers in ITU-T H.273; 2 is "not told".
+_MATRICES = (0, 1, 2, 4, 5, 6, 7, 9)
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -208,6 +211,9 @@ def _orientation(coded: Any) -> tuple[int, bool]:
 
 
 def _upright(convert: Any, coded: Any) -> NDArray[np.uint8]:
+    # The scaler refuses others, also the reserved ones that some cameras write; to players they are as good as none.
+    if coded.colorspace not in _MATRICES:
+        coded.colorspace = 2
     picture: NDArray[np.uint8] = convert.reformat(coded, format="rgb24").to_ndarray()
     rotation, mirrored = _orientation(coded)
     picture = np.rot90(picture, rotation // 90)
