@@ -119,6 +119,15 @@ def test_wide_integers_are_the_same_from_a_file_and_an_array(tmp_path: Path) -> 
     np.testing.assert_array_equal(read_picture(tmp_path / "grey.tif")[:, :, 0], grey)
 
 
+def test_the_preview_of_a_raw_photo_is_not_taken_for_the_photo(tmp_path: Path) -> None:
+    preview, photo = Image.new("RGB", (16, 12), "red"), Image.new("RGB", (160, 120), "red")
+    preview.save(tmp_path / "raw.dng", "TIFF", tiffinfo={254: 1}, save_all=True, append_images=[photo])
+    with pytest.raises(Unreadable, match="raw photo"):
+        read_picture(tmp_path / "raw.dng")
+    photo.save(tmp_path / "scan.tif", "TIFF", tiffinfo={254: 2}, save_all=True, append_images=[preview])
+    assert read_picture(tmp_path / "scan.tif").shape == (120, 160, 3)
+
+
 def test_floats_may_be_off_by_rounding() -> None:
     array = np.array([[-1e-9, 0.5], [1.0, 1 + 1e-9]])
     assert read_picture(array)[:, :, 0].tolist() == [[0, 128], [255, 255]]

@@ -39,6 +39,9 @@ LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 #: What an ISO media file of pictures in HEIF (HEIC) calls itself; AVIF, which Pillow knows, may share the last ones.
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"heif", b"mif1", b"msf1")
 
+#: TIFF's NewSubfileType, which is 1 for the smaller version of another picture in the file.
+_SUBFILE = 254
+
 #: Formats that are never tried: decoding these starts another program or fetches a font.
 UNSAFE = frozenset({"EPS", "WMF", "PDF", "MPEG", "BUFR", "GRIB", "HDF5"})
 
@@ -148,11 +151,16 @@ def _identify(file: IO[bytes]) -> Image.Image:
             continue
         file.seek(0)
         try:
-            return factory(file, "")
+            image: Image.Image = factory(file, "")
         except Image.DecompressionBombError as error:
             raise Unreadable(f"it holds too many pixels: {_words(error)}", "too_large") from None
         except Exception as error:  # Decoders raise whatever a damaged header makes them trip over.
             damage = damage or (f"a damaged {name} file: {_words(error)}" if accept else "")
+        else:
+            # What cameras call raw is TIFF to Pillow, which finds a preview there, often of 160 pixels.
+            if getattr(image, "tag_v2", {}).get(_SUBFILE) == 1:
+                raise Unreadable("a raw photo, of which a small preview alone can be read: make a JPEG or TIFF of it")
+            return image
     if lacking:
         raise Unreadable("a HEIF picture, which needs a package that is not installed: pip install pillow-heif")
     raise Unreadable(damage or "not a picture of a kind that is known here")

@@ -108,6 +108,7 @@ def test_answers_do_not_depend_on_batch_or_order(halves: Recognizer, model: Path
         other = Recognizer(model, Halves(), threads=1, batch=batch)
         for a, b in zip(alone, other.batch(pictures), strict=True):
             assert_same(a, b)
+            assert len(a) or a == b
         for a, b in zip(alone[::-1], other.stream(pictures[::-1]), strict=True):
             assert_same(a, b)
 

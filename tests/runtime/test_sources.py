@@ -130,6 +130,11 @@ def test_a_list_on_stdin_may_hold_any_name() -> None:
     assert [s.path for s in expand(["-"], stdin=listed)] == [os.fsdecode(name) for name in names]
 
 
+def test_a_list_may_begin_with_the_mark_of_its_encoding() -> None:
+    listed = piped("\ufeffone.jpg\r\ntwo.jpg\r\n".encode())
+    assert [s.path for s in expand(["-"], stdin=listed)] == ["one.jpg", "two.jpg"]
+
+
 def test_names_that_no_file_can_have() -> None:
     listed = io.StringIO("a\0.jpg\na\0.mp4\n")
     assert [s.kind for s in expand(["-"], stdin=listed)] == ["picture", "video"]

@@ -53,6 +53,14 @@ def test_colours_come_as_rgb(tmp_path: Path) -> None:
     np.testing.assert_allclose(picture.mean(axis=(0, 1)), (200, 20, 30), atol=6)
 
 
+@pytest.mark.parametrize("matrix", [8, 10, 12])
+def test_colours_of_a_kind_that_cannot_be_converted_are_taken_for_the_usual(tmp_path: Path, matrix: int) -> None:
+    video = make_video(tmp_path / "odd.mp4", [scene(0)] * 3, colorspace=matrix)
+    pictures = [frame.picture for frame in open_video(video).frames()]
+    assert len(pictures) == 3
+    np.testing.assert_allclose(pictures[0].mean(), scene(0).mean(), atol=8)
+
+
 def test_variable_rates_keep_their_own_times(tmp_path: Path) -> None:
     ticks = [0, 40, 80, 500, 510, 1200, 1240, 3000]
     path = make_video(tmp_path / "variable.mp4", [scene(i) for i in range(8)], times=ticks, time_base=Fraction(1, 1000))

@@ -64,6 +64,33 @@ def test_variable_rates_and_odd_sizes_are_kept_even(tmp_path: Path) -> None:
     assert (out.width, out.height) == (160, 96)
 
 
+@pytest.mark.parametrize("matrix", [1, 2, 5, 9])
+def test_players_show_the_annotated_video_in_the_colours_of_its_source(tmp_path: Path, matrix: int) -> None:
+    red = np.full((64, 64, 3), (200, 60, 40), np.uint8)
+    said = {"colorspace": matrix, "color_primaries": 9, "color_trc": 18}
+    source = make_video(tmp_path / "in.mp4", [red] * 3, **said)
+    with VideoWriter(tmp_path / "out.mp4", like=open_video(source)) as writer:
+        for frame in open_video(source).frames():
+            writer.write(frame.picture, frame.timestamp)
+    coded = []
+    for path in (source, tmp_path / "out.mp4"):
+        with av.open(str(path)) as file:
+            frame = next(file.decode(video=0))
+            context = file.streams.video[0].codec_context
+            assert {name: getattr(context, name) for name in said} == said
+            coded.append([np.frombuffer(plane, np.uint8)[0] for plane in frame.planes])
+    np.testing.assert_allclose(coded[1], coded[0], atol=3)
+
+
+@pytest.mark.parametrize("turn", [0, 90])
+def test_pixels_that_are_no_squares_stay_so(tmp_path: Path, turn: int) -> None:
+    wide = Fraction(64, 45)
+    source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(3)], rotation=turn, sample_aspect_ratio=wide)
+    list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        assert file.streams.video[0].sample_aspect_ratio == (1 / wide if turn else wide)
+
+
 def test_another_frame_size_is_fitted_in(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "out.mp4") as writer:
         for i, shape in enumerate(((96, 160), (200, 200), (3, 1))):

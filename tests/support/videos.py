@@ -40,13 +40,19 @@ def make_video(
     rotation: int = 0,
     b_frames: int = 0,
     options: dict[str, str] | None = None,
+    **context: Any,
 ) -> Path:
-    """Write pictures as H.264; ``times`` in ticks of ``time_base``, else one a frame; ``sound`` names a codec."""
+    """Write pictures as H.264; ``times`` in ticks of ``time_base``, else one a frame; ``sound`` names a codec.
+
+    ``context`` holds further attributes of the encoder, such as ``colorspace``.
+    """
     with av.open(str(path), "w", options=options or {}) as file:
         stream = file.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "g": "10"})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.max_b_frames = b_frames
+        for name, value in context.items():
+            setattr(stream.codec_context, name, value)
         if time_base:
             stream.codec_context.time_base = time_base
         if rotation:

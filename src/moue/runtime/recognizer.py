@@ -266,9 +266,7 @@ class Recognizer:
             found.boxes,
             found.scores,
             found.landmarks,
-            Predictions(
-                np.full((len(found), len(self.spec.labels)), 1 / len(self.spec.labels), np.float32), self.spec.labels
-            ),
+            self._predictions(np.full((len(found), len(self.spec.labels)), 1 / len(self.spec.labels), np.float32)),
         )
         return _Look(row, self._crops(picture, found, whole=isinstance(detector, WholeImage)))
 

@@ -119,7 +119,7 @@ class Faces(ByContent):
     height: int = 0
     """The upright picture's, in pixels; 0 where it could not be read."""
     boxes: NDArray[np.float32] = None  # type: ignore[assignment]
-    """float32 ``(F, 4)``: x, y, width, height."""
+    """float32 ``(F, 4)``: x, y, width, height. A face at the picture's border may reach over it: x and y below 0."""
     scores: NDArray[np.float32] = None  # type: ignore[assignment]
     """float32 ``(F,)``: the detector's certainty that this is a face."""
     landmarks: NDArray[np.float32] | None = None

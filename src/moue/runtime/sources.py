@@ -74,8 +74,10 @@ def expand(
         text = os.fspath(name)
         if text == "-":
             for line in _lines(stdin or sys.stdin):
-                if line.strip():
-                    yield from _path(line.rstrip("\r\n"), without)
+                # Editors and PowerShell begin a file of text with a mark that nobody sees.
+                path = line.rstrip("\r\n").removeprefix("\ufeff")
+                if path.strip():
+                    yield from _path(path, without)
         elif os.path.lexists(text) or not isinstance(name, str):
             yield from _path(text, without)
         elif text.isdecimal():

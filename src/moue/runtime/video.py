@@ -23,6 +23,9 @@ from moue.runtime.limits import check
 
 __all__ = ["Frame", "Sampler", "Video", "is_video", "open_video"]
 
+#: Matrices from RGB that FFmpeg's scaler knows, by their numbers in ITU-T H.273; 2 is "not told".
+_MATRICES = (1, 2, 4, 5, 6, 7, 9)
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -56,6 +59,10 @@ class Video:
     """Counter-clockwise degrees by which the coded pictures are turned to be upright: 0, 90, 180 or 270."""
     mirrored: bool
     """Whether left and right are exchanged after that."""
+    aspect: Fraction
+    """Width of the upright picture's pixels over their height: other than 1 in DVDs and some cameras' videos."""
+    colours: tuple[int, int, int]
+    """Matrix from RGB, primaries and transfer of its coded colours, by their numbers in ITU-T H.273; 2: not told."""
     sound: bool
     """Whether there is a sound track."""
     codec: str
@@ -168,7 +175,8 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
     name = name_of(source)
     with opened(source) as container:
         stream = picture_stream(container)
-        check_pixels(stream.codec_context.width, stream.codec_context.height, max_pixels)
+        context = stream.codec_context
+        check_pixels(context.width, context.height, max_pixels)
         rate = stream.average_rate or stream.guessed_rate
         end = declared_end(container, stream)
         # Only a decoded picture tells its size and rotation for certain.
@@ -178,6 +186,7 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
         rotation, mirrored = _orientation(first)
         size = (first.width, first.height)
         start = (first.pts or 0) * Fraction(first.time_base or stream.time_base)
+        aspect = stream.sample_aspect_ratio or Fraction(1)
         duration = float(end - start) if end is not None and end > start else None
         return Video(
             name=name,
@@ -188,8 +197,10 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
             length=stream.frames or (round(duration * rate) if duration and rate else None),
             rotation=rotation,
             mirrored=mirrored,
+            aspect=1 / aspect if rotation % 180 else aspect,
+            colours=(_matrix(context), context.color_primaries, context.color_trc),
             sound=bool(container.streams.audio),
-            codec=stream.codec_context.name,
+            codec=context.name,
             time_base=Fraction(stream.time_base),
             start=start,
             source=source,
@@ -207,7 +218,13 @@ def _orientation(coded: Any) -> tuple[int, bool]:
     return round(-math.degrees(math.atan2(b, -a if mirrored else a)) / 90) % 4 * 90, mirrored
 
 
+def _matrix(coded: Any) -> int:
+    # The scaler refuses others, also the reserved ones that some cameras write; to players they are as good as none.
+    return coded.colorspace if coded.colorspace in _MATRICES else 2
+
+
 def _upright(convert: Any, coded: Any) -> NDArray[np.uint8]:
+    coded.colorspace = _matrix(coded)
     picture: NDArray[np.uint8] = convert.reformat(coded, format="rgb24").to_ndarray()
     rotation, mirrored = _orientation(coded)
     picture = np.rot90(picture, rotation // 90)

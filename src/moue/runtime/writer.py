@@ -1,4 +1,4 @@
-"""Annotated videos: H.264 in MP4, with the source's clock and sound.
+"""Annotated videos: H.264 in MP4, with the source's clock, colours, shape of pixels and sound.
 
 The file is written in fragments, each whole by itself, and turned into a plain MP4 when it is closed. So what was
 written plays, whether the writing ended well, by Ctrl-C, by a full disk or by a kill.
@@ -37,7 +37,8 @@ class VideoWriter:
 
     Args:
         path: where to write; ends in .mp4, or a writable, seekable binary file object.
-        like: the video whose clock, rate and sound to take over; None for pictures from elsewhere.
+        like: the video whose clock, rate, colours, shape of pixels and sound to take over; None for pictures from
+            elsewhere.
         rate: frames/s to expect where ``like`` does not tell; only a hint to the encoder.
 
     Raises:
@@ -56,6 +57,7 @@ class VideoWriter:
         self._like = like
         self._rate = (like.rate if like else None) or rate
         self._clock = _clock(like.time_base if like else Fraction(1, 90_000))
+        self._matrix, *self._colours = like.colours if like else (2, 2, 2)
         self._last = -1
         self._size: tuple[int, int] | None = None
         self._stream: Any = None
@@ -105,6 +107,7 @@ class VideoWriter:
             # Two pictures in one tick of the clock would be refused by the container.
             self._last = max(round(timestamp / self._clock), self._last + 1)
             frame.pts, frame.time_base = self._last, self._clock
+            frame.colorspace = self._matrix
             self._container.mux(self._stream.encode(frame))
             if self._sound is not None:
                 self._sound.until(timestamp)
@@ -150,6 +153,11 @@ class VideoWriter:
         stream.width, stream.height = self._size
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = self._clock
+        # What the source says of both: players would show a copy that says nothing in other colours, and squeezed.
+        stream.codec_context.colorspace = self._matrix
+        stream.codec_context.color_primaries, stream.codec_context.color_trc = self._colours
+        if self._like is not None:
+            stream.codec_context.sample_aspect_ratio = self._like.aspect
         stream.codec_context.gop_size = max(1, round(self._rate * _FRAGMENT))
         # Without B-frames the order of writing is the order of showing: a fragment that is written is complete.
         stream.codec_context.max_b_frames = 0
