@@ -63,7 +63,9 @@ def test_weights_that_cannot_be_had_are_a_row_and_never_a_stand_in(data: str, tm
     assert rows[0].reason is not None
     assert "absent.h5" in rows[0].reason
     assert [row.quoted for row in rows[1:]] == [True, True, True]
-    assert "not run" in (tmp_path / "comparison.md").read_text(encoding="utf-8")
+    markdown = (tmp_path / "comparison.md").read_text(encoding="utf-8")
+    assert "not run: needs published weights: " in markdown
+    assert ".." not in markdown.partition("**Not run.**")[2].partition("\n")[0], "one full stop ends it"
 
 
 def test_the_studys_numbers_come_with_its_recipes_or_when_asked_for(data: str, tmp_path: Path) -> None:

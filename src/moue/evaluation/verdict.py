@@ -31,7 +31,8 @@ def verdict(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Finding]:
         findings += [*_quoted(ranked, quoted), *_remarks(ranked, quoted)]
     missing = [row for row in rows if row.status == "not run"]
     if missing:
-        findings.append(Finding("Not run", " ".join(f"{row.name}: {row.reason}." for row in missing)))
+        reasons = (f"{row.name}: {row.reason}".removesuffix(".") + "." for row in missing)
+        findings.append(Finding("Not run", " ".join(reasons)))
     return findings
 
 

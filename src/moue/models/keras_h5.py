@@ -96,7 +96,7 @@ def published_resnet50v2(url: str = RESNET50V2_URL, md5: str = RESNET50V2_MD5) -
                 )
     except OSError as error:
         raise WeightsMissing(
-            f"Keras' ImageNet weights, which cannot be fetched from {url} ({getattr(error, 'reason', error)}). "
+            f"Keras' ImageNet weights cannot be fetched from {url} ({getattr(error, 'reason', error)}). "
             f"Fetch them elsewhere and type --set model.options.weights=PATH.h5, or train 'resnet50v2-small', which "
             f"needs none."
         ) from error

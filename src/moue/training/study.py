@@ -151,8 +151,7 @@ def compare(
         except MoueError as error:
             # Never a stand-in: what could not be had is said in the row's place, and the others keep theirs.
             network = plan.config.model.network if isinstance(plan, Plan) else name
-            needs = isinstance(error, (WeightsMissing, MissingExtra))
-            reason = f"needs {_need(error)}" if needs else str(error)
+            reason = _why_not(error)
             row = Row(_short(name, names), network, status="not run", reason=reason)
             say(f"{name}: not run: {reason}")
         else:
@@ -345,9 +344,10 @@ def _gflop(config: Config, num_classes: int) -> float | None:
     return float(describe(config.model.network, num_classes, **options)["gflop"])
 
 
-def _need(error: Exception) -> str:
-    text = str(error)
-    return text.removeprefix("this needs ")
+def _why_not(error: MoueError) -> str:
+    if isinstance(error, WeightsMissing):
+        return f"needs published weights: {error}"
+    return str(error).removeprefix("this ") if isinstance(error, MissingExtra) else str(error)
 
 
 def _short(name: str, names: Sequence[str]) -> str:
