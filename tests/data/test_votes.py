@@ -11,7 +11,7 @@ from sets import broken, csv_text, faces
 from moue.data import load
 from moue.data.votes import COLUMNS, distribution, majority
 from moue.errors import DataError
-from moue.expressions import FERPLUS
+from moue.expressions import FER2013, FERPLUS
 
 HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
@@ -106,6 +106,22 @@ def test_another_order_is_refused(files: tuple[Path, Path]) -> None:
     votes.write_text(votes_text(["Training"] * 4 + ["PublicTest"] + ["Training"] * 5))
     with pytest.raises(DataError, match=r"row 5: Usage differs.*original order"):
         load(csv, labels="ferplus", votes=votes)
+
+
+def test_rows_removed_within_a_usage_are_refused(tmp_path: Path) -> None:
+    n, csv, votes = 300, tmp_path / "fer.csv", tmp_path / "votes.csv"
+    labels = np.random.default_rng(0).integers(0, 7, n)
+    own = [COLUMNS[FERPLUS.index(FER2013.labels[k])] for k in labels]
+    lines = [f"Training,a.png,{','.join('10' if name == column else '0' for column in COLUMNS)}" for name in own]
+    votes.write_text("\n".join([HEADER, *lines]) + "\n")
+    text = csv_text(faces(n), labels.tolist(), ["Training"] * n)
+    csv.write_text(text)
+    assert len(load(csv, votes=votes)) == n
+    rows = text.splitlines(keepends=True)
+    csv.write_text("".join(rows[:11] + rows[12:]))
+    for label_set in ("fer2013", "ferplus"):
+        with pytest.raises(DataError, match=r"the labels of 200 rows agree .* no row left out"):
+            load(csv, labels=label_set, votes=votes)
 
 
 def test_changed_votes_are_read_again(files: tuple[Path, Path]) -> None:

@@ -127,6 +127,15 @@ def test_a_runs_own_split_is_used_and_its_twins_are_looked_for_in_its_training_p
         rows_of(whole, "validation")
 
 
+def test_a_run_whose_classes_are_too_small_to_hold_out_says_what_was_asked_for(tmp_path: Path) -> None:
+    whole = table([0, 0, 1, 1], "train")
+    split = stratified_split(whole, 0.2)
+    split.save(tmp_path / "split.json")
+    assert not len(split.validation)
+    with pytest.raises(DataError, match=r"held out no validation rows \(data.validation = 0.2\)"):
+        rows_of(whole, "validation", tmp_path)
+
+
 def test_a_row_an_image_as_csv_and_parquet(tmp_path: Path) -> None:
     part = table([0, 3, 3])
     _, predictions = score(Brightness(SPEC), part)

@@ -25,12 +25,15 @@ from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
 from moue.export import export
 from moue.expressions import LabelSet
+from moue.models import create
 from moue.models import load as loading
-from moue.models.base import Network
+from moue.models.base import InputSpec, Network
 from moue.models.load import load_run
+from moue.training import budget
 from moue.training.config import Config
 from moue.training.learner import Status
 from moue.training.loop import fit
+from moue.training.rows import Rows
 from moue.training.run import LICENCE
 from moue.training.tasks import Supervised
 
@@ -162,6 +165,17 @@ def test_a_time_budget_sets_the_epochs(table: ImageTable, tmp_path: Path) -> Non
     # A budget below one epoch gives one short epoch.
     short = fit(config.override(["run.minutes=0.0005"]), table, tmp_path / "short").config().optim
     assert (short.epochs, short.steps is not None and short.steps < 12) == (1, True)
+
+
+@pytest.mark.timeout(60)
+def test_a_time_budget_is_found_among_any_number_of_epochs(table: ImageTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "_median_time", lambda step: 0.5)
+    rows = Rows.of(table, np.arange(4), InputSpec(), torch.device("cpu"))
+    for most, minutes, found in ((100_000, 100, 1140), (100_000, 10**6, 100_000), (3, 100, 3)):
+        config = SMALL.override([f"optim.epochs={most}", f"run.minutes={minutes}", "optim.sizes=[32, 48]"])
+        task = Supervised(config.optim)
+        fitted = budget.fit_to_time(config, create("compact", 7, widths=[8, 16]), task, rows, None, 10, "fp32")
+        assert fitted.optim.epochs == found
 
 
 def test_the_command_that_began_a_run_goes_on_with_it(table: ImageTable, tmp_path: Path) -> None:

@@ -185,7 +185,16 @@ def _votes_of(table: ImageTable, numbers: NDArray[np.int64], vote_file: Path, pa
             f"{path}, row {row}: Usage differs from row {row} of {vote_file}. Votes are joined by row, so the CSV "
             "must keep the original order of fer2013.csv."
         )
-    return polled.counts[index]
+    counts = polled.counts[index]
+    # Within one Usage a removed row moves all that follow it, and nothing but the labels tells.
+    if (found := polls.strangers(counts, table.labels)) is not None:
+        first, share = found
+        raise DataError(
+            f"{path}, from row {numbers[first]} on: the labels of {polls.WINDOW} rows agree with {vote_file} for "
+            f"{share:.0%}, where FER-2013's do for 63 %. Votes are joined by row, so the CSV must keep the original "
+            "order of fer2013.csv, with no row left out."
+        )
+    return counts
 
 
 def _with_majorities(table: ImageTable, counts: NDArray[np.int64], path: Path) -> ImageTable:

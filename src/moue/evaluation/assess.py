@@ -130,7 +130,9 @@ def rows_of(table: ImageTable, split: str, run: Path | None = None) -> tuple[Ima
         saved.check(table)
         rows = saved.train if split == "train" else saved.validation
         if not len(rows):
-            raise DataError(f"the run {run} held out no validation rows (data.validation = 0). Choose another split.")
+            raise DataError(
+                f"the run {run} held out no {split} rows (data.validation = {saved.fraction:g}). Choose another split."
+            )
         return table.take(rows), table.take(saved.train) if split == "validation" else None
     if split == "validation" and not (table.split == "validation").any():
         raise DataError(

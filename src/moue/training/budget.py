@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -58,10 +59,15 @@ def fit_to_time(
     # A forward pass is about a third of a step; both are measured in whole batches.
     checking = 0.0 if validation is None else len(validation) / batch * one[full] / 3
     budget = config.run.minutes * 60 * MARGIN
-    for epochs in range(config.optim.epochs, 0, -1):
+
+    def seconds(epochs: int) -> float:
         optim_config = replace(config.optim, epochs=epochs)
-        if sum(steps * one[optim_config.size_in(e, full)] + checking for e in range(epochs)) <= budget:
-            return replace(config, optim=optim_config)
+        return sum(steps * one[optim_config.size_in(e, full)] + checking for e in range(epochs))
+
+    # By bisection: who wants all that fits asks for a hundred thousand.
+    epochs = bisect_right(range(1, config.optim.epochs + 1), budget, key=seconds)
+    if epochs:
+        return replace(config, optim=replace(config.optim, epochs=epochs))
     # Not even one epoch fits: one short epoch, at the size that it would have.
     short = max(1, int((budget - checking) // one[replace(config.optim, epochs=1).size_in(0, full)]))
     return replace(config, optim=replace(config.optim, epochs=1, steps=short))
