@@ -48,6 +48,7 @@ SMALL = Config().override(
         "optim.warmup=0.2",
         "optim.keep=last",
         "run.threads=1",
+        "run.precision=fp32",  # alike on every machine
     ]
 )
 
@@ -219,6 +220,16 @@ def test_pictures_are_the_same_in_either_precision(table: ImageTable, tmp_path: 
     assert torch.equal(seen["fp32"], seen["bf16"])
 
 
+def test_half_the_precision_learns_as_well(table: ImageTable, tmp_path: Path) -> None:
+    learnt = {}
+    for precision in ("fp32", "bf16"):
+        run = fit(SMALL.override([f"run.precision={precision}", "optim.lr=0.01"]), table, tmp_path / precision)
+        learnt[precision] = run.history()[-1]
+    assert learnt["fp32"] != learnt["bf16"]
+    assert abs(learnt["fp32"]["train_loss"] - learnt["bf16"]["train_loss"]) < 0.1, learnt
+    assert learnt["bf16"]["train_loss"] < 1.9, "7 classes at random: 1.95"
+
+
 def test_a_loss_that_blows_up_ends_with_words_and_keeps_the_checkpoint(table: ImageTable, tmp_path: Path) -> None:
     good = SMALL.override(["optim.epochs=1"])
     fit(good, table, tmp_path / "run")
@@ -282,8 +293,9 @@ def test_machine_auto_precision_is_never_slower_emulation(monkeypatch: pytest.Mo
 
     from moue.training import devices
 
-    for amx, wanted in ((False, "fp32"), (True, "bf16")):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx, raising=False)
+    for amx, avx512_bf16, wanted in ((False, False, "fp32"), (True, False, "bf16"), (False, True, "bf16")):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=amx: has, raising=False)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=avx512_bf16: has, raising=False)
         assert devices.precision("auto", torch.device("cpu")) == wanted
     with pytest.raises(UsageError, match="cpu, cuda or mps"):
         devices.choose("gpu0")

@@ -173,7 +173,8 @@ class RunConfig:
     device: str = "auto"
     """"auto", "cpu", "cuda", "mps"."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """"auto" takes bf16 where the hardware multiplies it faster (CUDA of compute capability 8 on, CPUs with AMX)."""
+    """"auto" takes bf16 where the hardware multiplies it faster (CUDA of compute capability 8 on, CPUs with AMX
+    or AVX512-BF16)."""
     threads: int = 0
     """CPU threads; 0 lets torch choose."""
 
