@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -76,7 +77,8 @@ class ModelSpec:
     """Measured scores, fractions of 1: "public_test", "public_test_se", "public_test_twin_free", …;
     "public_test_views_10" is the accuracy over that many views."""
     trained: dict[str, Any] = field(default_factory=dict)
-    """Provenance: recipe, seed, epochs, minutes, machine, data fingerprint, moue version."""
+    """Provenance: seed, epochs, hours and core-hours, machine, data fingerprint, moue version, and "curves": losses
+    and accuracies by epoch."""
 
     def __post_init__(self) -> None:
         for name in ("name", "network", "sha256", "licence"):
@@ -85,6 +87,9 @@ class ModelSpec:
         for name in ("scores", "trained"):
             if not isinstance(getattr(self, name), dict):
                 raise ModelError(f"{name} must be names with values. Got {getattr(self, name)!r} instead.")
+        curves = self.trained.get("curves", {})
+        if not isinstance(curves, dict) or len({len(c) if isinstance(c, list) else -1 for c in curves.values()}) > 1:
+            raise ModelError(f"trained.curves must be names with equally long lists. Got {curves!r} instead.")
         named = isinstance(self.labels, (list, tuple)) and all(isinstance(x, str) and x for x in self.labels)
         if not named or not self.labels or len(set(self.labels)) != len(self.labels):
             raise ModelError(f"labels must be distinct names. Got {self.labels!r} instead.")
@@ -113,6 +118,15 @@ class ModelSpec:
         """1 for grey, 3 for rgb."""
         return channels_of(self.colour)
 
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The curves by row: a dictionary an epoch, with epoch (from 1), losses and accuracies; none without curves."""
+        curves = self.trained.get("curves", {})
+        return [
+            {"epoch": epoch, **dict(zip(curves, values, strict=True))}
+            for epoch, values in enumerate(zip(*curves.values(), strict=True), 1)
+        ]
+
     def with_(self, **changes: Any) -> ModelSpec:
         """A copy with some fields changed."""
         return replace(self, **changes)
@@ -123,7 +137,10 @@ class ModelSpec:
 
     def save(self, path: Path | str) -> None:
         """Write the spec as JSON."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+        # A curve is one line, for those who read the file.
+        text = re.sub(r"\[[\s\d.,null-]+\]", lambda found: f"[{' '.join(found[0][1:-1].split())}]", text)
+        Path(path).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelSpec:

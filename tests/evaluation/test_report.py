@@ -273,8 +273,8 @@ def test_the_page_sets_recalls_beside_the_quoted_ones(written: Path) -> None:
 
 
 def test_training_costs_core_hours_where_the_cores_are_known() -> None:
-    flat = table_rows([replace(STRONG, cores=4), STRONG])
-    assert [row["core_hours"] for row in flat] == [4.0, None]
+    flat = table_rows([replace(STRONG, core_hours=2.0), STRONG])
+    assert [row["core_hours"] for row in flat] == [2.0, None]
 
 
 @pytest.mark.parametrize(

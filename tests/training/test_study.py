@@ -56,6 +56,26 @@ def test_a_comparison_trains_reports_and_goes_on_from_what_is_there(data: str, t
     assert by_folder[0].evaluation.accuracy == rows[0].evaluation.accuracy
 
 
+def test_an_exported_run_keeps_its_curves_and_its_cost(data: str, tmp_path: Path) -> None:
+    settings = [*TINY, "optim.epochs=3", "model.options={widths: [8, 16], blocks: [1]}"]
+    [run] = compare(["recipe:compact"], data=data, out=tmp_path / "first", settings=settings)
+    model = tmp_path / "model.onnx"
+    assert main(["export", str(tmp_path / "first" / "runs" / "compact"), "-o", str(model)]) == 0
+    [row] = compare([str(model)], data=data, out=tmp_path / "second")
+    assert (row.hours, row.core_hours, row.epochs) == (run.hours, run.core_hours, 3)
+    assert row.core_hours == row.hours, "one thread"
+    assert row.history == run.history
+    assert [epoch["epoch"] for epoch in row.history or ()] == [1, 2, 3]
+    assert (tmp_path / "second" / "figures" / "model-curves.svg").exists()
+    spec = model.with_suffix(".json").read_text(encoding="utf-8")
+    assert sum("accuracy" in line for line in spec.splitlines()) == 2, "a curve is a line"
+    damaged = json.loads(spec)
+    damaged["trained"]["curves"]["train_loss"] = [1.0]
+    model.with_suffix(".json").write_text(json.dumps(damaged), encoding="utf-8")
+    [row] = compare([str(model)], data=data, out=tmp_path / "third")
+    assert "trained.curves must be" in (row.reason or "")
+
+
 def test_weights_that_cannot_be_had_are_a_row_and_never_a_stand_in(data: str, tmp_path: Path) -> None:
     settings = [*TINY, "model.options={weights: absent.h5}"]
     rows = compare(["study/resnet50v2"], data=data, out=tmp_path, settings=settings)
@@ -229,6 +249,6 @@ def test_a_trained_model_goes_before_the_recipe_of_its_name(data: str, tmp_path:
     small = [*TINY, "model.options={widths: [8, 16], blocks: [1]}", "optim.votes=0", "optim.sizes=[]"]
     rows = compare(["default", "recipe:default"], data=data, out=tmp_path, settings=small)
     assert [row.name for row in rows] == ["default", "recipe:default"]
-    assert rows[0].history is None
+    assert len(rows[0].history or ()) == rows[0].epochs, "a model carries the curves of its training"
     assert [r["epoch"] for r in rows[1].history or ()] == [1]
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["default"]

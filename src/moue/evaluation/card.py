@@ -34,7 +34,7 @@ def model_card(spec: ModelSpec, evaluation: Evaluation | None = None) -> str:
         "",
         "## How it came to be",
         "",
-        *([f"- {_words(key)}: {_value(value)}" for key, value in spec.trained.items()] or ["Not recorded."]),
+        *(_provenance(spec.trained) or ["Not recorded."]),
         f"- licence: {spec.licence or 'not stated'}",
         *([f"- sha256: `{spec.sha256}`"] if spec.sha256 else []),
         "",
@@ -79,6 +79,11 @@ def _scores(e: Evaluation) -> list[str]:
 def percent(value: float | None, digits: int = 1) -> str:
     """A fraction as per cent; a dash where there is none."""
     return "–" if value is None else f"{value:.{digits}%}"
+
+
+def _provenance(trained: dict[str, object]) -> list[str]:
+    """What made it, a line each; curves are for figures."""
+    return [f"- {_words(key)}: {_value(value)}" for key, value in trained.items() if key != "curves"]
 
 
 def _value(value: object) -> str:

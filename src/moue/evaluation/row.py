@@ -48,12 +48,13 @@ class Row:
     truth: NDArray[np.int64] | None = None
     """int64 ``(N,)``: positions in ``predictions.labels``."""
     history: Sequence[dict[str, Any]] | None = None
-    """One dictionary an epoch: epoch (from 1), train_loss, train_accuracy, validation_loss, validation_accuracy, lr,
-    seconds, images_per_second; a value may be missing or None."""
+    """One dictionary an epoch: epoch (from 1), train_loss, train_accuracy, validation_loss, validation_accuracy, and
+    what else a run notes; a value may be missing or None."""
     hours: float | None = None
     """Wall time of the training."""
-    cores: int | None = None
-    """Processor cores that the training took; None where another device did the work, or nobody knows."""
+    core_hours: float | None = None
+    """Training time times processor cores: what it cost, wherever it ran; None where another device did the work, or
+    nobody knows."""
     epochs: float | None = None
     parameters: int | None = None
     gflop: float | None = None
@@ -96,11 +97,6 @@ class Row:
         if not self.latency_ms:
             return None
         return f"{self.latency_ms:.3g} ms" + (f" ({self.engine})" if self.engine else "")
-
-    @property
-    def core_hours(self) -> float | None:
-        """Training time times cores: what it cost, wherever it ran."""
-        return self.hours * self.cores if self.hours and self.cores else None
 
     @property
     def correct(self) -> NDArray[np.bool_] | None:

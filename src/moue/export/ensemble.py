@@ -193,7 +193,7 @@ def _spec(specs: Sequence[ModelSpec], shares: Sequence[float], name: str) -> Mod
             "sha256": s.sha256,
             "weight": round(share, 6),
             "temperature": s.temperature,
-            "trained": s.trained,
+            "trained": {key: value for key, value in s.trained.items() if key != "curves"},
         }
         for s, share in zip(specs, shares, strict=True)
     ]

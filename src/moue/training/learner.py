@@ -267,6 +267,8 @@ class Keeper(Checkpoint):
             "lr": module.rate,
             "seconds": time.monotonic() - module.epoch_began,
             "images_per_second": module.report["rate"],
+            # A run may go on with another number of them; on other devices cores are not what does the work.
+            "threads": torch.get_num_threads() if module.device.type == "cpu" else None,
         }
         best = max((r["validation_accuracy"] or 0.0 for r in self.run.history()[: trainer.current_epoch]), default=0.0)
         self.run.log(row)

@@ -116,7 +116,7 @@ class Run:
         return saved.override(changes={name: asked.get(name) for name in named if name in free})
 
     def history(self) -> list[dict[str, Any]]:
-        """One dictionary an epoch: epoch, losses, accuracies, lr, seconds, images_per_second."""
+        """One dictionary an epoch: epoch, losses, accuracies, lr, seconds, images_per_second, threads."""
         path = self.folder / HISTORY
         if not path.exists():
             return []
@@ -197,6 +197,7 @@ class Run:
         config, record, history = self.config(), self.record(), self.history()
         save_weights(weights, self.folder / WEIGHTS, rebuild or {})
         seconds = sum(float(r["seconds"] or 0) for r in history)
+        cores = sum(float(r["seconds"] or 0) * float(r.get("threads") or 0) for r in history)
         epoch = len(history)
         if config.optim.keep == "best" and self.checkpoint("best").exists():
             epoch = max(history, key=lambda r: r["validation_accuracy"] or 0.0)["epoch"]
@@ -213,6 +214,7 @@ class Run:
                 "epochs": config.optim.epochs,
                 "epoch_kept": epoch,
                 "hours": round(seconds / 3600, 4),
+                **({"core_hours": round(cores / 3600, 4)} if cores else {}),
                 "seed": config.run.seed,
                 **_came_from(config),
                 "machine": record["machine"]["processor"]
@@ -220,6 +222,7 @@ class Run:
                 else record["machine"]["accelerator"],
                 "data": record["data"],
                 "moue": record["machine"]["versions"]["moue"],
+                "curves": _curves(history),
             },
         )
         if validation is not None:
@@ -264,6 +267,13 @@ def _licence(config: Config, table: ImageTable) -> str:
     """What binds the weights that come of this: the pictures, and the models that they owe something to."""
     before = [spec_of(name).licence for name in filter(None, [config.model.init, *config.optim.teachers])]
     return "; ".join(dict.fromkeys(filter(None, [LICENCE if is_fer2013(table) else "", *before])))
+
+
+def _curves(history: Iterable[Mapping[str, Any]]) -> dict[str, list[float | None]]:
+    """Losses and accuracies by epoch, to four digits."""
+    rows = list(history)
+    names = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+    return {n: [None if (value := row.get(n)) is None else round(value, 4) for row in rows] for n in names}
 
 
 def _came_from(config: Config) -> dict[str, Any]:

@@ -295,12 +295,11 @@ def _row(
         "engine": model.graph.engine if isinstance(model, Engine) else "torch",
     }
     trained = model.spec.trained
-    row["hours"], row["epochs"] = trained.get("hours"), trained.get("epochs")
+    row |= {key: trained.get(key) for key in ("hours", "core_hours", "epochs")}
+    row["history"] = model.spec.history
     row["details"] = {k: trained[k] for k in ("seed", "machine") if k in trained}
     if isinstance(plan, Run):
-        config, where = plan.config(), plan.record()["machine"]
-        row["cores"] = where.get("threads") if where.get("accelerator") == "cpu" else None
-        row["history"] = plan.history()
+        config = plan.config()
         row["gflop"] = _gflop(config, len(model.spec.labels))
         row["details"] |= {"epoch kept": trained.get("epoch_kept"), "settings": _settings(config)}
     elif find_spec("onnx") is not None:
