@@ -163,6 +163,8 @@ def _identify(file: IO[bytes]) -> Image.Image:
             return image
     if lacking:
         raise Unreadable("a HEIF picture, which needs a package that is not installed: pip install pillow-heif")
+    if prefix[4:8] == b"ftyp" and prefix[8:12] not in (*HEIF_BRANDS, b"avif", b"avis") and not damage:
+        raise Unreadable("a video, not a picture: a video is read from a file, its path ending as videos do")
     raise Unreadable(damage or "not a picture of a kind that is known here")
 
 
@@ -202,7 +204,7 @@ def check_pixels(width: int, height: int, most: int) -> None:
     """
     if width * height > most:
         raise Unreadable(
-            f"{width}×{height} pixels are more than the limit of {most:,}; raise max_pixels to read it all the same",
+            f"{width}×{height} pixels are more than the limit of {most:,}; with a higher max_pixels it would be read",
             "too_large",
         )
 

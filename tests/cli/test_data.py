@@ -167,6 +167,9 @@ def test_synth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["n"] == 40
     assert load(tmp_path / "s").fingerprint == load("synth:40:5").fingerprint
     assert main(["data", "synth", "-o", str(tmp_path / "s"), "--n", "3"]) == 2
+    assert main(["data", "synth", "-o", str(tmp_path / "s.csv"), "--n", "40"]) == 2
+    assert "Type: -o " + str(tmp_path / "s.npz") in capsys.readouterr().err
+    assert not (tmp_path / "s.csv").exists()
 
 
 def test_debug_may_stand_last(tmp_path: Path) -> None:

@@ -73,6 +73,23 @@ def test_bad_inputs_have_rows_and_end_with_3(
     assert rows[2]["x"] == ""
 
 
+def test_wrong_use_has_no_answer(predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for format in ("json", "csv", "table"):
+        assert predict(photos, "--out", photos, "--format", format) == 2
+        printed = capsys.readouterr()
+        assert (printed.out, bool(printed.err)) == ("", True)
+    assert predict(photos, "--smooth", "-1") == 2
+    assert "smooth must be" in capsys.readouterr().err
+
+
+def test_models_that_are_not_there_are_named_as_what_they_are(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, said in (("defualt", "Did you mean default"), ("runs/nope", "no such model"), ("my.onnx", "missing")):
+        assert main(["predict", str(photos), "--model", name]) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_jsonl_is_a_line_an_input(predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict(photos, "--format", "jsonl") == 0
     assert len([json.loads(line) for line in capsys.readouterr().out.splitlines()]) == 3

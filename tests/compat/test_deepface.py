@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from videos import SquareReader, scene
 
-from moue.compat import deepface as DeepFace
+from moue.compat import DeepFace
 from moue.errors import UsageError
 from moue.runtime.results import Faces
 
@@ -62,6 +62,7 @@ def test_paths_bytes_and_data_addresses_are_read_and_lists_answer_with_lists(tmp
     for source in (path, path.read_bytes(), io.BytesIO(path.read_bytes()), text):
         assert DeepFace.analyze(source, "emotion") == one
     assert DeepFace.analyze([str(path), scene(0)], ("emotion",)) == [one, one]
+    assert DeepFace.analyze(np.stack([scene(0)[..., ::-1]] * 2)) == DeepFace.analyze([scene(0)[..., ::-1]] * 2)
 
 
 def test_no_face_is_a_value_error_unless_told_otherwise(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from moue.runtime.detect import Detections, WholeImage
 from moue.runtime.frame import COLUMNS, to_frame, to_rows
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces, Predictions
+from moue.runtime.video import open_video
 from moue.spec import ModelSpec
 
 
@@ -91,6 +92,12 @@ def test_path_bytes_and_array_give_the_same(reader: Recognizer, photo: NDArray[n
     for x in (path.read_bytes(), io.BytesIO(path.read_bytes()), Image.open(path), photo):
         assert_same(one(reader.read(x)), first)
     assert_same(one(reader.read(photo[..., ::-1], color="bgr")), first)
+
+
+def test_both_engines_find_the_same_boxes(model: Path, photo: NDArray[np.uint8]) -> None:
+    first, second = (one(Recognizer(model, engine=engine).read(photo)) for engine in ("onnxruntime", "openvino"))
+    assert len(first) == 1
+    assert_same(first, second, atol=1e-3)
 
 
 def test_border_around_the_photo_changes_no_answer(reader: Recognizer, photo: NDArray[np.uint8]) -> None:
@@ -241,8 +248,10 @@ def test_read_makes_its_recogniser_once(model: Path) -> None:
     options: dict[str, Any] = {"model": model, "detector": "none", "threads": 1, "uncertain": 1.0}
     answer = one(moue.read(picture(0), **options))
     assert answer.predictions.uncertain.all()
-    with pytest.raises(UsageError, match="no option modle"):
+    with pytest.raises(UsageError, match=r"'modle'\. Did you mean model"):
         moue.read(picture(0), modle="x")
+    with pytest.raises(UsageError, match=r"'evry'\. Did you mean every"):
+        moue.read(picture(0), evry=2)
 
 
 def test_tidy_rows_and_frame(halves: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,6 +317,18 @@ def test_a_video_is_read_from_its_bytes_and_from_an_open_file(halves: Recognizer
             assert [answer.with_(source=str(path)) for answer in many(halves.read(x, every=2))] == frames
 
 
+def test_a_video_s_probabilities_are_smoothed_unless_told_otherwise(halves: Recognizer, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "video.mp4", [picture(i, 64, 96) for i in range(4)])
+    own = [halves.batch([frame.picture])[0].predictions for frame in open_video(path).frames()]
+    assert [row.predictions for row in many(halves.read(path, smooth=0))] == own
+    assert [row.predictions for row in halves.stream(path, smooth=0)] == own
+    smoothed = many(halves.read(path))
+    assert smoothed[0].predictions == own[0]
+    assert smoothed[1].predictions != own[1]
+    with pytest.raises(UsageError, match="smooth must be"):
+        halves.read(picture(0), smooth=-1)
+
+
 def test_answers_are_compared_by_what_they_hold(halves: Recognizer) -> None:
     first, again, other = (one(halves.read(picture(seed))) for seed in (0, 0, 1))
     assert first == again
@@ -333,6 +354,8 @@ def test_answers_show_what_they_say(halves: Recognizer) -> None:
     shown = repr(halves.faces(np.zeros((40, 80, 3), np.uint8), "wide.png"))
     assert shown.startswith("<Faces 'wide.png': ok, ")
     assert shown.count("%") == 2
+    sure = Predictions([[0.9999, 0.0001], [1, 0]], ("happy", "sad"))  # type: ignore[arg-type]
+    assert sure.said == "happy 99%, happy 100%"
     assert repr(halves.read("absent.png")) == "<Faces 'absent.png': unreadable, 'no such file'>"
 
 

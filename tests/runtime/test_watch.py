@@ -124,7 +124,7 @@ def test_summary_has_a_row_a_track(video: Path) -> None:
     assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)
     json.dumps(row, allow_nan=False)
     assert summarise([]) == []
-    with pytest.raises(UsageError, match="track=True"):
+    with pytest.raises(UsageError, match="no tracks"):
         summarise(read_video(SquareReader(), video, track=False))
 
 

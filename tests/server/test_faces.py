@@ -156,7 +156,9 @@ def test_a_damaged_form_is_refused(client: TestClient) -> None:
 def test_what_curl_sends_is_a_picture(client: TestClient, face: bytes) -> None:
     kind = {"content-type": "application/x-www-form-urlencoded"}
     assert client.post("/v1/faces", content=face, headers=kind).json()[0]["status"] == "ok"
-    assert client.post("/v1/faces", content=b"path=/etc/passwd", headers=kind).status_code == 422
+    answer = client.post("/v1/faces", content=b"path=/etc/passwd", headers=kind)
+    assert answer.status_code == 422
+    assert answer.json()["detail"].endswith("send a picture with --data-binary")
 
 
 def test_wrong_parameters_are_a_sentence(client: TestClient, face: bytes) -> None:

@@ -136,6 +136,7 @@ def _import(args: argparse.Namespace) -> int:
 
     if args.output.resolve() == Path(args.set).resolve():
         raise UsageError(f"{args.output} is the source itself. Give the new set another name.")
+    _check_target(args.output)
     if args.seed is not None and args.test is None:
         raise UsageError("--seed says which rows --test takes. Add --test 0.2, or leave --seed out.")
     table = _load(args, _cutter(args) if args.faces else None)
@@ -146,10 +147,16 @@ def _import(args: argparse.Namespace) -> int:
     return _show(table, args.format)
 
 
+def _check_target(path: Path) -> None:
+    if path.suffix.lower() in (".csv", ".zip", ".parquet", ".json"):
+        raise UsageError(f"a set is written as .npz, whatever its name ends in. Type: -o {path.with_suffix('.npz')}")
+
+
 def _synth(args: argparse.Namespace) -> int:
     from moue.data import store
     from moue.data.synth import synthetic
 
+    _check_target(args.output)
     table = synthetic(args.n, args.seed)
     store.save(table, args.output)
     _remark(f"wrote {args.output}")

@@ -19,9 +19,11 @@ from moue.errors import Unreadable, UsageError
 from moue.picture import MAX_PIXELS
 from moue.progress import Report
 from moue.runtime.answerfile import ParquetPipe, Text
+from moue.runtime.limits import check
 from moue.runtime.outbox import Outbox
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
+from moue.runtime.smooth import SMOOTH
 from moue.runtime.sources import Source, expand, require_list, require_one
 from moue.runtime.timeline import Timeline
 from moue.runtime.video import Sampler
@@ -53,6 +55,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--every", type=int, default=1, metavar="N", help="read each Nth frame of a video")
     add("--fps", type=float, help="read at most that many frames a second of a video")
+    add(
+        "--smooth",
+        type=float,
+        default=SMOOTH,
+        metavar="SECONDS",
+        help=f"smooth a video's probabilities over about that long; 0 for each frame's own (default: {SMOOTH})",
+    )
     add("--max-pixels", type=int, default=MAX_PIXELS, help=f"refuse larger photos and videos (default: {MAX_PIXELS})")
     add("--no-window", action="store_true", help="show no window for a camera")
     add_format(parser)
@@ -61,6 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read, print, and answer 3 when something could not be read."""
     Sampler(args.every, args.fps)
+    check("smooth", args.smooth, 0)
     require_one(args.sources)
     if "-" in args.sources:
         require_list(sys.stdin)
@@ -91,9 +101,12 @@ def run(args: argparse.Namespace) -> int:
                     _keep(recognizer, source, args, outbox, printer, progress)
                 printer.end_input()
                 progress(done, total)
-    finally:
-        # Interrupted, what was read so far is the answer.
-        printer.close()
+    except BaseException:
+        # Interrupted, what was read so far is the answer; of what could not even begin there is none.
+        if printer.begun:
+            printer.close()
+        raise
+    printer.close()
     return PARTLY if printer.failed else 0
 
 
@@ -113,7 +126,7 @@ def _answers(
     if source.kind == "camera":
         from moue.runtime.camera import watch_camera
 
-        return watch_camera(recognizer.for_video(), int(source.path), window=not args.no_window)
+        return watch_camera(recognizer.for_video(), int(source.path), smooth=args.smooth, window=not args.no_window)
     if source.kind == "video":
         from moue.runtime.watch import read_video
 
@@ -122,6 +135,7 @@ def _answers(
             source.path,
             every=args.every,
             fps=args.fps,
+            smooth=args.smooth,
             annotated=annotated,
             report=report,
             max_pixels=args.max_pixels,
@@ -191,7 +205,7 @@ class _Printer:
 
     def __init__(self, format: str, labels: tuple[str, ...]) -> None:
         self.format, self.labels = format, labels
-        self.failed = False
+        self.failed = self.begun = False
         self._text = Text(format, labels) if format in ("json", "jsonl", "csv") else None
         self._table = _Table()
         # A terminal takes no binary; what was asked for is in the files.
@@ -199,6 +213,7 @@ class _Printer:
         self._parquet = ParquetPipe(sys.stdout.buffer, labels) if pipe else None
 
     def __call__(self, answer: Faces) -> None:
+        self.begun = True
         self.failed |= not answer.readable and answer.status not in PASSED_OVER
         if self.format in ("csv", "parquet") and answer.reason is not None:
             # Their columns have no place for it.
@@ -263,12 +278,17 @@ def _people(source: str, timeline: Timeline, frames: int, last: float) -> Iterat
             "time": f"{person['first']:.2f}–{person['last']:.2f} s",
             "box": "",
             "label": person["label"],
-            "probability": round(person["probabilities"][person["label"]], 3),
+            "probability": _probability(person["probabilities"][person["label"]]),
             "remark": f"track {person['track']}, mean of {person['frames']} frames",
         }
     if not found:
         row = {"source": source, "time": f"0.00–{last:.2f} s", "box": "", "label": "", "probability": None}
         yield row | {"remark": f"no face in {frames} frames"}
+
+
+def _probability(p: float) -> str:
+    """Three digits; 1 is for what is certain, which no network is."""
+    return f"{min(p, 0.999) if p < 1 else p:.3f}"
 
 
 def _shown(answer: Faces) -> Iterator[dict[str, Any]]:
@@ -284,6 +304,6 @@ def _shown(answer: Faces) -> Iterator[dict[str, Any]]:
             "time": "",
             "box": f"{x:.0f} {y:.0f} {w:.0f} {h:.0f}",
             "label": said.names[i],
-            "probability": round(float(said.confidence[i]), 3),
+            "probability": _probability(float(said.confidence[i])),
             "remark": "uncertain" if said.uncertain[i] else "",
         }

@@ -1,4 +1,4 @@
-"""In place of ``DeepFace.analyze``, for expressions: ``from moue.compat import deepface as DeepFace``."""
+"""In place of ``DeepFace.analyze``, for expressions: ``from moue.compat import DeepFace``."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def analyze(
     """The expressions of a picture's faces, in deepface's shape.
 
     Args:
-        img_path: a path, uint8 array in **BGR**, bytes, file object or "data:image/…;base64,…"; or a list of such,
-            which gives a list of answers.
+        img_path: a path, uint8 array in **BGR**, bytes, file object or "data:image/…;base64,…"; or a list of such
+            or uint8 ``(N, H, W, 3)``, which give a list of answers.
         actions: "emotion" alone.
         enforce_detection: whether a picture without a face is an error; if not, all of it is taken for one.
         detector_backend: "skip" takes the whole picture for a face; any other name means moue's own detector.
@@ -50,7 +50,7 @@ def analyze(
         raise UsageError(f'{known} told here: expressions alone are. Type actions=["emotion"].')
     if anti_spoofing:
         raise UsageError("spoofed faces are not told here: leave anti_spoofing away.")
-    if isinstance(img_path, (list, tuple)):
+    if isinstance(img_path, (list, tuple)) or getattr(img_path, "ndim", 0) == 4:
         return [analyze(one, wanted, enforce_detection, detector_backend) for one in img_path]
     picture = to_rgb(img_path)
     if detector_backend != "skip":

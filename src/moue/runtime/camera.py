@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from moue.errors import UsageError, require
 from moue.runtime.draw import draw
 from moue.runtime.results import Faces
+from moue.runtime.smooth import SMOOTH
 from moue.runtime.video import Frame
 from moue.runtime.watch import Follower, Reader
 
@@ -134,7 +135,7 @@ def watch_camera(
     recognizer: Reader,
     index: int = 0,
     *,
-    smooth: float = 0.3,
+    smooth: float = SMOOTH,
     track: bool = True,
     window: bool | Window = False,
     capture: Capture | None = None,

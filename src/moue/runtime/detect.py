@@ -159,7 +159,7 @@ class CenterFace:
         if long_side is not None:
             check("long_side", long_side, MULTIPLE)
         self.long_side = long_side
-        self._graph = open_graph(_whole(Path(path)), engine=engine, threads=threads, many=many, exact=False)
+        self._graph = open_graph(_whole(Path(path)), engine=engine, threads=threads, many=many)
         self._input = next(iter(self._graph.inputs))
 
     def at(self, long_side: int | None) -> CenterFace:

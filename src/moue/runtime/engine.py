@@ -43,7 +43,7 @@ class Graph(Protocol):
 
 
 def open_graph(
-    source: str | Path | bytes, *, engine: EngineName = "auto", threads: int = 0, many: bool = False, exact: bool = True
+    source: str | Path | bytes, *, engine: EngineName = "auto", threads: int = 0, many: bool = False
 ) -> Graph:
     """Load and compile an ONNX graph.
 
@@ -52,8 +52,6 @@ def open_graph(
         engine: "onnxruntime", "openvino", or "auto", see :func:`choose`.
         threads: CPU threads; 0 takes one for each physical core that this process may use.
         many: whether thousands of calls are to come (folders, videos, serving): what "auto" goes by.
-        exact: False lets OpenVINO calculate in bfloat16 where the processor does so faster (AMX): enough for finding
-            faces; ONNX Runtime knows no such choice.
 
     Raises:
         ModelError: when the file is missing or no ONNX graph.
@@ -64,7 +62,7 @@ def open_graph(
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise ModelError(f"{source} is missing: no such model file.")
     if choose(engine, many=many) == "openvino":
-        return OpenVinoGraph(source, threads=threads, exact=exact)
+        return OpenVinoGraph(source, threads=threads)
     return OnnxRuntimeGraph(source, threads=threads)
 
 
@@ -121,14 +119,15 @@ class OpenVinoGraph:
 
     engine = "openvino"
 
-    def __init__(self, source: str | Path | bytes, *, threads: int = 0, exact: bool = True) -> None:
+    def __init__(self, source: str | Path | bytes, *, threads: int = 0) -> None:
         # Importing it reports to Google Analytics under an id kept in the home directory; without this package it
         # falls back to a stub. Nothing that reads faces here calls home.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         openvino = require("openvino", "fast")
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "EXECUTION_MODE_HINT": "ACCURACY" if exact else "PERFORMANCE",
+            # Else it calculates in bfloat16 where the processor multiplies that, and boxes move by some pixels.
+            "EXECUTION_MODE_HINT": "ACCURACY",
             "INFERENCE_NUM_THREADS": threads or _allowed_threads(),
         }
         # A home that cannot be written to costs compile time, not the answer.

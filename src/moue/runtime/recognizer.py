@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from moue.errors import Status, Unreadable, UsageError
+from moue.errors import Status, UnknownName, Unreadable, UsageError
 from moue.picture import MAX_PIXELS, Order, check_order, read_picture
 from moue.preprocess import Picture, to_input
 from moue.runtime.crop import crops
@@ -21,10 +21,13 @@ from moue.runtime.engine import Engine, EngineName, open_model
 from moue.runtime.inputs import each, is_camera, is_one, is_picture, is_video, items, named
 from moue.runtime.limits import check
 from moue.runtime.results import Faces, Predictions, softmax
+from moue.runtime.smooth import SMOOTH
 from moue.runtime.sources import Source
 from moue.runtime.video import Sampler
 from moue.views import check as check_views
 
+#: Options of :meth:`Recognizer.read` for videos.
+_MOVING = ("every", "fps", "smooth")
 #: A stream holds the crops of this many pictures at most before it classifies them.
 HELD = 16
 
@@ -111,6 +114,7 @@ class Recognizer:
         boxes: ArrayLike | None = None,
         every: int = 1,
         fps: float | None = None,
+        smooth: float = SMOOTH,
     ) -> Faces | list[Faces]:
         """Read the faces in anything.
 
@@ -121,6 +125,7 @@ class Recognizer:
             boxes: ``(F, 4)`` faces of the one picture ``x``, as x, y, width, height; nothing is searched then.
             every: of a video, each Nth frame.
             fps: of a video, at most that many frames a second; instead of ``every``.
+            smooth: time constant of the smoothing of a video's probabilities, in seconds; 0 for each frame's own.
 
         Returns:
             The answer for one picture; for anything else a list, in order, with one answer a picture or frame. What
@@ -131,6 +136,7 @@ class Recognizer:
         """
         check_order(color)
         Sampler(every, fps)
+        check("smooth", smooth, 0)
         if is_picture(x):
             return self._one(x, color, boxes)
         if boxes is not None:
@@ -138,10 +144,16 @@ class Recognizer:
         if is_camera(x):
             with closing(self._camera(int(x))) as frames:
                 return next(frames)
-        return list(self.stream(x, color=color, every=every, fps=fps))
+        return list(self.stream(x, color=color, every=every, fps=fps, smooth=smooth))
 
     def stream(
-        self, sources: Any, *, color: Order = "rgb", every: int = 1, fps: float | None = None
+        self,
+        sources: Any,
+        *,
+        color: Order = "rgb",
+        every: int = 1,
+        fps: float | None = None,
+        smooth: float = SMOOTH,
     ) -> Iterator[Faces]:
         """Read one input after the other in constant memory.
 
@@ -150,6 +162,7 @@ class Recognizer:
             color: order of the arrays' channels.
             every: of videos, each Nth frame.
             fps: of videos, at most that many frames a second.
+            smooth: of videos and cameras, the smoothing's time constant in seconds; 0 for each frame's own answer.
 
         Yields:
             At least one answer an input, in order: one a picture, one a frame of a video, one a file of a folder, with
@@ -160,6 +173,7 @@ class Recognizer:
         """
         check_order(color)
         Sampler(every, fps)
+        check("smooth", smooth, 0)
         held: list[_Look] = []
         crops = 0
         for x in each(sources):
@@ -167,7 +181,7 @@ class Recognizer:
                 if is_video(item):
                     yield from self._answer(held)
                     held, crops = [], 0
-                    yield from self._moving(item, every, fps)
+                    yield from self._moving(item, every, fps, smooth)
                     continue
                 held.append(self._try(item, color))
                 crops += len(held[-1].crops)
@@ -289,18 +303,19 @@ class Recognizer:
             start = end
         return rows
 
-    def _moving(self, source: Any, every: int, fps: float | None) -> Iterator[Faces]:
+    def _moving(self, source: Any, every: int, fps: float | None, smooth: float) -> Iterator[Faces]:
         if isinstance(source, Source) and source.kind == "camera":
-            return self._camera(int(source.path))
+            return self._camera(int(source.path), smooth)
         from moue.runtime.watch import read_video
 
         video = source.path if isinstance(source, Source) else source if hasattr(source, "read") else bytes(source)
-        return read_video(self.for_video(), video, every=every, fps=fps, max_pixels=self._max_pixels)
+        options: dict[str, Any] = {"every": every, "fps": fps, "smooth": smooth, "max_pixels": self._max_pixels}
+        return read_video(self.for_video(), video, **options)
 
-    def _camera(self, index: int) -> Generator[Faces, None, None]:
+    def _camera(self, index: int, smooth: float = SMOOTH) -> Generator[Faces, None, None]:
         from moue.runtime.camera import watch_camera
 
-        yield from watch_camera(self.for_video(), index)
+        yield from watch_camera(self.for_video(), index, smooth=smooth)
 
 
 class _Look(NamedTuple):
@@ -335,8 +350,8 @@ def read(x: Any, *, color: Order = "rgb", boxes: ArrayLike | None = None, **opti
             number, for one picture from it.
         color: order of an array's channels, "rgb" or "bgr" (OpenCV's).
         boxes: ``(F, 4)`` faces of the one picture ``x``, as x, y, width, height in pixels; nothing is searched then.
-        options: ``every`` and ``fps`` of :meth:`Recognizer.read`, and what :class:`Recognizer` takes: ``model``,
-            ``detector``, ``views`` and so on.
+        options: ``every``, ``fps`` and ``smooth`` of :meth:`Recognizer.read`, and what :class:`Recognizer` takes:
+            ``model``, ``detector``, ``views`` and so on.
 
     Returns:
         One :class:`Faces` for one picture, else a list, in order, with one a picture or frame. What cannot be read has
@@ -347,12 +362,9 @@ def read(x: Any, *, color: Order = "rgb", boxes: ArrayLike | None = None, **opti
         ModelError: when the model or the detector is missing or damaged.
         MissingExtra: when the model or the engine is in an extra that is not installed.
     """
-    moving = {name: options.pop(name) for name in ("every", "fps") if name in options}
-    unknown = options.keys() - _options()
-    if unknown:
-        raise UsageError(
-            f"read knows no option {', '.join(sorted(unknown))}. It knows {', '.join(sorted(_options()))}."
-        )
+    moving = {name: options.pop(name) for name in _MOVING if name in options}
+    for name in options.keys() - _options():
+        raise UnknownName("option of read", name, {*_options(), *_MOVING, "boxes", "color"})
     try:
         hash(tuple(options.values()))
     except TypeError:

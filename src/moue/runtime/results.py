@@ -77,7 +77,9 @@ class Predictions(ByContent):
     @property
     def said(self) -> str:
         """The most probable classes in words: "happy 89%, neutral 54%"."""
-        return ", ".join(f"{name} {p:.0%}" for name, p in zip(self.names, self.confidence, strict=True))
+        # 100% is for what is certain, which no network is.
+        shares = [min(p, 0.99) if p < 1 else p for p in self.confidence.tolist()]
+        return ", ".join(f"{name} {p:.0%}" for name, p in zip(self.names, shares, strict=True))
 
     @property
     def top(self) -> NDArray[np.int64]:
@@ -111,7 +113,7 @@ class Faces(ByContent):
     """
 
     source: str
-    """The input's path or name; "" for an array."""
+    """The input's path or name; of what has none its type, as "<ndarray>", or what the caller called it."""
     status: Status
     """"ok"; "no_face"; or why nothing could be looked for: "unreadable", "too_large", "skipped" (a file that is neither
     picture nor video), "camera_lost" (unplugged), "busy" (a service's frame that was left out)."""

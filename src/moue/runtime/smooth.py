@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from moue.runtime.limits import check
 
+#: Time constant in seconds where nobody asks for another.
+SMOOTH = 0.3
+
 
 class Smoother:
     """An exponential moving mean of each track's probabilities.
@@ -22,7 +25,7 @@ class Smoother:
         UsageError: when ``constant`` is negative or no number.
     """
 
-    def __init__(self, constant: float = 0.3) -> None:
+    def __init__(self, constant: float = SMOOTH) -> None:
         check("smooth", constant, 0)
         self.constant = constant
         self._means: dict[int, tuple[float, NDArray[np.float64]]] = {}

@@ -34,7 +34,10 @@ class Timeline:
         """
         if row.tracks is None or row.timestamp is None:
             if len(row):
-                raise UsageError("a summary over time needs a video's rows with tracks: read it with track=True.")
+                raise UsageError(
+                    "a summary over time needs a video's answers, as moue.read('clip.mp4') gives them: these have no "
+                    "tracks."
+                )
             return
         video, last = self._videos.get(row.source, (1, 0.0))
         video += row.timestamp < last

@@ -17,7 +17,7 @@ from moue.runtime.container import VideoLike, name_of
 from moue.runtime.draw import draw
 from moue.runtime.limits import check
 from moue.runtime.results import Faces, Predictions
-from moue.runtime.smooth import Smoother
+from moue.runtime.smooth import SMOOTH, Smoother
 from moue.runtime.track import Tracker
 from moue.runtime.video import Frame, Sampler, Video, open_video
 from moue.runtime.writer import VideoWriter
@@ -46,7 +46,7 @@ class Follower:
         UsageError: when ``smooth`` is negative.
     """
 
-    def __init__(self, track: bool = True, smooth: float = 0.3) -> None:
+    def __init__(self, track: bool = True, smooth: float = SMOOTH) -> None:
         self._tracker = Tracker() if track else None
         self._smoother = Smoother(smooth)
 
@@ -67,7 +67,7 @@ def read_video(
     *,
     every: int = 1,
     fps: float | None = None,
-    smooth: float = 0.3,
+    smooth: float = SMOOTH,
     track: bool = True,
     batch: int = 8,
     annotated: str | os.PathLike[str] | BinaryIO | None = None,

@@ -139,7 +139,9 @@ def _locate(name: str | Path) -> Path:
         if path.suffix != ".onnx":
             raise ModelError(f"a model file must end in .onnx. Got {path} instead.")
         return path
-    raise UnknownName("model", str(name), [*BUNDLED, *EXTRA])
+    if path.suffix == ".onnx" or path.name != str(name):
+        raise ModelError(f"{path} is missing: no such model file or run folder.")
+    raise UnknownName("model", str(name), [path.stem for _, path in _everywhere(())])
 
 
 def _everywhere(folders: Iterable[str | Path]) -> Iterator[tuple[str, Path]]:

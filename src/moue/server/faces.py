@@ -18,7 +18,7 @@ from moue.server.metrics import Metrics
 from moue.server.settings import Settings
 from moue.server.shapes import Problem, Row, Unread
 from moue.server.shelf import Shelf
-from moue.server.upload import pictures
+from moue.server.upload import media_type, pictures
 
 _BODY = {
     "requestBody": {
@@ -69,6 +69,8 @@ def routes(settings: Settings, shelf: Shelf, batcher: Batcher, metrics: Metrics)
         first = rows[0]
         status = 413 if all(row.status == "too_large" for row in rows) else 422
         more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
+        if media_type(request) == "application/x-www-form-urlencoded":
+            more += ". curl's -d drops line ends: send a picture with --data-binary"
         return JSONResponse({"detail": f"{first.source}: {first.reason}{more}", "rows": answer}, status)
 
     return router

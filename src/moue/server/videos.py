@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 
 from moue.errors import Unreadable
 from moue.server.faces import problems
@@ -21,8 +23,8 @@ from moue.server.upload import UNSAID, limited, media_type, shown
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": _BINARY, "video/*": _BINARY}}}
-#: Rows in one answer.
-_PAGE = 5000
+#: Rows that are held in memory at once.
+_HELD = 500
 
 
 def routes(settings: Settings, shelf: Shelf, jobs: Jobs, metrics: Metrics) -> APIRouter:
@@ -79,17 +81,12 @@ def routes(settings: Settings, shelf: Shelf, jobs: Jobs, metrics: Metrics) -> AP
         return held(identity).to_dict()
 
     @router.get(
-        "/v1/videos/{identity}/rows", response_class=Response, summary="A video's rows as JSON lines",
+        "/v1/videos/{identity}/rows", response_class=StreamingResponse, summary="A video's rows as JSON lines",
         responses={200: {"content": {"application/x-ndjson": {}}}, **problems(404)},
     )  # fmt: skip
-    def rows(identity: str, start: int = Query(0, ge=0, le=1 << 31)) -> Response:
-        """From number ``start`` on, those that are there by now, 5,000 at most."""
-        job = held(identity)
-        lines: list[str] = []
-        if job.answer.is_file():
-            with open(job.answer, encoding="utf-8") as file:
-                lines = [line for line in islice(file, start, start + _PAGE) if line.endswith("\n")]
-        return Response("".join(lines), media_type="application/x-ndjson")
+    def rows(identity: str, start: int = Query(0, ge=0, le=1 << 31)) -> StreamingResponse:
+        """From number ``start`` on, all that are there by now."""
+        return StreamingResponse(_lines(held(identity).answer, start), media_type="application/x-ndjson")
 
     @router.get(
         "/v1/videos/{identity}/annotated", response_class=FileResponse, summary="The annotated video",
@@ -99,7 +96,8 @@ def routes(settings: Settings, shelf: Shelf, jobs: Jobs, metrics: Metrics) -> AP
         """MP4 with boxes, names and the video's sound."""
         job = held(identity)
         if not job.to_dict()["annotated"]:
-            raise HTTPException(409, f"there is no annotated video: the job is {job.status}.")
+            why = f"the job is {job.status}" if job.annotate else "the job was started with annotate=false"
+            raise HTTPException(409, f"there is no annotated video: {why}.")
         return FileResponse(job.annotated, media_type="video/mp4", filename="annotated.mp4")
 
     @router.delete("/v1/videos/{identity}", status_code=204, summary="Cancel and remove", responses=problems(404))
@@ -108,6 +106,18 @@ def routes(settings: Settings, shelf: Shelf, jobs: Jobs, metrics: Metrics) -> AP
         jobs.remove(held(identity))
 
     return router
+
+
+def _lines(path: Path, start: int) -> Iterator[str]:
+    """The whole lines of a file that may be being written, some at a time; none where there is no file yet."""
+    try:
+        file = open(path, encoding="utf-8")  # noqa: SIM115 (closed below)
+    except FileNotFoundError:
+        return
+    with file:
+        lines = islice(file, start, None)
+        while held := [line for line in islice(lines, _HELD) if line.endswith("\n")]:
+            yield "".join(held)
 
 
 async def _store(request: Request, job: Job, settings: Settings) -> None:
