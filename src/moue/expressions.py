@@ -6,7 +6,7 @@ Classes are always mapped by name, through :meth:`LabelSet.index`, never by posi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from moue.errors import UnknownName
@@ -99,6 +99,16 @@ def label_set(name: str, labels: Iterable[str] = ()) -> LabelSet:
     if name not in LABEL_SETS:
         raise UnknownName("label set", name, [*LABEL_SETS, "folders"])
     return LABEL_SETS[name]
+
+
+def places(wanted: Sequence[str], own: Sequence[str]) -> list[int] | None:
+    """Where each of the ``wanted`` classes stands in ``own``, by name; None where the two are not the same classes."""
+    known = LabelSet("own", tuple(own))
+    try:
+        found = [known.index(name) for name in wanted]
+    except UnknownName:
+        return None
+    return found if sorted(found) == list(range(len(own))) else None
 
 
 def labels_for(classes: Iterable[str], votes: bool = False) -> str:

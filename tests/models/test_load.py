@@ -125,6 +125,17 @@ def test_a_kept_head_is_put_into_our_order(folder, pixels):
     torch.testing.assert_close(ours[:, LABELS.index("neutral")], theirs[:, 6])
 
 
+def test_a_head_of_other_classes_is_new(folder):
+    published = transformers.ViTForImageClassification.from_pretrained(folder).classifier.weight
+    other = create(f"hf:{folder}", 7, labels=["a", "b", "c", "d", "e", "f", "g"])
+    assert other.labels is None
+    vit = create("vit", 7, source=str(folder))
+    for head in (other.classifier, vit.model.classifier):
+        assert not torch.isclose(head.weight, published).any(1).all()
+        assert head.weight.std().item() == pytest.approx(0.02, rel=0.3)
+        assert not head.bias.any()
+
+
 def test_a_head_of_another_size_is_new(folder):
     network = create(f"hf:{folder}", 3)
     assert network.labels is None

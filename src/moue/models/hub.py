@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from moue.errors import ModelError, WeightsMissing, require
-from moue.expressions import canonical
+from moue.expressions import places
 from moue.models.base import InputSpec, Network
 from moue.spec import Colour
 
@@ -27,14 +27,15 @@ from moue.spec import Colour
 class HubClassifier(Network):
     """A Hugging Face image classifier.
 
-    Where the published head has ``num_classes`` outputs it is kept, else there is a new one. The input (size, mean,
-    deviation) is the processor's; a pixel that it leaves in 0..255 or scales to 0..1 is served alike.
+    Where the published head has ``num_classes`` outputs it is kept (see ``labels``), else there is a new one. The input
+    (size, mean, deviation) is the processor's; a pixel that it leaves in 0..255 or scales to 0..1 is served alike.
 
     Args:
         num_classes: number of logits.
         source: the model's name on the hub, or a local folder.
         pretrained: whether to read its weights; without, only the architecture.
-        labels: the wanted order of the classes, by name; a kept head that knows all of them is put into this order.
+        labels: the wanted classes, in order; a published head of just these is put into this order, and one of others
+            is made new. Without them, and where a model does not end in one classifier, it is kept as it is.
         size: side of the input in pixels, scaled inside to what the processor says.
         colour: "grey" or "rgb".
         architecture: the model's configuration, in place of the one that ``source`` has.
@@ -76,7 +77,7 @@ class HubClassifier(Network):
             setattr(self.body, name, nn.Identity())
         self.labels = tuple(published[i] for i in range(num_classes)) if kept else None
         if self.labels is not None and labels:
-            self._reorder(labels)
+            self._suit(labels)
         self.rebuild = {
             "pretrained": False,
             "architecture": plain(config),
@@ -94,15 +95,18 @@ class HubClassifier(Network):
         """The model's own classifier."""
         return cast(Tensor, self.classifier(features))
 
-    def _reorder(self, wanted: Sequence[str]) -> None:
-        """Put a kept head's outputs into the wanted order, where it knows every name."""
-        own = [canonical(label) for label in self.labels or ()]
+    def _suit(self, wanted: Sequence[str]) -> None:
+        """Put a kept head's outputs into the wanted order; a head of other classes begins anew."""
         last = next(
             (m for m in reversed(list(self.classifier.modules())) if isinstance(m, (nn.Linear, nn.Conv2d))), None
         )
-        if last is None or sorted(own) != sorted(map(canonical, wanted)):
+        if last is None:
             return
-        order = [own.index(canonical(label)) for label in wanted]
+        order = places(wanted, self.labels or ())
+        if order is None:
+            begin(last)
+            self.labels = None
+            return
         with torch.no_grad():
             last.weight.copy_(last.weight[order].clone())
             if last.bias is not None:
@@ -174,6 +178,13 @@ def build(kind: Any, config: Any, source: str, pretrained: bool) -> nn.Module:
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"{source} is not an image classifier that transformers can build: {error}") from error
+
+
+def begin(head: nn.Linear | nn.Conv2d) -> None:
+    """A classifier's weights as transformers draws new ones: other classes' own would only have to be unlearnt."""
+    nn.init.trunc_normal_(head.weight, std=0.02)
+    if head.bias is not None:
+        nn.init.zeros_(head.bias)
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from moue.errors import ModelError, UsageError, require
 from moue.models.base import InputSpec, Network
-from moue.models.hub import build, plain, read_config
+from moue.models.hub import begin, build, plain, read_config
 from moue.spec import Colour
 
 SOURCE = "google/vit-base-patch16-224"
@@ -65,6 +65,9 @@ class ViT(Network):
         channels = config.num_channels
         super().__init__(InputSpec(size, colour, config.image_size, channels, mean=(0.5,), std=(0.5,)), num_classes)
         self.model = build(transformers.ViTForImageClassification, config, source, pretrained)
+        if pretrained:
+            # A published head of as many classes would come along, in an order of its own.
+            begin(self._classifier)
         self.rebuild = {"pretrained": False, "architecture": plain(config)}
         if trainable_layers >= 0:
             self._freeze_below(trainable_layers)

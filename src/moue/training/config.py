@@ -69,8 +69,8 @@ class ModelConfig:
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of that network."""
     init: str | None = None
-    """A finished run of the same network whose weights to start from; with another number of classes its last
-    layer starts anew."""
+    """A finished run of the same network whose weights to start from. Its last layer is mapped by the classes' names,
+    and starts anew where they are others."""
 
     @property
     def size(self) -> int:

@@ -28,7 +28,7 @@ from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
 from moue.expressions import FERPLUS
-from moue.models import create
+from moue.models import create, options_of
 from moue.models.base import Network
 from moue.models.load import load_run, without_weights
 from moue.spec import channels_of
@@ -105,9 +105,13 @@ def fit(
         known = {**without_weights(config.model.network), **run.record().get("rebuild", {})}
     elif init is not None and init.spec.network == config.model.network:
         known = {**without_weights(config.model.network), **init.network.rebuild}
-    network = create(config.model.network, classes + second * len(FERPLUS), **{**config.model.options, **known})
+    # A published head has an order of its own.
+    order = {"labels": table.label_set.labels} if "labels" in options_of(config.model.network) else {}
+    network = create(
+        config.model.network, classes + second * len(FERPLUS), **{**order, **config.model.options, **known}
+    )
     if init is not None:
-        start_from(network, init, str(config.model.init))
+        start_from(network, init, config.model, table.label_set.labels)
     for size in {network.input.size, *config.optim.sizes}:
         _feed(network, size)
     train = Rows.of(table, split.train, network.input, device, votes=second)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from moue.errors import UsageError
+from moue.expressions import places
+from moue.models import create
 from moue.models.base import Network
-from moue.models.load import TorchModel
+from moue.models.load import TorchModel, without_weights
+from moue.training.config import ModelConfig
 
 
-def start_from(network: Network, theirs: TorchModel, run: str) -> list[str]:
-    """Copy a finished run's weights into a network; a last layer for another number of classes is left as it is.
+def start_from(network: Network, theirs: TorchModel, model: ModelConfig, labels: Sequence[str]) -> list[str]:
+    """Copy a finished run's weights into a network; a last layer for other classes is left as it is.
 
     Args:
         network: to fill.
-        theirs: a finished run of the same network.
-        run: where it came from, for the error.
+        theirs: a finished run of the same network. The rows of its last layer are mapped by the classes' names.
+        model: what ``network`` was built from, and where ``theirs`` came from.
+        labels: the classes that ``network`` is to tell apart; it may have further outputs.
 
     Returns:
         The names of the weights that were left as they were.
@@ -25,21 +30,21 @@ def start_from(network: Network, theirs: TorchModel, run: str) -> list[str]:
     Raises:
         UsageError: when the run is of another network.
     """
-    own = network.state_dict()
-    state = theirs.network.state_dict()
-    classes = (theirs.network.num_classes, network.num_classes)
-    left = [
-        name
-        for name, value in own.items()
-        if name in state and state[name].shape != value.shape and _is_head(state[name].shape, value.shape, classes)
-    ]
-    fits = own.keys() == state.keys() and all(state[n].shape == own[n].shape for n in own if n not in left)
-    if not fits:
+    own, state, heads = network.state_dict(), theirs.network.state_dict(), _heads(network, model)
+
+    def body(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(value.shape[name in heads :]) for name, value in weights.items()}
+
+    if body(own) != body(state):
         raise UsageError(
-            f"model.init must be a run of the same network with the same options. {run} is of {theirs.spec.network}, "
-            f"whose weights do not fit."
+            f"model.init must be a run of the same network with the same options. {model.init} is of "
+            f"{theirs.spec.network}, whose weights do not fit."
         )
-    network.load_state_dict({name: own[name] if name in left else value for name, value in state.items()})
+    order = places(labels, theirs.spec.labels) if network.num_classes == len(labels) else None
+    if order is not None:
+        state |= {name: state[name][order] for name in heads}
+    left = [] if order is not None else sorted(heads)
+    network.load_state_dict({**state, **{name: own[name] for name in left}})
     return left
 
 
@@ -50,5 +55,9 @@ def first_outputs(weights: Mapping[str, Tensor], network: Network) -> dict[str, 
     }
 
 
-def _is_head(theirs: tuple[int, ...], ours: tuple[int, ...], classes: tuple[int, int]) -> bool:
-    return (theirs[0], ours[0]) == classes and theirs[1:] == ours[1:]
+def _heads(network: Network, model: ModelConfig) -> set[str]:
+    """The weights with a row for each output: those that one output more would make larger."""
+    options = {**model.options, **without_weights(model.network), **network.rebuild}
+    with torch.device("meta"):
+        larger = create(model.network, network.num_classes + 1, **options).state_dict()
+    return {name for name, value in network.state_dict().items() if larger[name].shape != value.shape}
