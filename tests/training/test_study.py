@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from moue.cli.main import main
@@ -15,9 +16,12 @@ from moue.data import hold_out_test, load
 from moue.data.store import save
 from moue.data.synth import synthetic
 from moue.errors import DataError, UnknownName, UsageError
+from moue.expressions import FER2013
+from moue.spec import ModelSpec
+from moue.training.config import Config
 from moue.training.loop import fit
 from moue.training.recipe import load_recipe
-from moue.training.study import compare
+from moue.training.study import compare, latency
 
 TINY = ["optim.epochs=1", "run.threads=1", "data.augment=false", "run.minutes=null", "optim.steps=4"]
 
@@ -54,6 +58,41 @@ def test_a_comparison_trains_reports_and_goes_on_from_what_is_there(data: str, t
     by_folder = compare([str(weights.parent)], data=data, out=tmp_path / "other")
     assert by_folder[0].evaluation is not None
     assert by_folder[0].evaluation.accuracy == rows[0].evaluation.accuracy
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_finished_run_keeps_its_row_without_the_source_of_its_weights(
+    known: bool, data: str, tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    published = tmp_path / "published"
+    transformers.ViTForImageClassification(
+        transformers.ViTConfig(**shape, image_size=16, patch_size=8)
+    ).save_pretrained(published)
+    config = Config().override([*TINY, "model.network=vit"], {"model.options": {"source": str(published)}})
+    run = fit(config, load(data), tmp_path / "run")
+    published.rename(tmp_path / "gone")
+    if not known:
+        record = {key: value for key, value in run.record().items() if key != "rebuild"}
+        (run.folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    [row] = compare([str(run.folder)], data=data, out=tmp_path / "out")
+    assert row.ran
+    assert (row.gflop is not None) == known
+
+
+def test_time_to_answer_is_of_the_views_that_are_scored() -> None:
+    seen = []
+
+    class Model:
+        spec = ModelSpec("mine", "none", FER2013.labels, views=6)
+
+        def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            seen.append(len(images))
+            return np.zeros((len(images), 7), np.float32)
+
+    assert latency(Model(), 2) > 0
+    assert seen == [6] * 5
 
 
 def test_an_exported_run_keeps_its_curves_and_its_cost(data: str, tmp_path: Path) -> None:
@@ -218,7 +257,9 @@ def test_the_labels_suit_what_is_compared(tmp_path: Path) -> None:
     assert row.evaluation.labels == ("dull", "keen")
 
 
-def test_runs_are_compared_on_what_they_held_out_if_it_is_the_same(data: str, tmp_path: Path) -> None:
+def test_runs_are_compared_on_what_they_held_out_if_it_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     faces = tmp_path / "faces"
     table = synthetic(200, seed=4)
     for i, picture in enumerate(table.images[:, 0]):
@@ -233,6 +274,9 @@ def test_runs_are_compared_on_what_they_held_out_if_it_is_the_same(data: str, tm
     assert [row.status for row in rows] == ["ok", "ok", "not run"]
     assert "data.split_seed" in str(rows[2].reason)
     assert rows[0].evaluation is not None
+    monkeypatch.setitem(sys.modules, "moue_models", None)
+    further = compare(["full", runs[0], runs[2]], data=str(faces), out=tmp_path / "further", split="validation")
+    assert "not that of a:" in str(further[2].reason), "the first that ran"
     page = (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
     assert f"validation, {rows[0].evaluation.n} rows" in page
 

@@ -36,7 +36,8 @@ def overview(rows: Sequence[Row]) -> list[Figure]:
             "accuracy-latency",
             "latency_ms",
             "milliseconds a picture (logarithmic)",
-            "Accuracy against time to answer, each in the engine that the table names.",
+            "Accuracy against time to answer, each with the views that it is scored with, "
+            "in the engine that the table names.",
         ),
     ):
         points = _points(rows, attribute)

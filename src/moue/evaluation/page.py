@@ -98,8 +98,8 @@ def _results(rows: Sequence[Row], slugs: Mapping[str, str]) -> str:
     caption = (
         "± is one standard error. Twin-free: on the pictures without an exact copy in Training. "
         "Balanced: the mean of the classes' recalls, each counting the same. "
-        "Core-hours: training time times the processor cores that it took. GFLOP and latency are for one picture, "
-        "the latter in the engine that it names."
+        "Core-hours: training time times the processor cores that it took. GFLOP: for one view of a picture. "
+        "Latency: for a picture with all the views that its accuracy is of, in the engine that it names."
     )
     if any(row.quoted for row in rows):
         caption += " Rows in italics are quoted from a publication: measured elsewhere, and not tested against."

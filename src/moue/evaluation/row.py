@@ -58,9 +58,9 @@ class Row:
     epochs: float | None = None
     parameters: int | None = None
     gflop: float | None = None
-    """Billions of floating-point operations for one picture, forward."""
+    """Billions of floating-point operations for one view of a picture, forward."""
     latency_ms: float | None = None
-    """Milliseconds for one picture."""
+    """Milliseconds for one picture, with all the views that the evaluation is of."""
     engine: str | None = None
     """What they were measured in: "torch", "onnxruntime" or "openvino"; only equal ones compare networks alone."""
     quoted: bool = False

@@ -31,6 +31,7 @@ from moue.training import machine
 from moue.training.config import Config, DataConfig
 from moue.training.recipe import load_recipe, recipes
 from moue.training.run import Run
+from moue.views import averaged
 
 if TYPE_CHECKING:
     from moue.training.learner import Watch
@@ -138,13 +139,14 @@ def compare(
             plans[name] = _checked(name, plan, table_of, _run_of(name, out), [*settings, *given])
     rows: list[Row] = []
     scored: list[str] = []
+    first = ""
     for name, plan in plans.items():
         say(f"{name}: {'training' if isinstance(plan, Plan) else 'reading'}")
         try:
             row, pictures = _row(name, plan, read, split, out, watch)
             if scored and pictures != scored:
                 raise DataError(
-                    f"its {split} part is not that of {rows[0].name}: runs with the same data.split_seed and "
+                    f"its {split} part is not that of {first}: runs with the same data.split_seed and "
                     "data.validation hold out the same rows"
                 )
             scored = pictures
@@ -156,6 +158,7 @@ def compare(
             say(f"{name}: not run: {reason}")
         else:
             row = replace(row, name=_short(name, names))
+            first = first or row.name
             say(f"{name}: {row.accuracy:.1%} of {len(scored):,} rows of {split}")
         rows.append(row)
     if quote or any(name.removeprefix(RECIPE).startswith("study/") for name in names):
@@ -300,7 +303,7 @@ def _row(
     row["details"] = {k: trained[k] for k in ("seed", "machine") if k in trained}
     if isinstance(plan, Run):
         config = plan.config()
-        row["gflop"] = _gflop(config, len(model.spec.labels))
+        row["gflop"] = _gflop(plan, len(model.spec.labels))
         row["details"] |= {"epoch kept": trained.get("epoch_kept"), "settings": _settings(config)}
     elif find_spec("onnx") is not None:
         from moue.export.work import gflop
@@ -310,13 +313,13 @@ def _row(
 
 
 def latency(model: Model, repeats: int = 20) -> float:
-    """Milliseconds for one picture, one view: the median of some calls after a warm-up."""
+    """Milliseconds for one picture with the model's own views, as it is scored: the median of some calls, warmed up."""
     spec = model.spec
     picture = np.random.default_rng(0).integers(0, 256, (1, spec.channels, spec.size, spec.size), dtype=np.uint8)
     taken = []
     for _ in range(repeats + 3):
         began = time.perf_counter()
-        model.logits(picture)
+        averaged(model.logits, picture, spec.views, spec.views)
         taken.append(time.perf_counter() - began)
     return 1000 * statistics.median(taken[3:])
 
@@ -333,14 +336,19 @@ def _settings(config: Config) -> str:
     return ", ".join(changed)
 
 
-def _gflop(config: Config, num_classes: int) -> float | None:
-    """A network's arithmetic; None without torch, which counts it."""
+def _gflop(run: Run, num_classes: int) -> float | None:
+    """The arithmetic of a run's network; None without torch, which counts it, or where it cannot be built from here."""
     if find_spec("torch") is None:
         return None
     from moue.models.summary import describe
 
-    options = {k: v for k, v in config.model.options.items() if k != "weights"}
-    return float(describe(config.model.network, num_classes, **options)["gflop"])
+    # A finished run's score is not to be lost for want of this number.
+    with suppress(MoueError):
+        model = run.config().model
+        # What the run keeps builds its network without the source of its weights, which may be gone by now.
+        options = {**model.options, **run.record().get("rebuild", {})}
+        return float(describe(model.network, num_classes, **options)["gflop"])
+    return None
 
 
 def _why_not(error: MoueError) -> str:
