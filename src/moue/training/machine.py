@@ -37,7 +37,8 @@ def describe() -> dict[str, Any]:
 
 def git_state() -> dict[str, Any] | None:
     """Commit of the source tree that runs and whether it has changes; None for an installed package."""
-    here = Path(__file__).resolve().parent
+    file = Path(__file__).resolve()
+    here = file.parent
 
     def git(*args: str) -> str:
         return subprocess.run(
@@ -45,6 +46,8 @@ def git_state() -> dict[str, Any] | None:
         ).stdout.strip()
 
     try:
+        # An environment may lie in somebody else's repository.
+        git("ls-files", "--error-unmatch", "--", str(file))
         return {
             "commit": git("rev-parse", "HEAD"),
             "changed": bool(git("status", "--porcelain", "--", str(here.parent))),
