@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moue.data.balance import class_weights, oversample
+from moue.data.balance import class_weights, oversample, repeats
 from moue.errors import DataError
 
 
@@ -29,6 +29,11 @@ def test_every_class_is_drawn_as_often_as_the_largest(labels: list[int], seed: i
     for label in range(4):
         assert np.ptp(times[rows == label]) <= 1
         assert times[rows == label].min() >= 1
+
+
+def test_repeats_are_counted_in_their_order() -> None:
+    assert repeats(np.array([4, 1, 4, 0, 4, 1])).tolist() == [0, 0, 1, 0, 2, 1]
+    assert repeats(np.array([], np.int64)).tolist() == []
 
 
 def test_the_generator_decides() -> None:

@@ -31,7 +31,7 @@ from moue.models.base import InputSpec, Network
 from moue.models.load import load_run
 from moue.training import budget
 from moue.training.config import Config
-from moue.training.learner import Status
+from moue.training.learner import Learner, Status
 from moue.training.loop import fit
 from moue.training.rows import Rows
 from moue.training.run import LICENCE
@@ -299,6 +299,33 @@ def test_machine_auto_precision_is_never_slower_emulation(monkeypatch: pytest.Mo
         assert devices.precision("auto", torch.device("cpu")) == wanted
     with pytest.raises(UsageError, match="cpu, cuda or mps"):
         devices.choose("gpu0")
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_repeats_of_a_picture_are_mirrored_every_other_time(
+    epoch: int, table: ImageTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Learner, "current_epoch", epoch)
+    table = table.take(np.concatenate([np.flatnonzero(table.labels == k)[:n] for k, n in ((3, 40), (4, 10))]))
+    table = replace(table, label_set=LabelSet("folders", ("happy", "sad")), labels=table.labels - 3)
+    rows = Rows.of(table, np.arange(50), InputSpec(), torch.device("cpu"))
+    network = create("compact", 2, widths=[8, 16])
+
+    def drawn(*settings: str) -> tuple[Any, Any]:
+        config = SMALL.override(settings)
+        learner = Learner(config, network, Supervised(config.optim), rows, None, None, 2)
+        learner.on_train_epoch_start()
+        assert learner.flipped is not None
+        return learner.order, learner.flipped.numpy()
+
+    order, flipped = drawn("data.oversample=true")
+    for row in range(40, 50):
+        assert flipped[order == row].sum() == 2, "of four times"
+    # Each once: as a coin a picture says, turned from epoch to epoch.
+    order, flipped = drawn()
+    coin = np.random.default_rng([0, epoch // 2, 1]).random(50) < 0.5
+    assert (flipped == (coin ^ bool(epoch % 2))[order]).all()
+    assert (order == np.random.default_rng([0, epoch]).permutation(50)).all()
 
 
 def test_quietness(table: ImageTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

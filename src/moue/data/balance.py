@@ -57,6 +57,15 @@ def oversample(
     return generator.permutation(np.concatenate(drawn)).astype(np.int64)
 
 
+def repeats(rows: NDArray[np.integer]) -> NDArray[np.int64]:
+    """How often each row has been drawn before: int64 ``(N,)``, 0 where it comes for the first time."""
+    order = np.argsort(rows, kind="stable")
+    _, first, counts = np.unique(rows[order], return_index=True, return_counts=True)
+    times = np.empty(len(rows), np.int64)
+    times[order] = np.arange(len(rows)) - np.repeat(first, counts)
+    return times
+
+
 def _counts(labels: NDArray[np.integer], k: int, names: Sequence[str]) -> NDArray[np.int64]:
     counts = np.bincount(np.asarray(labels, np.int64), minlength=k)
     if len(counts) > k:

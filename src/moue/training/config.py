@@ -37,7 +37,7 @@ class DataConfig:
     augment: bool = True
     """Switches all of the following."""
     flip: bool = True
-    """Mirror every other time that an image is seen."""
+    """Mirror every other time that an image is seen, within an epoch and from one to the next."""
     rotation: float = 12.0
     """Largest rotation in degrees."""
     scale: float = 0.12
