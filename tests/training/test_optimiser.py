@@ -63,6 +63,19 @@ def test_muon_steps_a_transformer_s_matrices_along_orthogonal_ones() -> None:
     assert directions(before - weight.detach()) > 2 * directions(weight.grad)
 
 
+def test_auxiliary_classifiers_are_no_step_of_the_ladder() -> None:
+    network = create("googlenet", 7, width=0.125)
+    groups = build(network, OptimConfig(name="adamw", lr=1.0, layer_decay=0.5)).param_groups
+    rate = {id(p): group["lr"] for group in groups for p in group["params"]}
+    plain = create("googlenet", 7, width=0.125, aux=False)
+    groups = build(plain, OptimConfig(name="adamw", lr=1.0, layer_decay=0.5)).param_groups
+    alone = {id(p): group["lr"] for group in groups for p in group["params"]}
+    wanted = {name: alone[id(p)] for name, p in plain.named_parameters()}
+    assert wanted["classifier.weight"] == 1.0
+    for name, p in network.named_parameters():
+        assert rate[id(p)] == wanted.get(name, 1.0), name
+
+
 def test_few_epochs_are_trained_at_the_last_sizes() -> None:
     config = OptimConfig(sizes=(32, 40, 48), epochs=6)
     assert [config.size_in(e, 48) for e in range(6)] == [32, 32, 40, 40, 48, 48]

@@ -119,11 +119,16 @@ def orthogonal(matrix: Tensor, steps: int = 3) -> Tensor:
 
 
 def parameter_groups(network: Network, config: OptimConfig) -> list[dict[str, object]]:
-    """Groups with their own decay and, with ``layer_decay`` below 1, a rate that falls towards the input."""
-    layers = list(_layers(network))
+    """Groups with their own decay and, with ``layer_decay`` below 1, a rate that falls towards the input.
+
+    Auxiliary classifiers have the full rate, as the classifier has.
+    """
+    answering = {id(p) for p in network.inference_parameters()}
+    layers = sorted(_layers(network), key=lambda layer: id(layer[0]) not in answering)
+    last = sum(id(layer[0]) in answering for layer in layers) - 1
     groups: list[dict[str, object]] = []
     for i, layer in enumerate(layers):
-        rate = config.lr * config.layer_decay ** (len(layers) - 1 - i)
+        rate = config.lr * config.layer_decay ** max(0, last - i)
         trainable = [p for p in layer if p.requires_grad]
         for decay, chosen in (
             (config.weight_decay, [p for p in trainable if p.ndim > 1]),
