@@ -31,6 +31,10 @@ def test_the_bootstrap_by_counts_is_that_of_rows() -> None:
     assert p == pytest.approx(by_rows, abs=0.02)
 
 
+def test_the_bootstraps_p_value_is_never_below_its_floor() -> None:
+    assert bootstrap(1000, 500, 0, 999)[2] == pytest.approx(2 / 1000)
+
+
 def test_equal_models_do_not_differ() -> None:
     right = np.arange(50) % 3 > 0
     (pair,) = compare_pairs({"a": right, "b": right.copy()})

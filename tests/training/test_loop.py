@@ -301,6 +301,21 @@ def test_machine_auto_precision_is_never_slower_emulation(monkeypatch: pytest.Mo
         devices.choose("gpu0")
 
 
+def test_a_run_s_threads_are_its_own(table: ImageTable, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        steps = ["optim.epochs=1", "optim.steps=1"]
+        threads = []
+        for asked in (1, 0):
+            run = fit(SMALL.override([*steps, f"run.threads={asked}"]), table, tmp_path / str(asked))
+            threads.append(run.history()[0]["threads"])
+            assert torch.get_num_threads() == 2
+        assert threads == [1, 2]
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("epoch", [0, 1, 2])
 def test_repeats_of_a_picture_are_mirrored_every_other_time(
     epoch: int, table: ImageTable, monkeypatch: pytest.MonkeyPatch

@@ -99,7 +99,7 @@ def bootstrap(
 
     Returns:
         Lower and upper end of the 95 % percentile interval of accuracy a - accuracy b, and the two-sided p value
-        (never below 1 / (resamples + 1)).
+        (never below 2 / (resamples + 1)).
     """
     rng = rng or np.random.default_rng(0)
     drawn = rng.multinomial(n, [only_a / n, only_b / n, (n - only_a - only_b) / n], size=resamples)

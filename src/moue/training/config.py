@@ -165,7 +165,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that should not change the result."""
+    """How a run is carried out. Seed and minutes change what it learns; the rest should change its speed alone."""
 
     seed: int = 0
     minutes: float | None = None

@@ -44,6 +44,18 @@ from moue.training.tasks import Task
 from moue.training.tasks import build as build_task
 
 
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """Torch's number of threads is the process's: what a run sets is undone, or the next one would find it."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+@_own_threads()
 def fit(
     config: Config,
     table: ImageTable,
