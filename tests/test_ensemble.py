@@ -156,6 +156,22 @@ def test_what_held_out_nothing_in_common_cannot_be_calibrated(make: Make, tmp_pa
     assert not (tmp_path / "full.onnx").exists()
 
 
+def test_a_member_is_never_replaced_by_the_whole(make: Make, tmp_path: Path) -> None:
+    a, b = make("a", 1), make("b", 2)
+    before = [path.read_bytes() for path in (a, b)]
+    (tmp_path / "link.onnx").symlink_to(a)
+    for out in (a, b, tmp_path / "link.onnx"):
+        with pytest.raises(UsageError, match="is read or written by this command already"):
+            merge([a.parent, b], out)
+    assert [path.read_bytes() for path in (a, b)] == before
+    # The .json that goes beside it counts as well.
+    a.with_suffix(".json").rename(tmp_path / "a" / "kept.json")
+    a.rename(tmp_path / "a" / "kept.onnx")
+    (tmp_path / "out.json").symlink_to(tmp_path / "a" / "kept.json")
+    with pytest.raises(UsageError, match=r"out\.json is read or written"):
+        merge([tmp_path / "a" / "kept.onnx", b], tmp_path / "out.onnx")
+
+
 def test_members_that_do_not_fit_together_are_refused(make: Make, tmp_path: Path) -> None:
     out, a = tmp_path / "full.onnx", make("a", 1)
     for field, value in {"labels": FERPLUS.labels, "size": 10, "colour": "rgb", "margin": 0.1, "level": False}.items():

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from moue.cli.evaluate import SPLITS
-from moue.cli.output import add_format, write
+from moue.cli.output import add_format, tell_names, write
 from moue.cli.progress import Progress
 from moue.errors import require
 
@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "names",
         nargs="*",
         metavar="RECIPE|RUN|MODEL",
-        help="recipes to train (recipe:NAME where a model has that name), run folders, or models "
+        help="recipes to train (recipe:NAME where a model has that name), run folders (then ./NAME), or models "
         "(default: the study's three recipes)",
     )
     parser.add_argument(
@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from moue.evaluation.report import table_rows
     from moue.training.study import command_line, compare
 
+    tell_names(args.names)
     rows = compare(
         args.names,
         data=args.data,

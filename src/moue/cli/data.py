@@ -122,10 +122,15 @@ def _cutter(args: argparse.Namespace) -> Any:
 
 
 def _info(args: argparse.Namespace) -> int:
+    if args.out is not None:
+        from moue.data.pictures import FILES, draw
+        from moue.data.sources import origin
+        from moue.files import need_folder, need_other
+
+        need_folder(args.out)
+        need_other([args.out / name for name in FILES], origin(args.set))
     table = _load(args)
     if args.out is not None:
-        from moue.data.pictures import draw
-
         for path in draw(table, args.out, _augmentation()):
             _remark(f"wrote {path}")
     return _show(table, args.format)

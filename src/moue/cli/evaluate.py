@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moue.cli.output import add_format, tell, to_table, write
+from moue.cli.output import add_format, tell, tell_names, to_table, write
 from moue.cli.progress import Progress
 from moue.expressions import LABEL_SETS
 from moue.spec import VIEWS
@@ -21,7 +21,7 @@ SPLITS = ("train", "validation", "public_test", "private_test", "test")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `moue evaluate`."""
     parser.add_argument(
-        "model", metavar="MODEL", help="a run folder, an .onnx with its .json, or a name of `moue models`"
+        "model", metavar="MODEL", help="a name of `moue models`, a run folder, or an .onnx with its .json"
     )
     parser.add_argument(
         "--data", required=True, metavar="SET", help="the data set: CSV, folder, zip, imported set, or synth"
@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> None:
     """Score one model and print the answer."""
     from moue.evaluation.assess import assess
 
+    tell_names([args.model])
     evaluation = assess(
         args.model,
         args.data,

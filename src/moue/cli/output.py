@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from moue.errors import UsageError, require
+from moue.runfolder import is_run
 from moue.runtime.tabular import to_csv, to_parquet
+from moue.runtime.weights import is_known
 
 if TYPE_CHECKING:
     from moue.data.table import LeftOut
@@ -67,6 +69,13 @@ def tell(left_out: Iterable[LeftOut]) -> None:
     for row in left_out:
         if not row.by_rule:
             sys.stderr.write(f"moue: left out {row.source}: {row.reason}\n")
+
+
+def tell_names(names: Iterable[str]) -> None:
+    """A line on stderr for each carried model beside which a run of the same name lies."""
+    for name in names:
+        if is_known(name) and is_run(name):
+            sys.stderr.write(f"moue: {name} is the model that moue carries. For the run of that name type ./{name}\n")
 
 
 def to_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -24,15 +24,16 @@ from moue.data.splits import Split
 from moue.data.table import ImageTable
 from moue.errors import DataError, ModelError, UsageError, require
 from moue.evaluation.calibration import fit_temperature, uncertain_threshold
-from moue.evaluation.model import spec_of
+from moue.evaluation.model import run_of, spec_of
 from moue.evaluation.scoring import truth_of
 from moue.export import ROUNDED_TOLERANCE, TOLERANCE, export
-from moue.export.files import write_model
+from moue.export.files import pair, write_model
 from moue.export.parity import agree, samples_of
+from moue.files import need_other
 from moue.preprocess import to_inputs
-from moue.runfolder import EXPORTED, SPLIT, is_run
+from moue.runfolder import EXPORTED, SPLIT
 from moue.runtime.engine import Engine, open_graph, open_model
-from moue.runtime.weights import ModelFile, find_model
+from moue.runtime.weights import ModelFile, files_of, find_model
 from moue.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def merge(
         with its hash, weight and temperature.
 
     Raises:
-        UsageError: for fewer than two members, wrong weights, or a file name that does not end in .onnx.
+        UsageError: for fewer than two members, wrong weights, or a file name that does not end in .onnx or is a
+            member's.
         ModelError: when members differ in :data:`SHARED` or cannot be opened.
         DataError: when the members held out too few rows in common, or were trained on another set.
         MissingExtra: without onnx, or for run folders without torch.
@@ -85,6 +87,7 @@ def merge(
     if len(members) < 2:
         raise UsageError(f"an ensemble needs at least two members. Got {len(members)} instead.")
     shares = _shares(weights, len(members))
+    need_other(pair(path), (file for member in members for file in files_of(member)))
     onnx = require("onnx", "train")
     held = None if data is None else _held_out(members, data)
     with tempfile.TemporaryDirectory(prefix="moue-members-") as folder:
@@ -114,9 +117,10 @@ def _shares(weights: Sequence[float] | None, n: int) -> list[float]:
 
 def _file(member: str | Path, target: Path, store: Store) -> ModelFile:
     """A member's graph and spec; a run's network is exported to ``target`` under its own name."""
-    if not is_run(member):
+    run = run_of(member)
+    if run is None:
         return find_model(member)
-    export(member, target, store=store, name=spec_of(member).name)
+    export(run, target, store=store, name=spec_of(run).name)
     return find_model(target)
 
 
