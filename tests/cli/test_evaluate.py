@@ -74,7 +74,7 @@ def test_bad_pictures_can_be_left_out_and_are_named(
     asked = ["evaluate", str(tiny_onnx), "--data", str(faces), "--split", "test"]
     assert main(asked) == 2
     assert "--skip-bad" in capsys.readouterr().err
-    assert main([*asked, "--skip-bad"]) == 0
+    assert main([*asked, "--skip-bad"]) == 3
     assert "left out" in capsys.readouterr().err
 
 

@@ -194,8 +194,10 @@ def test_too_little_memory_is_a_sentence(table: ImageTable, tmp_path: Path) -> N
     def task(*_: Any) -> dict[str, Tensor]:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    with pytest.raises(TrainingError, match=r"batches of 64\. Type: --set optim\.batch=32"):
+    with pytest.raises(TrainingError, match=r"batches of 64\. Try smaller ones, .*: --set optim\.batch=32"):
         fit(SMALL, table, tmp_path / "run", task=task)
+    with pytest.raises(TrainingError, match=r"batches of 2\. Take a smaller network"):
+        fit(SMALL.override(["optim.batch=2"]), table, tmp_path / "least", task=task)
 
 
 def test_a_cluster_s_scheduler_changes_nothing(

@@ -185,13 +185,12 @@ def _show(table: Any, format: str) -> int:
     output.write(rows, format, answer)
     if format == "table":
         sys.stdout.write(_sentences(answer))
-    unread = [row for row in table.left_out if not row.by_rule]
-    output.tell(unread)
-    if ruled := len(table.left_out) - len(unread):
+    code = output.tell(table.left_out)
+    if ruled := sum(row.by_rule for row in table.left_out):
         _remark(
             f"left out {ruled:,} rows by the rule of the label set {table.label_set.name!r}; --format json lists them"
         )
-    return 3 if unread else 0
+    return code
 
 
 def _sentences(answer: dict[str, Any]) -> str:

@@ -56,11 +56,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_format(parser)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Score one model and print the answer."""
+def run(args: argparse.Namespace) -> int:
+    """Score one model and print the answer.
+
+    Returns:
+        3 where rows of the data could not be read, else 0.
+    """
     from moue.evaluation.assess import assess
 
     tell_names([args.model])
+    codes: list[int] = []
     evaluation = assess(
         args.model,
         args.data,
@@ -71,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
         colour=args.colour,
         views=args.views,
         skip_bad=args.skip_bad,
-        left_out=tell,
+        left_out=lambda rows: codes.append(tell(rows)),
         predictions=args.predictions,
         card=args.card,
         progress=Progress,
@@ -82,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
         sys.stdout.write(summary(evaluation))
     else:
         write([flat(evaluation)], args.format, evaluation.to_dict())
+    return max(codes)
 
 
 def flat(evaluation: Evaluation) -> dict[str, Any]:

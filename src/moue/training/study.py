@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from moue.data.sources import load, origin
-from moue.data.table import ImageTable
+from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError, MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require
 from moue.evaluation.assess import rows_of
 from moue.evaluation.model import Model, labels_of, open_any, spec_of
@@ -63,6 +63,7 @@ def compare(
     votes: str | None = None,
     seed: int | None = None,
     skip_bad: bool = False,
+    left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     quote: bool = False,
     progress: Line = silent,
     log: Callable[[str], None] | None = None,
@@ -85,6 +86,7 @@ def compare(
         votes: FER+'s votes, for its labels.
         seed: of every training.
         skip_bad: go on without rows that cannot be used.
+        left_out: called with those.
         quote: set the study's own numbers beside; its recipes bring them along unasked.
         progress: makes a progress line, called with what is done and its unit.
         log: called with a line of text at each turn.
@@ -131,9 +133,8 @@ def compare(
             )
 
     table = read(48, "grey")
-    for left in table.left_out:
-        if not left.by_rule:
-            say(f"left out {left.source}: {left.reason}")
+    if left_out is not None:
+        left_out(table.left_out)
     if split is None:
         split = "public_test" if (table.split == "public_test").any() else "test"
     if split not in ("train", "validation"):
