@@ -190,6 +190,9 @@ def test_epochs_are_shown_without_a_part_held_out(tmp_path: Path, capsys: pytest
         (["compact", "--data", "synth:200:0", "--set", "model.options={wide: 3}"], "wide"),
         (["compact", "--data", "synth:200:0", "--minutes", "0"], "above 0"),
         (["compact", "--data", "synth:200:0", "--set", "run.device=cuda:9"], "cuda"),
+        (["compact", "--data", "synth:200:0", "--set", "run.device=cpu:0"], "--set run.device=cpu\n"),
+        (["compact", "--data", "synth:200:0", "--set", "model.init=2024-02-30"], "Put a text into quotes"),
+        (["compact", "--data", "synth:200:0", "--set", "optim="], "optim is a section"),
     ],
 )
 def test_wrong_use_is_one_sentence(
