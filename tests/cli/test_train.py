@@ -148,9 +148,7 @@ def test_what_helps_against_too_little_memory_can_be_typed(
     assert Run(tmp_path / "other").config().optim.batch == 16
 
 
-def test_rows_that_could_not_be_read_change_the_exit_code(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_rows_that_could_not_be_read_change_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data := tmp_path / "bad.csv").write_text(broken(simple_csv(70), 4, "3,", "9,"))
     command = ["train", "compact", "--data", str(data), "--out", str(tmp_path / "run"), *QUICK]
     assert main(command) == 2
