@@ -88,14 +88,14 @@ def export(
         raise UsageError("int8 needs training images to take its ranges from. Add --data SET.")
     if split is not None and split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
-    # An older export is what this one is to replace.
-    need_other(pair(path), set(files_of(Path(run))).difference(pair(Path(run) / EXPORTED)))
     require("torch", "train")
     require("onnx", "train")
     from moue.export.graph import shrink, trace
     from moue.models.load import load_run
 
     spec = exportable_spec(run)
+    # An older export is what this one is to replace.
+    need_other(pair(path), set(files_of(Path(run))).difference(pair(Path(run) / EXPORTED)))
     loaded = load_run(run, device="cpu")
     spec = spec.with_(name=name or (spec.name if path.stem == "model" else path.stem))
     plan = None if data is None else _plan(data, spec, split, int8)
