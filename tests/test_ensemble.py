@@ -128,11 +128,29 @@ def test_the_temperature_is_fitted_on_what_all_members_held_out_after_views(make
     assert spec.temperature == pytest.approx(fit_temperature(logits, truth), rel=1e-3)
     assert spec.temperature != 1.0
     assert spec.scores == {"validation": round(float((logits.argmax(1) == truth).mean()), 6)}
-    # A set's own validation rows are held out by every run on it.
+
+
+def test_a_sets_own_validation_rows_are_no_ground_where_a_member_learnt_from_them(make: Make, tmp_path: Path) -> None:
+    whole, (a, b, c) = table(), (make("a", 1), make("b", 2), make("c", 3))
     parts = whole.split.astype("<U12")
-    parts[:200] = "validation"
+    parts[:300] = "validation"
     own = dataclasses.replace(whole, split=parts)
-    assert 0 < merge([a, make("c", 3)], tmp_path / "other.onnx", data=own).scores["validation"] < 1
+    # A run on this set held out these rows; of a file without its run the set is believed.
+    split = stratified_split(own, 0.4, seed=0)
+    split.save(a.parent / "split.json")
+    spec = merge([a, c], tmp_path / "full.onnx", data=own)
+    logits, truth = open_model(tmp_path / "full.onnx").averaged(own.images[:300], spec.views), own.labels[:300]
+    assert spec.temperature == pytest.approx(fit_temperature(logits, truth), rel=1e-3)
+    # What a member was trained on is left out, whatever the set calls it.
+    dataclasses.replace(split, train=np.arange(150, 1200), validation=np.arange(150)).save(b.parent / "split.json")
+    spec = merge([a, b], tmp_path / "full.onnx", data=own)
+    logits, truth = open_model(tmp_path / "full.onnx").averaged(own.images[:150], spec.views), own.labels[:150]
+    assert spec.temperature == pytest.approx(fit_temperature(logits, truth), rel=1e-3)
+    # The same pictures before some of them were filed under validation: most of those were trained on.
+    stratified_split(whole, 0.4, seed=0).save(a.parent / "split.json")
+    with pytest.raises(DataError, match=r"a/model\.onnx: the saved split was not cut from drawn.*Or leave --data out"):
+        merge([c, a], tmp_path / "other.onnx", data=own)
+    assert not (tmp_path / "other.onnx").exists()
 
 
 def test_the_command_reads_the_data_as_the_members_were_trained_on_it(make: Make, tmp_path: Path) -> None:
@@ -154,6 +172,22 @@ def test_what_held_out_nothing_in_common_cannot_be_calibrated(make: Make, tmp_pa
     with pytest.raises(DataError, match=r"at least 100 pictures that every member held out\. Got \d+"):
         merge([a, b], tmp_path / "full.onnx", data=whole)
     assert not (tmp_path / "full.onnx").exists()
+
+
+def test_a_member_is_never_replaced_by_the_whole(make: Make, tmp_path: Path) -> None:
+    a, b = make("a", 1), make("b", 2)
+    before = [path.read_bytes() for path in (a, b)]
+    (tmp_path / "link.onnx").symlink_to(a)
+    for out in (a, b, tmp_path / "link.onnx"):
+        with pytest.raises(UsageError, match="is read or written by this command already"):
+            merge([a.parent, b], out)
+    assert [path.read_bytes() for path in (a, b)] == before
+    # The .json that goes beside it counts as well.
+    a.with_suffix(".json").rename(tmp_path / "a" / "kept.json")
+    a.rename(tmp_path / "a" / "kept.onnx")
+    (tmp_path / "out.json").symlink_to(tmp_path / "a" / "kept.json")
+    with pytest.raises(UsageError, match=r"out\.json is read or written"):
+        merge([tmp_path / "a" / "kept.onnx", b], tmp_path / "out.onnx")
 
 
 def test_members_that_do_not_fit_together_are_refused(make: Make, tmp_path: Path) -> None:

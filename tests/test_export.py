@@ -130,6 +130,13 @@ def test_a_run_and_its_export_have_the_same_scores_over_ten_crops(run: Path, exp
     assert abs(scores[0].nll - scores[1].nll) < 1e-5
 
 
+def test_a_runs_own_spec_is_not_replaced(run: Path) -> None:
+    before = (run / "spec.json").read_bytes()
+    with pytest.raises(UsageError, match=r"spec\.json is read or written by this command"):
+        export(run, run / "spec.onnx")
+    assert (run / "spec.json").read_bytes() == before
+
+
 def test_a_run_folder_is_a_member_of_an_ensemble(run: Path, exported: Path, tmp_path: Path) -> None:
     spec = merge([run, exported], tmp_path / "full.onnx", store="float16")
     assert [m["name"] for m in spec.trained["members"]] == ["mine", "mine"]

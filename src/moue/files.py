@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from moue.errors import UsageError
@@ -34,6 +34,36 @@ def need_place(path: Path) -> None:
         raise UsageError(f"{path} cannot be written, as {above} is a file. Give another name.")
     if not os.access(above, os.W_OK):
         raise UsageError(f"{path} cannot be written, as {above} takes no files from you. Give another folder.")
+
+
+def need_other(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Say before any work that a file to be written would replace or join those that are read, or be written twice.
+
+    Args:
+        outputs: the files to be written.
+        inputs: what is read: files, or folders all of whose content is.
+
+    Raises:
+        UsageError: when it would.
+    """
+    taken = {_identity(path): path for path in inputs}
+    for output in outputs:
+        place = Path(os.path.realpath(output))
+        if _identity(place) in taken:
+            raise UsageError(f"{output} is read or written by this command already. Give another name.")
+        for above in place.parents:
+            if (folder := taken.get(_identity(above))) is not None:
+                raise UsageError(f"{output} lies in {folder}, all of which this command reads. Give another folder.")
+        taken[_identity(place)] = output
+
+
+def _identity(path: Path) -> object:
+    """Equal for all names of a file, as links or upper and lower case give it several."""
+    try:
+        found = path.stat()
+    except OSError:
+        return os.path.realpath(path)
+    return found.st_dev, found.st_ino
 
 
 @contextlib.contextmanager

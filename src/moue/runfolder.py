@@ -25,6 +25,9 @@ SPEC = "spec.json"
 #: The graph that ``moue export RUN`` writes unless it is told another place; its spec lies beside it.
 EXPORTED = "model.onnx"
 
+#: All of the above: what belongs to the run.
+OWN = (CONFIG, SPLIT, RECORD, HISTORY, WEIGHTS, SPEC, EXPORTED, "model.json")
+
 
 def is_run(path: Path | str) -> bool:
     """Whether this is a run folder with trained weights."""

@@ -51,6 +51,15 @@ def test_info_draws_pictures(csv: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert err.count("wrote") == 4
 
 
+def test_info_draws_nothing_among_the_pictures_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    faces = folder_of(tmp_path / "f", {"happy/samples.png": jpeg(1), "sad/b.jpg": jpeg(2)})
+    before = (faces / "happy" / "samples.png").read_bytes()
+    assert main(["data", "info", str(faces), "--out", str(faces / "happy")]) == 2
+    assert f"lies in {faces}" in capsys.readouterr().err
+    assert (faces / "happy" / "samples.png").read_bytes() == before
+    assert not (faces / "happy" / "classes_bar.png").exists()
+
+
 def test_without_torch_the_augmentation_grid_is_a_remark(
     csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,9 @@ from sets import folder_of, jpeg, simple_csv
 from moue.cli.evaluate import SPLITS
 from moue.cli.main import main
 from moue.data import table
+from moue.evaluation.model import open_any, spec_of
 from moue.expressions import FER2013
+from moue.runtime.weights import find_model
 from moue.spec import ModelSpec
 
 
@@ -78,7 +81,7 @@ def test_bad_pictures_can_be_left_out_and_are_named(
     asked = ["evaluate", str(tiny_onnx), "--data", str(faces), "--split", "test"]
     assert main(asked) == 2
     assert "--skip-bad" in capsys.readouterr().err
-    assert main([*asked, "--skip-bad"]) == 0
+    assert main([*asked, "--skip-bad"]) == 3
     assert "left out" in capsys.readouterr().err
 
 
@@ -178,3 +181,68 @@ def test_answers_that_cannot_be_written_are_refused_before_the_work(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     for extra in (["--predictions", str(tmp_path / "rows.parquet")], ["--format", "parquet"]):
         assert "pip install 'moue[parquet]'" in told(*extra)
+
+
+def test_what_is_read_is_never_written_over(
+    tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data := tmp_path / "set.csv").write_text(simple_csv())
+    (votes := tmp_path / "votes.csv").write_text("votes")
+    (link := tmp_path / "link.csv").symlink_to(data)
+    faces = folder_of(tmp_path / "faces", {"test/happy/a.jpg": jpeg(1)})
+    model = shutil.copy(tiny_onnx, tmp_path / "m.onnx")
+    spec = shutil.copy(tiny_onnx.with_suffix(".json"), tmp_path / "m.json")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def told(*extra: str, data: Path = data) -> str:
+        assert evaluate(*extra, model=model, data=str(data)) == 2
+        return capsys.readouterr().err
+
+    for path in (data, link, tmp_path / "x" / ".." / "set.csv"):
+        assert f"{path} is read or written by this command" in told("--predictions", str(path))
+    assert "is read or written" in told("--predictions", str(data), data=link)
+    for path in (data, model, spec):
+        assert f"{path} is read or written by this command" in told("--card", str(path))
+    assert "is read or written" in told("--predictions", str(votes), "--votes", str(votes))
+    out = str(tmp_path / "out.csv")
+    assert f"{out} is read or written" in told("--predictions", out, "--card", out)
+    # A folder of pictures is read whole; of one that holds the competition's CSV, that alone is.
+    assert "lies in" in told("--predictions", str(faces / "test" / "happy" / "p.csv"), data=faces)
+    inside = folder_of(tmp_path / "inside", {"fer.csv": simple_csv().encode()})
+    assert "is read or written" in told("--predictions", str(inside / "fer.csv"), data=inside)
+    assert {path: path.read_bytes() for path in before} == before
+    assert evaluate("--predictions", str(inside / "p.csv"), model=model, data=str(inside)) == 0
+
+
+def test_the_name_of_a_carried_model_is_that_model_and_a_run_of_that_name_is_a_path(
+    tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = ["train", "compact", "--data", "synth:210:1", "--out", "tiny", "--set", "optim.epochs=1"]
+    for setting in ("optim.steps=1", "model.options={widths: [8, 16]}", "run.threads=1", "data.labels=fer2013"):
+        run += ["--set", setting]
+    assert main(run) == 0
+    capsys.readouterr()
+
+    def parameters(name: str) -> int:
+        assert main(["evaluate", name, "--data", "synth:210:1", "--split", "public_test", "--card", "c.md"]) == 0
+        return open_any(name).spec.parameters
+
+    own = ModelSpec.load(Path("tiny/spec.json")).parameters
+    carried = find_model("tiny").spec.parameters
+    assert own != carried == parameters("tiny")
+    assert "For the run of that name type ./tiny" in capsys.readouterr().err
+    assert parameters("./tiny") == own == spec_of("./tiny").parameters == open_any(Path("tiny")).spec.parameters
+    assert spec_of("tiny").parameters == carried
+    assert "type ./tiny" not in capsys.readouterr().err
+    # What is exported can only be the run.
+    for name in ("tiny", "./tiny"):
+        assert main(["export", name, "-o", "out.onnx"]) == 0
+        assert ModelSpec.load(Path("out.json")).parameters == own
+    merged = ["export", "tiny", "./tiny", "-o", "both.onnx"]
+    assert main(merged) == 0
+    assert ModelSpec.load(Path("both.json")).parameters == own + carried
+    compared = ["compare", "tiny", "./tiny", "--data", "synth:210:1", "--out", "c", "--format", "json"]
+    capsys.readouterr()
+    assert main(compared) == 0
+    assert [row["parameters"] for row in json.loads(capsys.readouterr().out)] == [carried, own]

@@ -85,7 +85,8 @@ def test_bad_pictures_can_be_left_out_and_are_named(
     asked = ["export", *sources, "-o", str(tmp_path / "out.onnx"), "--data", str(faces)]
     assert main(asked) == 2
     assert "--skip-bad" in capsys.readouterr().err
-    main([*asked, "--skip-bad"])
+    # A merged model needs more pictures than this for its temperature.
+    assert main([*asked, "--skip-bad"]) == (2 if merged else 3)
     assert f"moue: left out {faces}, val/happy/b.jpg: " in capsys.readouterr().err
     if not merged:
         assert len(calls[0]["data"]) == 1

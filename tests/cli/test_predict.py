@@ -132,6 +132,18 @@ def test_a_video_s_answers_and_those_of_pictures_never_share_a_name(tmp_path: Pa
         assert len(set(written)) == len(written)
 
 
+def test_a_model_beside_the_answers_keeps_its_files(tiny_onnx: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for suffix in (".onnx", ".json"):
+        shutil.copy(tiny_onnx.with_suffix(suffix), out / f"a{suffix}")
+    before = (out / "a.json").read_bytes()
+    asked = ["predict", str(photos / "a.png"), "--out", str(out), "--model", str(out / "a.onnx"), "--detector", "none"]
+    assert main(asked) == 0
+    assert (out / "a.json").read_bytes() == before
+    assert json.loads((out / "a-2.json").read_text())[0]["source"].endswith("a.png")
+
+
 def test_names_as_long_as_they_can_be_have_their_answers(
     predict: Predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

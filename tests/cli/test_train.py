@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sets import folder_of, jpeg
+import torch
+from sets import broken, folder_of, jpeg, simple_csv
+from torch import Tensor
 
 from moue.cli.main import main
 from moue.cli.train import Watch
 from moue.data.table import ImageTable
+from moue.models.base import Network
 from moue.training import loop
 from moue.training.config import Config, RunConfig
 from moue.training.recipe import recipes
 from moue.training.run import Run
+from moue.training.tasks import Supervised
 
 QUICK = [
     "--set",
@@ -122,6 +127,36 @@ def test_going_on_keeps_threads_and_device_unless_others_are_typed(
     assert [(run.threads, run.device) for run in taken] == [(1, "cpu"), (2, "cpu")]
 
 
+def test_what_helps_against_too_little_memory_can_be_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Small(Supervised):
+        """Stands for a machine that has room for 16 pictures at a time."""
+
+        def __call__(self, network: Network, images: Tensor, *rest: Any) -> Any:
+            if len(images) > 16:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            return super().__call__(network, images, *rest)
+
+    monkeypatch.setattr(loop, "build_task", lambda optim, *_: Small(optim))
+    command = ["train", "compact", "--data", "synth:200:0", *QUICK]
+    assert main([*command, "--out", str(tmp_path / "run"), "--set", "optim.batch=32"]) == 2
+    told = capsys.readouterr().err
+    assert "not enough memory for batches of 32" in told
+    assert "in another folder" in told
+    assert main([*command, "--out", str(tmp_path / "other"), *told.split(": ")[-1].split()]) == 0
+    assert Run(tmp_path / "other").config().optim.batch == 16
+
+
+def test_rows_that_could_not_be_read_change_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data := tmp_path / "bad.csv").write_text(broken(simple_csv(70), 4, "3,", "9,"))
+    command = ["train", "compact", "--data", str(data), "--out", str(tmp_path / "run"), *QUICK]
+    assert main(command) == 2
+    assert main([*command, "--skip-bad"]) == 3
+    assert f"moue: left out {data}, row 4: " in capsys.readouterr().err
+    assert main([*command, "--skip-bad", "--resume"]) == 3
+
+
 def test_a_file_where_the_run_should_go_is_said_before_data_are_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +188,9 @@ def test_epochs_are_shown_without_a_part_held_out(tmp_path: Path, capsys: pytest
         (["compact", "--data", "synth:200:0", "--set", "model.options={wide: 3}"], "wide"),
         (["compact", "--data", "synth:200:0", "--minutes", "0"], "above 0"),
         (["compact", "--data", "synth:200:0", "--set", "run.device=cuda:9"], "cuda"),
+        (["compact", "--data", "synth:200:0", "--set", "run.device=cpu:0"], "--set run.device=cpu\n"),
+        (["compact", "--data", "synth:200:0", "--set", "model.init=2024-02-30"], "Put a text into quotes"),
+        (["compact", "--data", "synth:200:0", "--set", "optim="], "optim is a section"),
     ],
 )
 def test_wrong_use_is_one_sentence(

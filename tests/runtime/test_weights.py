@@ -69,6 +69,8 @@ def test_what_is_no_model_says_what_would_be(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="Did you mean default"):
         find_model("defualt")
     with pytest.raises(UnknownName, match="Known: default, ferplus, full"):
+        find_model("xyz")
+    with pytest.raises(ModelError, match="no such model file or run folder"):
         find_model(tmp_path / "nothing" / "xyz.qqq")
     with pytest.raises(ModelError, match=r"holds no model\.onnx\. If it is a run, type: moue export"):
         find_model(tmp_path)

@@ -55,6 +55,11 @@ def test_settings_override_and_keep_their_types() -> None:
         ("data.validation=1.5", "between 0 and 0.9"),
         ("optim.lr", "section.key=value"),
         ("data.flip=perhaps", "true or false"),
+        ("run.seed=2024-13-45", "'2024-13-45' is not a value as YAML"),
+        ("model.init=2024-02-30", "Put a text into quotes"),
+        ("optim=", "optim is a section"),
+        ("optim=0", "optim is a section"),
+        ("optim={lr: 0.1}", "optim is a section"),
         ("optim.sizes=[4]", "optim.sizes must be between 8"),
         ("optim.batch=1", "between 2"),
         ("optim.steps=-3", "between 1"),
@@ -98,6 +103,15 @@ def test_a_file_that_is_no_recipe_is_told_so(tmp_path: Path) -> None:
     path.write_text("- 1\n- 2\n")
     with pytest.raises(UsageError, match="not a recipe"):
         load_recipe(path)
+    path.write_text("run: {seed: 2024-13-45}")
+    with pytest.raises(UsageError, match="not a recipe: month must be"):
+        load_recipe(path)
+    for nothing in ("0", "[]", "false"):
+        path.write_text(f"optim: {nothing}")
+        with pytest.raises(UsageError, match="must be a section of keys"):
+            load_recipe(path)
+    path.write_text("optim:\n")
+    assert load_recipe(path) == Config()
     path.write_text("optim: {lr: [")
     with pytest.raises(UsageError, match="not a recipe"):
         load_recipe(path)

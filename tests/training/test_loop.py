@@ -29,7 +29,7 @@ from moue.models import create
 from moue.models import load as loading
 from moue.models.base import InputSpec, Network
 from moue.models.load import load_run
-from moue.training import budget
+from moue.training import budget, checkpoint
 from moue.training.config import Config
 from moue.training.learner import Learner, Status
 from moue.training.loop import fit
@@ -194,8 +194,10 @@ def test_too_little_memory_is_a_sentence(table: ImageTable, tmp_path: Path) -> N
     def task(*_: Any) -> dict[str, Tensor]:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    with pytest.raises(TrainingError, match=r"batches of 64\. Type: --set optim\.batch=32"):
+    with pytest.raises(TrainingError, match=r"batches of 64\. Try smaller ones, .*: --set optim\.batch=32"):
         fit(SMALL, table, tmp_path / "run", task=task)
+    with pytest.raises(TrainingError, match=r"batches of 2\. Take a smaller network"):
+        fit(SMALL.override(["optim.batch=2"]), table, tmp_path / "least", task=task)
 
 
 def test_a_cluster_s_scheduler_changes_nothing(
@@ -231,18 +233,23 @@ def test_half_the_precision_learns_as_well(table: ImageTable, tmp_path: Path) ->
 
 
 def test_a_loss_that_blows_up_ends_with_words_and_keeps_the_checkpoint(table: ImageTable, tmp_path: Path) -> None:
-    good = SMALL.override(["optim.epochs=1"])
-    fit(good, table, tmp_path / "run")
-    last = (tmp_path / "run" / "checkpoints" / "last.safetensors").read_bytes()
-    # The run goes on with a rate that no network survives.
-    settings = json.loads((tmp_path / "run" / "config.json").read_text())
-    settings["optim"] |= {"epochs": 3, "lr": 1e30, "name": "sgd", "schedule": "constant"}
-    (tmp_path / "run" / "config.json").write_text(json.dumps(settings))
-    (tmp_path / "run" / "weights.safetensors").unlink()
-    fresh = replace(good, optim=replace(good.optim, lr=1e30, name="sgd", epochs=3, warmup=0.0, schedule="constant"))
-    with pytest.raises(TrainingError, match=r"no longer finite.*optim\.lr="):
-        fit(fresh, table, tmp_path / "other")
-    assert (tmp_path / "run" / "checkpoints" / "last.safetensors").read_bytes() == last
+    seen = []
+
+    class Wild(Supervised):
+        def __call__(self, network: Network, images: Tensor, *rest: Any) -> Any:
+            seen.append(len(images))
+            answer = super().__call__(network, images, *rest)
+            # The second epoch's first step.
+            return {**answer, "loss": answer["loss"] * float("nan")} if len(seen) > 2 else answer
+
+    config = SMALL.override(["optim.steps=2"])
+    with pytest.raises(TrainingError, match=r"no longer finite in epoch 2;.*another folder: --set optim\.lr=0\.001"):
+        fit(config, table, tmp_path / "run", task=Wild(config.optim))
+    last = tmp_path / "run" / "checkpoints" / "last.safetensors"
+    assert checkpoint.load(last)["epoch"] == 0, "epochs count from 0 there"
+    assert all(bool(v.isfinite().all()) for v in load_file(last).values())
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
+    assert fit(config, table, tmp_path / "run", resume=True).finished
 
 
 def test_a_class_without_rows_is_named(table: ImageTable, tmp_path: Path) -> None:
@@ -254,8 +261,6 @@ def test_a_class_without_rows_is_named(table: ImageTable, tmp_path: Path) -> Non
 def test_no_space_left_keeps_the_last_checkpoint(
     table: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moue.training import checkpoint
-
     real, calls = safetensors.torch.save_file, []
 
     def sometimes(*args: object, **kwargs: object) -> None:
@@ -299,6 +304,11 @@ def test_machine_auto_precision_is_never_slower_emulation(monkeypatch: pytest.Mo
         assert devices.precision("auto", torch.device("cpu")) == wanted
     with pytest.raises(UsageError, match="cpu, cuda or mps"):
         devices.choose("gpu0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert devices.choose("cuda:1").index == 1
+    with pytest.raises(UsageError, match=r"one of the 2 that torch finds, counted from cuda:0\. Got 'cuda:2'"):
+        devices.choose("cuda:2")
 
 
 def test_a_run_s_threads_are_its_own(table: ImageTable, tmp_path: Path) -> None:

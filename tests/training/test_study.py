@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from sets import broken, simple_csv
 
 from moue.cli.main import main
 from moue.data import hold_out_test, load
@@ -154,6 +156,27 @@ def test_names_that_are_nothing_are_refused_before_any_training(data: str, tmp_p
         compare(["tiny"], data=data, out=tmp_path / "file")
     with pytest.raises(UsageError, match="once"):
         compare(["demo/vit", "demo/vit"], data=data, out=tmp_path)
+
+
+def test_the_page_replaces_nothing_that_is_compared(tiny_onnx: Path, data: str, tmp_path: Path) -> None:
+    for suffix in (".onnx", ".json"):
+        shutil.copy(tiny_onnx.with_suffix(suffix), tmp_path / f"comparison{suffix}")
+    shutil.copy(data, tmp_path / "comparison.csv")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UsageError, match=r"comparison\.json is read or written by this command"):
+        compare([str(tmp_path / "comparison.onnx")], data=data, out=tmp_path)
+    with pytest.raises(UsageError, match=r"comparison\.csv is read or written by this command"):
+        compare(["tiny"], data=str(tmp_path / "comparison.csv"), out=tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_rows_that_could_not_be_read_change_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (csv := tmp_path / "bad.csv").write_text(broken(simple_csv(), 4, "3,", "9,"))
+    command = ["compare", "tiny", "--data", str(csv), "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    capsys.readouterr()
+    assert main([*command, "--skip-bad"]) == 3
+    assert capsys.readouterr().err.count(f"moue: left out {csv}, row 4: ") == 1
 
 
 def test_two_recipes_never_share_a_run(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from moue.cli.evaluate import SPLITS
-from moue.cli.output import add_format, write
+from moue.cli.main import PARTLY, WRONG_USE
+from moue.cli.output import add_format, tell, tell_names, write
 from moue.cli.progress import Progress
 from moue.errors import require
 
@@ -18,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "names",
         nargs="*",
         metavar="RECIPE|RUN|MODEL",
-        help="recipes to train (recipe:NAME where a model has that name), run folders, or models "
+        help="recipes to train (recipe:NAME where a model has that name), run folders (then ./NAME), or models "
         "(default: the study's three recipes)",
     )
     parser.add_argument(
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Compare, and print the page's table.
 
     Returns:
-        3 where a model could not be compared, 2 where none could, else 0.
+        3 where a model could not be compared or rows of the data could not be read, 2 where no model could, else 0.
     """
     # Asked for now, so that hours of training do not end in the lack of what draws the page.
     require("matplotlib", "report")
@@ -58,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     from moue.evaluation.report import table_rows
     from moue.training.study import command_line, compare
 
+    tell_names(args.names)
+    codes: list[int] = []
     rows = compare(
         args.names,
         data=args.data,
@@ -69,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         votes=args.votes,
         seed=args.seed,
         skip_bad=args.skip_bad,
+        left_out=lambda rows: codes.append(tell(rows)),
         quote=args.quote,
         progress=Progress,
         log=_say,
@@ -91,8 +95,9 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(f"\n{args.out / 'comparison.html'}\n")
     else:
         write(table, args.format)
-    missing = [row for row in rows if row.status == "not run"]
-    return 0 if not missing else 3 if any(row.ran for row in rows) else 2
+    if all(row.status != "not run" for row in rows):
+        return max(codes)
+    return PARTLY if any(row.ran for row in rows) else WRONG_USE
 
 
 def _say(text: str) -> None:

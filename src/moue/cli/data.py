@@ -122,10 +122,15 @@ def _cutter(args: argparse.Namespace) -> Any:
 
 
 def _info(args: argparse.Namespace) -> int:
+    if args.out is not None:
+        from moue.data.pictures import FILES, draw
+        from moue.data.sources import origin
+        from moue.files import need_folder, need_other
+
+        need_folder(args.out)
+        need_other([args.out / name for name in FILES], origin(args.set))
     table = _load(args)
     if args.out is not None:
-        from moue.data.pictures import draw
-
         for path in draw(table, args.out, _augmentation()):
             _remark(f"wrote {path}")
     return _show(table, args.format)
@@ -180,13 +185,12 @@ def _show(table: Any, format: str) -> int:
     output.write(rows, format, answer)
     if format == "table":
         sys.stdout.write(_sentences(answer))
-    unread = [row for row in table.left_out if not row.by_rule]
-    output.tell(unread)
-    if ruled := len(table.left_out) - len(unread):
+    code = output.tell(table.left_out)
+    if ruled := sum(row.by_rule for row in table.left_out):
         _remark(
             f"left out {ruled:,} rows by the rule of the label set {table.label_set.name!r}; --format json lists them"
         )
-    return 3 if unread else 0
+    return code
 
 
 def _sentences(answer: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moue.cli.output import add_format, tell, to_table, write
+from moue.cli.output import add_format, tell, tell_names, to_table, write
 from moue.cli.progress import Progress
 from moue.expressions import LABEL_SETS
 from moue.spec import VIEWS
@@ -21,7 +21,7 @@ SPLITS = ("train", "validation", "public_test", "private_test", "test")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `moue evaluate`."""
     parser.add_argument(
-        "model", metavar="MODEL", help="a run folder, an .onnx with its .json, or a name of `moue models`"
+        "model", metavar="MODEL", help="a name of `moue models`, a run folder, or an .onnx with its .json"
     )
     parser.add_argument(
         "--data", required=True, metavar="SET", help="the data set: CSV, folder, zip, imported set, or synth"
@@ -56,10 +56,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_format(parser)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Score one model and print the answer."""
+def run(args: argparse.Namespace) -> int:
+    """Score one model and print the answer.
+
+    Returns:
+        3 where rows of the data could not be read, else 0.
+    """
     from moue.evaluation.assess import assess
 
+    tell_names([args.model])
+    codes: list[int] = []
     evaluation = assess(
         args.model,
         args.data,
@@ -70,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
         colour=args.colour,
         views=args.views,
         skip_bad=args.skip_bad,
-        left_out=tell,
+        left_out=lambda rows: codes.append(tell(rows)),
         predictions=args.predictions,
         card=args.card,
         progress=Progress,
@@ -81,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
         sys.stdout.write(summary(evaluation))
     else:
         write([flat(evaluation)], args.format, evaluation.to_dict())
+    return max(codes)
 
 
 def flat(evaluation: Evaluation) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moue.cli.output import add_format, tell, write
+from moue.cli.main import OK
+from moue.cli.output import add_format, code, tell, tell_names, write
 from moue.cli.progress import Progress
 from moue.errors import UsageError, require
 from moue.evaluation.model import labels_of, spec_of
@@ -47,12 +48,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_format(parser)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Export, and print the file with what rounding cost."""
-    if len(args.sources) > 1:
-        path, spec = _merge(args)
-    else:
-        path, spec = _export(args)
+def run(args: argparse.Namespace) -> int:
+    """Export, and print the file with what rounding cost.
+
+    Returns:
+        3 where rows of the data could not be read, else 0.
+    """
+    path, spec, table = _merge(args) if len(args.sources) > 1 else _export(args)
     row: dict[str, Any] = {
         "file": str(path),
         "name": spec.name,
@@ -64,22 +66,24 @@ def run(args: argparse.Namespace) -> None:
         after, before = spec.scores[split], spec.scores[f"{split}_fp32"]
         row |= {"split": split, "accuracy": after, "accuracy_fp32": before, "loss": round(before - after, 6)}
     write([row], args.format)
+    return OK if table is None else code(table.left_out)
 
 
-def _export(args: argparse.Namespace) -> tuple[Path, ModelSpec]:
+def _export(args: argparse.Namespace) -> tuple[Path, ModelSpec, ImageTable | None]:
     require("torch", "train")
     from moue.export import export, exportable_spec
 
     if args.weights is not None:
         raise UsageError("--weights are for merging: name two models or more.")
-    folder = Path(args.sources[0])
-    path, spec = args.out or folder / EXPORTED, exportable_spec(folder)
-    table = None if args.data is None else _read(args, spec)
+    # As it was typed: `./tiny` is a folder, where `tiny` may be a carried model.
+    spec, folder = exportable_spec(args.sources[0]), Path(args.sources[0])
+    path = args.out or folder / EXPORTED
+    table = None if args.data is None else _read(args, folder, spec, path)
     options = {"int8": args.int8, "store": args.store, "data": table, "split": args.split, "name": args.name}
-    return path, export(folder, path, **options)
+    return path, export(folder, path, **options), table
 
 
-def _merge(args: argparse.Namespace) -> tuple[Path, ModelSpec]:
+def _merge(args: argparse.Namespace) -> tuple[Path, ModelSpec, ImageTable | None]:
     if args.out is None:
         raise UsageError("say where the merged model goes: -o FILE.onnx")
     if args.int8:
@@ -88,21 +92,27 @@ def _merge(args: argparse.Namespace) -> tuple[Path, ModelSpec]:
         raise UsageError("--split is for one run: a merged model is calibrated on what its members held out.")
     from moue.export.ensemble import merge
 
+    tell_names(args.sources)
     table = None
     if args.data is not None:
-        table = _read(args, spec_of(args.sources[0]))
-    return args.out, merge(args.sources, args.out, args.weights, store=args.store, data=table, name=args.name)
+        table = _read(args, args.sources[0], spec_of(args.sources[0]), args.out)
+    spec = merge(args.sources, args.out, args.weights, store=args.store, data=table, name=args.name)
+    return args.out, spec, table
 
 
-def _read(args: argparse.Namespace, model: ModelSpec) -> ImageTable:
+def _read(args: argparse.Namespace, name: str | Path, model: ModelSpec, out: Path) -> ImageTable:
     """The data at the size and in the colour that training reads, as a run's split is of those pixels."""
     from moue import data
+    from moue.data.sources import origin
+    from moue.export.files import pair
+    from moue.files import need_other
 
+    need_other(pair(out), [*origin(args.data), *([Path(args.votes)] if args.votes is not None else [])])
     with Progress("reading", "rows") as progress:
         table = data.load(
             args.data,
             labels=args.labels,
-            fallback=labels_of(args.sources[0], args.votes is not None),
+            fallback=labels_of(name, args.votes is not None),
             votes=args.votes,
             size=model.size,
             colour=model.colour,

@@ -9,8 +9,11 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from moue.cli.main import OK, PARTLY
 from moue.errors import UsageError, require
+from moue.runfolder import is_run
 from moue.runtime.tabular import to_csv, to_parquet
+from moue.runtime.weights import is_known
 
 if TYPE_CHECKING:
     from moue.data.table import LeftOut
@@ -62,11 +65,28 @@ def write(rows: Sequence[Mapping[str, Any]], format: str, answer: Any = None) ->
         sys.stdout.write(to_table(rows))
 
 
-def tell(left_out: Iterable[LeftOut]) -> None:
-    """A line on stderr for each row of a set that could not be read; what the label set's rule leaves out is none."""
-    for row in left_out:
-        if not row.by_rule:
-            sys.stderr.write(f"moue: left out {row.source}: {row.reason}\n")
+def tell(left_out: Iterable[LeftOut]) -> int:
+    """A line on stderr for each row of a set that could not be read; what the label set's rule leaves out is none.
+
+    Returns:
+        See :func:`code`.
+    """
+    unread = [row for row in left_out if not row.by_rule]
+    for row in unread:
+        sys.stderr.write(f"moue: left out {row.source}: {row.reason}\n")
+    return code(unread)
+
+
+def code(left_out: Iterable[LeftOut]) -> int:
+    """The exit code of a command that goes on without some rows: 3 where one could not be read, else 0."""
+    return PARTLY if any(not row.by_rule for row in left_out) else OK
+
+
+def tell_names(names: Iterable[str]) -> None:
+    """A line on stderr for each carried model beside which a run of the same name lies."""
+    for name in names:
+        if is_known(name) and is_run(name):
+            sys.stderr.write(f"moue: {name} is the model that moue carries. For the run of that name type ./{name}\n")
 
 
 def to_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -27,6 +27,7 @@ from moue.runtime.smooth import SMOOTH
 from moue.runtime.sources import Source, expand, require_list, require_one
 from moue.runtime.timeline import Timeline
 from moue.runtime.video import Sampler
+from moue.runtime.weights import files_of
 from moue.spec import VIEWS
 
 #: More pictures than this are many: an engine that takes longer to start pays.
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         require_list(sys.stdin)
     if args.format == "parquet" and not args.out and sys.stdout.isatty():
         raise UsageError("parquet is binary: name a folder with --out, or send it to a file with > rows.parquet.")
-    outbox = Outbox(args.out) if args.out else None
+    outbox = Outbox(args.out, files_of(args.model)) if args.out else None
     sources, total = _counted(args.sources, outbox.folder if outbox else None)
     recognizer = Recognizer(
         args.model,

@@ -45,8 +45,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
 
 
-def run(args: argparse.Namespace) -> None:
-    """Train, and say where the run is."""
+def run(args: argparse.Namespace) -> int:
+    """Train, and say where the run is.
+
+    Returns:
+        3 where rows of the data could not be read, else 0.
+    """
     require("lightning", "train")
     from moue import data
     from moue.files import need_folder
@@ -84,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
             skip_bad=args.skip_bad,
             progress=progress,
         )
-    tell(table.left_out)
+    code = tell(table.left_out)
     try:
         finished = fit(config, table, args.out, resume=args.resume, watch=Watch(), recipe=recipe)
     except KeyboardInterrupt:
@@ -94,6 +98,7 @@ def run(args: argparse.Namespace) -> None:
     if "validation" in spec.scores:
         line += f", {spec.scores['validation']:.1%} on validation (face and mirror image)"
     sys.stdout.write(line + "\n")
+    return code
 
 
 class Watch:

@@ -18,6 +18,9 @@ from moue.expressions import colour
 #: Changes a batch of images, uint8 ``(N, C, S, S)`` to the same.
 Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
+#: What :func:`draw` writes.
+FILES = ("classes_bar.png", "classes_pie.png", "samples.png", "augmented.png")
+
 _COLUMNS = 10
 _ROWS = 6
 

@@ -64,7 +64,7 @@ def load(
     label_set(labels or fallback)
     if (size is not None and size < 1) or colour not in ("grey", "rgb", None):
         raise UsageError(f"size must be at least 1 and colour 'grey' or 'rgb'. Got {size!r} and {colour!r} instead.")
-    if str(source) == "synth" or str(source).startswith("synth:"):
+    if _is_drawn(source):
         if labels not in (None, FER2013.name) or votes is not None:
             raise UsageError("the synthetic set has FER-2013's labels and no votes. Leave --labels and --votes out.")
         return _fit(_synth(str(source)), size or 48, colour or "grey")
@@ -89,6 +89,18 @@ def load(
     if place is not None:
         caches.save(table, place)
     return table
+
+
+def origin(source: str | Path) -> list[Path]:
+    """What :func:`load` reads a set from: a file, a folder of pictures, or nothing for the synthetic set."""
+    if _is_drawn(source):
+        return []
+    path = Path(source)
+    return [(_csv_of_faces(path) if path.is_dir() else None) or path]
+
+
+def _is_drawn(source: str | Path) -> bool:
+    return str(source) == "synth" or str(source).startswith("synth:")
 
 
 def _read(

@@ -7,19 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from moue.data.sources import load
+from moue.data.sources import load, origin
 from moue.data.splits import Split
 from moue.data.table import SPLITS, ImageTable, LeftOut
 from moue.errors import DataError, UnknownName, UsageError
 from moue.evaluation.card import model_card
 from moue.evaluation.metrics import Evaluation
-from moue.evaluation.model import labels_of, open_any
+from moue.evaluation.model import labels_of, open_any, run_of
 from moue.evaluation.picture_rows import check_suffix, prediction_rows, write_rows
 from moue.evaluation.scoring import score, truth_of, without_twin
 from moue.expressions import FERPLUS
-from moue.files import need_place, replace_files
+from moue.files import need_other, need_place, replace_files
 from moue.progress import Line, silent
-from moue.runfolder import SPLIT, is_run
+from moue.runfolder import SPLIT
+from moue.runtime.weights import files_of
 from moue.spec import Colour
 
 
@@ -43,7 +44,7 @@ def assess(
     """Evaluate a trained model.
 
     Args:
-        name: a run folder, an ``.onnx`` with its ``.json``, or a name of ``moue models``.
+        name: a name of ``moue models``, a run folder, or an ``.onnx`` with its ``.json``.
         data: any source that :func:`moue.data.sources.load` reads.
         split: one of :data:`moue.data.table.SPLITS`; see :func:`rows_of`.
         labels: the label set of the data; by default the one that a written set has, and of other data the one that
@@ -62,18 +63,20 @@ def assess(
         card: a Markdown file to write with what the model is, these scores, and what it cannot tell.
 
     Raises:
-        UsageError: for a wrong option, a file that has no place to be written, votes that nothing would use, or a
-            class that the model does not know.
+        UsageError: for a wrong option, a file that has no place to be written or would replace one that is read,
+            votes that nothing would use, or a class that the model does not know.
         DataError: for data that cannot be used, or lacks the split.
         ModelError: for a model that cannot be opened.
     """
     if split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
-    for path in (predictions, card):
-        if path is not None:
-            need_place(Path(path))
+    outputs = [Path(path) for path in (predictions, card) if path is not None]
+    for path in outputs:
+        need_place(path)
     if predictions is not None:
         check_suffix(predictions)
+    if outputs:
+        need_other(outputs, [*origin(data), *([Path(votes)] if votes is not None else []), *files_of(name)])
     model = open_any(name)
     suiting = labels or labels_of(name, votes is not None)
     if votes is not None and suiting != FERPLUS.name:
@@ -95,7 +98,7 @@ def assess(
         )
     if left_out is not None:
         left_out(table.left_out)
-    part, reference = rows_of(table, split, Path(name) if is_run(name) else None)
+    part, reference = rows_of(table, split, run_of(name))
     with progress("evaluating", "images") as report:
         evaluation, answers = score(
             model, part, reference=reference, split=split, views=views, batch=batch, progress=report

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from moue.errors import MissingExtra, ModelError
 from moue.expressions import FER2013, FERPLUS, labels_for
 from moue.runfolder import CONFIG, EXPORTED, SPEC, is_run
-from moue.runtime.weights import find_model
+from moue.runtime.weights import find_model, is_known
 from moue.spec import ModelSpec
 
 
@@ -29,12 +29,20 @@ class Model(Protocol):
         """Logits float32 ``(N, K)`` of uint8 images ``(N, C, size, size)``, 0..255, in the spec's colour."""
 
 
+def run_of(name: str | Path) -> Path | None:
+    """The run folder that a name stands for; None for other models.
+
+    The name of a carried model is that model, even beside a folder of that name: ``./tiny``, or a ``Path``, is the run.
+    """
+    return Path(name) if is_run(name) and not is_known(name) else None
+
+
 def open_any(name: str | Path) -> Model:
     """Open a trained model.
 
     Args:
-        name: a run folder (its torch weights; its exported ``model.onnx`` where torch is not installed), the path of an
-            ``.onnx`` with its ``.json``, or a name of ``moue models``.
+        name: a name of ``moue models``, which wins, see :func:`run_of`; a run folder (its torch weights; its exported
+            ``model.onnx`` where torch is not installed); or the path of an ``.onnx`` with its ``.json``.
 
     Raises:
         UnknownName: when there is no such model.
@@ -42,12 +50,13 @@ def open_any(name: str | Path) -> Model:
         MissingExtra: when it is in an extra that is not installed.
     """
     torch = importlib.util.find_spec("torch") is not None
-    if is_run(name) and (torch or not (Path(name) / EXPORTED).is_file()):
+    run = run_of(name)
+    if run is not None and (torch or not (run / EXPORTED).is_file()):
         if not torch:
             raise MissingExtra("torch", "train")
         from moue.models.load import load_run
 
-        return load_run(Path(name))
+        return load_run(run)
     _refuse_unfinished(name)
     from moue.runtime.engine import open_model
 
@@ -60,8 +69,8 @@ def spec_of(name: str | Path) -> ModelSpec:
     Raises:
         UnknownName, ModelError, MissingExtra: as :func:`open_any`.
     """
-    if is_run(name):
-        return ModelSpec.load(Path(name) / SPEC)
+    if (run := run_of(name)) is not None:
+        return ModelSpec.load(run / SPEC)
     _refuse_unfinished(name)
     return find_model(name).spec
 
@@ -78,9 +87,9 @@ def labels_of(name: str | Path, votes: bool = False) -> str:
     Raises:
         UnknownName, ModelError, MissingExtra: as :func:`open_any`.
     """
-    if is_run(name):
+    if (run := run_of(name)) is not None:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            trained = str(json.loads((Path(name) / CONFIG).read_text(encoding="utf-8"))["data"]["labels"])
+            trained = str(json.loads((run / CONFIG).read_text(encoding="utf-8"))["data"]["labels"])
             # Without votes a model of FER+'s classes can still be scored on FER-2013's labels.
             if trained in ("folders", FER2013.name) or (trained == FERPLUS.name and votes):
                 return trained
@@ -88,5 +97,5 @@ def labels_of(name: str | Path, votes: bool = False) -> str:
 
 
 def _refuse_unfinished(name: str | Path) -> None:
-    if (Path(name) / CONFIG).is_file() and not (Path(name) / EXPORTED).is_file():
+    if not is_known(name) and (Path(name) / CONFIG).is_file() and not (Path(name) / EXPORTED).is_file():
         raise ModelError(f"the run {name} is not finished. Go on with: moue train … --resume")

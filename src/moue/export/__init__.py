@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from moue.data.table import SPLITS, ImageTable
 from moue.errors import DataError, UnknownName, UsageError, require
 from moue.evaluation.scoring import truth_of
-from moue.export.files import write_model
+from moue.export.files import pair, write_model
 from moue.export.parity import agree, samples_of, spread
+from moue.files import need_other
 from moue.preprocess import to_inputs
 from moue.runfolder import EXPORTED
 from moue.runtime.engine import Engine, open_graph
-from moue.runtime.weights import BUNDLED, EXTRA, find_model
+from moue.runtime.weights import files_of, find_model, is_known
 from moue.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def export(
 
     Raises:
         MissingExtra: without torch or onnx.
-        UsageError: for a file name that does not end in .onnx, int8 together with a smaller ``store``, int8 without
-            data, or a model that is no run.
+        UsageError: for a file name that does not end in .onnx or whose ``.json`` would replace a file of the run, int8
+            together with a smaller ``store``, int8 without data, or a model that is no run.
         DataError: when the data has no training images or other classes than the model.
         ModelError: when the run cannot be read, or graph and network differ.
     """
@@ -93,6 +94,8 @@ def export(
     from moue.models.load import load_run
 
     spec = exportable_spec(run)
+    # An older export is what this one is to replace.
+    need_other(pair(path), set(files_of(Path(run))).difference(pair(Path(run) / EXPORTED)))
     loaded = load_run(run, device="cpu")
     spec = spec.with_(name=name or (spec.name if path.stem == "model" else path.stem))
     plan = None if data is None else _plan(data, spec, split, int8)
@@ -118,14 +121,16 @@ def export(
 def exportable_spec(run: str | Path) -> ModelSpec:
     """The spec of a run that can be exported.
 
+    Here a folder goes before a carried model of its name: that one is exported already, so that it cannot be meant.
+
     Raises:
         UsageError: for a model that is exported already.
         ModelError: when there is no such run, or it is not finished.
     """
     from moue.models.load import spec_of_run
 
-    if str(run) in (*BUNDLED, *EXTRA) or Path(run).suffix == ".onnx":
-        found = find_model(str(run)).path
+    if (is_known(run) and not Path(run).is_dir()) or Path(run).suffix == ".onnx":
+        found = find_model(run).path
         raise UsageError(f"{run} is exported already: its file is {found}. Give the folder of a run.")
     return spec_of_run(Path(run))
 

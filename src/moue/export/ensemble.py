@@ -10,6 +10,7 @@ Dividing by each member's own temperature first keeps an over-confident member f
 
 from __future__ import annotations
 
+import functools
 import math
 import tempfile
 from collections.abc import Sequence
@@ -24,15 +25,16 @@ from moue.data.splits import Split
 from moue.data.table import ImageTable
 from moue.errors import DataError, ModelError, UsageError, require
 from moue.evaluation.calibration import fit_temperature, uncertain_threshold
-from moue.evaluation.model import spec_of
+from moue.evaluation.model import run_of, spec_of
 from moue.evaluation.scoring import truth_of
 from moue.export import ROUNDED_TOLERANCE, TOLERANCE, export
-from moue.export.files import write_model
+from moue.export.files import pair, write_model
 from moue.export.parity import agree, samples_of
+from moue.files import need_other
 from moue.preprocess import to_inputs
-from moue.runfolder import EXPORTED, SPLIT, is_run
+from moue.runfolder import EXPORTED, SPLIT
 from moue.runtime.engine import Engine, open_graph, open_model
-from moue.runtime.weights import ModelFile, find_model
+from moue.runtime.weights import ModelFile, files_of, find_model, is_known
 from moue.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def merge(
         store: how run folders' weights are held, as for :func:`moue.export.export`; files stay as they are.
         data: the set that the runs were trained on. With it, temperature and threshold are fitted on the rows that
             every member held out, after views and members are averaged; without it the temperature is 1 and the
-            threshold the members' mean.
+            threshold the members' mean. The set's own validation rows are what members held out that do not say.
         name: the ensemble's name; by default the file's.
 
     Returns:
@@ -74,7 +76,8 @@ def merge(
         with its hash, weight and temperature.
 
     Raises:
-        UsageError: for fewer than two members, wrong weights, or a file name that does not end in .onnx.
+        UsageError: for fewer than two members, wrong weights, or a file name that does not end in .onnx or is a
+            member's.
         ModelError: when members differ in :data:`SHARED` or cannot be opened.
         DataError: when the members held out too few rows in common, or were trained on another set.
         MissingExtra: without onnx, or for run folders without torch.
@@ -85,6 +88,7 @@ def merge(
     if len(members) < 2:
         raise UsageError(f"an ensemble needs at least two members. Got {len(members)} instead.")
     shares = _shares(weights, len(members))
+    need_other(pair(path), (file for member in members for file in files_of(member)))
     onnx = require("onnx", "train")
     held = None if data is None else _held_out(members, data)
     with tempfile.TemporaryDirectory(prefix="moue-members-") as folder:
@@ -114,9 +118,10 @@ def _shares(weights: Sequence[float] | None, n: int) -> list[float]:
 
 def _file(member: str | Path, target: Path, store: Store) -> ModelFile:
     """A member's graph and spec; a run's network is exported to ``target`` under its own name."""
-    if not is_run(member):
+    run = run_of(member)
+    if run is None:
         return find_model(member)
-    export(member, target, store=store, name=spec_of(member).name)
+    export(run, target, store=store, name=spec_of(run).name)
     return find_model(target)
 
 
@@ -212,15 +217,26 @@ def _spec(specs: Sequence[ModelSpec], shares: Sequence[float], name: str) -> Mod
 
 
 def _held_out(members: Sequence[str | Path], data: ImageTable) -> ImageTable:
-    """The rows that no member was trained on and that are not PublicTest's."""
-    rows = np.flatnonzero(data.split == "validation")
-    if not len(rows):
-        saved = [_split(member) for member in members]
-        for split in saved:
-            split.check(data)
-        rows = saved[0].validation
-        for split in saved[1:]:
-            rows = np.intersect1d(rows, split.validation)
+    """The rows that every member held out: those that its run says, or, where there is none, the set's own.
+
+    A run on other data says nothing of these rows, so that one is refused whatever the set files under validation.
+    """
+    own = np.flatnonzero(data.split == "validation")
+    held = []
+    for member in members:
+        split = _split(member)
+        if split is not None:
+            try:
+                split.check(data)
+            except DataError as error:
+                raise DataError(f"{member}: {error} Or leave --data out.") from error
+        elif not len(own):
+            raise DataError(
+                f"{member} does not say which rows it held out, so that no temperature can be fitted. Give run "
+                "folders, a data set with validation rows of its own, or no --data."
+            )
+        held.append(own if split is None else split.validation)
+    rows = functools.reduce(np.intersect1d, held)
     if len(rows) < HELD_OUT:
         raise DataError(
             f"a temperature needs at least {HELD_OUT} pictures that every member held out. Got {len(rows)} instead. "
@@ -229,15 +245,11 @@ def _held_out(members: Sequence[str | Path], data: ImageTable) -> ImageTable:
     return data.take(rows)
 
 
-def _split(member: str | Path) -> Split:
+def _split(member: str | Path) -> Split | None:
+    """What a member's run saved; None for a carried model, or a file that lies in no run."""
     path = Path(member)
     folder = path.parent if path.name == EXPORTED else path
-    if not (folder / SPLIT).is_file():
-        raise DataError(
-            f"{member} does not say which rows it held out, so that no temperature can be fitted. Give run folders, a "
-            "data set with validation rows of its own, or no --data."
-        )
-    return Split.load(folder / SPLIT)
+    return None if is_known(member) or not (folder / SPLIT).is_file() else Split.load(folder / SPLIT)
 
 
 def _calibrated(spec: ModelSpec, graph: onnx.ModelProto, held: ImageTable) -> ModelSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,24 +28,27 @@ class Outbox:
 
     Args:
         folder: where to; made where it is missing.
+        spared: files, as the model's, whose names no answer takes where they lie in that folder.
 
     Raises:
         UsageError: when there is a file of that name.
         OSError: when it cannot be made.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], spared: Iterable[Path] = ()) -> None:
         self.folder = Path(folder)
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"{self.folder} is a file; the answers need a folder.")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._inside = Path(os.path.realpath(self.folder))
-        self._taken: set[str] = set()
+        places = (Path(os.path.realpath(path)) for path in spared)
+        self._taken = {place.stem.lower() for place in places if place.parent == self._inside}
 
     def stem(self, source: Source) -> str:
         """A name for the answers of an input: its own without suffix, numbered where an earlier input had it.
 
-        It is cut off where the files' names would be longer than file systems take.
+        What is spared counts as such an input. The name is cut off where the files' would be longer than file systems
+        take.
 
         Raises:
             UsageError: when the input lies in this folder, so that answers could overwrite inputs.

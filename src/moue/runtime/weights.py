@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from moue.errors import MissingExtra, ModelError, UnknownName, UsageError
-from moue.runfolder import EXPORTED
+from moue.runfolder import EXPORTED, OWN
 from moue.spec import ModelSpec, file_sha256
 
 #: Models that the wheel carries, the default first.
@@ -29,12 +29,20 @@ class ModelFile(NamedTuple):
     spec: ModelSpec
 
 
+def is_known(name: object) -> bool:
+    """Whether this is the name of a carried model, which wins over a file or folder of that name.
+
+    ``./default``, or a ``Path``, is always the file or folder.
+    """
+    return isinstance(name, str) and name in (*BUNDLED, *EXTRA)
+
+
 def find_model(name: str | Path) -> ModelFile:
     """The file of a trained model, its hash checked against its spec.
 
     Args:
         name: a name of ``moue models``, the path of an ``.onnx`` with its ``.json``, or a run folder that holds an
-            exported ``model.onnx``. A known name wins over a file of that name: write ``./default`` for the file.
+            exported ``model.onnx``. A known name wins over a file of that name, see :func:`is_known`.
 
     Raises:
         UnknownName: when it is neither a known name nor a path.
@@ -60,6 +68,21 @@ def check(path: Path) -> ModelFile:
             f"{path} is damaged or was changed: its sha256 must be {spec.sha256[:12]}…. Got {found[:12]}… instead."
         )
     return ModelFile(path, spec)
+
+
+def files_of(name: str | Path) -> list[Path]:
+    """The files that a model consists of, none of which an answer may replace.
+
+    Args:
+        name: as for :func:`find_model`, or a run folder.
+
+    Raises:
+        UnknownName, UsageError, ModelError, MissingExtra: as :func:`find_model`; nothing is opened.
+    """
+    if not is_known(name) and Path(name).is_dir():
+        return [Path(name) / own for own in OWN]
+    path = _locate(name)
+    return [path, path.with_suffix(".json")]
 
 
 def list_models(folders: Iterable[str | Path] = ()) -> list[dict[str, Any]]:

@@ -215,10 +215,12 @@ class Config:
             changes: values as they are, by ``section.key``; they come after ``settings``.
 
         Raises:
-            UsageError: for a setting without "=", an unknown key or a value of the wrong type.
+            UsageError: for a setting without "=", a whole section, an unknown key or a value of the wrong type.
         """
         values = self.to_dict()
         for path, value in [*map(_setting, settings), *(changes or {}).items()]:
+            if path in values:
+                raise UsageError(f"{path} is a section, and one key of it is set at a time, as in optim.lr=3e-4.")
             *parents, key = path.split(".")
             node = values
             for parent in parents:
@@ -248,7 +250,7 @@ def _scalar(text: str) -> Any:
     yaml = require("yaml", "train")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError for a date that no calendar has.
         raise UsageError(f"{text!r} is not a value as YAML writes it. Put a text into quotes.") from error
     if isinstance(value, str):
         # YAML 1.1 reads 3e-4, which lacks a dot, as a string.
@@ -278,7 +280,7 @@ def _build(cls: Any, values: Any, where: str) -> Any:
             raise UnknownName("setting", f"{where}{key}", [f"{where}{name}" for name in names])
         hint_type = hints[key]
         if dataclasses.is_dataclass(hint_type):
-            arguments[key] = _build(hint_type, value or {}, f"{where}{key}.")
+            arguments[key] = _build(hint_type, {} if value is None else value, f"{where}{key}.")
         else:
             arguments[key] = _coerce(value, hint_type, f"{where}{key}")
     return cls(**arguments)

@@ -16,7 +16,7 @@ def choose(name: str = "auto") -> torch.device:
     """The device of that name; "auto" takes CUDA, then Apple's MPS, then the CPU.
 
     Raises:
-        UsageError: when torch knows no such device or the machine has none.
+        UsageError: when torch knows no such device, the machine has none, or none of that number.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -33,6 +33,15 @@ def choose(name: str = "auto") -> torch.device:
     )
     if missing:
         raise UsageError(f"run.device is {name!r}, and torch finds none on this machine. Type: --set run.device=auto")
+    if chosen.index is not None:
+        if chosen.type == "cpu":
+            raise UsageError(f"the processor has no number. Got {name!r} instead. Type: --set run.device=cpu")
+        count = torch.cuda.device_count() if chosen.type == "cuda" else 1
+        if chosen.index >= count:
+            raise UsageError(
+                f"run.device must be one of the {count} that torch finds, counted from {chosen.type}:0. "
+                f"Got {name!r} instead."
+            )
     return chosen
 
 

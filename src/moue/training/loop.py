@@ -223,9 +223,12 @@ def _memory(config: Config) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate memory" not in str(error):
             raise
-        smaller = max(1, config.optim.batch // 2)
+        # A run that was begun keeps its settings, and 2 is the smallest batch.
+        smaller = config.optim.batch // 2
+        remedy = f"Try smaller ones, in another folder: --set optim.batch={smaller}"
         raise TrainingError(
-            f"there is not enough memory for batches of {config.optim.batch}. Type: --set optim.batch={smaller}"
+            f"there is not enough memory for batches of {config.optim.batch}. "
+            + (remedy if smaller > 1 else "Take a smaller network.")
         ) from error
 
 

@@ -26,7 +26,7 @@ def load_recipe(name: str | Path) -> Config:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise UnknownName("recipe", str(name), recipes()) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date that no calendar has.
         raise UsageError(f"{path} is not a recipe: {error}") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path} is not a recipe: it holds a {type(values).__name__}, not sections.")

@@ -265,7 +265,10 @@ class Run:
 
 def _licence(config: Config, table: ImageTable) -> str:
     """What binds the weights that come of this: the pictures, and the models that they owe something to."""
-    before = [spec_of(name).licence for name in filter(None, [config.model.init, *config.optim.teachers])]
+    before = [spec_of(name).licence for name in config.optim.teachers]
+    if config.model.init:
+        # A path, as what is started from is a run even where a carried model has its name.
+        before.insert(0, spec_of(Path(config.model.init)).licence)
     return "; ".join(dict.fromkeys(filter(None, [LICENCE if is_fer2013(table) else "", *before])))
 
 

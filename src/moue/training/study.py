@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from moue.data.sources import load
-from moue.data.table import ImageTable
+from moue.data.sources import load, origin
+from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError, MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require
 from moue.evaluation.assess import rows_of
 from moue.evaluation.model import Model, labels_of, open_any, spec_of
 from moue.evaluation.report import STUDY, Row, write_comparison
 from moue.evaluation.scoring import score, truth_of
-from moue.files import need_folder
+from moue.files import need_folder, need_other
 from moue.progress import Line, silent
 from moue.runtime.engine import Engine
-from moue.runtime.weights import EXTRA, find_model, list_models
+from moue.runtime.weights import EXTRA, files_of, find_model, list_models
 from moue.spec import Colour
 from moue.training import machine
 from moue.training.config import Config, DataConfig
@@ -64,6 +64,7 @@ def compare(
     votes: str | None = None,
     seed: int | None = None,
     skip_bad: bool = False,
+    left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     quote: bool = False,
     progress: Line = silent,
     log: Callable[[str], None] | None = None,
@@ -74,8 +75,8 @@ def compare(
 
     Args:
         names: recipes (trained into ``out/runs/`` unless a run of theirs is there; an interrupted one is taken up), run
-            folders, or models; by default the study's three recipes. ``recipe:NAME`` is the recipe where a trained
-            model has the same name.
+            folders, or models; by default the study's three recipes. The name of a trained model is the model:
+            ``./NAME`` is the run and ``recipe:NAME`` the recipe of that name.
         data: any source that :func:`moue.data.sources.load` reads.
         out: where the page, its table and the runs go.
         minutes: time for each training.
@@ -86,6 +87,7 @@ def compare(
         votes: FER+'s votes, for its labels.
         seed: of every training.
         skip_bad: go on without rows that cannot be used.
+        left_out: called with those.
         quote: set the study's own numbers beside; its recipes bring them along unasked.
         progress: makes a progress line, called with what is done and its unit.
         log: called with a line of text at each turn.
@@ -97,8 +99,8 @@ def compare(
 
     Raises:
         UsageError: for a name that is no recipe, run or model, two recipes whose runs would be one, a recipe that
-            cannot be trained on these labels and votes, an ``out`` that is a file, or a run in it of another data set
-            or with other settings; before anything is trained.
+            cannot be trained on these labels and votes, an ``out`` that is a file or where the page would replace what
+            is compared, or a run in it of another data set or with other settings; before anything is trained.
     """
     names = list(names) or list(THREE)
     say = log or (lambda text: None)
@@ -109,6 +111,12 @@ def compare(
     given = {name: value for name, value in changes.items() if value is not None}
     plans = {name: _plan(name, settings, given) for name in names}
     _need_own_runs((name for name, plan in plans.items() if isinstance(plan, Plan)), out)
+    inputs = [*origin(data), *([Path(votes)] if votes is not None else [])]
+    for plan in plans.values():
+        # What cannot be opened is a row that says why.
+        with suppress(MoueError):
+            inputs += files_of(plan) if isinstance(plan, str) else []
+    need_other((out / f"comparison.{kind}" for kind in ("html", "md", "csv", "json")), inputs)
     suiting = _suiting(plans.values(), votes)
 
     @functools.cache
@@ -126,9 +134,8 @@ def compare(
             )
 
     table = read(48, "grey")
-    for left in table.left_out:
-        if not left.by_rule:
-            say(f"left out {left.source}: {left.reason}")
+    if left_out is not None:
+        left_out(table.left_out)
     if split is None:
         split = "public_test" if (table.split == "public_test").any() else "test"
     if split not in ("train", "validation"):
@@ -190,12 +197,15 @@ def command_line(arguments: Sequence[str]) -> str:
 def _plan(name: str, settings: Sequence[str], given: Mapping[str, Any]) -> Plan | Run | str:
     """What to do for a name: train a recipe, read a run folder, or open a model.
 
-    A trained model goes before the recipe that made it, which ``recipe:NAME`` asks for.
+    A trained model goes before a run of its name, which ``./NAME`` asks for, and before the recipe that made it, which
+    ``recipe:NAME`` asks for.
     """
+    shipped, models = recipes(), [m["name"] for m in list_models()]
+    if name in models or (name in EXTRA and name not in shipped):
+        return name
     if Run(Path(name)).exists:
         return Run(Path(name))
-    shipped, models = recipes(), [m["name"] for m in list_models()]
-    if name in models or Path(name).suffix == ".onnx" or (name in EXTRA and name not in shipped):
+    if Path(name).suffix == ".onnx":
         return name
     name = name.removeprefix(RECIPE)
     if name not in shipped and Path(name).suffix not in (".yaml", ".yml"):

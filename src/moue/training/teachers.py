@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from moue.errors import UsageError
-from moue.evaluation.model import spec_of
+from moue.evaluation.model import run_of, spec_of
 from moue.models.load import load_run
-from moue.runfolder import is_run
 from moue.runtime.engine import Engine, open_model
 from moue.spec import Colour, ModelSpec
 
@@ -61,8 +60,8 @@ def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, th
     """Teachers, ready to answer.
 
     Args:
-        names: run folders, names of ``moue models``, or ONNX files with their specs; a run goes before a model of the
-            same name.
+        names: names of ``moue models``, run folders, or ONNX files with their specs; a model goes before a run of the
+            same name, see :func:`moue.evaluation.model.run_of`.
         labels: which they must have.
         device: where the runs among them are to answer.
         threads: CPU threads of the others; 0 lets their engine choose.
@@ -79,6 +78,6 @@ def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, th
                 "To learn from the labels alone: --set optim.teachers=[]"
             )
     return [
-        load_run(name, device).network if is_run(name) else OnnxTeacher(open_model(name, threads=threads, many=True))
+        load_run(name, device).network if run_of(name) else OnnxTeacher(open_model(name, threads=threads, many=True))
         for name in names
     ]
