@@ -197,7 +197,9 @@ class Run:
         config, record, history = self.config(), self.record(), self.history()
         save_weights(weights, self.folder / WEIGHTS, rebuild or {})
         seconds = sum(float(r["seconds"] or 0) for r in history)
-        cores = sum(float(r["seconds"] or 0) * float(r.get("threads") or 0) for r in history)
+        # Unknown for the whole where one epoch, of an older version or on another device, does not say.
+        known = all(r.get("threads") for r in history)
+        cores = sum(float(r["seconds"] or 0) * float(r["threads"]) for r in history) if known else 0
         epoch = len(history)
         if config.optim.keep == "best" and self.checkpoint("best").exists():
             epoch = max(history, key=lambda r: r["validation_accuracy"] or 0.0)["epoch"]

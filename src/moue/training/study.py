@@ -313,6 +313,8 @@ def _row(
     row["details"] = {k: trained[k] for k in ("seed", "machine") if k in trained}
     if isinstance(plan, Run):
         config = plan.config()
+        # A run of an older version has its curves in its folder alone.
+        row["history"] = row["history"] or plan.history()
         row["gflop"] = _gflop(plan, len(model.spec.labels))
         row["details"] |= {"epoch kept": trained.get("epoch_kept"), "settings": _settings(config)}
     elif find_spec("onnx") is not None:
