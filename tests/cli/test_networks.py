@@ -16,13 +16,13 @@ def test_networks_lists_every_network(capsys):
 def test_the_options_that_are_listed_can_be_set(capsys):
     assert main(["networks", "compact", "--format", "json"]) == 0
     [row] = json.loads(capsys.readouterr().out)
-    assert row["options"] == {"widths": [32, 96, 192], "blocks": None, "dropout": 0.1}
+    assert row["options"] == {"widths": [32, 96, 192], "blocks": None, "dropout": 0.1, "fold": 2}
     changed = Config().override(
         ["model.network=compact", *(f"model.options.{k}={json.dumps(v)}" for k, v in row["options"].items())]
     )
     assert summary.describe("compact", **changed.model.options)["parameters"] == row["parameters"]
     assert main(["networks", "compact"]) == 0
-    assert "  compact: widths=[32, 96, 192], blocks=null, dropout=0.1\n" in capsys.readouterr().out
+    assert "  compact: widths=[32, 96, 192], blocks=null, dropout=0.1, fold=2\n" in capsys.readouterr().out
 
 
 def test_a_wrong_name_is_one_sentence(capsys):

@@ -122,6 +122,14 @@ def test_aux_classifiers_are_absent_from_evaluation():
     assert create("googlenet", 7, width=0.25, aux=False).forward_with_aux(torch.zeros(2, 1, 48, 48))[1] == []
 
 
+def test_compact_folds_pixels_into_channels_or_sees_them_all():
+    x = torch.zeros(2, 1, 48, 48)
+    folded, whole = create("compact", 7, widths=[8, 16, 24]), create("compact", 7, widths=[8, 16, 24], fold=1)
+    assert folded.forward_features(x).shape == (2, 24, 6, 6)
+    assert whole.forward_features(x).shape == (2, 24, 12, 12)
+    assert whole(x).shape == (2, 7)
+
+
 def test_compact_vit_takes_other_sizes_in_training():
     network = create("vit-compact", 7, **SMALL["vit-compact"])
     assert network(torch.zeros(2, 1, 36, 36)).shape == (2, 7)
@@ -153,6 +161,7 @@ def test_positions_of_a_smaller_grid_mean_the_same_places():
         ("compact", {"widths": [-1, 8]}, "at least 1 channel"),
         ("compact", {"widths": []}, "two or more"),
         ("compact", {"blocks": [1, -1]}, "one a stage"),
+        ("compact", {"fold": 3}, "1 or 2 pixels"),
         ("effnet-lite0", {"upsample": 8, "pretrained": False}, "48 and 320"),
         ("vit", {"trainable_layers": 99, "pretrained": False, "architecture": TINY_VIT}, "between -1 and 3"),
     ],
@@ -163,7 +172,7 @@ def test_options_that_cannot_be_are_refused_in_words(name, options, says):
 
 
 def test_an_unknown_option_names_the_known_ones():
-    with pytest.raises(UnknownName, match=r"network 'compact' named 'zzz'\. Known: blocks, dropout, widths"):
+    with pytest.raises(UnknownName, match=r"network 'compact' named 'zzz'\. Known: blocks, dropout, fold, widths"):
         create("compact", 7, zzz=1)
     with pytest.raises(UnknownName, match="Did you mean widths"):
         create("compact", 7, width=1)

@@ -170,13 +170,37 @@ def test_a_time_budget_sets_the_epochs(table: ImageTable, tmp_path: Path) -> Non
 
 @pytest.mark.timeout(60)
 def test_a_time_budget_is_found_among_any_number_of_epochs(table: ImageTable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "_median_time", lambda step: 0.5)
+    monkeypatch.setattr(budget, "_median_time", lambda step, seeds: 0.5)
     rows = Rows.of(table, np.arange(4), InputSpec(), torch.device("cpu"))
     for most, minutes, found in ((100_000, 100, 1140), (100_000, 10**6, 100_000), (3, 100, 3)):
         config = SMALL.override([f"optim.epochs={most}", f"run.minutes={minutes}", "optim.sizes=[32, 48]"])
         task = Supervised(config.optim)
         fitted = budget.fit_to_time(config, create("compact", 7, widths=[8, 16]), task, rows, None, 10, "fp32")
         assert fitted.optim.epochs == found
+
+
+def test_a_time_budget_counts_a_teachers_time_only_while_it_answers(
+    table: ImageTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[int] = set()
+
+    def time(step: Any, seeds: range) -> float:
+        known = seen.issuperset(seeds)
+        seen.update(seeds)
+        return 0.5 if known else 2.0
+
+    monkeypatch.setattr(budget, "_median_time", time)
+    rows = Rows.of(table, np.arange(4), InputSpec(), torch.device("cpu"))
+    found = []
+    for views in (0, 4):
+        sizes = ["optim.sizes=[32, 48]", "optim.teachers=[default]", f"optim.teacher_views={views}"]
+        config = SMALL.override(["optim.epochs=1000", "run.minutes=10", *sizes])
+        task = Supervised(config.optim)
+        fitted = budget.fit_to_time(config, create("compact", 7, widths=[8, 16]), task, rows, None, 10, "fp32")
+        found.append(fitted.optim.epochs)
+        seen.clear()
+    # 570 s at 20 s each; four at 20 s, the rest at 5.
+    assert found == [28, 102]
 
 
 def test_the_command_that_began_a_run_goes_on_with_it(table: ImageTable, tmp_path: Path) -> None:
@@ -351,6 +375,28 @@ def test_repeats_of_a_picture_are_mirrored_every_other_time(
     coin = np.random.default_rng([0, epoch // 2, 1]).random(50) < 0.5
     assert (flipped == (coin ^ bool(epoch % 2))[order]).all()
     assert (order == np.random.default_rng([0, epoch]).permutation(50)).all()
+
+
+def test_the_views_that_teachers_answered_for_come_again(table: ImageTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = Rows.of(table.take(np.arange(40)), np.arange(40), InputSpec(), torch.device("cpu"))
+    network = create("compact", 7, widths=[8, 16])
+
+    def drawn(epoch: int, *settings: str) -> tuple[list[int], list[bool], int, int]:
+        monkeypatch.setattr(Learner, "current_epoch", epoch)
+        config = SMALL.override(settings)
+        learner = Learner(config, network, Supervised(config.optim), rows, None, None, 7)
+        learner.on_train_epoch_start()
+        assert learner.flipped is not None
+        views = learner._seed(0).initial_seed()
+        return learner.order.tolist(), learner.flipped.tolist(), views, torch.initial_seed()
+
+    kept = ["optim.teachers=[default]", "optim.teacher_views=2"]
+    first, second, third = (drawn(epoch, *kept) for epoch in (0, 1, 2))
+    assert first[:3] == third[:3]
+    assert not any(a == b for a, b in zip(first[:3], second[:3], strict=True))
+    assert first[3] != third[3], "dropout never repeats itself"
+    assert drawn(0)[2] != drawn(2)[2]
+    assert drawn(2) == drawn(2, "optim.teachers=[default]"), "without the setting, each epoch has its own"
 
 
 def test_quietness(table: ImageTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

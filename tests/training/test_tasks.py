@@ -122,6 +122,27 @@ def test_a_small_student_does_not_blur_what_its_teachers_see(batch: tuple[Tensor
     assert torch.equal(teacher.pixels, images)
 
 
+def test_teachers_answer_once_for_views_that_come_again(batch: tuple[Tensor, Tensor]) -> None:
+    logits, labels = batch
+    images = torch.rand(32, 1, 48, 48) * 255
+
+    def answers(config: OptimConfig) -> int:
+        shown: list[Tensor] = []
+        teacher = Seen(logits, [])
+        teacher.register_forward_hook(lambda module, inputs, output: shown.append(inputs[0]))
+        task = Distilled(Supervised(config), [teacher], config)
+        losses = [
+            float(task(WithAux(-logits, []), images, one_hot(labels), torch.Generator().manual_seed(s))["loss"])
+            for s in (1, 2, 1, 2)
+        ]
+        assert losses[:2] == losses[2:]
+        assert losses[0] > 0
+        return len(shown)
+
+    assert answers(OptimConfig(teacher_views=2)) == 2
+    assert answers(OptimConfig()) == 4
+
+
 def test_a_grey_teacher_teaches_a_student_of_colours(batch: tuple[Tensor, Tensor]) -> None:
     logits, labels = batch
     teacher = Seen(logits, [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -21,6 +21,9 @@ from moue.training.tasks import Task
 
 #: The share of the budget that is planned: machines slow down more often than they speed up.
 MARGIN = 0.95
+
+#: Steps that are timed.
+REPEATS = 6
 
 
 def fit_to_time(
@@ -55,14 +58,22 @@ def fit_to_time(
         answer["loss"].item()  # Waits for the device.
 
     full = network.input.size
-    one = {size: _median_time(partial(step, size)) for size in {full, *config.optim.sizes}}
+    sizes = sorted({full, *config.optim.sizes})
+    # Each size has seeds of its own: teachers who keep their answers are asked again for other views alone.
+    seeds = {size: range(i * REPEATS, (i + 1) * REPEATS) for i, size in enumerate(sizes)}
+    one = {size: _median_time(partial(step, size), seeds[size]) for size in sizes}
+    views = config.optim.teacher_views if config.optim.teachers else 0
+    again = {size: _median_time(partial(step, size), seeds[size]) for size in sizes} if views else one
     # A forward pass is about a third of a step; both are measured in whole batches.
     checking = 0.0 if validation is None else len(validation) / batch * one[full] / 3
     budget = config.run.minutes * 60 * MARGIN
 
     def seconds(epochs: int) -> float:
         optim_config = replace(config.optim, epochs=epochs)
-        return sum(steps * one[optim_config.size_in(e, full)] + checking for e in range(epochs))
+        return sum(
+            steps * (again if views and e >= views else one)[optim_config.size_in(e, full)] + checking
+            for e in range(epochs)
+        )
 
     # By bisection: who wants all that fits asks for a hundred thousand.
     epochs = bisect_right(range(1, config.optim.epochs + 1), budget, key=seconds)
@@ -73,10 +84,10 @@ def fit_to_time(
     return replace(config, optim=replace(config.optim, epochs=1, steps=short))
 
 
-def _median_time(step: Callable[[int], None], repeats: int = 6, warm: int = 2) -> float:
+def _median_time(step: Callable[[int], None], seeds: Iterable[int], warm: int = 2) -> float:
     """Seconds of a step; the first ones choose kernels and fill caches, and do not count."""
     taken = []
-    for seed in range(repeats):
+    for seed in seeds:
         began = time.perf_counter()
         step(seed)
         taken.append(time.perf_counter() - began)

@@ -126,6 +126,9 @@ class OptimConfig:
     """Share of the loss that comes from the teachers; the rest comes from the labels."""
     teacher_temperature: float = 2.0
     """Temperature of both sides (Hinton et al., "Distilling the knowledge in a neural network", 2015)."""
+    teacher_views: int = 0
+    """How many views of each picture the teachers answer for: after as many epochs the same views come again, with the
+    answers that were given, which costs nothing. 8 to 16 are plenty; 0 has new views in every epoch."""
     mixup: float = 0.0
     """Alpha of the Beta distribution that mixes pairs of images (Zhang et al., 2018); 0 is off."""
     ema: float = 0.0
@@ -147,6 +150,7 @@ class OptimConfig:
         _between(self, 0, 0.9, "label_smoothing")
         _between(self, 0, 1, "teacher_weight")
         _between(self, 0.1, 100, "teacher_temperature")
+        _between(self, 0, 10_000, "teacher_views")
         _between(self, 0, 100, "weight_decay", "votes", "mixup", "clip")
         if not 0 < self.lr < math.inf:
             raise UsageError(f"optim.lr must be above 0. Got {self.lr!r} instead.")

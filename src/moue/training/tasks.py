@@ -158,6 +158,7 @@ class Distilled(nn.Module):
         self.labels, self.config = labels, config
         # A tuple: registered as modules, the teachers' weights would go into each checkpoint.
         self.teachers = tuple(teachers)
+        self.answers: dict[int, Tensor] = {}
 
     def forward(
         self,
@@ -172,11 +173,22 @@ class Distilled(nn.Module):
         answer = self.labels.answer(network, scaled(images, size), targets)
         heat, share = self.config.teacher_temperature, self.config.teacher_weight
         taught = F.kl_div(
-            F.log_softmax(answer["logits"].float() / heat, dim=1), self.teach(images), reduction="batchmean"
+            F.log_softmax(answer["logits"].float() / heat, dim=1), self.recall(images, generator), reduction="batchmean"
         )
         # Softening divides the gradients by the temperature's square.
         loss = (1 - share) * answer["loss"] + share * heat**2 * taught
         return {"loss": loss, "logits": answer["logits"]}
+
+    def recall(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """What :meth:`teach` says of a batch, once for all the epochs that have the same views: those drawn with the
+        generator's seed.
+        """
+        if not self.config.teacher_views:
+            return self.teach(images)
+        views = generator.initial_seed()
+        if views not in self.answers:
+            self.answers[views] = self.teach(images)
+        return self.answers[views]
 
     @torch.no_grad()
     def teach(self, images: Tensor) -> Tensor:
