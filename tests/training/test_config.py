@@ -43,6 +43,16 @@ def test_settings_override_and_keep_their_types() -> None:
     assert Config.from_dict(config.to_dict()) == config
 
 
+@pytest.mark.parametrize("number", ["1e-1", "+1E-1", ".1", "1.e-1", "0.1"])
+def test_numbers_are_numbers_however_deep_and_however_written(number: str, tmp_path: Path) -> None:
+    config = Config().override([f"model.options={{dropout: {number}, name: 1e, place: 12e3x}}"])
+    assert config.model.options == {"dropout": 0.1, "name": "1e", "place": "12e3x"}
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(f"model: {{options: {{dropout: {number}}}}}\noptim: {{lr: {number}}}\n", encoding="utf-8")
+    assert load_recipe(recipe).model.options == {"dropout": 0.1}
+    assert load_recipe(recipe).optim.lr == 0.1
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [

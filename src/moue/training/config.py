@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from moue.errors import UnknownName, UsageError, require
+from moue.errors import UnknownName, UsageError
 from moue.spec import Colour
+from moue.training.yaml12 import read_yaml
 
 
 @dataclass(frozen=True)
@@ -251,18 +252,10 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _scalar(text: str) -> Any:
-    yaml = require("yaml", "train")
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError for a date that no calendar has.
+        return read_yaml(text)
+    except UsageError as error:
         raise UsageError(f"{text!r} is not a value as YAML writes it. Put a text into quotes.") from error
-    if isinstance(value, str):
-        # YAML 1.1 reads 3e-4, which lacks a dot, as a string.
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
 
 
 def _between(config: Any, low: float, high: float, *names: str) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from moue.errors import UnknownName, UsageError, require
+from moue.errors import UnknownName, UsageError
 from moue.training.config import Config
+from moue.training.yaml12 import read_yaml
 
 
 def load_recipe(name: str | Path) -> Config:
@@ -15,7 +16,6 @@ def load_recipe(name: str | Path) -> Config:
         UnknownName: when neither a shipped recipe nor a file has that name.
         UsageError: when the file is not a recipe.
     """
-    yaml = require("yaml", "train")
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         shipped = recipes()
@@ -23,10 +23,10 @@ def load_recipe(name: str | Path) -> Config:
             raise UnknownName("recipe", str(name), shipped)
         path = shipped[str(name)]
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = read_yaml(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise UnknownName("recipe", str(name), recipes()) from None
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date that no calendar has.
+    except (OSError, UnicodeDecodeError, UsageError) as error:
         raise UsageError(f"{path} is not a recipe: {error}") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path} is not a recipe: it holds a {type(values).__name__}, not sections.")
