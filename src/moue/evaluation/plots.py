@@ -177,8 +177,9 @@ def scatter(points: Sequence[Point], x_label: str, format: Format = "svg") -> by
                 elinewidth=1.4,
             )
         axis.margins(x=0.32, y=0.22)
-        if len({p.x for p in points}) == 1 and points[0].x > 0:
+        if len({p.x for p in points}) == 1:
             # A margin of nothing is nothing: one cost alone stands in the middle of a decade.
+            axis.set_autoscalex_on(False)
             axis.set_xlim(points[0].x / 3, points[0].x * 3)
         _label(axis, points)
         axis.set_xlabel(x_label)
