@@ -27,7 +27,7 @@ FLOORS = [
     | {"files", "runfolder", "progress"},
     {"runtime", "data", "models"},
     {"evaluation"},
-    {"training", "export"},
+    {"training", "export", "explain"},
     {"cli", "server", "compat", "__main__"},
 ]
 FLOOR = {unit: height for height, units in enumerate(FLOORS) for unit in units}
@@ -36,7 +36,7 @@ FLOOR = {unit: height for height, units in enumerate(FLOORS) for unit in units}
 WAYS_IN = {"cli", "server"}
 
 TORCH = {"torch", "lightning", "pytorch_lightning", "torchmetrics", "transformers"}
-KNOWS_TORCH = re.compile(r"moue\.((training|export)(\..+)?|models\.\w+)")
+KNOWS_TORCH = re.compile(r"moue\.((training|export)(\..+)?|models\.\w+|explain\.gradients)")
 
 #: An entry of a lazy table: "moue.models.vit:ViTCompact", "moue.runtime.detect".
 ENTRY = re.compile(r"moue(\.[a-z_]\w*)+(:\w+)?")

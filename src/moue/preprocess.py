@@ -107,19 +107,48 @@ def crop_face(
     Returns:
         uint8 ``(C, size, size)``.
     """
+    centre, side, angle = _square(box, landmarks, margin, level)
+    # Work at up to 4× the output size: the affine step samples points, the resize after it averages areas.
+    work = int(min(max(math.ceil(side), size), 4 * size))
+    patch = _window(convert(picture, colour), centre, side, angle, work)
+    return to_input(patch, size, colour)
+
+
+def in_crop(
+    points: NDArray[np.floating],
+    box: tuple[float, float, float, float],
+    landmarks: NDArray[np.floating] | None = None,
+    *,
+    margin: float,
+    level: bool,
+    size: int,
+) -> NDArray[np.float64]:
+    """Where points of a picture lie in the crop that :func:`crop_face` makes of it with the same arguments.
+
+    Args:
+        points: ``(P, 2)`` x, y in pixels of the picture.
+
+    Returns:
+        ``(P, 2)`` x, y in pixels of the crop, 0 at its left and upper border and ``size`` at the others.
+    """
+    centre, side, angle = _square(box, landmarks, margin, level)
+    cos, sin = math.cos(angle), math.sin(angle)
+    turned: NDArray[np.float64] = (np.asarray(points, np.float64) - centre) @ np.array([[cos, -sin], [sin, cos]])
+    return turned * (size / side) + size / 2
+
+
+def _square(
+    box: tuple[float, float, float, float], landmarks: NDArray[np.floating] | None, margin: float, level: bool
+) -> tuple[NDArray[np.floating], float, float]:
+    """Centre, side and angle (radians) of the square that a face is cut out by."""
     x, y, width, height = box
-    side = max(1.0, max(width, height) * (1 + 2 * margin))
-    centre = np.array([x + width / 2, y + height / 2])
     angle = 0.0
     if level and landmarks is not None:
         across = landmarks[1] - landmarks[0]
         angle = math.atan2(float(across[1]), float(across[0]))
         # Beyond 60 degrees the landmarks are more likely wrong than the head tilted.
         angle = angle if abs(angle) <= math.pi / 3 else 0.0
-    # Work at up to 4× the output size: the affine step samples points, the resize after it averages areas.
-    work = int(min(max(math.ceil(side), size), 4 * size))
-    patch = _window(convert(picture, colour), centre, side, angle, work)
-    return to_input(patch, size, colour)
+    return np.array([x + width / 2, y + height / 2]), max(1.0, max(width, height) * (1 + 2 * margin)), angle
 
 
 def _window(picture: Picture, centre: NDArray[np.floating], side: float, angle: float, work: int) -> Picture:

@@ -1,0 +1,83 @@
+"""The faces of a photo with an explanation each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.explain.explainer import Explainer, Explanation
+from moue.preprocess import Picture, in_crop, to_input
+from moue.runtime.crop import crops
+from moue.runtime.detect import Detector, WholeImage
+from moue.runtime.results import Faces, Predictions
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedFaces:
+    """The answer for one photo, and why."""
+
+    faces: Faces
+    crops: list[NDArray[np.uint8]]
+    """uint8 ``(C, S, S)`` a face, as the model took it."""
+    explanations: list[Explanation]
+    """One a face."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row of ``moue explain --format json``: that of ``moue predict``, each face with its ``explanation``."""
+        row = self.faces.to_dict()
+        for face, said in zip(row["faces"], self.explanations, strict=True):
+            face["explanation"] = said.to_dict()
+        return row
+
+
+def explain_faces(
+    explainer: Explainer,
+    detector: Detector,
+    picture: Picture,
+    source: str = "",
+    *,
+    label: str | None = None,
+    min_score: float = 0.5,
+) -> ExplainedFaces:
+    """Find the faces of a photo, and explain each one's answer.
+
+    Args:
+        explainer: of a model.
+        detector: what finds faces.
+        picture: uint8 ``(H, W, 3)`` RGB.
+        source: its name in the answer.
+        label: the class to explain; each face's most probable one where None.
+        min_score: how sure the detector must be, 0 to 1.
+
+    Raises:
+        UnknownName, UsageError: as :meth:`Explainer.explain`.
+    """
+    spec = explainer.spec
+    found = detector.detect(picture, min_score=min_score)
+    whole = isinstance(detector, WholeImage)
+    cut: dict[str, Any] = {"margin": spec.margin, "level": spec.level, "size": spec.size}
+    if whole:
+        images = [to_input(picture, spec.size, spec.colour)]
+    else:
+        images = crops(picture, found, colour=spec.colour, **cut)
+    explanations = []
+    for i, image in enumerate(images):
+        marks = None if whole or found.landmarks is None else found.landmarks[i]
+        x, y, w, h = (float(v) for v in found.boxes[i])
+        inside = None if marks is None else in_crop(marks, (x, y, w, h), marks, **cut)
+        explanations.append(explainer.explain(image, label, inside))
+    stacked = np.stack(images) if images else np.zeros((0, spec.channels, spec.size, spec.size), np.uint8)
+    faces = Faces(
+        source,
+        "ok" if len(found) else "no_face",
+        picture.shape[1],
+        picture.shape[0],
+        found.boxes,
+        found.scores,
+        found.landmarks,
+        Predictions(explainer.probabilities(stacked), spec.labels, spec.uncertain),
+    )
+    return ExplainedFaces(faces, images, explanations)

@@ -1,0 +1,55 @@
+"""Occlusion: what an answer loses when a part of the picture is covered.
+
+Zeiler and Fergus, "Visualizing and understanding convolutional networks", 2014. It asks nothing of a model but answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: uint8 ``(N, C, S, S)`` to the probabilities of one class, ``(N,)``.
+Answer = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
+
+#: Side of the covering square, as a share of the picture's: about an eye with its brow.
+PATCH = 0.25
+
+
+def occlusion(answer: Answer, image: NDArray[np.uint8], patch: float = PATCH) -> NDArray[np.float32]:
+    """How much each part of a picture speaks for a class.
+
+    A square in the picture's mean colour goes over the picture by a third of its side; each pixel gets the mean loss of
+    the squares that covered it. The squares reach over the border, so that all pixels are covered equally often.
+
+    Args:
+        answer: of the class that is explained.
+        image: uint8 ``(C, S, S)``, 0..255.
+        patch: side of the square as a share of S.
+
+    Returns:
+        float32 ``(S, S)``, in probability: 0.3 where covering costs the class 30 points, below 0 where it gains.
+    """
+    size = image.shape[-1]
+    side = max(1, round(size * patch))
+    step = max(1, side // 3)
+    starts = np.arange(step - side, size, step)
+    places = [(top, left) for top in starts for left in starts]
+    covered = np.repeat(image[None], len(places), axis=0)
+    grey = mean_colour(image)
+    for picture, (top, left) in zip(covered, places, strict=True):
+        picture[:, max(0, top) : top + side, max(0, left) : left + side] = grey
+    lost = float(answer(image[None])[0]) - answer(covered)
+    total, times = np.zeros((2, size, size), np.float64)
+    for loss, (top, left) in zip(lost, places, strict=True):
+        part = np.s_[max(0, top) : top + side, max(0, left) : left + side]
+        total[part] += loss
+        times[part] += 1
+    return (total / times).astype(np.float32)
+
+
+def mean_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What stands for "nothing to see": the picture's mean, uint8 ``(C, 1, 1)``."""
+    mean: NDArray[np.uint8] = image.mean(axis=(1, 2), keepdims=True).round().astype(np.uint8)
+    return mean
