@@ -18,6 +18,7 @@ from pathlib import Path
 
 from moue import data
 from moue.evaluation.headline import headline
+from moue.evaluation.model import spec_of
 from moue.export import export
 from moue.expressions import FERPLUS
 from moue.runtime.engine import open_model
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("name", help="the shipped model's name")
     parser.add_argument("--data", required=True, help="FER-2013, to score on")
     parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv, for a model of FER+'s classes")
-    parser.add_argument("--calibration", type=Path, metavar="RUN", help="take temperature and threshold from this run")
+    parser.add_argument("--calibration", metavar="MODEL", help="take temperature and threshold from this run or model")
     parser.add_argument("--store", choices=("float16", "int8"), default="float16", help="how the file holds weights")
     parser.add_argument("--folder", type=Path, default=ASSETS, help="where to put it (default: the package)")
     parser.add_argument(
@@ -42,6 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     target: Path = args.folder / f"{args.name}.onnx"
     made = args.source.is_file()
     spec = find_model(args.source).spec if made else ModelSpec.load(args.source / "spec.json")
+    # For a run on all of Training, which leaves nothing to calibrate on. Now: it may be the model that is replaced.
+    other = spec_of(args.calibration) if args.calibration is not None else None
     labels = "ferplus" if spec.labels == FERPLUS.labels else "fer2013"
     table = data.load(args.data, labels=labels, votes=args.votes if labels == "ferplus" else None)
     if made:
@@ -50,9 +53,7 @@ def main(argv: list[str] | None = None) -> None:
         spec = spec.with_(name=args.name)
     else:
         spec = export(args.source, target, store=args.store, data=table, name=args.name)
-    if args.calibration is not None:
-        # For a run on all of Training, which leaves nothing to calibrate on.
-        other = ModelSpec.load(args.calibration / "spec.json")
+    if other is not None:
         spec = spec.with_(temperature=other.temperature, uncertain=other.uncertain)
     spec.save(target.with_suffix(".json"))
     scores = {key: value for key, value in spec.scores.items() if key == "validation"}

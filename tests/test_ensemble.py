@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from moue.data import load
 from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
 from moue.errors import DataError, ModelError, UsageError
+from moue.evaluation.assess import rows_of
 from moue.evaluation.calibration import fit_temperature
+from moue.evaluation.model import split_of
 from moue.export.ensemble import merge
 from moue.export.graph import shrink
 from moue.expressions import FER2013, FERPLUS
@@ -208,3 +211,82 @@ def test_members_that_do_not_fit_together_are_refused(make: Make, tmp_path: Path
     with pytest.raises(ModelError, match="damaged"):
         merge([a, a], out)
     assert not list(tmp_path.glob("full*"))
+
+
+def test_a_model_without_its_run_says_how_its_rows_were_cut(make: Make, tmp_path: Path) -> None:
+    whole, (a, b) = table(), (make("a", 1), make("b", 2))
+    splits = [stratified_split(whole, 0.4, seed=seed) for seed in (0, 1)]
+    for path, split in zip((a, b), splits, strict=True):
+        data = {
+            "fingerprint": whole.fingerprint,
+            "train": len(split.train),
+            "validation": len(split.validation),
+            "split": {"seed": split.seed, "fraction": split.fraction},
+        }
+        place = path.with_suffix(".json")
+        ModelSpec.load(place).with_(trained={"data": data}).save(place)
+    spec = merge([a, b], tmp_path / "full.onnx", data=whole)
+    rows = np.intersect1d(splits[0].validation, splits[1].validation)
+    merged = open_model(tmp_path / "full.onnx")
+    assert spec.temperature == pytest.approx(
+        fit_temperature(merged.averaged(whole.images[rows], spec.views), whole.labels[rows]), rel=1e-3
+    )
+    # An ensemble held out what all its members did, and is scored on that.
+    held, _ = rows_of(whole, "validation", tmp_path / "full.onnx")
+    assert list(held.digests) == list(whole.take(rows).digests)
+    trained, reference = rows_of(whole, "train", a)
+    assert len(trained) == len(splits[0].train)
+    assert reference is None
+    # Of another set nothing is known, and rows that are no longer drawn so are none.
+    assert split_of(a, whole.take(np.arange(1000))) is None
+    other = ModelSpec.load(a.with_suffix(".json"))
+    other.with_(trained={"data": {**other.trained["data"], "train": 3}}).save(a.with_suffix(".json"))
+    assert split_of(a, whole) is None
+    with pytest.raises(DataError, match="no validation rows of its own"):
+        rows_of(whole, "validation", a)
+
+
+def test_all_subsets_are_scored_on_what_all_members_held_out(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = load("synth:1200:0", size=12)
+    paths = [make(name, seed) for seed, name in enumerate("abc", start=1)]
+    splits = [stratified_split(whole, 0.5, seed=seed) for seed in (0, 0, 1)]
+    for path, split in zip(paths, splits, strict=True):
+        split.save(path.parent / "split.json")
+    words = ["ensemble", *map(str, paths), "--data", "synth:1200:0"]
+    assert main([*words, "--format", "json"]) == 0
+    captured = capsys.readouterr()
+    rows = json.loads(captured.out)
+    assert len({tuple(row["members"]) for row in rows}) == 7
+    assert [row["nll"] for row in rows] == sorted(row["nll"] for row in rows)
+    held = np.intersect1d(splits[0].validation, splits[2].validation)
+    assert {row["n"] for row in rows} == {len(held)}
+    # What is promised is what the written file does.
+    best = next(row for row in rows if len(row["members"]) > 1)
+    assert " ".join(best["members"]) in captured.err
+    spec = merge(best["members"], tmp_path / "best.onnx", data=whole)
+    assert spec.scores["validation"] == pytest.approx(best["accuracy"], abs=1e-5)
+    assert spec.parameters == best["parameters"]
+    alone = {row["members"][0]: row for row in rows if len(row["members"]) == 1}
+    a, b = (open_model(path).logits(whole.images[held]).argmax(1) for path in paths[:2])
+    assert alone[str(paths[0])]["accuracy"] == pytest.approx((a == whole.labels[held]).mean(), abs=1e-5)
+    assert alone[str(paths[0])]["disagreement"] is None
+    [pair] = [row for row in rows if row["members"] == [str(path) for path in paths[:2]]]
+    assert pair["disagreement"] == pytest.approx((a != b).mean(), abs=1e-5)
+    assert main([*words, "--top", "2"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_what_cannot_be_chosen_from_is_a_sentence(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b, other = make("a", 1), make("b", 2), make("c", 3, labels=FERPLUS.labels)
+    for members, says in (
+        ([a], "from 2 to 12 models. Got 1"),
+        ([a, a], "is named twice"),
+        ([a, other], "must share their labels"),
+        ([a, b], "does not say which rows it held out"),
+    ):
+        assert main(["ensemble", *map(str, members), "--data", "synth:300:0"]) == 2
+        captured = capsys.readouterr()
+        assert says in captured.err
+        assert captured.out == ""

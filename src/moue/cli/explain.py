@@ -109,7 +109,7 @@ def _classes(args: argparse.Namespace) -> int:
     """Explain the classes of a data set."""
     from moue.data.sources import load
     from moue.evaluation.assess import rows_of
-    from moue.evaluation.model import labels_of, run_of
+    from moue.evaluation.model import labels_of
     from moue.explain.classes import explain_classes
     from moue.explain.explainer import Explainer
     from moue.runtime.outbox import Outbox
@@ -123,7 +123,7 @@ def _classes(args: argparse.Namespace) -> int:
         suiting = labels_of(args.model)
         table = load(args.data, fallback=suiting, size=spec.size, colour=spec.colour, progress=progress)
     code = tell(table.left_out)
-    part, _ = rows_of(table, args.split, run_of(args.model))
+    part, _ = rows_of(table, args.split, args.model)
     with Progress("explaining", "images") as progress:
         classes = explain_classes(explainer, part, args.per_class, args.seed, progress)
     if outbox is not None and classes:

@@ -26,6 +26,7 @@ COMMANDS = {
     "train": "train a network from a recipe",
     "evaluate": "score a model on a data set",
     "compare": "train what is missing, evaluate all, write one page",
+    "ensemble": "score all ways of averaging some models, on what they held out",
     "explain": "show which parts of a face an answer rests on",
     "export": "turn a run into an ONNX model",
     "serve": "open a page and an API that read faces",

@@ -8,18 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from moue.data.sources import load, origin
-from moue.data.splits import Split
 from moue.data.table import SPLITS, ImageTable, LeftOut
 from moue.errors import DataError, UnknownName, UsageError
 from moue.evaluation.card import model_card
 from moue.evaluation.metrics import Evaluation
-from moue.evaluation.model import labels_of, open_any, run_of
+from moue.evaluation.model import labels_of, open_any, split_of
 from moue.evaluation.picture_rows import check_suffix, prediction_rows, write_rows
 from moue.evaluation.scoring import score, truth_of, without_twin
 from moue.expressions import FERPLUS
 from moue.files import need_other, need_place, replace_files
 from moue.progress import Line, silent
-from moue.runfolder import SPLIT
 from moue.runtime.weights import files_of
 from moue.spec import Colour
 
@@ -98,7 +96,7 @@ def assess(
         )
     if left_out is not None:
         left_out(table.left_out)
-    part, reference = rows_of(table, split, run_of(name))
+    part, reference = rows_of(table, split, name)
     with progress("evaluating", "images") as report:
         evaluation, answers = score(
             model, part, reference=reference, split=split, views=views, batch=batch, progress=report
@@ -111,16 +109,19 @@ def assess(
     return evaluation
 
 
-def rows_of(table: ImageTable, split: str, run: Path | None = None) -> tuple[ImageTable, ImageTable | None]:
+def rows_of(
+    table: ImageTable, split: str, name: str | Path | None = None
+) -> tuple[ImageTable, ImageTable | None]:
     """The rows of a split, and the Training rows that its twins are looked for in.
 
-    "train" and "validation" are the two parts that a run saved; without a run, the rows that the data set itself files
-    so. Every other split is compared with all of Training, as its validation part has served to choose the weights.
+    "train" and "validation" are the two parts that a model was trained with, see
+    :func:`moue.evaluation.model.split_of`; where nothing says so, the rows that the data set itself files so. Every
+    other split is compared with all of Training, as its validation part has served to choose the weights.
 
     Args:
         table: the whole set.
         split: one of :data:`moue.data.table.SPLITS`.
-        run: the run folder, where there is one.
+        name: the model, where there is one.
 
     Returns:
         The rows, and their reference: None for "train" itself and where the set has no Training rows.
@@ -128,13 +129,11 @@ def rows_of(table: ImageTable, split: str, run: Path | None = None) -> tuple[Ima
     Raises:
         DataError: when there are no such rows, or the run was trained on another set.
     """
-    if split in ("train", "validation") and run is not None:
-        saved = Split.load(run / SPLIT)
-        saved.check(table)
+    if split in ("train", "validation") and name is not None and (saved := split_of(name, table)) is not None:
         rows = saved.train if split == "train" else saved.validation
         if not len(rows):
             raise DataError(
-                f"the run {run} held out no {split} rows (data.validation = {saved.fraction:g}). Choose another split."
+                f"{name} held out no {split} rows (data.validation = {saved.fraction:g}). Choose another split."
             )
         return table.take(rows), table.take(saved.train) if split == "validation" else None
     if split == "validation" and not (table.split == "validation").any():

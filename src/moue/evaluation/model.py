@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moue.data.splits import Split, stratified_split
+from moue.data.table import ImageTable
 from moue.errors import MissingExtra, ModelError
 from moue.expressions import FER2013, FERPLUS, labels_for
-from moue.runfolder import CONFIG, EXPORTED, SPEC, is_run
+from moue.runfolder import CONFIG, EXPORTED, SPEC, SPLIT, is_run
 from moue.runtime.weights import find_model, is_known
 from moue.spec import ModelSpec
 
@@ -94,6 +98,49 @@ def labels_of(name: str | Path, votes: bool = False) -> str:
             if trained in ("folders", FER2013.name) or (trained == FERPLUS.name and votes):
                 return trained
     return labels_for(spec_of(name).labels, votes)
+
+
+def split_of(name: str | Path, table: ImageTable) -> Split | None:
+    """Which rows of a set a model was trained on, and which it held out.
+
+    A run has saved them. The spec of a model without its run says how they were cut, so that they are cut again; those
+    of an ensemble are what all its members held out, and what any was trained on.
+
+    Args:
+        name: what :func:`open_any` would open.
+        table: the whole set, as it was read for training.
+
+    Returns:
+        None where nothing says so: a model without its run that was trained on another set, or is an older one.
+
+    Raises:
+        DataError: when a run was trained on another set.
+        UnknownName, ModelError, MissingExtra: as :func:`open_any`.
+    """
+    path = Path(name)
+    folder = path.parent if path.name == EXPORTED else path
+    if not is_known(name) and (folder / SPLIT).is_file():
+        split = Split.load(folder / SPLIT)
+        split.check(table)
+        return split
+    return _cut(spec_of(name).trained, table)
+
+
+def _cut(trained: Mapping[str, Any], table: ImageTable) -> Split | None:
+    if members := trained.get("members"):
+        splits = [_cut(member.get("trained", {}), table) for member in members]
+        known = [split for split in splits if split is not None]
+        if len(known) < len(splits):
+            return None
+        train = functools.reduce(np.union1d, [split.train for split in known])
+        validation = functools.reduce(np.intersect1d, [split.validation for split in known])
+        return Split(train, validation, known[0].seed, known[0].fraction, table.fingerprint)
+    data = trained.get("data", {})
+    if "split" not in data or data.get("fingerprint") != table.fingerprint:
+        return None
+    split = stratified_split(table, data["split"]["fraction"], data["split"]["seed"])
+    # Drawn by other rules than today's, the rows would be others.
+    return split if (len(split.train), len(split.validation)) == (data["train"], data["validation"]) else None
 
 
 def _refuse_unfinished(name: str | Path) -> None:

@@ -21,20 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue._version import __version__
-from moue.data.splits import Split
 from moue.data.table import ImageTable
 from moue.errors import DataError, ModelError, UsageError, require
 from moue.evaluation.calibration import fit_temperature, uncertain_threshold
-from moue.evaluation.model import run_of, spec_of
+from moue.evaluation.model import run_of, spec_of, split_of
 from moue.evaluation.scoring import truth_of
 from moue.export import ROUNDED_TOLERANCE, TOLERANCE, export
 from moue.export.files import pair, write_model
 from moue.export.parity import agree, samples_of
 from moue.files import need_other
 from moue.preprocess import to_inputs
-from moue.runfolder import EXPORTED, SPLIT
 from moue.runtime.engine import Engine, open_graph, open_model
-from moue.runtime.weights import ModelFile, files_of, find_model, is_known
+from moue.runtime.weights import ModelFile, files_of, find_model
 from moue.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -90,11 +88,11 @@ def merge(
     shares = _shares(weights, len(members))
     need_other(pair(path), (file for member in members for file in files_of(member)))
     onnx = require("onnx", "train")
-    held = None if data is None else _held_out(members, data)
+    held = None if data is None else held_out(members, data)
     with tempfile.TemporaryDirectory(prefix="moue-members-") as folder:
         files = [_file(member, Path(folder) / f"{i}.onnx", store) for i, member in enumerate(members)]
         specs = [file.spec for file in files]
-        _same(specs)
+        need_alike(specs)
         graphs = [onnx.load(file.path) for file in files]
         factors = [share / spec.temperature for share, spec in zip(shares, specs, strict=True)]
         graph, spec = _graph(graphs, factors), _spec(specs, shares, name or path.stem)
@@ -125,7 +123,12 @@ def _file(member: str | Path, target: Path, store: Store) -> ModelFile:
     return find_model(target)
 
 
-def _same(specs: Sequence[ModelSpec]) -> None:
+def need_alike(specs: Sequence[ModelSpec]) -> None:
+    """Make sure that models can be averaged.
+
+    Raises:
+        ModelError: when they differ in :data:`SHARED`.
+    """
     first = specs[0]
     for other in specs[1:]:
         for field in SHARED:
@@ -216,21 +219,22 @@ def _spec(specs: Sequence[ModelSpec], shares: Sequence[float], name: str) -> Mod
     )
 
 
-def _held_out(members: Sequence[str | Path], data: ImageTable) -> ImageTable:
-    """The rows that every member held out: those that its run says, or, where there is none, the set's own.
+def held_out(members: Sequence[str | Path], data: ImageTable) -> ImageTable:
+    """The rows that every member held out: those that it says, or, where it does not, the set's own.
 
     A run on other data says nothing of these rows, so that one is refused whatever the set files under validation.
+
+    Raises:
+        DataError: when a member does not say and the set has none, or the members held out too few in common.
     """
     own = np.flatnonzero(data.split == "validation")
     held = []
     for member in members:
-        split = _split(member)
-        if split is not None:
-            try:
-                split.check(data)
-            except DataError as error:
-                raise DataError(f"{member}: {error} Or leave --data out.") from error
-        elif not len(own):
+        try:
+            split = split_of(member, data)
+        except DataError as error:
+            raise DataError(f"{member}: {error} Or leave --data out.") from error
+        if split is None and not len(own):
             raise DataError(
                 f"{member} does not say which rows it held out, so that no temperature can be fitted. Give run "
                 "folders, a data set with validation rows of its own, or no --data."
@@ -243,13 +247,6 @@ def _held_out(members: Sequence[str | Path], data: ImageTable) -> ImageTable:
             "Runs with the same data.split_seed and data.validation hold out the same ones."
         )
     return data.take(rows)
-
-
-def _split(member: str | Path) -> Split | None:
-    """What a member's run saved; None for a carried model, or a file that lies in no run."""
-    path = Path(member)
-    folder = path.parent if path.name == EXPORTED else path
-    return None if is_known(member) or not (folder / SPLIT).is_file() else Split.load(folder / SPLIT)
 
 
 def _calibrated(spec: ModelSpec, graph: onnx.ModelProto, held: ImageTable) -> ModelSpec:

@@ -156,6 +156,8 @@ class Run:
                 "labels": list(table.label_set.labels),
                 "train": len(split.train),
                 "validation": len(split.validation),
+                # With which the spec of a model without its run says which rows these were.
+                "split": {"seed": split.seed, "fraction": split.fraction},
             },
             "machine": dict(machine),
             "rebuild": network.rebuild,

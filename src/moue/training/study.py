@@ -295,7 +295,7 @@ def _row(
         plan = fit(config, table, run.folder, resume=run.exists, watch=watcher, recipe=recipe)
     model = open_any(plan.folder if isinstance(plan, Run) else plan)
     table = read(model.spec.size, model.spec.colour)
-    part, reference = rows_of(table, split, plan.folder if isinstance(plan, Run) else None)
+    part, reference = rows_of(table, split, plan.folder if isinstance(plan, Run) else plan)
     evaluation, predictions = score(model, part, reference=reference, split=split)
     row: dict[str, Any] = {
         "name": name,
