@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moue.data.balance import class_weights, oversample, repeats
+from moue.data.balance import bootstrap, class_weights, oversample, repeats
 from moue.errors import DataError
 
 
@@ -29,6 +29,16 @@ def test_every_class_is_drawn_as_often_as_the_largest(labels: list[int], seed: i
     for label in range(4):
         assert np.ptp(times[rows == label]) <= 1
         assert times[rows == label].min() >= 1
+
+
+def test_a_bootstrap_sample_has_as_many_rows_of_each_class_and_leaves_some_out() -> None:
+    labels = np.repeat([0, 2, 1, 5], [500, 300, 200, 1])
+    rows = bootstrap(labels, np.random.default_rng(0))
+    assert (np.bincount(labels[rows]) == np.bincount(labels)).all()
+    assert len(np.unique(rows)) / len(rows) == pytest.approx(1 - np.exp(-1), abs=0.05)
+    assert (rows == bootstrap(labels, np.random.default_rng(0))).all()
+    assert (rows != bootstrap(labels, np.random.default_rng(1))).any()
+    assert len(bootstrap(labels[:0], np.random.default_rng(0))) == 0
 
 
 def test_repeats_are_counted_in_their_order() -> None:

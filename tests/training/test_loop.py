@@ -377,6 +377,27 @@ def test_repeats_of_a_picture_are_mirrored_every_other_time(
     assert (order == np.random.default_rng([0, epoch]).permutation(50)).all()
 
 
+def test_members_for_bagging_are_trained_on_rows_of_their_own(table: ImageTable, tmp_path: Path) -> None:
+    seen: list[list[int]] = []
+
+    def task(network: Any, images: Any, targets: Any, generator: Any, size: Any = None) -> Any:
+        # Pixels as they are tell which rows came.
+        seen[-1] += [int(hash(picture.numpy().tobytes())) for picture in images]
+        return Supervised(config.optim)(network, images, targets, generator, size)
+
+    for name, settings in (("all", []), ("a", ["data.bootstrap=true"]), ("b", ["data.bootstrap=true", "run.seed=1"])):
+        config = SMALL.override(["optim.epochs=1", "data.augment=false", *settings])
+        seen.append([])
+        run = fit(config, table, tmp_path / name, task=task)
+    whole, a, b = map(set, seen)
+    assert a < whole
+    assert 0.5 < len(a) / len(whole) < 0.75
+    assert a != b
+    # What is held out is the same for all.
+    assert len(run.split(table).validation) > 0
+    assert (run.split(table).validation == Run(tmp_path / "all").split(table).validation).all()
+
+
 def test_the_views_that_teachers_answered_for_come_again(table: ImageTable, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = Rows.of(table.take(np.arange(40)), np.arange(40), InputSpec(), torch.device("cpu"))
     network = create("compact", 7, widths=[8, 16])

@@ -1,4 +1,4 @@
-"""Two remedies for unequal classes: weights in the loss, and drawing the rare ones more often."""
+"""Which rows are drawn how often, and what they count: remedies for unequal classes, and bootstrap samples."""
 
 from __future__ import annotations
 
@@ -55,6 +55,22 @@ def oversample(
         whole, rest = divmod(largest, len(rows))
         drawn += [np.tile(rows, whole), generator.choice(rows, rest, replace=False)]
     return generator.permutation(np.concatenate(drawn)).astype(np.int64)
+
+
+def bootstrap(labels: NDArray[np.integer], generator: np.random.Generator) -> NDArray[np.int64]:
+    """A bootstrap sample: as many rows as there are, drawn with replacement, a class at a time so that none is lost.
+
+    Of the rows 63 % are in it. Models of several samples, averaged, are bagged (Breiman, "Bagging predictors", 1996).
+
+    Args:
+        labels: int ``(N,)``.
+        generator: of the draw.
+
+    Returns:
+        int64 positions in ``labels``, ``(N,)``, ascending.
+    """
+    drawn = [generator.choice(rows, len(rows)) for k in np.unique(labels) for rows in [np.flatnonzero(labels == k)]]
+    return np.sort(np.concatenate([np.zeros(0, np.int64), *drawn]))
 
 
 def repeats(rows: NDArray[np.integer]) -> NDArray[np.int64]:

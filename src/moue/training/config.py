@@ -35,6 +35,8 @@ class DataConfig:
     """Weight the loss inversely to class frequency (scikit-learn's "balanced")."""
     oversample: bool = False
     """Draw minority classes as often as the largest one; augmentation makes the repeats differ."""
+    bootstrap: bool = False
+    """Train on rows that are drawn from the training part with replacement, by ``run.seed``: a member for bagging."""
     augment: bool = True
     """Switches all of the following."""
     flip: bool = True

@@ -23,7 +23,7 @@ import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from numpy.typing import NDArray
 
-from moue.data.balance import class_weights
+from moue.data.balance import bootstrap, class_weights
 from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
@@ -126,7 +126,10 @@ def fit(
         start_from(network, init, config.model, table.label_set.labels)
     for size in {network.input.size, *config.optim.sizes}:
         _feed(network, size)
-    train = Rows.of(table, split.train, network.input, device, votes=second)
+    drawn = split.train
+    if config.data.bootstrap:
+        drawn = drawn[bootstrap(table.labels[drawn], np.random.default_rng([config.run.seed, 3]))]
+    train = Rows.of(table, drawn, network.input, device, votes=second)
     validation = Rows.of(table, split.validation, network.input, device) if len(split.validation) else None
     absent = np.flatnonzero(np.bincount(train.labels.cpu().numpy(), minlength=classes) == 0)
     if len(absent):
