@@ -260,4 +260,4 @@ def _own(path: Path, labels: str | None) -> ImageTable:
         raise UsageError(
             f"{path} has {table.label_set.name} labels. Import its source again with --labels {labels}, or leave it."
         )
-    return table
+    return replace(table, left_out=tuple(replace(row, earlier=True) for row in table.left_out))
