@@ -87,6 +87,21 @@ def test_left_out_rows_are_listed_and_change_the_exit_code(csv: Path, capsys: py
     assert f"left out {csv}, row 4: emotion must be" in err
 
 
+def test_what_was_left_out_when_a_set_was_written_is_no_failure_of_later_commands(
+    csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    csv.write_text(broken(simple_csv(), 4, "3,", "9,"))
+    out = tmp_path / "set.npz"
+    assert main(["data", "import", str(csv), "--skip-bad", "-o", str(out)]) == 3
+    capsys.readouterr()
+    assert main(["data", "info", str(out), "--format", "json"]) == 0
+    printed = capsys.readouterr()
+    assert [row["source"] for row in json.loads(printed.out)["left_out"]] == [f"{csv}, row 4"]
+    assert printed.err == "moue: left out 1 rows when the set was written; --format json lists them\n"
+    assert main(["evaluate", "tiny", "--data", str(out), "--split", "public_test"]) == 0
+    assert "left out" not in capsys.readouterr().err
+
+
 def test_rows_without_a_majority_are_no_failure(csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     votes = tmp_path / "votes.csv"
     head = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF\n"

@@ -82,6 +82,29 @@ def test_columns_stand_in_any_order(tmp_path: Path, header: str) -> None:
     assert (table.images.reshape(2, -1) == faces(2)).all()
 
 
+@pytest.mark.parametrize(
+    ("head", "before", "after"),
+    [
+        (",,emotion,pixels,Usage", "0,0,", ""),
+        ("emotion,pixels,Usage,,", "", ",,"),
+        ("emotion,pixels,Usage,n,n", "", ",1,2"),
+    ],
+)
+def test_columns_that_nobody_named_change_nothing(tmp_path: Path, head: str, before: str, after: str) -> None:
+    rows = simple_csv().splitlines()[1:]
+    table = load(write(tmp_path / "fer.csv", "\n".join([head, *(f"{before}{row}{after}" for row in rows)])))
+    assert (table.images.reshape(21, -1) == faces(21)).all()
+    assert table.labels.tolist() == [i % 7 for i in range(21)]
+
+
+def test_a_comma_within_quotes_parts_no_columns(tmp_path: Path) -> None:
+    lines = simple_csv().splitlines()
+    noted = [f"{lines[0]},note", *(f'{row},"dim, from the left"' for row in lines[1:])]
+    table = load(write(tmp_path / "fer.csv", "\n".join(noted)))
+    assert (table.images.reshape(21, -1) == faces(21)).all()
+    assert table.split.tolist() == ["train"] * 14 + ["public_test"] * 7
+
+
 def test_without_usage_all_is_training(tmp_path: Path) -> None:
     text = csv_text(faces(3), [0, 1, 2], [""] * 3, "emotion,pixels")
     assert set(load(write(tmp_path / "train.csv", text)).split.tolist()) == {"train"}

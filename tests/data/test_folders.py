@@ -233,15 +233,28 @@ def test_a_picture_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
         load(path)
 
 
-def test_an_encrypted_member(tmp_path: Path) -> None:
-    data = bytearray(zip_of(tmp_path / "f.zip", {"happy/a.jpg": jpeg(1)}).read_bytes())
-    with zipfile.ZipFile(tmp_path / "f.zip") as whole:
-        start = whole.start_dir
-    data[6] |= 1
-    data[start + 8] |= 1
-    (tmp_path / "f.zip").write_bytes(data)
+@pytest.mark.parametrize("others", [{}, {"list.csv": b"file,person\na.jpg,7\n"}], ids=["alone", "with a list"])
+def test_an_encrypted_member(tmp_path: Path, others: dict[str, bytes]) -> None:
     with pytest.raises(DataError, match="encrypted"):
-        load(tmp_path / "f.zip")
+        load(encrypted(zip_of(tmp_path / "f.zip", {"happy/a.jpg": jpeg(1), **others})))
+
+
+def test_an_encrypted_csv(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"encrypted.*Unpack it yourself"):
+        load(encrypted(zip_of(tmp_path / "f.zip", {"fer2013.csv": simple_csv().encode()})))
+
+
+def encrypted(path: Path) -> Path:
+    """The same zip, all of whose files are said to be encrypted."""
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as whole:
+        end = whole.start_dir
+        for info in whole.infolist():
+            data[info.header_offset + 6] |= 1
+            data[end + 8] |= 1
+            end += 46 + len(info.filename)
+    path.write_bytes(data)
+    return path
 
 
 def test_a_crop_gives_a_row_a_face(tmp_path: Path) -> None:
@@ -288,6 +301,13 @@ def test_a_list_beside_class_folders_is_not_taken_for_the_set(tmp_path: Path) ->
 def test_a_folder_that_holds_the_csv_is_the_csv(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "fer", {"fer2013.csv": simple_csv().encode(), "README.md": b"faces"})
     assert len(load(folder)) == 21
+
+
+def test_a_folder_of_several_csvs_says_which(tmp_path: Path) -> None:
+    files = {"icml_face_data.csv": simple_csv().encode(), "train.csv": simple_csv().encode(), "submission.csv": b"a,b"}
+    with pytest.raises(DataError, match=r"2 CSVs of faces \(icml_face_data\.csv, train\.csv\)"):
+        load(folder_of(tmp_path / "fer", files))
+    assert len(load(folder_of(tmp_path / "fer", {"happy/a.jpg": jpeg(1)}))) == 1
 
 
 def test_what_windows_leaves_in_a_folder_is_no_picture(tmp_path: Path) -> None:

@@ -36,6 +36,14 @@ def batch() -> tuple[Tensor, Tensor]:
     return torch.randn(32, 7), torch.randint(0, 7, (32,))
 
 
+def test_half_the_precision_leaves_class_weights_and_their_sum_as_they_are(batch: tuple[Tensor, Tensor]) -> None:
+    logits, labels = batch
+    task = Supervised(OptimConfig(), np.array([1.0268, 9.4066, 1.0013, 0.5684, 0.8491, 1.2934, 0.826], np.float32))
+    exact = task.loss(logits, one_hot(labels))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(task.loss(logits, one_hot(labels)), exact)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_plain_and_weighted_loss_equal_torchs(batch: tuple[Tensor, Tensor], smoothing: float) -> None:
     logits, labels = batch

@@ -172,7 +172,8 @@ def _show(table: Any, format: str) -> int:
     """Print what a set holds.
 
     Returns:
-        3 where rows could not be read, else 0; rows that the label set's own rule leaves out are no failure.
+        3 where rows could not be read, else 0; rows that the label set's own rule leaves out are no failure, nor are
+        those that were left out when the set was written.
     """
     from moue.data.info import describe
 
@@ -190,6 +191,8 @@ def _show(table: Any, format: str) -> int:
         _remark(
             f"left out {ruled:,} rows by the rule of the label set {table.label_set.name!r}; --format json lists them"
         )
+    if earlier := sum(row.earlier and not row.by_rule for row in table.left_out):
+        _remark(f"left out {earlier:,} rows when the set was written; --format json lists them")
     return code
 
 

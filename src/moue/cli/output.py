@@ -66,12 +66,13 @@ def write(rows: Sequence[Mapping[str, Any]], format: str, answer: Any = None) ->
 
 
 def tell(left_out: Iterable[LeftOut]) -> int:
-    """A line on stderr for each row of a set that could not be read; what the label set's rule leaves out is none.
+    """A line on stderr for each row of a set that could not be read; what the label set's rule leaves out is none, nor
+    is what was left out when the set was written.
 
     Returns:
         See :func:`code`.
     """
-    unread = [row for row in left_out if not row.by_rule]
+    unread = [row for row in left_out if not row.by_rule and not row.earlier]
     for row in unread:
         sys.stderr.write(f"moue: left out {row.source}: {row.reason}\n")
     return code(unread)
@@ -79,7 +80,7 @@ def tell(left_out: Iterable[LeftOut]) -> int:
 
 def code(left_out: Iterable[LeftOut]) -> int:
     """The exit code of a command that goes on without some rows: 3 where one could not be read, else 0."""
-    return PARTLY if any(not row.by_rule for row in left_out) else OK
+    return PARTLY if any(not row.by_rule and not row.earlier for row in left_out) else OK
 
 
 def tell_names(names: Iterable[str]) -> None:

@@ -29,8 +29,9 @@ MAX_RATIO = 100
 #: Below this many uncompressed bytes the ratio does not matter.
 RATIO_FREE = 16 << 20
 
-#: What reading a damaged archive raises, besides the OSError of a missing file.
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
+#: What reading an archive raises that is damaged or, a RuntimeError (of which NotImplementedError is one), encrypted or
+#: packed in a way that zipfile does not know; besides the OSError of a missing file.
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError)
 
 Kind = Literal["zip", "tar", "gzip", "plain"]
 
@@ -71,7 +72,9 @@ def kind_of(path: Path) -> Kind:
 
 
 def damaged(path: Path, error: BaseException) -> DataError:
-    """The error for an archive that cannot be read to its end."""
+    """The error for an archive that cannot be read to its end, or not at all."""
+    if isinstance(error, RuntimeError):
+        return DataError(f"{path} cannot be read ({reason(error)}). Unpack it yourself and give the folder or file.")
     return DataError(f"{path} is truncated or damaged ({reason(error)}). Download or copy it again.")
 
 

@@ -84,7 +84,11 @@ def read_columns(stream: Limited, file: str) -> tuple[dict[str, int], bytes]:
         raise DataError(
             f"{file} is neither a CSV with the columns emotion and pixels nor another set that moue reads."
         ) from None
-    return {name.strip().lower(): i for i, name in enumerate(names)}, rest
+    columns: dict[str, int] = {}
+    for i, name in enumerate(name.strip().lower() for name in names):
+        # Columns without a name, or with one that was there before, count, too: a spreadsheet leaves such behind.
+        columns[name if name and name not in columns else f"column {i + 1}"] = i
+    return columns, rest
 
 
 def read(stream: Limited, file: str, bad: BadRows, progress: Report | None = None) -> Rows:
@@ -123,12 +127,12 @@ def read(stream: Limited, file: str, bad: BadRows, progress: Report | None = Non
 
     number = 0
     for number, line in enumerate(_lines(stream, rest, bad), start=1):
-        parts = line.replace(b'"', b"").split(b",")
         try:
+            parts = _fields(line, len(columns))
             if len(parts) != len(columns):
                 raise ValueError(f"must have {len(columns)} columns. Got {len(parts)} instead")
             label, split = _label(parts[emotion]), "train" if usage is None else _split(parts[usage])
-        except ValueError as error:
+        except (ValueError, csv.Error) as error:
             bad.add(f"row {number}", str(error))
             continue
         labels.append(label)
@@ -172,6 +176,15 @@ def _lines(stream: Limited, rest: bytes, bad: BadRows) -> Iterator[bytes]:
                 yield stripped
         if not block:
             return
+
+
+def _fields(line: bytes, columns: int) -> list[bytes]:
+    """A line's fields, without their quotes."""
+    fields = line.replace(b'"', b"").split(b",")
+    if len(fields) == columns or b'"' not in line:
+        return fields
+    # Slower by far: a comma within quotes is none of those between columns.
+    return [field.encode() for field in next(csv.reader([line.decode("utf-8", "replace")]))]
 
 
 def _label(field: bytes) -> int:

@@ -117,8 +117,7 @@ def read(
 def _faces(member: Member, crop: Crop | None) -> list[Picture]:
     try:
         data = member.read()
-    except (*DAMAGE, OSError, RuntimeError) as error:
-        # RuntimeError is zipfile's word for an encrypted member.
+    except (*DAMAGE, OSError) as error:
         raise ValueError(f"cannot be read ({reason(error)})") from error
     if len(data) > MAX_MEMBER:
         raise ValueError(f"a picture file may have {MAX_MEMBER >> 20} MiB. Got {len(data) >> 20} MiB instead")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -119,6 +120,9 @@ def _read(
         members = list(folder_members(path))
         if not members:
             raise DataError(f"{path} is an empty folder. A set has one sub-folder a class, or is a CSV.")
+        if (several := _csvs_of_faces(path)) and not any(folders.is_picture(m.path) for m in members):
+            names = ", ".join(p.name for p in several)
+            raise DataError(f"{path} holds {len(several)} CSVs of faces ({names}). Give one of them.")
         _without_votes(path, vote_file)
         return folders.read(
             members, path.resolve().name, bad, labels=labels, size=size, colour=colour, crop=crop, progress=progress
@@ -129,7 +133,7 @@ def _read(
             sheets = [i for i in archive.infolist() if is_csv(i.filename)]
             # Class folders may hold a list of their pictures, too.
             pictures = any(folders.is_picture(m.path) for m in members)
-            if not sheets or (pictures and not any(_holds_faces(archive.open(i)) for i in sheets)):
+            if not sheets or (pictures and not any(_holds_faces(archive.open, i) for i in sheets)):
                 _without_votes(path, vote_file)
                 return folders.read(
                     members, path.name, bad, labels=labels, size=size, colour=colour, crop=crop, progress=progress
@@ -160,18 +164,22 @@ def _read(
 
 def _csv_of_faces(folder: Path) -> Path | None:
     """The competition's CSV that lies in a folder; None without exactly one."""
-    found = [p for p in sorted(folder.iterdir()) if p.is_file() and is_csv(p.name)]
-    found = [p for p in found if _holds_faces(p.open("rb"))]
+    found = _csvs_of_faces(folder)
     return found[0] if len(found) == 1 else None
 
 
-def _holds_faces(file: IO[bytes]) -> bool:
+def _csvs_of_faces(folder: Path) -> list[Path]:
+    found = [p for p in sorted(folder.iterdir()) if p.is_file() and is_csv(p.name)]
+    return [p for p in found if _holds_faces(p.open, "rb")]
+
+
+def _holds_faces(open_one: Callable[..., IO[bytes]], which: object) -> bool:
     """Whether a CSV has the competition's column of pixels."""
-    with file:
-        try:
+    try:
+        with open_one(which) as file:
             return b"pixels" in file.readline(4096).lower()
-        except (*DAMAGE, OSError, RuntimeError):
-            return True  # Reading it says what is wrong.
+    except (*DAMAGE, OSError):
+        return True  # Reading it says what is wrong.
 
 
 def _without_votes(path: Path, vote_file: Path | None) -> None:
@@ -252,4 +260,4 @@ def _own(path: Path, labels: str | None) -> ImageTable:
         raise UsageError(
             f"{path} has {table.label_set.name} labels. Import its source again with --labels {labels}, or leave it."
         )
-    return table
+    return replace(table, left_out=tuple(replace(row, earlier=True) for row in table.left_out))

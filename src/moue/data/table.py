@@ -25,6 +25,8 @@ class LeftOut:
     reason: str
     by_rule: bool = False
     """Whether the label set's own rule left it out (no FER+ majority), rather than damage."""
+    earlier: bool = field(default=False, compare=False)
+    """Whether it was left out when the set was written, which said so then; of that set every row can be read."""
 
 
 @dataclass(frozen=True)

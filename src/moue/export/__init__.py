@@ -59,8 +59,8 @@ def export(
         run: a run folder.
         out: path of the ``.onnx`` file; ``model.onnx`` in the run folder by default.
         int8: multiply in 8 bits, with ranges taken from training images of ``data``.
-        store: how the file holds the weights: "float32", "float16" (half the file) or "int8" with a scale an output
-            channel (a quarter). They are calculated with as float32.
+        store: how the file holds the weights: "float32", "float16" (half the file) or "int8" with scales (a
+            quarter; see :func:`moue.export.graph.shrink`). They are calculated with as float32.
         data: pictures to check, calibrate and measure with.
         split: where accuracy before and after rounding is measured; by default the first of :data:`MEASURED_ON`
             that ``data`` has. Rows that 8-bit ranges were taken from are left out of it.

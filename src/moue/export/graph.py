@@ -73,7 +73,8 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def shrink(model: onnx.ModelProto, store: Store) -> onnx.ModelProto:
-    """A copy whose large weights are stored as float16, or as int8 with a scale an output channel.
+    """A copy whose large weights are stored as float16, or as int8 with a scale for each slice along their first axis:
+    an output channel, and an input channel of the matrices that an exporter turns round, as a transformer's.
 
     The file is a half or a quarter as large. The graph itself turns them back into float32; both engines do so once,
     when they load it, so the speed stays the same.

@@ -107,7 +107,8 @@ class Supervised(nn.Module):
         each = -(targets * F.log_softmax(logits.float(), dim=1)).sum(dim=1)
         if self.class_weights is None:
             return each.mean()
-        weights = targets @ self.class_weights
+        # No matrix product: autocast would round the weights, and their sum, to bf16's eight bits.
+        weights = (targets * self.class_weights).sum(dim=1)
         return (each * weights).sum() / weights.sum()
 
 
