@@ -34,7 +34,7 @@ from moue.training.config import Config
 from moue.training.learner import Learner, Status
 from moue.training.loop import fit
 from moue.training.rows import Rows
-from moue.training.run import LICENCE
+from moue.training.run import LICENCE, Run
 from moue.training.tasks import Supervised
 
 SMALL = Config().override(
@@ -382,7 +382,7 @@ def test_members_for_bagging_are_trained_on_rows_of_their_own(table: ImageTable,
 
     def task(network: Any, images: Any, targets: Any, generator: Any, size: Any = None) -> Any:
         # Pixels as they are tell which rows came.
-        seen[-1] += [int(hash(picture.numpy().tobytes())) for picture in images]
+        seen[-1] += [hash(picture.numpy().tobytes()) for picture in images]
         return Supervised(config.optim)(network, images, targets, generator, size)
 
     for name, settings in (("all", []), ("a", ["data.bootstrap=true"]), ("b", ["data.bootstrap=true", "run.seed=1"])):
