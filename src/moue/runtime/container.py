@@ -80,6 +80,11 @@ def name_of(source: VideoLike) -> str:
     return name if isinstance(name, str) else "<video>"
 
 
+def plain_path(path: str | os.PathLike[str]) -> str:
+    """The path as FFmpeg takes it for one: ``12:30.mp4`` by itself would be an address, of a protocol named 12."""
+    return os.path.join(os.curdir, path)  # noqa: PTH118 - a Path drops the leading dot
+
+
 @contextmanager
 def opened(source: VideoLike, *, edits: bool = False) -> Iterator[Any]:
     """The source as a PyAV input container, from its start.
@@ -96,9 +101,9 @@ def opened(source: VideoLike, *, edits: bool = False) -> Iterator[Any]:
 
     file: Any
     if isinstance(source, (str, os.PathLike)):
-        file = os.fspath(source)
+        file = plain_path(source)
         try:
-            found = Path(file).stat()
+            found = Path(source).stat()
         except ValueError as error:
             raise Unreadable(str(error)) from None
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
@@ -279,7 +284,7 @@ def _by_probe(path: Path) -> bool | None:
 
     try:
         with av.open(
-            str(path), metadata_errors="ignore", options={"analyzeduration": "0", "probesize": "65536"}
+            plain_path(path), metadata_errors="ignore", options={"analyzeduration": "0", "probesize": "65536"}
         ) as file:
             if _no_video(file):
                 return False

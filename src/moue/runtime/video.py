@@ -107,7 +107,8 @@ class Video:
             stream = picture_stream(container)
             stream.thread_type = "AUTO"
             decoder = Decoder(container, stream)
-            step = float(1 / self.rate) if self.rate else 0.0
+            # Exact: rounded, the time of a picture shown at once with the one before could seem to lie before it.
+            step = 1 / self.rate if self.rate else Fraction(0)
             start, clock, index = self.start, -step, -1
             for index, coded in enumerate(decoder):
                 if coded.pts is None:
@@ -116,14 +117,15 @@ class Video:
                     time = coded.pts * Fraction(coded.time_base)
                     if index and time - start < clock:
                         # Recordings put one behind the other, each with a clock from zero: go on from where we are.
-                        start = time - Fraction(clock + step)
-                    clock = float(time - start)
-                taken = wanted(index, clock)
-                yield Frame(index, clock, _upright(convert, coded) if taken or all_pictures else nothing), taken
+                        start = time - clock - step
+                    clock = time - start
+                timestamp = float(clock)
+                taken = wanted(index, timestamp)
+                yield Frame(index, timestamp, _upright(convert, coded) if taken or all_pictures else nothing), taken
         if index < 0:
             raise Unreadable("not one picture of this video can be decoded")
-        if self.duration and self.duration - clock > max(0.5, 3 * step, 2 * decoder.longest):
-            raise Unreadable(f"the video is cut off: it ends after {clock:.2f} of {self.duration:.2f} seconds")
+        if self.duration and self.duration - clock > max(0.5, 3 * float(step), 2 * decoder.longest):
+            raise Unreadable(f"the video is cut off: it ends after {float(clock):.2f} of {self.duration:.2f} seconds")
         if decoder.failed:
             raise Unreadable(f"the video is damaged: {decoder.failed} of its packets could not be decoded")
 

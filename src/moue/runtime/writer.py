@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moue.errors import MoueError, UsageError
+from moue.runtime.container import plain_path
 from moue.runtime.sound import Sound
 from moue.runtime.video import Video
 
@@ -70,9 +71,9 @@ class VideoWriter:
         }
         file: Any = path
         if isinstance(path, (str, os.PathLike)):
-            file = os.fspath(path)
+            file = plain_path(path)
             # FFmpeg opens it with the first packet only: a folder that is missing should be told before any work.
-            open(file, "wb").close()
+            open(path, "wb").close()
         self._container = av.open(file, "w", format="mp4", options=options)
 
     def __enter__(self) -> VideoWriter:
