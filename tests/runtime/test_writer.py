@@ -218,3 +218,38 @@ def test_without_x264_another_encoder_writes_the_video(tmp_path: Path, monkeypat
     list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
     assert open_video(tmp_path / "out.mp4").codec == "mpeg4"
     assert times(tmp_path / "out.mp4") == times(source)
+
+
+def test_sound_of_recordings_put_one_behind_the_other_goes_on(tmp_path: Path) -> None:
+    once = make_video(tmp_path / "once.ts", [scene(i) for i in range(25)], sound="aac")
+    twice = tmp_path / "twice.ts"
+    twice.write_bytes(once.read_bytes() * 2)
+    assert len(list(read_video(SquareReader(), twice, annotated=tmp_path / "out.mp4"))) == 50
+    assert times(tmp_path / "out.mp4") == times(twice)
+    _, long = loudness(tmp_path / "out.mp4")
+    assert long == pytest.approx(2, abs=0.15)
+
+
+@pytest.mark.parametrize("kind", ["unknown codec", "announced alone"])
+def test_sound_that_cannot_be_read_is_left_out(tmp_path: Path, kind: str) -> None:
+    suffix = "mp4" if kind == "unknown codec" else "ts"
+    source = make_video(tmp_path / f"in.{suffix}", [scene(i) for i in range(25)], sound="aac")
+    data = source.read_bytes()
+    if kind == "unknown codec":
+        source.write_bytes(data.replace(b"mp4a", b"zzzz").replace(b"esds", b"zsds"))
+    else:
+        packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+        source.write_bytes(b"".join(p for p in packets if int.from_bytes(p[1:3], "big") & 0x1FFF != 257))
+    assert not open_video(source).sound
+    rows = list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+    assert (len(rows), rows[-1].status) == (25, "ok")
+    assert times(tmp_path / "out.mp4") == times(source)
+
+
+def test_the_video_that_is_read_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(10)])
+    before = source.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="another name"):
+        list(read_video(SquareReader(), source, annotated="in.mp4"))
+    assert source.read_bytes() == before

@@ -162,6 +162,13 @@ def picture_stream(container: Any) -> Any:
     return streams[0]
 
 
+def sound_stream(container: Any) -> Any | None:
+    """The first sound track that can be read; None where there is none, or of codecs alone that nobody here knows."""
+    known = (stream for stream in container.streams.audio if stream.codec_context is not None)
+    # Without a rate the track is announced, and not one sample of it was found.
+    return next((stream for stream in known if stream.codec_context.sample_rate), None)
+
+
 def _picture_streams(container: Any) -> list[Any]:
     from av.stream import Disposition
 

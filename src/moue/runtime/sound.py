@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from fractions import Fraction
 from typing import Any
 
-from moue.runtime.container import opened, picture_stream
+from moue.runtime.container import opened, picture_stream, sound_stream
 from moue.runtime.video import Video
 
 #: Codecs that MP4 holds and that common players play from it.
@@ -15,7 +15,7 @@ _KEPT = frozenset(("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"))
 
 
 class Sound:
-    """Feeds the first sound track of ``video`` into ``output`` as its pictures go by.
+    """Feeds the first sound track that can be read of ``video`` into ``output`` as its pictures go by.
 
     Args:
         video: the video to take the sound from; it must have some.
@@ -27,7 +27,8 @@ class Sound:
         with ExitStack() as stack:
             # The track's own edit list counts here: it holds back the encoder's priming samples.
             source = stack.enter_context(opened(video.source, edits=True))
-            track = source.streams.audio[0]
+            track = sound_stream(source)
+            assert track is not None
             self._origin = _origin(video)
             self._copied = track.codec_context.codec.canonical_name in _KEPT
             if self._copied:
@@ -60,11 +61,16 @@ class Sound:
 
     def _copies(self, source: Any, track: Any) -> Iterator[Any]:
         shift = round(self._origin / Fraction(track.time_base))
+        last: int | None = None
         for packet in _intact(source, track):
             if packet.dts is None or packet.pts is None:
                 continue
+            if last is not None and packet.dts - shift <= last:
+                # Recordings put one behind the other, as in Video.walk: MP4 takes no time twice.
+                shift = packet.dts - last - max(1, packet.duration or 0)
             packet.pts -= shift
             packet.dts -= shift
+            last = packet.dts
             packet.stream = self._target
             yield packet
 

@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from moue.errors import Unreadable, UsageError
 from moue.picture import MAX_PIXELS, check_pixels
-from moue.runtime.container import Decoder, VideoLike, declared_end, is_video, name_of, opened, picture_stream
+from moue.runtime.container import (
+    Decoder,
+    VideoLike,
+    declared_end,
+    is_video,
+    name_of,
+    opened,
+    picture_stream,
+    sound_stream,
+)
 from moue.runtime.limits import check
 
 __all__ = ["Frame", "Sampler", "Video", "is_video", "open_video"]
@@ -64,7 +73,7 @@ class Video:
     colours: tuple[int, int, int]
     """Matrix from RGB, primaries and transfer of its coded colours, by their numbers in ITU-T H.273; 2: not told."""
     sound: bool
-    """Whether there is a sound track."""
+    """Whether there is a sound track that can be read."""
     codec: str
     """The picture codec's name ("h264")."""
     time_base: Fraction
@@ -201,7 +210,7 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
             mirrored=mirrored,
             aspect=1 / aspect if rotation % 180 else aspect,
             colours=(_matrix(context), context.color_primaries, context.color_trc),
-            sound=bool(container.streams.audio),
+            sound=sound_stream(container) is not None,
             codec=context.name,
             time_base=Fraction(stream.time_base),
             start=start,
