@@ -262,6 +262,13 @@ def test_a_camera_that_is_stopped_before_it_is_allowed_stays_off(browser: Browse
     page.close()
 
 
+def test_the_answers_of_two_models_meet_at_the_face_that_they_are_of(page: Page) -> None:
+    here, there, away = ({"box": box} for box in ([10, 10, 40, 40], [200, 20, 40, 50], [400, 300, 30, 30]))
+    other = {"faces": [{"box": [204, 24, 38, 46]}, {"box": [12, 11, 40, 42]}]}
+    script = "async ([all, row]) => { const { same } = await import('/view.js'); return all.map((f) => same(f, row)); }"
+    assert page.evaluate(script, [[here, there, away], other]) == [other["faces"][1], other["faces"][0], None]
+
+
 def test_a_token_is_asked_for_once(browser: Browser, address: str) -> None:
     page = browser.new_page()
 
