@@ -230,6 +230,18 @@ def test_sound_of_recordings_put_one_behind_the_other_goes_on(tmp_path: Path) ->
     assert long == pytest.approx(2, abs=0.15)
 
 
+def test_sound_may_go_from_stereo_to_mono(tmp_path: Path) -> None:
+    parts = [
+        make_video(tmp_path / f"{layout}.ts", [scene(i) for i in range(25)], sound="mp2", layout=layout)
+        for layout in ("stereo", "mono")
+    ]
+    source = tmp_path / "both.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert len(list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))) == 50
+    _, long = loudness(tmp_path / "out.mp4")
+    assert long == pytest.approx(2, abs=0.15)
+
+
 @pytest.mark.parametrize("kind", ["unknown codec", "announced alone"])
 def test_sound_that_cannot_be_read_is_left_out(tmp_path: Path, kind: str) -> None:
     suffix = "mp4" if kind == "unknown codec" else "ts"

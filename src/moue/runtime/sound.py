@@ -78,13 +78,19 @@ class Sound:
         import av
 
         target = self._target
-        resampler = av.AudioResampler(format="fltp", layout=target.layout, rate=target.rate, frame_size=1024)
+        resampler: Any = None
+        kind: tuple[object, ...] = ()
+        samples = av.AudioFifo()
         begin: Fraction | None = None
         made = 0
 
-        def encode(frames: Any) -> Iterator[Any]:
+        def encode(frames: Any, rest: bool = False) -> Iterator[Any]:
             nonlocal made
             for frame in frames:
+                frame.pts = None
+                samples.write(frame)
+            # AAC takes so many at once, and fewer at its end alone.
+            while (frame := samples.read(1024, rest)) is not None:
                 frame.time_base = Fraction(1, target.rate)
                 frame.pts = round((begin or 0) * target.rate) + made
                 made += frame.samples
@@ -100,8 +106,15 @@ class Sound:
                 if begin is None and time < 0:
                     continue
                 begin = time if begin is None else begin
+                came = (frame.format.name, frame.layout.name, frame.sample_rate)
+                if came != kind:
+                    # Broadcasts go from stereo to mono on their way, and a resampler takes sound of one kind.
+                    if resampler is not None:
+                        yield from encode(resampler.resample(None))
+                    resampler, kind = av.AudioResampler(format="fltp", layout=target.layout, rate=target.rate), came
                 yield from encode(resampler.resample(frame))
-        yield from encode(resampler.resample(None))
+        if resampler is not None:
+            yield from encode(resampler.resample(None), rest=True)
         yield from target.encode(None)
 
 
