@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 from videos import drain, make_song, make_sound, make_video, pieces, scene
 
 from moue.errors import Unreadable, UsageError
+from moue.runtime.container import Decoder
 from moue.runtime.video import is_video, open_video
 from moue.runtime.writer import VideoWriter
 
@@ -257,3 +260,16 @@ def test_names_that_look_like_addresses_are_names(
     with VideoWriter(f"out-{name}", like=video) as writer:
         writer.write(scene(0), 0.0)
     assert len(list(open_video(f"out-{name}").frames())) == 1
+
+
+def test_streams_that_come_up_on_the_way_cost_no_picture(ntsc: Path) -> None:
+    class Grown:
+        """What PyAV does at the end of a file whose streams became more; by chance, as it reads foreign memory."""
+
+        def demux(self, stream: object) -> Iterator[Any]:
+            yield from (packet for packet in file.demux(stream) if packet.size)
+            raise IndexError("list index out of range")
+
+    with av.open(str(ntsc)) as file:
+        decoder = Decoder(Grown(), file.streams.video[0])
+        assert (len(list(decoder)), decoder.failed) == (60, 0)

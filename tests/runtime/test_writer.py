@@ -242,6 +242,20 @@ def test_sound_may_go_from_stereo_to_mono(tmp_path: Path) -> None:
     assert long == pytest.approx(2, abs=0.15)
 
 
+def test_damaged_sound_ends_and_the_pictures_go_on(tmp_path: Path) -> None:
+    source = make_video(tmp_path / "in.ts", [scene(i) for i in range(25)], sound="aac")
+    whole = source.read_bytes()
+    sound = [at for at in range(0, len(whole), 188) if int.from_bytes(whole[at + 1 : at + 3], "big") & 0x1FFF == 257]
+    for seed in range(6):
+        damaged, chance = bytearray(whole), np.random.default_rng(seed)
+        for at in chance.choice(sound[5:], 20, replace=False):
+            damaged[at + chance.integers(20, 188)] = chance.integers(256)
+        source.write_bytes(damaged)
+        rows = list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+        assert (len(rows), rows[-1].status) == (25, "ok")
+        assert times(tmp_path / "out.mp4") == times(source)
+
+
 @pytest.mark.parametrize("kind", ["unknown codec", "announced alone"])
 def test_sound_that_cannot_be_read_is_left_out(tmp_path: Path, kind: str) -> None:
     suffix = "mp4" if kind == "unknown codec" else "ts"

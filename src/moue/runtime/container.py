@@ -220,6 +220,10 @@ class Decoder:
                 self.failed += 1
                 yield from self._rest()
                 return
+            except IndexError:
+                # PyAV trips at the end over streams that came up on the way, as in broadcasts.
+                yield from self._rest()
+                return
             if packet is None:
                 return
             if packet.duration and packet.time_base:

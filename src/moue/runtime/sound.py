@@ -42,8 +42,15 @@ class Sound:
 
     def until(self, timestamp: float | None) -> None:
         """Write all sound that starts before ``timestamp`` (seconds of video); None: the rest."""
+        import av
+
         while self._next is not None and (timestamp is None or self._next[0] < timestamp):
-            self._output.mux(self._next[1])
+            try:
+                self._output.mux(self._next[1])
+            except av.error.InvalidDataError:
+                # Damaged sound, which MP4 cannot hold: the pictures go on without it.
+                self._next = None
+                return
             self._next = next(self._packets, None)
 
     def close(self) -> None:
@@ -126,7 +133,8 @@ def _intact(source: Any, track: Any) -> Iterator[Any]:
     while True:
         try:
             packet = next(packets, None)
-        except (av.error.FFmpegError, OSError):
+        except (av.error.FFmpegError, OSError, IndexError):
+            # The last of these is PyAV's own, see Decoder.
             return
         if packet is None:
             return
