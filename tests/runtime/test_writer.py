@@ -256,6 +256,21 @@ def test_damaged_sound_ends_and_the_pictures_go_on(tmp_path: Path) -> None:
         assert times(tmp_path / "out.mp4") == times(source)
 
 
+def test_sound_whose_clock_leaps_ends_there(tmp_path: Path) -> None:
+    source = make_video(tmp_path / "in.ts", [scene(i) for i in range(50)], sound="aac")
+    data = bytearray(source.read_bytes())
+    sound = [at for at in range(0, len(data), 188) if int.from_bytes(data[at + 1 : at + 3], "big") & 0x1FFF == 257]
+    for at in sound[len(sound) // 2 :]:
+        begun = data.find(b"\0\0\1\xc0", at + 4, at + 188) if data[at + 1] & 0x40 else -1
+        if begun >= 0:
+            # The 32nd bit of a time that counts 90,000 a second: 13 hours.
+            data[begun + 9] |= 8
+    source.write_bytes(data)
+    rows = list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+    assert (len(rows), rows[-1].status) == (50, "ok")
+    assert 0.5 < loudness(tmp_path / "out.mp4")[1] < 1.5
+
+
 @pytest.mark.parametrize("kind", ["unknown codec", "announced alone"])
 def test_sound_that_cannot_be_read_is_left_out(tmp_path: Path, kind: str) -> None:
     suffix = "mp4" if kind == "unknown codec" else "ts"

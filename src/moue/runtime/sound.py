@@ -13,6 +13,9 @@ from moue.runtime.video import Video
 #: Codecs that MP4 holds and that common players play from it.
 _KEPT = frozenset(("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"))
 
+#: The longest silence within a track, in seconds, that is believed.
+GAP = 3600
+
 
 class Sound:
     """Feeds the first sound track that can be read of ``video`` into ``output`` as its pictures go by.
@@ -77,6 +80,9 @@ class Sound:
                 shift = packet.dts - last - max(1, packet.duration or 0)
             packet.pts -= shift
             packet.dts -= shift
+            if (packet.dts - (last or 0)) * packet.time_base > GAP:
+                # A damaged clock: over leaps of many hours FFmpeg's MP4 may abort the process.
+                return
             last = packet.dts
             packet.stream = self._target
             yield packet
