@@ -77,6 +77,20 @@ def test_arrays_are_bgr_and_files_know_their_own_order(tmp_path: Path) -> None:
     assert detector.detect_emotions(red)[0]["box"] == (1, 3, 30, 41)
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_faces_of_rgb_arrays_are_sought_in_their_own_colours(channels: int) -> None:
+    seen = []
+
+    class Seen(Corners):
+        def faces(self, picture: np.ndarray, source: str = "", **more: Any) -> Faces:
+            seen.append(picture)
+            return super().faces(picture, source)
+
+    picture = np.full((60, 60, 4), (250, 120, 10, 255), np.uint8)[:, :, :channels]
+    FER(recognizer=Seen()).find_faces(picture, bgr=False)
+    assert seen[0][0, 0].tolist() == [250, 120, 10]
+
+
 def test_small_faces_can_be_left_out_and_other_models_are_refused() -> None:
     assert FER(min_face_size=30, recognizer=SquareReader()).detect_emotions(scene(0)) == []
     with pytest.raises(UsageError, match="recognizer="):

@@ -387,3 +387,14 @@ def test_results_take_lists_and_refuse_what_is_no_numbers() -> None:
     assert answer.boxes.dtype == np.float32
     with pytest.raises(UsageError, match="scores must be an array of numbers"):
         Faces("a", "ok", scores=["high"])  # type: ignore[arg-type]
+
+
+def test_a_list_on_stdin_is_read_from_its_first_line(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [str(tmp_path / f"{i}.png") for i in range(4)]
+    for name in names:
+        Image.new("RGB", (20, 20)).save(name)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(names)))
+    answers = moue.read("-", model=model, detector="none")
+    assert [answer.source for answer in answers] == names

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -11,7 +13,9 @@ from PIL import Image
 from videos import drain, make_song, make_sound, make_video, pieces, scene
 
 from moue.errors import Unreadable, UsageError
+from moue.runtime.container import Decoder
 from moue.runtime.video import is_video, open_video
+from moue.runtime.writer import VideoWriter
 
 NTSC = Fraction(30000, 1001)
 
@@ -236,3 +240,36 @@ def test_videos_are_told_from_other_files_by_their_content(tmp_path: Path, ntsc:
     np.save(tmp_path / "array.npy", scene(0))
     for path in (*tmp_path.glob("photo.*"), tmp_path / "list.csv", tmp_path / "bytes", tmp_path / "array.npy"):
         assert not is_video(path), path.name
+
+
+def test_pictures_shown_at_one_time_move_no_other(tmp_path: Path) -> None:
+    ticks = [0, 100, 100, 200, 300, 300, 400, 700]
+    path = make_video(tmp_path / "video.mkv", [scene(i) for i in range(8)], times=ticks, time_base=Fraction(1, 1000))
+    assert [frame.timestamp for frame in open_video(path).frames()] == [tick / 1000 for tick in ticks]
+
+
+@pytest.mark.parametrize("name", ["12:30.mp4", "file:clip.mp4", "http:clip.mp4"])
+def test_names_that_look_like_addresses_are_names(
+    tmp_path: Path, ntsc: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(ntsc.read_bytes())
+    assert is_video(name)
+    video = open_video(name)
+    assert (video.name, len(list(video.frames()))) == (name, 60)
+    with VideoWriter(f"out-{name}", like=video) as writer:
+        writer.write(scene(0), 0.0)
+    assert len(list(open_video(f"out-{name}").frames())) == 1
+
+
+def test_streams_that_come_up_on_the_way_cost_no_picture(ntsc: Path) -> None:
+    class Grown:
+        """What PyAV does at the end of a file whose streams became more; by chance, as it reads foreign memory."""
+
+        def demux(self, stream: object) -> Iterator[Any]:
+            yield from (packet for packet in file.demux(stream) if packet.size)
+            raise IndexError("list index out of range")
+
+    with av.open(str(ntsc)) as file:
+        decoder = Decoder(Grown(), file.streams.video[0])
+        assert (len(list(decoder)), decoder.failed) == (60, 0)

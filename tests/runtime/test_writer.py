@@ -218,3 +218,79 @@ def test_without_x264_another_encoder_writes_the_video(tmp_path: Path, monkeypat
     list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
     assert open_video(tmp_path / "out.mp4").codec == "mpeg4"
     assert times(tmp_path / "out.mp4") == times(source)
+
+
+def test_sound_of_recordings_put_one_behind_the_other_goes_on(tmp_path: Path) -> None:
+    once = make_video(tmp_path / "once.ts", [scene(i) for i in range(25)], sound="aac")
+    twice = tmp_path / "twice.ts"
+    twice.write_bytes(once.read_bytes() * 2)
+    assert len(list(read_video(SquareReader(), twice, annotated=tmp_path / "out.mp4"))) == 50
+    assert times(tmp_path / "out.mp4") == times(twice)
+    _, long = loudness(tmp_path / "out.mp4")
+    assert long == pytest.approx(2, abs=0.15)
+
+
+def test_sound_may_go_from_stereo_to_mono(tmp_path: Path) -> None:
+    parts = [
+        make_video(tmp_path / f"{layout}.ts", [scene(i) for i in range(25)], sound="mp2", layout=layout)
+        for layout in ("stereo", "mono")
+    ]
+    source = tmp_path / "both.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert len(list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))) == 50
+    _, long = loudness(tmp_path / "out.mp4")
+    assert long == pytest.approx(2, abs=0.15)
+
+
+def test_damaged_sound_ends_and_the_pictures_go_on(tmp_path: Path) -> None:
+    source = make_video(tmp_path / "in.ts", [scene(i) for i in range(25)], sound="aac")
+    whole = source.read_bytes()
+    sound = [at for at in range(0, len(whole), 188) if int.from_bytes(whole[at + 1 : at + 3], "big") & 0x1FFF == 257]
+    for seed in range(6):
+        damaged, chance = bytearray(whole), np.random.default_rng(seed)
+        for at in chance.choice(sound[5:], 20, replace=False):
+            damaged[at + chance.integers(20, 188)] = chance.integers(256)
+        source.write_bytes(damaged)
+        rows = list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+        assert (len(rows), rows[-1].status) == (25, "ok")
+        assert times(tmp_path / "out.mp4") == times(source)
+
+
+def test_sound_whose_clock_leaps_ends_there(tmp_path: Path) -> None:
+    source = make_video(tmp_path / "in.ts", [scene(i) for i in range(50)], sound="aac")
+    data = bytearray(source.read_bytes())
+    sound = [at for at in range(0, len(data), 188) if int.from_bytes(data[at + 1 : at + 3], "big") & 0x1FFF == 257]
+    for at in sound[len(sound) // 2 :]:
+        begun = data.find(b"\0\0\1\xc0", at + 4, at + 188) if data[at + 1] & 0x40 else -1
+        if begun >= 0:
+            # The 32nd bit of a time that counts 90,000 a second: 13 hours.
+            data[begun + 9] |= 8
+    source.write_bytes(data)
+    rows = list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+    assert (len(rows), rows[-1].status) == (50, "ok")
+    assert 0.5 < loudness(tmp_path / "out.mp4")[1] < 1.5
+
+
+@pytest.mark.parametrize("kind", ["unknown codec", "announced alone"])
+def test_sound_that_cannot_be_read_is_left_out(tmp_path: Path, kind: str) -> None:
+    suffix = "mp4" if kind == "unknown codec" else "ts"
+    source = make_video(tmp_path / f"in.{suffix}", [scene(i) for i in range(25)], sound="aac")
+    data = source.read_bytes()
+    if kind == "unknown codec":
+        source.write_bytes(data.replace(b"mp4a", b"zzzz").replace(b"esds", b"zsds"))
+    else:
+        packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+        source.write_bytes(b"".join(p for p in packets if int.from_bytes(p[1:3], "big") & 0x1FFF != 257))
+    assert not open_video(source).sound
+    rows = list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+    assert (len(rows), rows[-1].status) == (25, "ok")
+    assert times(tmp_path / "out.mp4") == times(source)
+
+
+def test_the_video_that_is_read_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(10)])
+    before = source.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="another name"):
+        list(read_video(SquareReader(), source, annotated="in.mp4"))
+    assert source.read_bytes() == before

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 from uploads import Start
+
+from moue.server.settings import Settings
+from moue.server.shelf import Shelf
+from moue.spec import ModelSpec
 
 
 def test_every_answer_carries_the_headers_that_keep_browsers_careful(client: TestClient) -> None:
@@ -32,9 +38,9 @@ def test_other_hosts_and_other_sites_are_refused(client: TestClient) -> None:
     for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "["):
         answer = client.get("/v1/models", headers={"host": host})
         assert (answer.status_code, "this machine only" in answer.json()["detail"]) == (400, True)
-    for host in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
+    for host in ("localhost:8000", "127.0.0.1", "[::1]:8000", "127.0.0.2:8000"):
         assert client.get("/v1/models", headers={"host": host}).status_code == 200
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:9"):
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:9", "http://["):
         assert client.post("/v1/faces", headers={"origin": origin}, content=b"x").status_code == 403
     assert client.get("/v1/models", headers={"origin": "http://127.0.0.1:8000"}).status_code == 200
     answer = client.options("/v1/faces", headers={"origin": "http://a.b", "access-control-request-method": "POST"})
@@ -54,6 +60,27 @@ def test_a_token_is_asked_for_everything_but_the_page(start: Start) -> None:
     coded = base64.urlsafe_b64encode("sécret".encode()).decode().rstrip("=")
     with client.websocket_connect("/v1/frames", subprotocols=["moue.v1", f"bearer.{coded}"]) as socket:
         assert socket.accepted_subprotocol == "moue.v1"
+
+
+def test_blanks_around_a_token_do_not_count(start: Start) -> None:
+    client = start(token="secret\n")
+    assert client.get("/v1/models", headers={"authorization": "Bearer secret"}).status_code == 200
+    coded = base64.urlsafe_b64encode(b"secret ").decode().rstrip("=")
+    with client.websocket_connect("ws://127.0.0.1:8000/v1/frames", subprotocols=["moue.v1", f"bearer.{coded}"]):
+        pass
+    assert client.get("/v1/models", headers={"authorization": "Bearer"}).status_code == 401
+
+
+def test_models_can_be_opened_while_they_are_listed(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf, real = Shelf(Settings(models=(str(tiny_onnx),), detector="none")), ModelSpec.to_dict
+
+    def opening(self: ModelSpec) -> dict[str, Any]:
+        monkeypatch.setattr(ModelSpec, "to_dict", real)
+        shelf.get("tiny")
+        return real(self)
+
+    monkeypatch.setattr(ModelSpec, "to_dict", opening)
+    assert "tiny" in {row["name"] for row in shelf.rows()}
 
 
 def test_who_only_asks_whether_it_lives_may_ask_for_the_head(client: TestClient) -> None:

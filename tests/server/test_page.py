@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from skimage import data
 from uploads import encoded, running
 from videos import make_video
@@ -206,6 +206,88 @@ def test_a_video_can_be_cancelled(page: Page, address: str, tmp_path: Path) -> N
     while "moue_jobs 0.0" not in page.request.get(f"{address}metrics").text():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_the_next_video_has_the_stage_of_the_one_that_it_ends(page: Page, tmp_path: Path) -> None:
+    page.set_input_files("#files", make_video(tmp_path / "long.mp4", [pictures(i) for i in range(150)]))
+    expect(page.locator("#stage .count")).to_contain_text(" of 150 frames")
+    page.set_input_files("#files", make_video(tmp_path / "next.mp4", [pictures(i) for i in range(6)]))
+    expect(page.locator("#status")).to_contain_text("next.mp4: 6 frames read.")
+    expect(page.locator("#stage h2")).to_have_text("next.mp4")
+    expect(page.locator("#stage video")).to_be_visible()
+
+
+def test_a_video_of_hours_has_all_its_rows(page: Page, tmp_path: Path) -> None:
+    many = 200_000
+    row = '{"status":"no_face","frame":0,"timestamp":0,"faces":[]}\n'
+    job = {"id": "x", "status": "done", "frames": many, "total": many, "rows": many, "annotated": False}
+
+    def answer(route: Route) -> None:
+        rows = "/rows" in route.request.url
+        route.fulfill(status=202, body=row * many if rows else json.dumps(job))
+
+    page.route("**/v1/videos**", answer)
+    try:
+        page.set_input_files("#files", make_video(tmp_path / "hours.mp4", [pictures(0)]))
+        expect(page.locator("#status")).to_contain_text(f"hours.mp4: {many} frames read.")
+        expect(page.locator("#tools")).to_be_visible()
+        expect(page.locator(".error")).to_have_count(0)
+    finally:
+        page.unroute("**/v1/videos**")
+
+
+def test_a_camera_that_is_stopped_before_it_is_allowed_stays_off(browser: Browser, address: str) -> None:
+    page = browser.new_page()
+    page.add_init_script(
+        """
+        const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        const allowed = new Promise((done) => { window.allow = done; });
+        navigator.mediaDevices.getUserMedia = async (wanted) => {
+          await allowed;
+          return (window.given = await real(wanted));
+        };
+        """
+    )
+    page.goto(address)
+    expect(page.locator("#model option").nth(1)).to_be_attached()
+    page.click("#camera")
+    page.wait_for_timeout(200)
+    page.evaluate("document.getElementById('clear').click()")
+    page.evaluate("allow()")
+    deadline = time.monotonic() + 30
+    while not page.evaluate("window.given?.getTracks().every((track) => track.readyState === 'ended') ?? false"):
+        assert time.monotonic() < deadline, "the camera stays on"
+        time.sleep(0.1)
+    expect(page.locator("#stage")).to_be_hidden()
+    page.close()
+
+
+def test_the_answers_of_two_models_meet_at_the_face_that_they_are_of(page: Page) -> None:
+    here, there, away = ({"box": box} for box in ([10, 10, 40, 40], [200, 20, 40, 50], [400, 300, 30, 30]))
+    other = {"faces": [{"box": [204, 24, 38, 46]}, {"box": [12, 11, 40, 42]}]}
+    script = "async ([all, row]) => { const { same } = await import('/view.js'); return all.map((f) => same(f, row)); }"
+    assert page.evaluate(script, [[here, there, away], other]) == [other["faces"][1], other["faces"][0], None]
+
+
+def test_a_token_is_asked_for_once(browser: Browser, address: str) -> None:
+    page = browser.new_page()
+
+    def answer(route: Route) -> None:
+        if route.request.headers.get("authorization") == "Bearer right":
+            route.continue_()
+        else:
+            route.fulfill(status=401, json={"detail": "this needs the server's token"})
+
+    page.route("**/v1/faces**", answer)
+    page.goto(address)
+    expect(page.locator("#model option").nth(1)).to_be_attached()
+    page.select_option("#other", "tiny_doubtful")
+    page.click("#sample")
+    page.fill("#token", "right")
+    page.keyboard.press("Enter")
+    expect(page.locator(".card.two .answer h3")).to_have_count(2)
+    expect(page.locator(".error")).to_have_count(0)
+    page.close()
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("dark", 1200), ("light", 360)])

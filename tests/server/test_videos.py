@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from moue.runtime.video import open_video
 from moue.server.app import create_app
 from moue.server.jobs import PREFIX
 from moue.server.settings import Settings
+from moue.server.videos import _lines
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +139,28 @@ def test_a_video_that_is_stepped_through_can_be_cancelled(
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert calls == [1, 0]
+
+
+def test_a_row_that_is_being_written_is_given_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("moue.server.videos._HELD", 2)
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"frame": 0}\n{"fra')
+    rows = _lines(path, 0)
+    assert next(rows) == '{"frame": 0}\n'
+    with open(path, "a") as file:
+        file.write('me": 1}\n')
+    assert list(rows) == []
+    assert list(_lines(path, 1)) == ['{"frame": 1}\n']
+
+
+def test_a_folder_that_was_cleared_away_is_made_anew(client: TestClient, video: bytes, tmp_path: Path) -> None:
+    [folder] = tmp_path.glob(f"{PREFIX}*")
+    shutil.rmtree(folder)
+    answer = client.post("/v1/videos", content=video)
+    assert answer.status_code == 202
+    assert ended(client, answer.json()["id"])["rows"] == 30
+    [folder] = tmp_path.glob(f"{PREFIX}*")
+    assert folder.stat().st_mode & 0o077 == 0
 
 
 def test_what_is_no_video_is_refused_with_a_sentence(

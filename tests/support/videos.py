@@ -37,6 +37,7 @@ def make_video(
     times: Sequence[int] | None = None,
     time_base: Fraction | None = None,
     sound: str | None = None,
+    layout: str = "mono",
     rotation: int = 0,
     b_frames: int = 0,
     options: dict[str, str] | None = None,
@@ -59,7 +60,7 @@ def make_video(
             stream.set_display_rotation(rotation)
         track = file.add_stream(sound, rate=48000) if sound else None
         if track is not None:
-            track.layout = "mono"
+            track.layout = layout
         for i, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = times[i] if times else i
@@ -94,10 +95,12 @@ def make_song(path: Path) -> Path:
 def _hum(file, track, seconds: float) -> None:
     tone = (0.3 * np.sin(np.arange(round(48000 * seconds)) * 2 * np.pi * 440 / 48000)).astype(np.float32)
     whole = (tone * 32767).astype(np.int16)
-    formats = {"pcm_s16le": ("s16", whole), "flac": ("s16", whole), "libopus": ("flt", tone)}
+    formats = {"pcm_s16le": ("s16", whole), "mp2": ("s16", whole), "flac": ("s16", whole), "libopus": ("flt", tone)}
     format, samples = formats.get(track.codec_context.name, ("fltp", tone))
     for at in range(0, len(samples), 960):
-        frame = av.AudioFrame.from_ndarray(samples[None, at : at + 960], format=format, layout="mono")
+        # Of samples that are packed, the same one for each channel.
+        heard = np.repeat(samples[None, at : at + 960], track.layout.nb_channels, axis=1)
+        frame = av.AudioFrame.from_ndarray(heard, format=format, layout=track.layout.name)
         frame.sample_rate, frame.pts, frame.time_base = 48000, at, Fraction(1, 48000)
         file.mux(track.encode(frame))
     file.mux(track.encode(None))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from moue.compat.picture import by_name, shared_recognizer, to_rgb, whole_box
 from moue.errors import Unreadable, UsageError, require
+from moue.picture import read_picture
 from moue.runtime.camera import CameraWindow
 from moue.runtime.draw import draw
 from moue.runtime.results import Faces
@@ -99,8 +100,9 @@ class FER:
 
     def find_faces(self, img: Any, bgr: bool = True) -> list[tuple[int, int, int, int]]:
         """The boxes (x, y, width, height) alone; ``bgr=False`` for an array in RGB."""
-        if not bgr and isinstance(img, np.ndarray) and img.ndim == 3:
-            img = img[:, :, ::-1]
+        if not bgr and isinstance(img, np.ndarray):
+            # Read first: to turn the channels of RGBA around would make red of its alpha.
+            img = read_picture(img)[:, :, ::-1]
         return [face["box"] for face in self.detect_emotions(img)]
 
     def rows(self, faces: Faces) -> list[Row]:

@@ -80,6 +80,11 @@ def name_of(source: VideoLike) -> str:
     return name if isinstance(name, str) else "<video>"
 
 
+def plain_path(path: str | os.PathLike[str]) -> str:
+    """The path as FFmpeg takes it for one: ``12:30.mp4`` by itself would be an address, of a protocol named 12."""
+    return os.path.join(os.curdir, path)  # noqa: PTH118 - a Path drops the leading dot
+
+
 @contextmanager
 def opened(source: VideoLike, *, edits: bool = False) -> Iterator[Any]:
     """The source as a PyAV input container, from its start.
@@ -96,9 +101,9 @@ def opened(source: VideoLike, *, edits: bool = False) -> Iterator[Any]:
 
     file: Any
     if isinstance(source, (str, os.PathLike)):
-        file = os.fspath(source)
+        file = plain_path(source)
         try:
-            found = Path(file).stat()
+            found = Path(source).stat()
         except ValueError as error:
             raise Unreadable(str(error)) from None
         if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
@@ -157,6 +162,13 @@ def picture_stream(container: Any) -> Any:
     return streams[0]
 
 
+def sound_stream(container: Any) -> Any | None:
+    """The first sound track that can be read; None where there is none, or of codecs alone that nobody here knows."""
+    known = (stream for stream in container.streams.audio if stream.codec_context is not None)
+    # Without a rate the track is announced, and not one sample of it was found.
+    return next((stream for stream in known if stream.codec_context.sample_rate), None)
+
+
 def _picture_streams(container: Any) -> list[Any]:
     from av.stream import Disposition
 
@@ -206,6 +218,10 @@ class Decoder:
             except (av.error.FFmpegError, OSError):
                 # The file breaks off here; what the decoder still holds is drawn out of it all the same.
                 self.failed += 1
+                yield from self._rest()
+                return
+            except IndexError:
+                # PyAV trips at the end over streams that came up on the way, as in broadcasts.
                 yield from self._rest()
                 return
             if packet is None:
@@ -279,7 +295,7 @@ def _by_probe(path: Path) -> bool | None:
 
     try:
         with av.open(
-            str(path), metadata_errors="ignore", options={"analyzeduration": "0", "probesize": "65536"}
+            plain_path(path), metadata_errors="ignore", options={"analyzeduration": "0", "probesize": "65536"}
         ) as file:
             if _no_video(file):
                 return False

@@ -21,6 +21,9 @@ def is_picture(x: Any) -> bool:
     if is_camera(x):
         return False
     if isinstance(x, (str, os.PathLike)):
+        if os.fspath(x) == "-":
+            # To look at a list on stdin is to take from it.
+            return False
         found = list(itertools.islice(expand([x]), 2))
         # A folder or glob stays a list when it holds one picture.
         return len(found) == 1 and found[0].kind == "picture" and found[0].path == os.fspath(x)

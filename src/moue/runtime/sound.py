@@ -7,15 +7,18 @@ from contextlib import ExitStack
 from fractions import Fraction
 from typing import Any
 
-from moue.runtime.container import opened, picture_stream
+from moue.runtime.container import opened, picture_stream, sound_stream
 from moue.runtime.video import Video
 
 #: Codecs that MP4 holds and that common players play from it.
 _KEPT = frozenset(("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"))
 
+#: The longest silence within a track, in seconds, that is believed.
+GAP = 3600
+
 
 class Sound:
-    """Feeds the first sound track of ``video`` into ``output`` as its pictures go by.
+    """Feeds the first sound track that can be read of ``video`` into ``output`` as its pictures go by.
 
     Args:
         video: the video to take the sound from; it must have some.
@@ -27,7 +30,8 @@ class Sound:
         with ExitStack() as stack:
             # The track's own edit list counts here: it holds back the encoder's priming samples.
             source = stack.enter_context(opened(video.source, edits=True))
-            track = source.streams.audio[0]
+            track = sound_stream(source)
+            assert track is not None
             self._origin = _origin(video)
             self._copied = track.codec_context.codec.canonical_name in _KEPT
             if self._copied:
@@ -41,8 +45,15 @@ class Sound:
 
     def until(self, timestamp: float | None) -> None:
         """Write all sound that starts before ``timestamp`` (seconds of video); None: the rest."""
+        import av
+
         while self._next is not None and (timestamp is None or self._next[0] < timestamp):
-            self._output.mux(self._next[1])
+            try:
+                self._output.mux(self._next[1])
+            except av.error.InvalidDataError:
+                # Damaged sound, which MP4 cannot hold: the pictures go on without it.
+                self._next = None
+                return
             self._next = next(self._packets, None)
 
     def close(self) -> None:
@@ -60,11 +71,19 @@ class Sound:
 
     def _copies(self, source: Any, track: Any) -> Iterator[Any]:
         shift = round(self._origin / Fraction(track.time_base))
+        last: int | None = None
         for packet in _intact(source, track):
             if packet.dts is None or packet.pts is None:
                 continue
+            if last is not None and packet.dts - shift <= last:
+                # Recordings put one behind the other, as in Video.walk: MP4 takes no time twice.
+                shift = packet.dts - last - max(1, packet.duration or 0)
             packet.pts -= shift
             packet.dts -= shift
+            if (packet.dts - (last or 0)) * packet.time_base > GAP:
+                # A damaged clock: over leaps of many hours FFmpeg's MP4 may abort the process.
+                return
+            last = packet.dts
             packet.stream = self._target
             yield packet
 
@@ -72,13 +91,19 @@ class Sound:
         import av
 
         target = self._target
-        resampler = av.AudioResampler(format="fltp", layout=target.layout, rate=target.rate, frame_size=1024)
+        resampler: Any = None
+        kind: tuple[object, ...] = ()
+        samples = av.AudioFifo()
         begin: Fraction | None = None
         made = 0
 
-        def encode(frames: Any) -> Iterator[Any]:
+        def encode(frames: Any, rest: bool = False) -> Iterator[Any]:
             nonlocal made
             for frame in frames:
+                frame.pts = None
+                samples.write(frame)
+            # AAC takes so many at once, and fewer at its end alone.
+            while (frame := samples.read(1024, rest)) is not None:
                 frame.time_base = Fraction(1, target.rate)
                 frame.pts = round((begin or 0) * target.rate) + made
                 made += frame.samples
@@ -94,8 +119,15 @@ class Sound:
                 if begin is None and time < 0:
                     continue
                 begin = time if begin is None else begin
+                came = (frame.format.name, frame.layout.name, frame.sample_rate)
+                if came != kind:
+                    # Broadcasts go from stereo to mono on their way, and a resampler takes sound of one kind.
+                    if resampler is not None:
+                        yield from encode(resampler.resample(None))
+                    resampler, kind = av.AudioResampler(format="fltp", layout=target.layout, rate=target.rate), came
                 yield from encode(resampler.resample(frame))
-        yield from encode(resampler.resample(None))
+        if resampler is not None:
+            yield from encode(resampler.resample(None), rest=True)
         yield from target.encode(None)
 
 
@@ -107,7 +139,8 @@ def _intact(source: Any, track: Any) -> Iterator[Any]:
     while True:
         try:
             packet = next(packets, None)
-        except (av.error.FFmpegError, OSError):
+        except (av.error.FFmpegError, OSError, IndexError):
+            # The last of these is PyAV's own, see Decoder.
             return
         if packet is None:
             return

@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from moue.errors import Unreadable, UsageError
 from moue.picture import MAX_PIXELS, check_pixels
-from moue.runtime.container import Decoder, VideoLike, declared_end, is_video, name_of, opened, picture_stream
+from moue.runtime.container import (
+    Decoder,
+    VideoLike,
+    declared_end,
+    is_video,
+    name_of,
+    opened,
+    picture_stream,
+    sound_stream,
+)
 from moue.runtime.limits import check
 
 __all__ = ["Frame", "Sampler", "Video", "is_video", "open_video"]
@@ -64,7 +73,7 @@ class Video:
     colours: tuple[int, int, int]
     """Matrix from RGB, primaries and transfer of its coded colours, by their numbers in ITU-T H.273; 2: not told."""
     sound: bool
-    """Whether there is a sound track."""
+    """Whether there is a sound track that can be read."""
     codec: str
     """The picture codec's name ("h264")."""
     time_base: Fraction
@@ -107,7 +116,8 @@ class Video:
             stream = picture_stream(container)
             stream.thread_type = "AUTO"
             decoder = Decoder(container, stream)
-            step = float(1 / self.rate) if self.rate else 0.0
+            # Exact: rounded, the time of a picture shown at once with the one before could seem to lie before it.
+            step = 1 / self.rate if self.rate else Fraction(0)
             start, clock, index = self.start, -step, -1
             for index, coded in enumerate(decoder):
                 if coded.pts is None:
@@ -116,14 +126,15 @@ class Video:
                     time = coded.pts * Fraction(coded.time_base)
                     if index and time - start < clock:
                         # Recordings put one behind the other, each with a clock from zero: go on from where we are.
-                        start = time - Fraction(clock + step)
-                    clock = float(time - start)
-                taken = wanted(index, clock)
-                yield Frame(index, clock, _upright(convert, coded) if taken or all_pictures else nothing), taken
+                        start = time - clock - step
+                    clock = time - start
+                timestamp = float(clock)
+                taken = wanted(index, timestamp)
+                yield Frame(index, timestamp, _upright(convert, coded) if taken or all_pictures else nothing), taken
         if index < 0:
             raise Unreadable("not one picture of this video can be decoded")
-        if self.duration and self.duration - clock > max(0.5, 3 * step, 2 * decoder.longest):
-            raise Unreadable(f"the video is cut off: it ends after {clock:.2f} of {self.duration:.2f} seconds")
+        if self.duration and self.duration - clock > max(0.5, 3 * float(step), 2 * decoder.longest):
+            raise Unreadable(f"the video is cut off: it ends after {float(clock):.2f} of {self.duration:.2f} seconds")
         if decoder.failed:
             raise Unreadable(f"the video is damaged: {decoder.failed} of its packets could not be decoded")
 
@@ -199,7 +210,7 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
             mirrored=mirrored,
             aspect=1 / aspect if rotation % 180 else aspect,
             colours=(_matrix(context), context.color_primaries, context.color_trc),
-            sound=bool(container.streams.audio),
+            sound=sound_stream(container) is not None,
             codec=context.name,
             time_base=Fraction(stream.time_base),
             start=start,

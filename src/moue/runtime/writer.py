@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moue.errors import MoueError, UsageError
+from moue.runtime.container import plain_path
 from moue.runtime.sound import Sound
 from moue.runtime.video import Video
 
@@ -42,7 +43,7 @@ class VideoWriter:
         rate: frames/s to expect where ``like`` does not tell; only a hint to the encoder.
 
     Raises:
-        UsageError: when the name does not end in .mp4.
+        UsageError: when the name does not end in .mp4, or is that of ``like`` itself.
         OSError: when the file cannot be written; what was written so far still plays.
     """
 
@@ -54,6 +55,8 @@ class VideoWriter:
         self.name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else getattr(path, "name", "<video>")
         if isinstance(path, (str, os.PathLike)) and Path(path).suffix.lower() != ".mp4":
             raise UsageError(f"videos are written as .mp4. Got {self.name!r} instead.")
+        if like is not None and _same(path, like.source):
+            raise UsageError(f"{self.name!r} is the video that is read. Give the one to be written another name.")
         self._like = like
         self._rate = (like.rate if like else None) or rate
         self._clock = _clock(like.time_base if like else Fraction(1, 90_000))
@@ -70,9 +73,9 @@ class VideoWriter:
         }
         file: Any = path
         if isinstance(path, (str, os.PathLike)):
-            file = os.fspath(path)
+            file = plain_path(path)
             # FFmpeg opens it with the first packet only: a folder that is missing should be told before any work.
-            open(file, "wb").close()
+            open(path, "wb").close()
         self._container = av.open(file, "w", format="mp4", options=options)
 
     def __enter__(self) -> VideoWriter:
@@ -171,6 +174,13 @@ class VideoWriter:
         causes = [e for e in (error, error.__cause__, error.__context__) if isinstance(e, OSError)]
         number, words = (causes[0].errno, causes[0].strerror) if causes else (errno.EIO, str(error))
         return OSError(number, f"{words or error}; the video so far is kept", self.name)
+
+
+def _same(path: object, source: object) -> bool:
+    """Whether both are paths of one file that is there."""
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(source, (str, os.PathLike)):
+        return False
+    return Path(path).exists() and Path(path).samefile(source)
 
 
 def _movflags() -> str:

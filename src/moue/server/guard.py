@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import ipaddress
 import json
 import logging
 import time
@@ -44,7 +45,14 @@ HEADERS = {
 #: Where browsers' scripts put what other programs put into ``Authorization``, which they cannot set for a WebSocket.
 PROTOCOL, BEARER = "moue.v1", "bearer."
 _log = logging.getLogger(__name__)
-_HERE = ("localhost", "127.0.0.1", "::1")
+
+
+def is_local(host: str) -> bool:
+    """Whether a host can be reached from this machine only."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 class Guard:
@@ -105,10 +113,10 @@ class Guard:
         """Status and sentence, or None for who may pass."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if self._settings.local and _name(host) not in _HERE:
+        if self._settings.local and not is_local(_name(host)):
             return 400, "this server answers on this machine only, as localhost. Start it with --host to open it."
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _site(origin) != host:
             return 403, "pages of other sites may not use this server."
         guarded = scope["path"].startswith("/v1/") or scope["path"] == "/metrics"
         token = self._settings.token
@@ -124,6 +132,14 @@ def _name(host: str) -> str:
         return ""
 
 
+def _site(origin: str) -> str | None:
+    """The host and port of an origin; None of what is none, as "http://["."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
 def _token(headers: Headers) -> str:
     kind, _, value = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
@@ -133,7 +149,7 @@ def _token(headers: Headers) -> str:
         if offered.strip().startswith(BEARER):
             coded = offered.strip().removeprefix(BEARER)
             try:
-                return base64.urlsafe_b64decode(coded + "=" * (-len(coded) % 4)).decode()
+                return base64.urlsafe_b64decode(coded + "=" * (-len(coded) % 4)).decode().strip()
             except (binascii.Error, ValueError):
                 return ""
     return ""

@@ -103,8 +103,8 @@ class Jobs:
         self._most, self._seconds, self._keep = most, seconds, keep
         parent = Path(tempfile.gettempdir()) if folder is None else folder
         sweep(parent)
-        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-        self._lock_file = _own(self._folder)
+        self._parent = parent
+        self._settle()
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
         self._reader = ThreadPoolExecutor(1, "moue-videos")
@@ -123,6 +123,10 @@ class Jobs:
             if sum(job.ended is None for job in self._jobs.values()) >= self._most:
                 raise Busy(self._wait())
             identity = secrets.token_urlsafe(12)
+            # What clears old temporary files takes the folder of a server that had no video for days.
+            if not self._folder.is_dir():
+                self._lock_file.close()
+                self._settle()
             job = Job(identity, name, self._folder / identity)
             job.folder.mkdir()
             self._jobs[identity] = job
@@ -170,6 +174,10 @@ class Jobs:
         self._reader.shutdown(cancel_futures=True)
         self._lock_file.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _settle(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._parent))
+        self._lock_file = _own(self._folder)
 
     def _wait(self) -> int:
         """Seconds until the video being read is likely to be done; 10 where that cannot be told."""

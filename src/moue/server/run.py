@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import secrets
 import socket
@@ -19,6 +18,7 @@ from fastapi import FastAPI
 from moue.errors import UsageError
 from moue.server.app import create_app
 from moue.server.connection import Connection
+from moue.server.guard import is_local
 from moue.server.settings import Settings
 
 
@@ -84,14 +84,6 @@ def configured(
         limit_concurrency=256,
         timeout_graceful_shutdown=3,
     )
-
-
-def is_local(host: str) -> bool:
-    """Whether a host can be reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _greeting(host: str, port: int, tls: bool, token: str | None, local: bool) -> list[str]:

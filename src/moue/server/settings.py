@@ -29,7 +29,8 @@ class Settings:
     threads: int = 0
     """CPU threads of each graph; 0 to choose."""
     token: str | None = field(default=None, repr=False)
-    """What ``Authorization: Bearer`` must say; None lets everybody in who can reach the server."""
+    """What ``Authorization: Bearer`` must say; None lets everybody in who can reach the server. Blanks around it do not
+    count: files of secrets end in a new line, which no header can hold."""
     local: bool = True
     """Whether requests must name this machine as their host: pages of other sites cannot then rebind their name to it.
     """
@@ -67,6 +68,8 @@ class Settings:
             raise UsageError("a server needs at least one model.")
         if self.token is not None and not self.token.strip():
             raise UsageError("the token must not be empty. Leave out --token and MOUE_TOKEN to have one made.")
+        if self.token is not None:
+            object.__setattr__(self, "token", self.token.strip())
         for name in ("max_bytes", "max_files", "max_pixels", "max_video_bytes", "queue", "requests", "cameras", "jobs"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1. Got {getattr(self, name)!r} instead.")

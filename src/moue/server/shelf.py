@@ -67,7 +67,8 @@ class Shelf:
     def rows(self) -> list[dict[str, Any]]:
         """What ``GET /v1/models`` says: the models that can be asked for, the default first."""
         rows: list[dict[str, Any]] = []
-        for name, engine in self._engines.items():
+        # A copy: other threads may open models meanwhile.
+        for name, engine in list(self._engines.items()):
             spec = engine.spec.to_dict()
             keys = ("network", "labels", "size", "colour", "parameters", "licence", "scores")
             rows.append({"name": name, **{k: spec.get(k) for k in keys}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +115,9 @@ def _lines(path: Path, start: int) -> Iterator[str]:
     except FileNotFoundError:
         return
     with file:
-        lines = islice(file, start, None)
-        while held := [line for line in islice(lines, _HELD) if line.endswith("\n")]:
+        # Behind a line that is not whole yet there is nothing but the rest of it.
+        lines = islice(takewhile(lambda line: line.endswith("\n"), file), start, None)
+        while held := list(islice(lines, _HELD)):
             yield "".join(held)
 
 

@@ -19,7 +19,14 @@ function headers(extra) {
   return token() ? { ...extra, Authorization: `Bearer ${token()}` } : { ...extra };
 }
 
-async function asked() {
+// Questions that are refused at the same time wait for one and the same answer.
+let asking = null;
+function asked() {
+  asking ??= login().finally(() => { asking = null; });
+  return asking;
+}
+
+async function login() {
   const dialog = document.getElementById("login");
   if (!dialog.open) dialog.showModal();
   await new Promise((done) => dialog.addEventListener("close", done, { once: true }));

@@ -34,7 +34,8 @@ function models() {
 }
 
 function collect(rows) {
-  collected.push(...rows);
+  // Not pushed as arguments: a long video has more rows than a call may have of these.
+  collected = collected.concat(rows);
   $("tools").hidden = !collected.length;
 }
 
@@ -109,10 +110,13 @@ async function turnOn() {
   $("errors").replaceChildren();
   camera?.stop();
   abort?.abort();
-  camera = new Camera(models(), detector(), { say, stage, onend: collect, onerror: complain });
+  const wanted = new Camera(models(), detector(), { say, stage, onend: collect, onerror: complain });
+  camera = wanted;
   try {
-    await camera.start();
+    await wanted.start();
   } catch (error) {
+    // Who asked once more hears of it once.
+    if (camera !== wanted) return;
     camera = null;
     complain(error.message);
   }

@@ -37,14 +37,24 @@ export class Camera {
       const words = { NotAllowedError: "The camera was not allowed. Allow it in the browser's address bar and try again.", NotFoundError: "There is no camera here.", NotReadableError: "Another program uses the camera." };
       throw new Error(words[error.name] || sentence(`the camera cannot be used: ${error.message}`));
     }
+    // Stopped while the browser still asked whether it may: the camera must not stay on.
+    if (!this.running) {
+      this.release();
+      return;
+    }
     this.video.srcObject = this.stream;
     this.stream.getVideoTracks()[0].addEventListener("ended", () => this.stop());
     await this.video.play();
+    if (!this.running) return;
     this.stage.replaceChildren(this.card);
     this.stage.hidden = false;
     this.models.forEach((model, i) => this.connect(model, i));
     this.say("The camera is on.");
     this.show();
+  }
+
+  release() {
+    this.stream?.getTracks().forEach((track) => track.stop());
   }
 
   connect(model, i) {
@@ -106,7 +116,7 @@ export class Camera {
     if (!this.running) return;
     this.running = false;
     this.sockets.forEach((socket) => socket.close());
-    this.stream?.getTracks().forEach((track) => track.stop());
+    this.release();
     const focused = document.activeElement === this.buttons.firstChild;
     this.buttons.firstChild.remove();
     if (focused) document.getElementById("camera").focus();

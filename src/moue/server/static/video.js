@@ -20,7 +20,7 @@ async function read(file, model, detector, annotate, signal, onprogress) {
       job = await (await ask(`v1/videos/${id}`, { signal })).json();
       const text = await (await ask(`v1/videos/${id}/rows?start=${rows.length}`, { signal })).text();
       const fresh = text.split("\n").filter(Boolean).map((line) => JSON.parse(line));
-      rows.push(...fresh);
+      for (const row of fresh) rows.push(row);
       onprogress(job, fresh);
       if (!ENDED.includes(job.status)) await rest(PAUSE);
     } while (!ENDED.includes(job.status) || rows.length < job.rows);
@@ -71,7 +71,7 @@ export async function video(file, models, detector, { say, stage, abort }) {
   }
 
   function moved(view, job, fresh) {
-    view.rows.push(...fresh);
+    for (const row of fresh) view.rows.push(row);
     fresh.filter((row) => row.timestamp !== undefined).forEach((row) => view.timeline.add(row));
     if (job.total) view.progress.value = Math.min(1, job.frames / job.total);
     view.words.textContent = job.status === "waiting" ? "waiting for its turn" : `${job.frames} of ${job.total ?? "?"} frames`;
@@ -102,14 +102,17 @@ export async function video(file, models, detector, { say, stage, abort }) {
     say(`${file.name}: ${views[0].rows.filter((row) => row.frame !== undefined).length} frames read.`);
     return collected();
   } catch (error) {
+    // By now another video or the camera may have the stage.
+    const ours = card.isConnected;
     if (error.name === "AbortError") {
+      if (!ours) return [];
       stage.hidden = true;
       stage.replaceChildren();
       say(`${file.name} was cancelled; nothing of it is left on the server.`);
       return [];
     }
     error.rows = collected();
-    if (!error.rows.length) {
+    if (ours && !error.rows.length) {
       stage.hidden = true;
       stage.replaceChildren();
     }

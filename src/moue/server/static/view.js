@@ -30,7 +30,22 @@ export function title(face) {
   return `${face.label} ${percent(face.probabilities[face.label])}${face.uncertain ? ", uncertain" : ""}`;
 }
 
-// source: anything that can be drawn; answers: one row for each model, of the same picture.
+// The face of another model's row that lies where this one does. Of a camera that row is of another frame, in which the
+// faces may stand in another order; null where none is near.
+export function same(face, row) {
+  const middle = ({ box: [x, y, w, h] }) => [x + w / 2, y + h / 2];
+  const [x, y] = middle(face);
+  let nearest = null;
+  let least = Math.max(face.box[2], face.box[3]);
+  for (const other of row.faces) {
+    const [left, top] = middle(other);
+    const apart = Math.hypot(left - x, top - y);
+    if (apart < least) [nearest, least] = [other, apart];
+  }
+  return nearest;
+}
+
+// source: anything that can be drawn; rows: one for each model, of the same picture or of frames of one camera.
 export function paint(canvas, source, rows, chosen = 0) {
   const row = rows[0];
   const [width, height] = row ? [row.width, row.height] : [source.width, source.height];
@@ -53,7 +68,8 @@ export function paint(canvas, source, rows, chosen = 0) {
     pen.strokeStyle = paintColour;
     pen.strokeRect(x, y, w, h);
     const who = face.track === undefined ? (row.faces.length > 1 ? `${i + 1} ` : "") : `${face.track} `;
-    const words = `${who}${rows.map((r) => (r.faces[i] ? `${r.faces[i].label} ${percent(r.faces[i].probabilities[r.faces[i].label])}${r.faces[i].uncertain ? " ?" : ""}` : "")).join(" | ")}`;
+    const said = (f) => (f ? `${f.label} ${percent(f.probabilities[f.label])}${f.uncertain ? " ?" : ""}` : "");
+    const words = `${who}${rows.map((r) => said(r === row ? face : same(face, r))).join(" | ")}`;
     const long = pen.measureText(words).width + size * 0.8;
     const left = Math.max(0, Math.min(x - stroke / 2, width - long));
     const top = y >= size * 1.6 ? y - size * 1.6 : Math.max(0, y);
