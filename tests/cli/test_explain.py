@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,3 +114,23 @@ def test_wrong_use_is_a_sentence(words: list[str], says: str, capsys: pytest.Cap
     assert says in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
+
+
+def test_an_interruption_keeps_what_was_explained(
+    tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(jpeg(1))
+
+    def stopped(self: explainer.Explainer, *arguments: Any) -> Any:
+        if (tmp_path / "out" / "a.explain.png").exists():
+            raise KeyboardInterrupt
+        return whole(self, *arguments)
+
+    whole = explainer.Explainer.explain
+    monkeypatch.setattr(explainer.Explainer, "explain", stopped)
+    asked = (tmp_path / "a.jpg", tmp_path / "b.jpg", "--model", tiny_onnx, "--detector", "none", "--format", "json")
+    assert explain(*asked, "--out", tmp_path / "out") == 130
+    [row] = json.loads(capsys.readouterr().out)
+    assert row["source"].endswith("a.jpg")
+    assert json.loads((tmp_path / "out" / "explain.json").read_text(encoding="utf-8")) == [row]

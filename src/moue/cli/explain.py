@@ -80,27 +80,33 @@ def _photos(args: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     lines: list[dict[str, Any]] = []
     failed = False
-    with Progress("explaining", "inputs") as progress:
-        for done, source in enumerate(sources, start=1):
-            try:
-                if source.kind != "picture":
-                    raise Unreadable(source.reason or "a moving picture: explain takes photos, as single frames of it")
-                picture = read_picture(source.path)
-                said = explain_faces(
-                    explainer, detector, picture, source.path, label=args.label, min_score=args.min_score
-                )
-            except Unreadable as error:
-                status = "skipped" if source.kind == "skipped" else error.status
-                failed |= status != "skipped"
-                rows.append(Faces(source.path, status, reason=str(error)).to_dict())
-                lines.append(_line({"source": source.path}, None, f"{status}: {error}"))
-            else:
-                rows.append(said.to_dict())
-                named = {"source": source.path}
-                lines += [_line(named, one) for one in said.explanations] or [_line(named, None, "no face")]
-                if outbox is not None and said.explanations:
-                    _keep(outbox, outbox.stem(source), list(zip(said.crops, said.explanations, strict=True)))
-            progress(done, len(sources))
+    try:
+        with Progress("explaining", "inputs") as progress:
+            for done, source in enumerate(sources, start=1):
+                try:
+                    if source.kind != "picture":
+                        raise Unreadable(source.reason or "a moving picture: explain takes photos, as single frames of it")
+                    picture = read_picture(source.path)
+                    said = explain_faces(
+                        explainer, detector, picture, source.path, label=args.label, min_score=args.min_score
+                    )
+                except Unreadable as error:
+                    status = "skipped" if source.kind == "skipped" else error.status
+                    failed |= status != "skipped"
+                    rows.append(Faces(source.path, status, reason=str(error)).to_dict())
+                    lines.append(_line({"source": source.path}, None, f"{status}: {error}"))
+                else:
+                    rows.append(said.to_dict())
+                    named = {"source": source.path}
+                    lines += [_line(named, one) for one in said.explanations] or [_line(named, None, "no face")]
+                    if outbox is not None and said.explanations:
+                        _keep(outbox, outbox.stem(source), list(zip(said.crops, said.explanations, strict=True)))
+                progress(done, len(sources))
+    except BaseException:
+        # Interrupted, what was explained so far is the answer.
+        if lines:
+            _answer(args, outbox, lines, rows)
+        raise
     _answer(args, outbox, lines, rows)
     return PARTLY if failed else OK
 
