@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from moue.explain.explainer import Explanation
+    from moue.explain.explainer import Explainer, Explanation
+    from moue.explain.faces import ExplainedFaces
+    from moue.runtime.detect import Detector
     from moue.runtime.outbox import Outbox
+    from moue.runtime.results import Faces
+    from moue.runtime.sources import Source
 
 METHODS = ("occlusion", "gradcam", "integrated-gradients")
 
@@ -64,7 +68,6 @@ def run(args: argparse.Namespace) -> int:
 def _photos(args: argparse.Namespace) -> int:
     """Explain the faces of photos, one after the other."""
     from moue.explain.explainer import Explainer
-    from moue.explain.faces import explain_faces
     from moue.runtime.detect import open_detector
     from moue.runtime.outbox import Outbox
     from moue.runtime.results import Faces
@@ -83,21 +86,12 @@ def _photos(args: argparse.Namespace) -> int:
     try:
         with Progress("explaining", "inputs") as progress:
             for done, source in enumerate(sources, start=1):
-                try:
-                    if source.kind != "picture":
-                        raise Unreadable(source.reason or "a moving picture: explain takes photos, as single frames of it")
-                    picture = read_picture(source.path)
-                    said = explain_faces(
-                        explainer, detector, picture, source.path, label=args.label, min_score=args.min_score
-                    )
-                except Unreadable as error:
-                    status = "skipped" if source.kind == "skipped" else error.status
-                    failed |= status != "skipped"
-                    rows.append(Faces(source.path, status, reason=str(error)).to_dict())
-                    lines.append(_line({"source": source.path}, None, f"{status}: {error}"))
+                named, said = {"source": source.path}, _photo(source, explainer, detector, args)
+                rows.append(said.to_dict())
+                if isinstance(said, Faces):
+                    failed |= said.status != "skipped"
+                    lines.append(_line(named, None, f"{said.status}: {said.reason}"))
                 else:
-                    rows.append(said.to_dict())
-                    named = {"source": source.path}
                     lines += [_line(named, one) for one in said.explanations] or [_line(named, None, "no face")]
                     if outbox is not None and said.explanations:
                         _keep(outbox, outbox.stem(source), list(zip(said.crops, said.explanations, strict=True)))
@@ -109,6 +103,22 @@ def _photos(args: argparse.Namespace) -> int:
         raise
     _answer(args, outbox, lines, rows)
     return PARTLY if failed else OK
+
+
+def _photo(
+    source: Source, explainer: Explainer, detector: Detector, args: argparse.Namespace
+) -> ExplainedFaces | Faces:
+    """The faces of one input, explained; where it cannot be read, the row that says why."""
+    from moue.explain.faces import explain_faces
+    from moue.runtime.results import Faces
+
+    try:
+        if source.kind != "picture":
+            raise Unreadable(source.reason or "a moving picture: explain takes photos, as single frames of it")
+        picture = read_picture(source.path)
+    except Unreadable as error:
+        return Faces(source.path, "skipped" if source.kind == "skipped" else error.status, reason=str(error))
+    return explain_faces(explainer, detector, picture, source.path, label=args.label, min_score=args.min_score)
 
 
 def _classes(args: argparse.Namespace) -> int:
