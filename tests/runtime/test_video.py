@@ -57,6 +57,23 @@ def test_colours_come_as_rgb(tmp_path: Path) -> None:
     np.testing.assert_allclose(picture.mean(axis=(0, 1)), (200, 20, 30), atol=6)
 
 
+@pytest.mark.parametrize(
+    ("aspect", "shown"), [("16/15", (171, 96)), ("3/4", (160, 128)), ("2", (320, 96)), ("1000", (160, 96))]
+)
+def test_pictures_have_square_pixels_as_players_show_them(
+    tmp_path: Path, aspect: str, shown: tuple[int, int]
+) -> None:
+    video = open_video(make_video(tmp_path / "in.mp4", [scene(5)] * 3, sample_aspect_ratio=Fraction(aspect)))
+    assert (video.width, video.height) == shown
+    picture = next(video.frames()).picture
+    assert picture.shape == (shown[1], shown[0], 3)
+    wanted = np.asarray(Image.fromarray(scene(5)).resize(shown, Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(picture - wanted).mean() < 8
+    if aspect == "2":
+        with pytest.raises(Unreadable, match="320×96 pixels are more than the limit"):
+            open_video(tmp_path / "in.mp4", max_pixels=160 * 96)
+
+
 @pytest.mark.parametrize("matrix", [8, 10, 12])
 def test_colours_of_a_kind_that_cannot_be_converted_are_taken_for_the_usual(tmp_path: Path, matrix: int) -> None:
     video = make_video(tmp_path / "odd.mp4", [scene(0)] * 3, colorspace=matrix)

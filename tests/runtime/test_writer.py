@@ -82,13 +82,15 @@ def test_players_show_the_annotated_video_in_the_colours_of_its_source(tmp_path:
     np.testing.assert_allclose(coded[1], coded[0], atol=3)
 
 
-@pytest.mark.parametrize("turn", [0, 90])
-def test_pixels_that_are_no_squares_stay_so(tmp_path: Path, turn: int) -> None:
+@pytest.mark.parametrize(("turn", "size"), [(0, (228, 96)), (90, (96, 228))])
+def test_pixels_that_are_no_squares_become_some(tmp_path: Path, turn: int, size: tuple[int, int]) -> None:
     wide = Fraction(64, 45)
     source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(3)], rotation=turn, sample_aspect_ratio=wide)
-    list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+    rows = list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+    assert {(row.width, row.height) for row in rows} == {size}
     with av.open(str(tmp_path / "out.mp4")) as file:
-        assert file.streams.video[0].sample_aspect_ratio == (1 / wide if turn else wide)
+        stream = file.streams.video[0]
+        assert (stream.width, stream.height, stream.sample_aspect_ratio or 1) == (*size, 1)
 
 
 def test_another_frame_size_is_fitted_in(tmp_path: Path) -> None:

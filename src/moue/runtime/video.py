@@ -32,6 +32,9 @@ from moue.runtime.limits import check
 
 __all__ = ["Frame", "Sampler", "Video", "is_video", "open_video"]
 
+#: Pixels that are told to be wider or taller than this come from a damaged file, and are taken for squares.
+_ASPECT = 4
+
 #: Matrices from RGB that FFmpeg's scaler knows, by their numbers in ITU-T H.273; 2 is "not told".
 _MATRICES = (1, 2, 4, 5, 6, 7, 9)
 
@@ -55,9 +58,9 @@ class Video:
     name: str
     """Its path, or "<video>" for bytes and file objects."""
     width: int
-    """Of the upright picture, in pixels."""
+    """Of the upright picture, in pixels that are squares."""
     height: int
-    """Of the upright picture, in pixels."""
+    """Of the upright picture, in pixels that are squares."""
     rate: Fraction | None
     """Mean frames/s, exact: 30000/1001 for "29.97"; None where the file does not tell."""
     duration: float | None
@@ -69,7 +72,8 @@ class Video:
     mirrored: bool
     """Whether left and right are exchanged after that."""
     aspect: Fraction
-    """Width of the upright picture's pixels over their height: other than 1 in DVDs and some cameras' videos."""
+    """Width of a coded pixel over its height: other than 1 in DVDs and some cameras' videos. Pictures come widened, or
+    made taller, to what players show, as a face would be squeezed else."""
     colours: tuple[int, int, int]
     """Matrix from RGB, primaries and transfer of its coded colours, by their numbers in ITU-T H.273; 2: not told."""
     sound: bool
@@ -130,7 +134,8 @@ class Video:
                     clock = time - start
                 timestamp = float(clock)
                 taken = wanted(index, timestamp)
-                yield Frame(index, timestamp, _upright(convert, coded) if taken or all_pictures else nothing), taken
+                picture = _upright(convert, coded, self.aspect) if taken or all_pictures else nothing
+                yield Frame(index, timestamp, picture), taken
         if index < 0:
             raise Unreadable("not one picture of this video can be decoded")
         if self.duration and self.duration - clock > max(0.5, 3 * float(step), 2 * decoder.longest):
@@ -187,7 +192,8 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
     with opened(source) as container:
         stream = picture_stream(container)
         context = stream.codec_context
-        check_pixels(context.width, context.height, max_pixels)
+        aspect = _aspect(stream)
+        check_pixels(*_shown(context.width, context.height, aspect), max_pixels)
         rate = stream.average_rate or stream.guessed_rate
         end = declared_end(container, stream)
         # Only a decoded picture tells its size and rotation for certain.
@@ -195,9 +201,8 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
         if first is None:
             raise Unreadable("not one picture of this video can be decoded")
         rotation, mirrored = _orientation(first)
-        size = (first.width, first.height)
+        size = _shown(first.width, first.height, aspect)
         start = (first.pts or 0) * Fraction(first.time_base or stream.time_base)
-        aspect = stream.sample_aspect_ratio or Fraction(1)
         duration = float(end - start) if end is not None and end > start else None
         return Video(
             name=name,
@@ -208,7 +213,7 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
             length=stream.frames or (round(duration * rate) if duration and rate else None),
             rotation=rotation,
             mirrored=mirrored,
-            aspect=1 / aspect if rotation % 180 else aspect,
+            aspect=aspect,
             colours=(_matrix(context), context.color_primaries, context.color_trc),
             sound=sound_stream(container) is not None,
             codec=context.name,
@@ -216,6 +221,16 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
             start=start,
             source=source,
         )
+
+
+def _aspect(stream: Any) -> Fraction:
+    aspect = Fraction(stream.sample_aspect_ratio or 1)
+    return aspect if Fraction(1, _ASPECT) <= aspect <= _ASPECT else Fraction(1)
+
+
+def _shown(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+    """Size of a coded picture whose pixels are made squares; none is lost."""
+    return (round(width * aspect), height) if aspect >= 1 else (width, round(height / aspect))
 
 
 def _orientation(coded: Any) -> tuple[int, bool]:
@@ -234,9 +249,10 @@ def _matrix(coded: Any) -> int:
     return coded.colorspace if coded.colorspace in _MATRICES else 2
 
 
-def _upright(convert: Any, coded: Any) -> NDArray[np.uint8]:
+def _upright(convert: Any, coded: Any, aspect: Fraction) -> NDArray[np.uint8]:
     coded.colorspace = _matrix(coded)
-    picture: NDArray[np.uint8] = convert.reformat(coded, format="rgb24").to_ndarray()
+    width, height = _shown(coded.width, coded.height, aspect)
+    picture: NDArray[np.uint8] = convert.reformat(coded, width, height, format="rgb24").to_ndarray()
     rotation, mirrored = _orientation(coded)
     picture = np.rot90(picture, rotation // 90)
     return np.ascontiguousarray(picture[:, ::-1] if mirrored else picture)

@@ -156,11 +156,9 @@ class VideoWriter:
         stream.width, stream.height = self._size
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = self._clock
-        # What the source says of both: players would show a copy that says nothing in other colours, and squeezed.
+        # What the source says: players would show a copy that says nothing in other colours.
         stream.codec_context.colorspace = self._matrix
         stream.codec_context.color_primaries, stream.codec_context.color_trc = self._colours
-        if self._like is not None:
-            stream.codec_context.sample_aspect_ratio = self._like.aspect
         stream.codec_context.gop_size = max(1, round(self._rate * _FRAGMENT))
         # Without B-frames the order of writing is the order of showing: a fragment that is written is complete.
         stream.codec_context.max_b_frames = 0
