@@ -284,6 +284,8 @@ def test_training_costs_core_hours_where_the_cores_are_known() -> None:
         ([0.5, 0.7, 0.8, 0.85], [0.5, 0.6, 0.62, 0.63], [1.3, 1.1, 1.05, 1.04], "memorises"),
         ([0.3, 0.4, 0.5, 0.55], [0.3, 0.4, 0.5, 0.56], [1.7, 1.5, 1.3, 1.2], "unfinished"),
         ([0.3, 0.5, 0.6, 0.62], [0.3, 0.5, 0.6, 0.59], [1.7, 1.3, 1.1, 1.1], "settled"),
+        # A constant rate makes the loss waver; one bad epoch at the end says nothing.
+        ([0.5] * 20, [0.5, 0.51] * 10, [1.2, 1.25, 1.15, 1.26, 1.2] * 3 + [1.2, 1.25, 1.15, 1.2, 1.3], "settled"),
     ],
 )
 def test_curves_are_read(train: list[float], held: list[float], loss: list[float], kind: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moue.evaluation.plots import series
 from moue.evaluation.row import Row
@@ -48,6 +49,7 @@ def reading(history: Sequence[Mapping[str, Any]]) -> Reading | None:
 
     A validation loss that ends more than 5% above its lowest point is over-fitting; without that, a gap of more than 10
     points between training and validation is memorising; a best validation accuracy in the last tenth is unfinished.
+    The loss is read as medians over a fifth of the epochs: at a constant rate it wavers, and one bad epoch says little.
     """
     epochs, held = series(history, "validation_accuracy")
     _, train = series(history, "train_accuracy")
@@ -55,6 +57,7 @@ def reading(history: Sequence[Mapping[str, Any]]) -> Reading | None:
         return None
     gap = float(train[-1] - held[-1])
     loss_epochs, loss = series(history, "validation_loss")
+    loss_epochs, loss = _steadied(loss_epochs, len(epochs) // 5 | 1), _steadied(loss, len(epochs) // 5 | 1)
     rise = float(loss[-1] / loss.min() - 1) if len(loss) and loss.min() > 0 else 0.0
     text = (
         f"In the last epoch it gets {train[-1]:.1%} of its training pictures right and {held[-1]:.1%} of those held"
@@ -62,7 +65,7 @@ def reading(history: Sequence[Mapping[str, Any]]) -> Reading | None:
     )
     if rise > 0.05:
         at = int(loss_epochs[int(loss.argmin())])
-        text += f" Its validation loss was lowest in epoch {at} and ended {rise:.0%} above: it over-fits."
+        text += f" Its validation loss was lowest around epoch {at} and ended {rise:.0%} above: it over-fits."
         return Reading("over-fits", text)
     if gap > 0.10:
         text += " It learns its training pictures by heart, without harm to its validation loss so far."
@@ -188,15 +191,28 @@ def _hardest(ran: Sequence[Row]) -> list[Finding]:
     return [Finding("Hardest class", f"{text}. The easiest is {labels[easiest]} with {recall.max():.0%}.")]
 
 
+def _steadied(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
+    """Medians of so many neighbours."""
+    if not len(values):
+        return values
+    medians: NDArray[np.float64] = np.median(
+        np.lib.stride_tricks.sliding_window_view(values, min(window, len(values))), axis=1
+    )
+    return medians
+
+
 def _fitting(ran: Sequence[Row]) -> list[Finding]:
     kinds = {row.name: seen.kind for row in ran if (seen := reading(row.history or [])) is not None}
     if not kinds:
         return []
-    over = [name for name, kind in kinds.items() if kind in ("over-fits", "memorises")]
+    over = [name for name, kind in kinds.items() if kind == "over-fits"]
+    heart = [name for name, kind in kinds.items() if kind == "memorises"]
     open_ = [name for name, kind in kinds.items() if kind == "unfinished"]
     words = []
     if over:
-        words.append(f"{_list(over)}: the training part is learnt far better than the part held out.")
+        words.append(f"{_list(over)}: the loss on the part held out rose again.")
+    if heart:
+        words.append(f"{_list(heart)}: the training part is learnt far better than the part held out.")
     if open_:
         words.append(f"{_list(open_)}: still climbing when the training ended.")
     return [Finding("Over- and under-fitting", " ".join(words) or "The curves show neither.")]
