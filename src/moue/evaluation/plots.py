@@ -124,7 +124,9 @@ def all_curves(histories: Mapping[str, tuple[int, Sequence[Mapping[str, Any]]]],
                     )
             axis.set_xlabel("epoch")
             axis.xaxis.get_major_locator().set_params(integer=True)
-        axes[0].legend(loc="best", handlelength=3, fontsize=10)
+        # Runs on all of Training held out nothing, and have no line here.
+        if axes[0].lines:
+            axes[0].legend(loc="best", handlelength=3, fontsize=10)
     return sink.getvalue()
 
 
