@@ -274,8 +274,10 @@ def test_all_subsets_are_scored_on_what_all_members_held_out(
     assert alone[str(paths[0])]["disagreement"] is None
     [pair] = [row for row in rows if row["members"] == [str(path) for path in paths[:2]]]
     assert pair["disagreement"] == pytest.approx((a != b).mean(), abs=1e-5)
-    assert main([*words, "--top", "2"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert main([*words, "--top", "2", "--labels", "fer2013"]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 3
+    assert captured.err.endswith("--data synth:1200:0 --labels fer2013\n")
 
 
 def test_what_cannot_be_chosen_from_is_a_sentence(make: Make, capsys: pytest.CaptureFixture[str]) -> None:

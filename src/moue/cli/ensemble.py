@@ -55,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
     write(rows, args.format, [{**row, "members": choice.members} for row, choice in zip(rows, found, strict=True)])
     chosen = next((choice.members for choice in found if len(choice.members) > 1), None)
     if chosen is not None:
-        command = shlex.join(["moue", "export", *chosen, "-o", "ensemble.onnx", "--data", args.data])
+        options = {"--labels": args.labels, "--votes": args.votes}
+        given = [word for name, value in options.items() if value for word in (name, value)]
+        command = shlex.join(["moue", "export", *chosen, "-o", "ensemble.onnx", "--data", args.data, *given])
         sys.stderr.write(f"moue: the best of several, as one file: {command}\n")
     return code
 

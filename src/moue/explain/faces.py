@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.explain.explainer import Explainer, Explanation
-from moue.preprocess import Picture, in_crop, to_input
-from moue.runtime.crop import crops
+from moue.preprocess import Picture, in_crop
+from moue.runtime.crop import face_inputs
 from moue.runtime.detect import Detector, WholeImage
 from moue.runtime.results import Faces, Predictions
 
@@ -58,16 +58,14 @@ def explain_faces(
     spec = explainer.spec
     found = detector.detect(picture, min_score=min_score)
     whole = isinstance(detector, WholeImage)
-    cut: dict[str, Any] = {"margin": spec.margin, "level": spec.level, "size": spec.size}
-    if whole:
-        images = [to_input(picture, spec.size, spec.colour)]
-    else:
-        images = crops(picture, found, colour=spec.colour, **cut)
+    images = face_inputs(picture, found, spec, whole=whole)
     explanations = []
     for i, image in enumerate(images):
         marks = None if whole or found.landmarks is None else found.landmarks[i]
         x, y, w, h = (float(v) for v in found.boxes[i])
-        inside = None if marks is None else in_crop(marks, (x, y, w, h), marks, **cut)
+        inside = None
+        if marks is not None:
+            inside = in_crop(marks, (x, y, w, h), marks, margin=spec.margin, level=spec.level, size=spec.size)
         explanations.append(explainer.explain(image, label, inside))
     stacked = np.stack(images) if images else np.zeros((0, spec.channels, spec.size, spec.size), np.uint8)
     faces = Faces(

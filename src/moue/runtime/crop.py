@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moue.preprocess import Picture, crop_face
+from moue.preprocess import Picture, crop_face, to_input
 from moue.runtime.detect import Detections, Detector
-from moue.spec import Colour
+from moue.spec import Colour, ModelSpec
 
 
 def crops(
@@ -43,6 +43,20 @@ def crops(
         )
         for i, (x, y, w, h) in enumerate(found.boxes)
     ]
+
+
+def face_inputs(picture: Picture, found: Detections, spec: ModelSpec, *, whole: bool) -> list[Picture]:
+    """The faces of a picture as a model takes them: uint8 ``(C, S, S)`` each.
+
+    Args:
+        picture: uint8 ``(H, W, 3)`` RGB.
+        found: its faces.
+        spec: the model's.
+        whole: whether the picture itself is the face, which is neither cut nor turned then.
+    """
+    if whole:
+        return [to_input(picture, spec.size, spec.colour)]
+    return crops(picture, found, margin=spec.margin, level=spec.level, size=spec.size, colour=spec.colour)
 
 
 @dataclass(frozen=True)

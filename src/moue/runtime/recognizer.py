@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from moue.errors import Status, UnknownName, Unreadable, UsageError
 from moue.picture import MAX_PIXELS, Order, check_order, read_picture
-from moue.preprocess import Picture, to_input
-from moue.runtime.crop import crops
-from moue.runtime.detect import MULTIPLE, CenterFace, Detections, Detector, Given, WholeImage, open_detector
+from moue.preprocess import Picture
+from moue.runtime.crop import face_inputs
+from moue.runtime.detect import MULTIPLE, CenterFace, Detector, Given, WholeImage, open_detector
 from moue.runtime.engine import Engine, EngineName, open_model
 from moue.runtime.inputs import each, is_camera, is_one, is_picture, is_video, items, named
 from moue.runtime.limits import check
@@ -282,13 +282,7 @@ class Recognizer:
             found.landmarks,
             self._predictions(np.full((len(found), len(self.spec.labels)), 1 / len(self.spec.labels), np.float32)),
         )
-        return _Look(row, self._crops(picture, found, whole=isinstance(detector, WholeImage)))
-
-    def _crops(self, picture: Picture, found: Detections, whole: bool) -> list[Picture]:
-        spec = self.spec
-        if whole:
-            return [to_input(picture, spec.size, spec.colour)]
-        return crops(picture, found, margin=spec.margin, level=spec.level, size=spec.size, colour=spec.colour)
+        return _Look(row, face_inputs(picture, found, self.spec, whole=isinstance(detector, WholeImage)))
 
     def _answer(self, held: Sequence[_Look]) -> list[Faces]:
         """Classify the crops of several pictures together."""
