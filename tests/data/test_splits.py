@@ -58,6 +58,45 @@ def test_the_seed_decides() -> None:
     assert (first.validation != other.validation).any()
 
 
+@settings(deadline=None, max_examples=40)
+@given(SETS, st.sampled_from([(0.5, 2), (1 / 3, 3), (0.33, 3), (0.2, 5), (0.1, 10)]), st.integers(0, 5))
+def test_the_folds_of_a_seed_are_all_of_training(
+    rows: list[tuple[int, int]], cut: tuple[float, int], seed: int
+) -> None:
+    table = table_of([d for d, _ in rows], [k for _, k in rows])
+    fraction, folds = cut
+    splits = [stratified_split(table, fraction, seed, fold) for fold in range(folds)]
+    assert (splits[0].validation == stratified_split(table, fraction, seed).validation).all()
+    times = np.bincount(np.concatenate([split.validation for split in splits]), minlength=len(table))
+    assert times.max() <= 1
+    for split in splits:
+        assert sorted([*split.train, *split.validation]) == list(range(len(table)))
+        assert twin_free(table.take(split.validation), table.take(split.train)).all()
+        # In no fold a class is without training rows.
+        assert set(table.labels[split.train]) == set(table.labels)
+    # A class's only row is held out in none, nor is a group of twins that would leave its class with nothing.
+    digits, counts = np.array([d for d, _ in rows]), np.bincount(table.labels)
+    alone = np.bincount(digits)[digits] == 1
+    assert (times[alone & (counts[table.labels] > 1)] == 1).all()
+
+
+def test_folds_are_as_large_as_each_other() -> None:
+    table = table_of([*range(480), *range(20)], [i % 7 for i in range(500)])
+    for fold in range(5):
+        held = np.bincount(table.labels[stratified_split(table, 0.2, 3, fold).validation], minlength=7)
+        assert np.abs(held - np.bincount(table.labels) / 5).max() <= 2
+
+
+def test_a_fold_that_there_is_not() -> None:
+    table = table_of(range(40), [i % 4 for i in range(40)])
+    for fraction, fold in ((0.2, 5), (0.3, 3), (0, 1), (0.2, -1)):
+        with pytest.raises(UsageError, match="fold must be between 0 and"):
+            stratified_split(table, fraction, 0, fold)
+    own = table_of([0, 1, 2, 3], [0, 1, 0, 1], ["train", "train", "validation", "validation"])
+    with pytest.raises(UsageError, match="validation part of its own"):
+        stratified_split(own, 0.2, 0, 1)
+
+
 def test_only_training_rows_are_cut() -> None:
     table = table_of(range(40), [0] * 40, ["public_test"] * 10 + ["train"] * 20 + ["private_test"] * 10)
     split = stratified_split(table, 0.25)
@@ -88,12 +127,12 @@ def test_wrong_use() -> None:
 
 def test_a_saved_split_comes_back_and_knows_its_table(tmp_path: Path) -> None:
     table = table_of(range(50), [i % 3 for i in range(50)])
-    split = stratified_split(table, 0.2, 7)
+    split = stratified_split(table, 0.2, 7, 3)
     split.save(tmp_path / "split.json")
     back = Split.load(tmp_path / "split.json")
     assert (back.train == split.train).all()
     assert (back.validation == split.validation).all()
-    assert (back.seed, back.fraction, back.fingerprint) == (7, 0.2, table.fingerprint)
+    assert (back.seed, back.fraction, back.fold, back.fingerprint) == (7, 0.2, 3, table.fingerprint)
     back.check(table)
     with pytest.raises(DataError, match="was not cut from"):
         back.check(table.take(np.arange(49)))

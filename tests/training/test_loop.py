@@ -23,6 +23,7 @@ from torch import Tensor
 from moue.data.synth import synthetic
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
+from moue.evaluation.model import split_of
 from moue.export import export
 from moue.expressions import LabelSet
 from moue.models import create
@@ -36,6 +37,7 @@ from moue.training.loop import fit
 from moue.training.rows import Rows
 from moue.training.run import LICENCE, Run
 from moue.training.tasks import Supervised
+from moue.training.teachers import held_out
 
 SMALL = Config().override(
     [
@@ -645,3 +647,32 @@ def test_a_student_learns_from_teachers_and_does_not_carry_them(table: ImageTabl
     own = ImageTable(table.images, (table.labels == 3).astype(np.int64), table.split, table.source, two)
     with pytest.raises(UsageError, match="smile, none"):
         fit(taught, own, tmp_path / "other")
+
+
+def test_each_picture_is_taught_by_the_teachers_that_held_it_out(table: ImageTable, tmp_path: Path) -> None:
+    halves = [
+        fit(SMALL.override(["optim.epochs=1", "data.validation=0.5", f"data.fold={fold}"]), table, tmp_path / f"{fold}")
+        for fold in (0, 1)
+    ]
+    splits = [run.split(table) for run in halves]
+    assert not set(splits[0].validation) & set(splits[1].validation)
+    # A teacher without its run, too: its spec says which rows those were.
+    export(halves[1].folder, tmp_path / "1.onnx")
+    names = [str(halves[0].folder), str(tmp_path / "1.onnx")]
+    again = split_of(names[1], table)
+    assert again is not None
+    assert (again.validation == splits[1].validation).all()
+    held = held_out(names, table, splits[0].train)
+    assert held[:, 1].all()
+    assert not held[:, 0].any()
+    taught = ["optim.epochs=1", "optim.teacher_weight=1", "optim.teachers_out_of_fold=true"]
+    student = fit(SMALL.override([*taught, f"optim.teachers=[{', '.join(names)}]"]), table, tmp_path / "student")
+    assert student.finished
+    with pytest.raises(UsageError, match=r"held out by no teacher\. Train one for each part"):
+        fit(SMALL.override([*taught, f"optim.teachers=[{names[0]}, {names[0]}]"]), table, tmp_path / "half")
+    with pytest.raises(UsageError, match="nothing says which rows"):
+        fit(SMALL.override([*taught, f"optim.teachers=[{names[0]}, tiny]"]), table, tmp_path / "unknown")
+    assert not (tmp_path / "half").exists()
+    assert not (tmp_path / "unknown").exists()
+    with pytest.raises(UsageError, match="needs two teachers or more"):
+        SMALL.override([*taught, f"optim.teachers=[{names[0]}]"])

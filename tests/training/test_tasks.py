@@ -151,6 +151,34 @@ def test_teachers_answer_once_for_views_that_come_again(batch: tuple[Tensor, Ten
     assert answers(OptimConfig()) == 4
 
 
+def test_out_of_fold_a_picture_is_taught_by_those_alone_that_held_it_out(batch: tuple[Tensor, Tensor]) -> None:
+    class PerPicture(Seen):
+        """Its logits stand in the pictures themselves, so that they follow the rows."""
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            self.pixels = pixels
+            return pixels[:, 0, 0, :7] * self.answer[0][0, 0]
+
+    logits, labels = batch
+    images, held = torch.rand(32, 1, 48, 48) * 3, torch.zeros(32, 2)
+    held[:20, 0] = held[20:, 1] = 1
+    one, other = (PerPicture(torch.full((1, 7), sign), []) for sign in (1.0, -1.0))
+    config = OptimConfig(
+        teachers=("a", "b"), teachers_out_of_fold=True, teacher_weight=1, teacher_temperature=1, votes=0.5
+    )
+    targets = torch.cat([one_hot(labels), torch.zeros(32, 8), held], 1)
+    student = torch.cat([logits, torch.zeros(32, 8)], 1)
+    task = Distilled(WithVotes(config, 7), [one, other], config)
+    got = task(WithAux(student, []), images, targets, torch.Generator())
+    shown = images[:, 0, 0, :7]
+    wanted = F.softmax(torch.cat([shown[:20], -shown[20:]]), 1)
+    assert float(got["loss"]) == pytest.approx(
+        float(F.kl_div(F.log_softmax(logits, 1), wanted, reduction="batchmean")), abs=1e-5
+    )
+    assert torch.equal(one.pixels, images[:20]), "who may not teach is not asked"
+    assert torch.equal(other.pixels, images[20:])
+
+
 def test_a_grey_teacher_teaches_a_student_of_colours(batch: tuple[Tensor, Tensor]) -> None:
     logits, labels = batch
     teacher = Seen(logits, [])

@@ -26,12 +26,15 @@ class Split:
     """What was asked for; the share held out comes as near to it as whole groups of twins allow."""
     fingerprint: str
     """Of the table that the positions belong to."""
+    fold: int = 0
+    """Which of the parts that Training can be cut into was held out."""
 
     def save(self, path: Path | str) -> None:
         """Write the split as JSON."""
         values = {
             "seed": self.seed,
             "fraction": self.fraction,
+            "fold": self.fold,
             "fingerprint": self.fingerprint,
             "train": self.train.tolist(),
             "validation": self.validation.tolist(),
@@ -53,6 +56,7 @@ class Split:
                 int(values["seed"]),
                 float(values["fraction"]),
                 str(values["fingerprint"]),
+                int(values.get("fold", 0)),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path} is no saved split ({error}). Give the split.json of a run folder.") from error
@@ -70,7 +74,7 @@ class Split:
             )
 
 
-def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0) -> Split:
+def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0, fold: int = 0) -> Split:
     """Cut a validation part from the table's "train" rows.
 
     Each class gives its share of rows; exact twins stay on one side, whatever their labels. A table that has
@@ -80,44 +84,58 @@ def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0) ->
         table: the whole set; only its "train" and "validation" rows are looked at.
         fraction: share of each class that is held out, 0 to below 1; 0 holds out nothing.
         seed: of the draw.
+        fold: which of the 1 / ``fraction`` parts to hold out, from 0; those of one seed have no row in common, and
+            where 1 / ``fraction`` is a whole number they are all of Training (k-fold cross-validation).
 
     Raises:
         DataError: when the table has no "train" rows.
-        UsageError: for a fraction outside of its range.
+        UsageError: for a fraction or a fold outside of its range, or a fold of a table with "validation" rows.
     """
     if not 0 <= fraction < 1:
         raise UsageError(f"fraction must be at least 0 and below 1. Got {fraction!r} instead.")
+    folds = int(1 / fraction + 1e-6) if fraction else 1
+    if not 0 <= fold < folds:
+        raise UsageError(f"fold must be between 0 and {folds - 1} where {fraction:g} is held out. Got {fold} instead.")
     rows = np.flatnonzero(table.split == "train")
     if not len(rows):
         table.part("train")
     own = np.flatnonzero(table.split == "validation")
     if len(own):
+        if fold:
+            raise UsageError(f"{table.name or 'the set'} has a validation part of its own: fold must be 0. Got {fold}.")
         return Split(rows[twin_free(table.take(rows), table.take(own))], own, seed, fraction, table.fingerprint)
     groups = twin_groups(table)[rows]
     rng = np.random.default_rng(seed)
     labels = table.labels[rows]
     counts = np.bincount(labels, minlength=len(table.label_set))
-    wanted = np.rint(counts * fraction).astype(np.int64)
-    # A class that is there at all stays in training.
-    wanted = np.minimum(wanted, np.maximum(counts - 1, 0))
-    held = np.zeros(len(rows), bool)
     order = rng.permutation(len(rows))
     _, first, size = np.unique(groups, return_index=True, return_counts=True)
     single = np.zeros(len(rows), bool)
     single[first[size == 1]] = True
-    # Groups of twins are drawn first, while there is room for whole groups; rows without a twin then fill up exactly.
     members: dict[int, list[int]] = {}
     for i in order[~single[order]]:
         members.setdefault(int(groups[i]), []).append(int(i))
-    for group in members.values():
-        need = np.bincount(labels[group], minlength=len(counts))
-        if rng.random() < fraction and (need <= wanted).all():
-            held[group] = True
-            wanted -= need
-    for label, room in enumerate(wanted):
-        alone = order[single[order] & (labels[order] == label)]
-        held[alone[:room]] = True
-    return Split(rows[~held], rows[held], seed, fraction, table.fingerprint)
+    free = np.ones(len(rows), bool)
+    for part in range(fold + 1):
+        # What is left over by a share such as 0.33 goes to the last part.
+        last = part > 0 and part == folds - 1 and 1 - folds * fraction < fraction / 10
+        due = counts if last else np.rint(counts * fraction * (part + 1)).astype(np.int64)
+        # A class that is there at all stays in training.
+        wanted = np.minimum(due - np.bincount(labels[~free], minlength=len(counts)), np.maximum(counts - 1, 0))
+        chance = 1 if last else fraction / (1 - part * fraction)
+        held = np.zeros(len(rows), bool)
+        # Groups of twins are drawn first, while there is room for whole ones; rows without a twin then fill up exactly.
+        for group in members.values():
+            if free[group[0]]:
+                need = np.bincount(labels[group], minlength=len(counts))
+                if rng.random() < chance and (need <= wanted).all():
+                    held[group] = True
+                    wanted -= need
+        for label, room in enumerate(wanted):
+            alone = order[(single & free)[order] & (labels[order] == label)]
+            held[alone[:room]] = True
+        free &= ~held
+    return Split(rows[~held], rows[held], seed, fraction, table.fingerprint, fold)
 
 
 def twin_groups(table: ImageTable) -> NDArray[np.int64]:

@@ -138,7 +138,8 @@ def _cut(trained: Mapping[str, Any], table: ImageTable) -> Split | None:
     data = trained.get("data", {})
     if "split" not in data or data.get("fingerprint") != table.fingerprint:
         return None
-    split = stratified_split(table, data["split"]["fraction"], data["split"]["seed"])
+    cut = data["split"]
+    split = stratified_split(table, cut["fraction"], cut["seed"], cut.get("fold", 0))
     # Drawn by other rules than today's, the rows would be others.
     return split if (len(split.train), len(split.validation)) == (data["train"], data["validation"]) else None
 

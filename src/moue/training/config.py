@@ -31,6 +31,9 @@ class DataConfig:
     split_seed: int = 0
     """Which rows are held out. Apart from ``run.seed``, so that runs of several seeds hold out the same rows and can be
     compared, averaged and calibrated on them."""
+    fold: int = 0
+    """Which of the 1 / ``validation`` parts of Training is held out, from 0: one run a part is a cross-validation, and
+    their runs are teachers for ``optim.teachers_out_of_fold``."""
     class_weights: bool = False
     """Weight the loss inversely to class frequency (scikit-learn's "balanced")."""
     oversample: bool = False
@@ -59,6 +62,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         _between(self, 0, 0.9, "validation")
         _between(self, 0, 2**63 - 1, "split_seed")
+        _between(self, 0, 10_000, "fold")
         _between(self, 0, 180, "rotation")
         _between(self, 0, 1, "scale", "shift", "brightness", "contrast", "erase", "erase_size")
 
@@ -132,6 +136,9 @@ class OptimConfig:
     teacher_views: int = 0
     """How many views of each picture the teachers answer for: after as many epochs the same views come again, with the
     answers that were given, which costs nothing. 8 to 16 are plenty; 0 has new views in every epoch."""
+    teachers_out_of_fold: bool = False
+    """Whether each picture is taught by those teachers alone that held it out: for teachers that know their own
+    training pictures by heart. One of them for each ``data.fold``."""
     mixup: float = 0.0
     """Alpha of the Beta distribution that mixes pairs of images (Zhang et al., 2018); 0 is off."""
     ema: float = 0.0
@@ -159,6 +166,11 @@ class OptimConfig:
             raise UsageError(f"optim.lr must be above 0. Got {self.lr!r} instead.")
         if any(not 8 <= size <= 1024 for size in self.sizes):
             raise UsageError(f"optim.sizes must be between 8 and 1024 pixels. Got {list(self.sizes)!r} instead.")
+        if self.teachers_out_of_fold and len(self.teachers) < 2:
+            raise UsageError(
+                "optim.teachers_out_of_fold needs two teachers or more, each of which held out another part of "
+                f"Training (data.fold). Got optim.teachers={list(self.teachers)!r} instead."
+            )
         if self.name == "muon" and self.layer_decay != 1:
             raise UsageError("optim.layer_decay is for adam, adamw and sgd: muon's steps are alike in every layer.")
 

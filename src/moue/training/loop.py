@@ -42,6 +42,7 @@ from moue.training.run import Run
 from moue.training.start import first_outputs, start_from
 from moue.training.tasks import Task
 from moue.training.tasks import build as build_task
+from moue.training.teachers import held_out
 
 
 @contextmanager
@@ -104,7 +105,7 @@ def fit(
         torch.set_num_threads(config.run.threads)
     if not run.exists:
         config = replace(config, data=replace(config.data, labels=table.label_set.name))
-        split = stratified_split(table, config.data.validation, config.data.split_seed)
+        split = stratified_split(table, config.data.validation, config.data.split_seed, config.data.fold)
     torch.manual_seed(config.run.seed)
     classes, second = len(table.label_set), config.optim.votes > 0
     if second and table.votes is None:
@@ -130,6 +131,8 @@ def fit(
     if config.data.bootstrap:
         drawn = drawn[bootstrap(table.labels[drawn], np.random.default_rng([config.run.seed, 3]))]
     train = Rows.of(table, drawn, network.input, device, votes=second)
+    if config.optim.teachers_out_of_fold:
+        train = train.beside(held_out(config.optim.teachers, table, drawn))
     validation = Rows.of(table, split.validation, network.input, device) if len(split.validation) else None
     absent = np.flatnonzero(np.bincount(train.labels.cpu().numpy(), minlength=classes) == 0)
     if len(absent):

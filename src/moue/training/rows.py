@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ class Rows:
     """int64 ``(N,)``."""
     targets: Tensor
     """float32 ``(N, K)``: soft targets where the table has them, else one-hot labels. With votes ``(N, K + 8)``:
-    the table's vote shares stand behind them."""
+    the table's vote shares stand behind them; behind these whatever :meth:`beside` adds."""
 
     @classmethod
     def of(
@@ -41,6 +41,10 @@ class Rows:
         if votes and table.votes is not None:
             targets = torch.cat([targets, torch.from_numpy(table.votes[rows])], dim=1)
         return cls(torch.from_numpy(images).to(device), labels.to(device), targets.to(device))
+
+    def beside(self, columns: NDArray[np.float32]) -> Rows:
+        """The same rows with further columns ``(N, M)`` behind their targets, for a task that knows them."""
+        return replace(self, targets=torch.cat([self.targets, torch.from_numpy(columns).to(self.targets)], dim=1))
 
     def __len__(self) -> int:
         return len(self.labels)

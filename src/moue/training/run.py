@@ -157,7 +157,7 @@ class Run:
                 "train": len(split.train),
                 "validation": len(split.validation),
                 # With which the spec of a model without its run says which rows these were.
-                "split": {"seed": split.seed, "fraction": split.fraction},
+                "split": {"seed": split.seed, "fraction": split.fraction, "fold": split.fold},
             },
             "machine": dict(machine),
             "rebuild": network.rebuild,

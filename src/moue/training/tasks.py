@@ -50,7 +50,8 @@ class Task(Protocol):
         Args:
             network: in training mode.
             images: float ``(N, C, H, W)``, 0..255, augmented, at the network's own size.
-            targets: float ``(N, K)``, rows add up to 1; :class:`WithVotes` has vote shares behind them.
+            targets: float ``(N, K)``, rows add up to 1; :class:`WithVotes` has vote shares behind them, and
+                :class:`Distilled` out of fold who may teach.
             generator: CPU generator for whatever the task draws.
             size: the side that the network is to see them at, where training goes through smaller ones first.
         """
@@ -149,9 +150,9 @@ class Distilled(nn.Module):
 
     Args:
         labels: the task on the labels, which has the rest of the weight.
-        teachers: trained networks in evaluation mode, or models, with the same labels. Teachers that know Training by
-            heart (above 95 %) teach little: give such ones that have not seen the rows.
-        config: weight and temperature.
+        teachers: T trained networks in evaluation mode, or models, with the same labels. Teachers that know Training by
+            heart (above 95 %) teach little: such ones are for ``config.teachers_out_of_fold``.
+        config: weight and temperature. Out of fold the targets' last T columns say which teachers held a row out.
     """
 
     def __init__(self, labels: Supervised, teachers: Sequence[Teacher], config: OptimConfig) -> None:
@@ -171,35 +172,50 @@ class Distilled(nn.Module):
     ) -> Answer:
         """See :class:`Task`; the teachers see the pictures at their own size, whatever the student's is now."""
         images, targets = self.labels.mixed(images, targets, generator)
+        says = None
+        if self.config.teachers_out_of_fold:
+            targets, says = targets[:, : -len(self.teachers)], targets[:, -len(self.teachers) :]
         answer = self.labels.answer(network, scaled(images, size), targets)
         heat, share = self.config.teacher_temperature, self.config.teacher_weight
         taught = F.kl_div(
-            F.log_softmax(answer["logits"].float() / heat, dim=1), self.recall(images, generator), reduction="batchmean"
+            F.log_softmax(answer["logits"].float() / heat, dim=1),
+            self.recall(images, says, generator),
+            reduction="batchmean",
         )
         # Softening divides the gradients by the temperature's square.
         loss = (1 - share) * answer["loss"] + share * heat**2 * taught
         return {"loss": loss, "logits": answer["logits"]}
 
-    def recall(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def recall(self, images: Tensor, says: Tensor | None, generator: torch.Generator) -> Tensor:
         """What :meth:`teach` says of a batch, once for all the epochs that have the same views: those drawn with the
         generator's seed.
         """
         if not self.config.teacher_views:
-            return self.teach(images)
+            return self.teach(images, says)
         views = generator.initial_seed()
         if views not in self.answers:
-            self.answers[views] = self.teach(images)
+            self.answers[views] = self.teach(images, says)
         return self.answers[views]
 
     @torch.no_grad()
-    def teach(self, images: Tensor) -> Tensor:
-        """The teachers' mean probabilities ``(N, K)`` at the temperature, of views in 0..255 of any size."""
+    def teach(self, images: Tensor, says: Tensor | None = None) -> Tensor:
+        """The teachers' mean probabilities ``(N, K)`` at the temperature, of views in 0..255 of any size.
+
+        ``says`` ``(N, T)`` is how much each of them has to say of each view, at least one of them something; all of
+        them the same without it. Of a mixed picture those may say something that have seen one half of it.
+        """
+        if says is None:
+            says = images.new_ones(len(images), len(self.teachers))
         total: Tensor | float = 0.0
-        for teacher in self.teachers:
-            view = scaled(in_colour(images, teacher.input.colour), teacher.input.size)
-            total = total + F.softmax(teacher(view).float() / self.config.teacher_temperature, dim=1)
+        for teacher, weight in zip(self.teachers, (says / says.sum(1, keepdim=True)).unbind(1), strict=True):
+            on = weight > 0
+            if not on.any():
+                continue
+            view = scaled(in_colour(images[on], teacher.input.colour), teacher.input.size)
+            taught = F.softmax(teacher(view).float() / self.config.teacher_temperature, dim=1)
+            total = total + taught.new_zeros(len(images), taught.shape[1]).index_put((on,), weight[on, None] * taught)
         assert isinstance(total, Tensor)
-        return total / len(self.teachers)
+        return total
 
 
 def in_colour(images: Tensor, colour: Colour) -> Tensor:

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from moue.data.table import ImageTable
 from moue.errors import UsageError
-from moue.evaluation.model import run_of, spec_of
+from moue.evaluation.model import run_of, spec_of, split_of
 from moue.models.load import load_run
 from moue.runtime.engine import Engine, open_model
 from moue.spec import Colour, ModelSpec
@@ -81,3 +84,35 @@ def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, th
         load_run(name, device).network if run_of(name) else OnnxTeacher(open_model(name, threads=threads, many=True))
         for name in names
     ]
+
+
+def held_out(names: Sequence[str], table: ImageTable, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Which teachers held out which rows, and so may teach them.
+
+    Args:
+        names: as of :func:`open_teachers`.
+        table: the whole set, as it is trained on.
+        rows: positions in it, ``(N,)``.
+
+    Returns:
+        float32 ``(N, len(names))`` of 0 and 1; at least one 1 in each row.
+
+    Raises:
+        DataError: when a teacher's run was trained on another set.
+        UsageError: when nothing says which rows a teacher held out, or when there are rows that none did.
+    """
+    held = np.zeros((len(rows), len(names)), np.float32)
+    for i, name in enumerate(names):
+        split = split_of(name, table)
+        if split is None:
+            raise UsageError(
+                f"nothing says which rows of {table.name or 'this set'} the teacher {name} was trained on. "
+                "For optim.teachers_out_of_fold give finished runs."
+            )
+        held[:, i] = np.isin(rows, split.validation)
+    if alone := int((held.sum(1) == 0).sum()):
+        raise UsageError(
+            f"optim.teachers_out_of_fold: {alone} of {len(rows)} training rows were held out by no teacher. "
+            "Train one for each part, as with --set data.validation=0.2 and --set data.fold=0, 1, 2, 3 and 4."
+        )
+    return held
