@@ -244,7 +244,7 @@ def held_out(members: Sequence[str | Path], data: ImageTable) -> ImageTable:
     if len(rows) < HELD_OUT:
         raise DataError(
             f"a temperature needs at least {HELD_OUT} pictures that every member held out. Got {len(rows)} instead. "
-            "Runs with the same data.split_seed and data.validation hold out the same ones."
+            "Runs with the same data.validation, data.split_seed and data.fold hold out the same ones."
         )
     return data.take(rows)
 

@@ -153,8 +153,8 @@ def compare(
             row, pictures = _row(name, plan, read, split, out, watch)
             if scored and pictures != scored:
                 raise DataError(
-                    f"its {split} part is not that of {first}: runs with the same data.split_seed and "
-                    "data.validation hold out the same rows"
+                    f"its {split} part is not that of {first}: runs with the same data.validation, "
+                    "data.split_seed and data.fold hold out the same rows"
                 )
             scored = pictures
         except MoueError as error:
