@@ -89,6 +89,7 @@ def test_folds_are_as_large_as_each_other() -> None:
 
 def test_a_fold_that_there_is_not() -> None:
     table = table_of(range(40), [i % 4 for i in range(40)])
+    assert not len(stratified_split(table, 5e-324).validation)
     for fraction, fold in ((0.2, 5), (0.3, 3), (0, 1), (0.2, -1)):
         with pytest.raises(UsageError, match="fold must be between 0 and"):
             stratified_split(table, fraction, 0, fold)
