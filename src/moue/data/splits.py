@@ -93,8 +93,8 @@ def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0, fo
     """
     if not 0 <= fraction < 1:
         raise UsageError(f"fraction must be at least 0 and below 1. Got {fraction!r} instead.")
-    # Of the smallest numbers the reciprocal is infinite; more parts than rows there are not.
-    folds = max(1, int(min(1 / fraction + 1e-6, len(table)))) if fraction else 1
+    # The reciprocal of the smallest numbers is infinite.
+    folds = int(min(1 / fraction + 1e-6, 1e9)) if fraction else 1
     if not 0 <= fold < folds:
         raise UsageError(f"fold must be between 0 and {folds - 1} where {fraction:g} is held out. Got {fold} instead.")
     rows = np.flatnonzero(table.split == "train")
