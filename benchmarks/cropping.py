@@ -3,7 +3,7 @@
     python benchmarks/cropping.py MODEL --data fer2013.csv.zip --rows 500 --json results.json
 
 Each 48×48 face is enlarged, turned by up to ±15° as heads are in photos, and pasted with a soft edge onto a blurred
-picture. CenterFace finds it; every margin, with and without levelling the eyes, then gives a crop and the crop an
+image. CenterFace finds it; every margin, with and without levelling the eyes, then gives a crop and the crop an
 answer. The score to compare with is that on the untouched faces. All margins see the same detections, so differences
 are paired.
 """
@@ -20,16 +20,16 @@ from PIL import Image, ImageFilter
 from moue import data
 from moue.cli.output import to_table
 from moue.data.splits import Split
-from moue.evaluation.model import open_any
 from moue.evaluation.scoring import predict, truth_of
 from moue.runtime.crop import crops
 from moue.runtime.detect import CenterFace
+from moue.trained.open import open_any
 
 MARGINS = (-0.05, 0.0, 0.05, 0.1, 0.15, 0.2)
 
 
 def scene(face: np.ndarray, background: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    """A 384×320 RGB picture with the face somewhere in it, 144 to 216 pixels large."""
+    """A 384×320 RGB image with the face somewhere in it, 144 to 216 pixels large."""
     side = int(draw.integers(144, 217))
     back = Image.fromarray(background).resize((384, 320)).filter(ImageFilter.GaussianBlur(12))
     head = Image.fromarray(face).resize((side, side), Image.Resampling.BICUBIC)
@@ -62,22 +62,22 @@ def main() -> None:
     truth = truth_of(part, model.spec)
     found = []
     for i, face in enumerate(part.images[:, 0]):
-        picture = scene(face, part.images[(i + 1) % len(part), 0], draw)
-        detections = detector.detect(picture)
+        image = scene(face, part.images[(i + 1) % len(part), 0], draw)
+        detections = detector.detect(image)
         if len(detections):
-            found.append((i, picture, detections))
+            found.append((i, image, detections))
     index = np.array([i for i, _, _ in found])
-    untouched = predict(model, part.images[index], views=2).top == truth[index]
+    untouched = predict(model, part.images[index], views=2).class_ids == truth[index]
     table_rows = [{"margin": None, "level": None, "accuracy": float(untouched.mean()), "n": len(index)}]
     for level in (True, False):
         for margin in MARGINS:
             cut = np.stack(
                 [
-                    crops(p, d, margin=margin, level=level, size=model.spec.size, colour=model.spec.colour)[0]
+                    crops(p, d, margin=margin, align=level, size=model.spec.size, color=model.spec.color)[0]
                     for _, p, d in found
                 ]
             )
-            right = predict(model, cut, views=2).top == truth[index]
+            right = predict(model, cut, views=2).class_ids == truth[index]
             table_rows.append({"margin": margin, "level": level, "accuracy": float(right.mean()), "n": len(index)})
     print(f"{len(found)} of {len(part)} faces found; the first row is the untouched faces")
     print(to_table(table_rows), end="")

@@ -4,7 +4,7 @@
 
 Names of `moue models` or .onnx files with their .json; store other ones with `moue export`. All pairs take turns for
 some rounds, and the median round counts, so that a busy machine slows all of them. That the engines agree is looked at
-on pictures of noise and gradients: the share of pictures with one label, and the largest difference of logits.
+on images of noise and gradients: the share of images with one label, and the largest difference of logits.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import numpy as np
 
 from moue.cli.output import to_table
 from moue.runtime.engine import Engine, open_model
-from moue.runtime.speed import faces_per_second
+from moue.runtime.throughput import faces_per_second
 
 ENGINES = tuple(name for name in ("onnxruntime", "openvino") if find_spec(name))
 BATCHES = (1, 64)
 
 
-def pictures(engine: Engine, n: int) -> np.ndarray:
+def images(engine: Engine, n: int) -> np.ndarray:
     """uint8 ``(n, C, size, size)``: gradients under noise of growing strength."""
     draw, spec = np.random.default_rng(0), engine.spec
     y, x = np.mgrid[: spec.size, : spec.size] / spec.size
@@ -48,7 +48,7 @@ def measure(names: list[str], threads: int, rounds: int, seconds: float, n: int)
     first: dict[str, np.ndarray] = {}
     rows = []
     for name, engine, graph in opened:
-        logits = graph.logits(pictures(graph, n))
+        logits = graph.logits(images(graph, n))
         expected = first.setdefault(name, logits)
         row: dict[str, Any] = {"model": name, "MB": round(size_of(name), 2), "engine": engine}
         row |= {f"faces/s, {b} at once": round(statistics.median(speeds[name, engine, b]), 1) for b in BATCHES}
@@ -71,10 +71,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (default: one a physical core)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1, help="how long to time each thing in a round (default: 1)")
-    parser.add_argument("--pictures", type=int, default=256, help="on how many the engines are compared (default: 256)")
+    parser.add_argument("--images", type=int, default=256, help="on how many the engines are compared (default: 256)")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    rows = measure(args.models, args.threads, args.rounds, args.seconds, args.pictures)
+    rows = measure(args.models, args.threads, args.rounds, args.seconds, args.images)
     print(to_table(rows), end="")
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py --minutes 10 --every 15 [--out csv] --json results.json
 
-The video is made first: one face that wanders over a 640×480 picture, 30 frames a second.
+The video is made first: one face that wanders over a 640×480 image, 30 frames a second.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def make_video(path: Path, minutes: float) -> None:
         stream = container.add_stream("libx264", rate=30, options={"preset": "ultrafast", "crf": "30"})
         stream.width, stream.height, stream.pix_fmt, stream.time_base = 640, 480, "yuv420p", Fraction(1, 30)
         for i in range(round(minutes * 60 * 30)):
-            picture = np.full((480, 640, 3), 90, np.uint8)
+            image = np.full((480, 640, 3), 90, np.uint8)
             x, y = round(120 + 100 * np.sin(i / 200)), round(40 + 30 * np.cos(i / 130))
-            picture[y : y + 400, x : x + 400] = face
-            picture[:20, : i % 640] = 200
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            image[y : y + 400, x : x + 400] = face
+            image[:20, : i % 640] = 200
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
 
 
@@ -52,9 +52,9 @@ def main() -> None:
     parser.add_argument("--out", choices=("json", "jsonl", "csv", "parquet"), help="write answers and video too")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    from moue.runtime.answerfile import open_answers
-    from moue.runtime.timeline import Timeline
-    from moue.runtime.watch import read_video
+    from moue.runtime.outputs.sinks import open_sink
+    from moue.runtime.outputs.timeline import Timeline
+    from moue.runtime.video.stream import read_video
 
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "video.mp4"
@@ -63,7 +63,7 @@ def main() -> None:
         memory: list[tuple[float, float]] = []
         rows = faces = 0
         annotated = str(Path(folder) / "annotated.mp4") if args.out else None
-        file = open_answers(Path(folder) / "answers", args.out, reader.spec.labels) if args.out else None
+        file = open_sink(Path(folder) / "answers", args.out, reader.spec.labels) if args.out else None
         timeline = Timeline()
         for row in read_video(reader, str(video), every=args.every, annotated=annotated):
             rows, faces = rows + 1, faces + len(row)

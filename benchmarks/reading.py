@@ -27,7 +27,7 @@ from skimage import data
 import moue
 from moue.cli.output import to_table
 from moue.runtime.engine import open_model
-from moue.runtime.speed import faces_per_second
+from moue.runtime.throughput import faces_per_second
 
 ENGINES = ("onnxruntime", "openvino")
 

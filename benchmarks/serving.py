@@ -37,9 +37,9 @@ from websockets.sync.client import connect
 ENGINES = ("openvino", "onnxruntime")
 
 
-def jpeg(picture: np.ndarray, width: int, height: int) -> bytes:
+def jpeg(image: np.ndarray, width: int, height: int) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(picture).resize((width, height)).save(file, "JPEG", quality=90)
+    Image.fromarray(image).resize((width, height)).save(file, "JPEG", quality=90)
     return file.getvalue()
 
 
@@ -61,7 +61,7 @@ def serving(*arguments: str):
 
 
 class Client:
-    """One connection; posts pictures and keeps the times."""
+    """One connection; posts images and keeps the times."""
 
     def __init__(self, port: int) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -128,7 +128,7 @@ def camera(port: int, frame: bytes, seconds: float) -> dict[str, Any]:
     return {"frames_per_s": round(len(times) / took, 1), "median_ms": round(1000 * statistics.median(times), 1)}
 
 
-def page_camera(port: int, picture: np.ndarray, seconds: float) -> dict[str, Any] | None:
+def page_camera(port: int, image: np.ndarray, seconds: float) -> dict[str, Any] | None:
     """Answers a second to the page itself, in Chromium with a camera of 640×480; None without Chromium."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
@@ -138,7 +138,7 @@ def page_camera(port: int, picture: np.ndarray, seconds: float) -> dict[str, Any
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         video = Path(folder) / "camera.mjpeg"
         # The face wanders, so that no frame is like the last one.
-        video.write_bytes(b"".join(jpeg(np.roll(picture, 4 * i, axis=1), 640, 480) for i in range(30)))
+        video.write_bytes(b"".join(jpeg(np.roll(image, 4 * i, axis=1), 640, 480) for i in range(30)))
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream"]
         flags += ["--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={video}"]
         browser = playwright.chromium.launch(executable_path=program, args=flags)

@@ -29,10 +29,10 @@ from moue.data.table import ImageTable
 from moue.errors import MoueError
 from moue.models import NETWORKS, create
 from moue.preprocess import to_input
-from moue.training import devices, machine, optimiser
+from moue.training import devices, machine, optimizers
 from moue.training.augment import Augment
 from moue.training.config import Config, DataConfig, OptimConfig
-from moue.training.tasks import Supervised
+from moue.training.tasks import ClassificationTask
 
 #: Rows a step; networks that work at 224 pixels get fewer.
 BATCH = {"resnet50v2": 8, "vit": 8, "effnet-lite0": 32, "effnet-lite1": 32, "effnet-lite2": 32}
@@ -120,14 +120,14 @@ def step(
     network = network.to(device, memory_format=torch.channels_last).train()
     spec = network.input
     images = table.images[:batch]
-    channels = 1 if spec.colour == "grey" else 3
+    channels = 1 if spec.color == "gray" else 3
     if images.shape[1:] != (channels, spec.size, spec.size):
-        images = np.stack([to_input(image[0], spec.size, spec.colour) for image in images])
+        images = np.stack([to_input(image[0], spec.size, spec.color) for image in images])
     pixels = torch.from_numpy(images).to(device)
     targets = F.one_hot(torch.from_numpy(table.labels[:batch]), len(table.label_set)).float().to(device)
     generator = torch.Generator().manual_seed(0)
     augment, config = Augment(DataConfig()), OptimConfig()
-    task, optim = Supervised(config), optimiser.build(network, config)
+    task, optim = ClassificationTask(config), optimizers.build(network, config)
     total, share = [], []
     end = time.perf_counter() + seconds
     while len(total) < 4 or time.perf_counter() < end:
@@ -146,7 +146,7 @@ def step(
     whole, part = statistics.median(total[2:]), statistics.median(share[2:])
     return row | {
         "parameters": sum(p.numel() for p in network.parameters()),
-        "input": f"{spec.size}×{spec.size} {spec.colour}" + (f" → {spec.upsample}" if spec.upsample else ""),
+        "input": f"{spec.size}×{spec.size} {spec.color}" + (f" → {spec.upsample}" if spec.upsample else ""),
         "images/s": round(len(pixels) / whole, 1),
         "step ms": round(whole * 1000, 1),
         "augmentation ms": round(part * 1000, 2),

@@ -5,8 +5,8 @@
     python scripts/bundle.py full.onnx full --data fer2013.csv.zip --folder packages/moue-models/src/moue_models/models
 
 Exports a run (weights stored as float16 or int8) or takes an ``.onnx`` file as it is, scores the file that is shipped
-on PublicTest, once: all of it, the rows without a twin in Training, and all of it with every number of views. These
-scores go into its spec. ``python scripts/golden.py default`` comes next.
+on PublicTest, once: all of it, the rows without a duplicate in Training, and all of it with every number of views.
+These scores go into its spec. ``python scripts/golden.py default`` comes next.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import sys
 from pathlib import Path
 
 from moue import data
-from moue.evaluation.headline import headline
-from moue.evaluation.model import spec_of
+from moue.evaluation.shipped_scores import shipped_scores
 from moue.export import export
-from moue.expressions import FERPLUS
+from moue.labels import FERPLUS
 from moue.runtime.engine import open_model
 from moue.runtime.weights import ASSETS, find_model
 from moue.spec import VIEWS, ModelSpec
+from moue.trained.open import spec_of
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -50,15 +50,15 @@ def main(argv: list[str] | None = None) -> None:
     if made:
         if args.source.resolve() != target.resolve():
             shutil.copyfile(args.source, target)
-        spec = spec.with_(name=args.name)
+        spec = spec.replace(name=args.name)
     else:
         spec = export(args.source, target, store=args.store, data=table, name=args.name)
     if other is not None:
-        spec = spec.with_(temperature=other.temperature, uncertain=other.uncertain)
+        spec = spec.replace(temperature=other.temperature, uncertain_below=other.uncertain_below)
     spec.save(target.with_suffix(".json"))
     scores = {key: value for key, value in spec.scores.items() if key == "validation"}
-    scores |= headline(open_model(target, engine="onnxruntime"), table, args.views)
-    spec = spec.with_(scores={key: round(value, 5) for key, value in scores.items()})
+    scores |= shipped_scores(open_model(target, engine="onnxruntime"), table, args.views)
+    spec = spec.replace(scores={key: round(value, 5) for key, value in scores.items()})
     spec.save(target.with_suffix(".json"))
     sys.stdout.write(f"{target}: {target.stat().st_size / 1e6:.2f} MB, {spec.scores}\n")
 

@@ -4,8 +4,8 @@
     python scripts/check_scores.py fer2013.csv.zip --votes fer2013new.csv     models of FER+'s classes need its votes
     python scripts/check_scores.py fer2013.csv.zip --views                    what further views give, too: slower
 
-Accuracy, accuracy without twins and calibration error must be those of the spec. A model that cannot be checked counts
-as one that differs.
+Accuracy, accuracy without duplicates and calibration error must be those of the spec. A model that cannot be checked
+counts as one that differs.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 from moue import data
 from moue.cli.output import to_table
 from moue.data.table import ImageTable
-from moue.evaluation.headline import headline
-from moue.expressions import FERPLUS, labels_for
+from moue.evaluation.shipped_scores import shipped_scores
+from moue.labels import FERPLUS, labels_for
 from moue.runtime.engine import Engine, open_model
 from moue.runtime.weights import list_models
 
@@ -27,7 +27,7 @@ from moue.runtime.weights import list_models
 TOLERANCE, ECE_TOLERANCE = 0.5 / 3589, 1e-3
 
 #: Scores that every shipped model must state.
-STATED = ("public_test", "public_test_twin_free", "public_test_ece")
+STATED = ("public_test", "public_test_deduplicated", "public_test_ece")
 
 
 def compare(model: Engine, table: ImageTable, views: bool = False) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def compare(model: Engine, table: ImageTable, views: bool = False) -> dict[str, 
     says = model.spec.scores
     prefix = "public_test_views_"
     further = [int(key.removeprefix(prefix)) for key in says if key.startswith(prefix)] if views else []
-    has = headline(model, table, further)
+    has = shipped_scores(model, table, further)
     compared = [key for key in (*STATED, *(f"{prefix}{n}" for n in further)) if key in has]
     equal = all(
         key in says and abs(says[key] - has[key]) <= (ECE_TOLERANCE if key.endswith("_ece") else TOLERANCE)

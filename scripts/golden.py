@@ -25,7 +25,7 @@ FOLDER = Path(__file__).parent.parent / "tests" / "golden"
 
 
 def inputs(spec: ModelSpec) -> NDArray[np.uint8]:
-    """Eight pictures out of whole-number arithmetic alone, so that no library's next version changes them.
+    """Eight images out of whole-number arithmetic alone, so that no library's next version changes them.
 
     Returns:
         uint8 ``(8, C, size, size)``: three of noise, three of noise in blocks, a slope and its mirror image.
@@ -33,11 +33,11 @@ def inputs(spec: ModelSpec) -> NDArray[np.uint8]:
     channels, size = spec.channels, spec.size
     count = channels * size * size
     noise = [np.frombuffer(hashlib.shake_128(f"{i}".encode()).digest(count), np.uint8) for i in range(6)]
-    pictures = [n.reshape(channels, size, size) for n in noise]
+    images = [n.reshape(channels, size, size) for n in noise]
     side = -(-size // 8)
-    blocks = [np.kron(p[:, :side, :side], np.ones((1, 8, 8), np.uint8))[:, :size, :size] for p in pictures[3:]]
+    blocks = [np.kron(p[:, :side, :side], np.ones((1, 8, 8), np.uint8))[:, :size, :size] for p in images[3:]]
     slope = np.broadcast_to(np.arange(size) * 255 // max(size - 1, 1), (channels, size, size)).astype(np.uint8)
-    return np.ascontiguousarray(np.stack([*pictures[:3], *blocks, slope, slope[..., ::-1]]))
+    return np.ascontiguousarray(np.stack([*images[:3], *blocks, slope, slope[..., ::-1]]))
 
 
 def golden(path: str | Path) -> dict[str, Any]:
@@ -45,9 +45,9 @@ def golden(path: str | Path) -> dict[str, Any]:
     are held to, which is wider for 8-bit models, as engines round those differently.
     """
     exact = open_model(path, engine="onnxruntime")
-    pictures = inputs(exact.spec)
-    logits = exact.logits(pictures)
-    apart = float(np.abs(open_model(path, engine="openvino").logits(pictures) - logits).max())
+    images = inputs(exact.spec)
+    logits = exact.logits(images)
+    apart = float(np.abs(open_model(path, engine="openvino").logits(images) - logits).max())
     return {
         "sha256": exact.spec.sha256,
         "tolerance": round(max(1e-3 * max(1.0, float(np.abs(logits).max())), 3 * apart), 5),

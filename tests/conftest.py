@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moue.expressions import FER2013
+from moue.labels import FER2013
 from moue.spec import ModelSpec, file_sha256
 
 

@@ -30,12 +30,12 @@ def hook() -> ModuleType:
 def published() -> bytes:
     """A graph shaped like the published one: fixed sizes, weights among the inputs, four outputs."""
     nodes, weights, outputs = [], [], []
-    inputs = [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [10, 3, 32, 32])]
+    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [10, 3, 32, 32])]
     for name, channels in (("heat", 1), ("scale", 2), ("offset", 2), ("points", 10)):
         kernel = np.ones((channels, 3, 4, 4), np.float32)
         weights.append(onnx.numpy_helper.from_array(kernel, f"{name}.w"))
         inputs.append(helper.make_tensor_value_info(f"{name}.w", TensorProto.FLOAT, kernel.shape))
-        nodes.append(helper.make_node("Conv", ["picture", f"{name}.w"], [name], strides=[4, 4]))
+        nodes.append(helper.make_node("Conv", ["image", f"{name}.w"], [name], strides=[4, 4]))
         outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [10, channels, 8, 8]))
     graph = helper.make_graph(nodes, "g", inputs, outputs, weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 9)])
@@ -55,12 +55,12 @@ def wheel(path: Path, hook: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Path
     return path
 
 
-def test_graph_takes_any_size_and_the_picture_alone(hook: ModuleType) -> None:
+def test_graph_takes_any_size_and_the_image_alone(hook: ModuleType) -> None:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(hook.make_dynamic(published()), providers=["CPUExecutionProvider"])
-    assert [i.name for i in session.get_inputs()] == ["picture"]
-    heat, *_ = session.run(None, {"picture": np.ones((2, 3, 64, 96), np.float32)})
+    assert [i.name for i in session.get_inputs()] == ["image"]
+    heat, *_ = session.run(None, {"image": np.ones((2, 3, 64, 96), np.float32)})
     assert heat.shape == (2, 1, 16, 24)
 
 

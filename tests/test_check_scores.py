@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from moue.expressions import FERPLUS
+from moue.labels import FERPLUS
 from moue.runtime.weights import check
 from moue.spec import VIEWS, ModelSpec
 
@@ -38,7 +38,7 @@ def shipped(tiny_onnx: Path, tmp_path: Path) -> Path:
 def changed(path: Path, **scores: Any) -> None:
     spec = ModelSpec.load(path.with_suffix(".json"))
     kept = {key: value for key, value in {**spec.scores, **scores}.items() if value is not None}
-    spec.with_(scores=kept).save(path.with_suffix(".json"))
+    spec.replace(scores=kept).save(path.with_suffix(".json"))
 
 
 def checked(path: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
@@ -52,7 +52,7 @@ def test_what_is_shipped_carries_all_its_scores(shipped: Path, tiny_onnx: Path) 
     spec = check(shipped).spec
     assert spec.name == "mine"
     assert shipped.read_bytes() == tiny_onnx.read_bytes()
-    keys = ["", "_se", "_ece", "_at_80", "_twin_free", "_twin_free_se", *(f"_views_{n}" for n in VIEWS)]
+    keys = ["", "_se", "_ece", "_at_80", "_deduplicated", "_deduplicated_se", *(f"_views_{n}" for n in VIEWS)]
     assert list(spec.scores) == [f"public_test{key}" for key in keys]
     assert spec.scores["public_test_views_1"] == spec.scores["public_test"]
     json.dumps(spec.scores, allow_nan=False)
@@ -64,7 +64,7 @@ def test_scores_that_hold_pass_and_others_do_not(
     assert checked(shipped, monkeypatch, "--views") == 0
     assert "yes" in capsys.readouterr().out
     right = dict(ModelSpec.load(shipped.with_suffix(".json")).scores)
-    for key in ("public_test", "public_test_twin_free", "public_test_ece"):
+    for key in ("public_test", "public_test_deduplicated", "public_test_ece"):
         for wrong in (right[key] + 0.01, None):
             changed(shipped, **{key: wrong})
             assert checked(shipped, monkeypatch) == 1

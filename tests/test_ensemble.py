@@ -16,17 +16,17 @@ from moue.cli.main import main
 from moue.data import load
 from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
+from moue.ensembles.voting import merge
 from moue.errors import DataError, ModelError, UsageError
-from moue.evaluation.assess import rows_of
 from moue.evaluation.calibration import fit_temperature
-from moue.evaluation.model import split_of
-from moue.export.ensemble import merge
-from moue.export.graph import shrink
-from moue.expressions import FER2013, FERPLUS
+from moue.evaluation.evaluate_model import rows_of
+from moue.export.graph import quantize_weights
+from moue.labels import FER2013, FERPLUS
 from moue.runtime.engine import Engine, open_model
 from moue.runtime.results import softmax
 from moue.runtime.weights import find_model
 from moue.spec import ModelSpec, file_sha256
+from moue.trained.open import split_of
 
 Make = Callable[..., Path]
 
@@ -58,8 +58,8 @@ def make(tmp_path: Path) -> Make:
         )
         path = tmp_path / name / "model.onnx"
         path.parent.mkdir(exist_ok=True)
-        onnx.save(shrink(model, store), path)  # type: ignore[arg-type]
-        described.with_(sha256=file_sha256(path)).save(path.with_suffix(".json"))
+        onnx.save(quantize_weights(model, store), path)  # type: ignore[arg-type]
+        described.replace(sha256=file_sha256(path)).save(path.with_suffix(".json"))
         return path
 
     return made
@@ -76,9 +76,9 @@ def table(n: int = 1200) -> ImageTable:
 
 def test_the_graph_gives_the_weighted_mean_of_calibrated_logits(make: Make, tmp_path: Path) -> None:
     paths = [
-        make("a", 1, temperature=0.5, views=2, licence="MIT", uncertain=0.2),
-        make("b", 2, temperature=2.0, licence="MIT", store="float16", uncertain=0.4),
-        make("c", 3, licence="own", store="int8", uncertain=0.4),
+        make("a", 1, temperature=0.5, views=2, license="MIT", uncertain_below=0.2),
+        make("b", 2, temperature=2.0, license="MIT", store="float16", uncertain_below=0.4),
+        make("c", 3, license="own", store="int8", uncertain_below=0.4),
     ]
     out = tmp_path / "full.onnx"
     spec = merge(paths, out, weights=[2, 1, 1])
@@ -101,8 +101,8 @@ def test_the_graph_gives_the_weighted_mean_of_calibrated_logits(make: Make, tmp_
     assert TensorProto.FLOAT16 in {t.data_type for t in graph.initializer}
     assert find_model(out).spec == spec
     assert (spec.name, spec.network, spec.parameters, spec.views) == ("full", "ensemble", 2100, 2)
-    assert (spec.temperature, spec.licence) == (1.0, "MIT; own")
-    assert spec.uncertain == pytest.approx(0.3)
+    assert (spec.temperature, spec.license) == (1.0, "MIT; own")
+    assert spec.uncertain_below == pytest.approx(0.3)
     assert [(m["name"], m["sha256"], m["weight"]) for m in spec.trained["members"]] == [
         (name, file_sha256(path), weight)
         for name, path, weight in zip(("a", "b", "c"), paths, (0.5, 0.25, 0.25), strict=True)
@@ -133,7 +133,7 @@ def test_the_temperature_is_fitted_on_what_all_members_held_out_after_views(make
     assert spec.scores == {"validation": round(float((logits.argmax(1) == truth).mean()), 6)}
 
 
-def test_a_sets_own_validation_rows_are_no_ground_where_a_member_learnt_from_them(make: Make, tmp_path: Path) -> None:
+def test_a_sets_own_validation_rows_are_no_ground_where_a_member_learned_from_them(make: Make, tmp_path: Path) -> None:
     whole, (a, b, c) = table(), (make("a", 1), make("b", 2), make("c", 3))
     parts = whole.split.astype("<U12")
     parts[:300] = "validation"
@@ -149,7 +149,7 @@ def test_a_sets_own_validation_rows_are_no_ground_where_a_member_learnt_from_the
     spec = merge([a, b], tmp_path / "full.onnx", data=own)
     logits, truth = open_model(tmp_path / "full.onnx").averaged(own.images[:150], spec.views), own.labels[:150]
     assert spec.temperature == pytest.approx(fit_temperature(logits, truth), rel=1e-3)
-    # The same pictures before some of them were filed under validation: most of those were trained on.
+    # The same images before some of them were filed under validation: most of those were trained on.
     stratified_split(whole, 0.4, seed=0).save(a.parent / "split.json")
     with pytest.raises(DataError, match=r"a/model\.onnx: the saved split was not cut from drawn.*Or leave --data out"):
         merge([c, a], tmp_path / "other.onnx", data=own)
@@ -172,7 +172,7 @@ def test_what_held_out_nothing_in_common_cannot_be_calibrated(make: Make, tmp_pa
         merge([a, b], tmp_path / "full.onnx", data=whole)
     for seed, path in enumerate((a, b)):
         stratified_split(whole, 0.1, seed=seed).save(path.parent / "split.json")
-    with pytest.raises(DataError, match=r"at least 100 pictures that every member held out\. Got \d+"):
+    with pytest.raises(DataError, match=r"at least 100 images that every member held out\. Got \d+"):
         merge([a, b], tmp_path / "full.onnx", data=whole)
     assert not (tmp_path / "full.onnx").exists()
 
@@ -195,7 +195,7 @@ def test_a_member_is_never_replaced_by_the_whole(make: Make, tmp_path: Path) -> 
 
 def test_members_that_do_not_fit_together_are_refused(make: Make, tmp_path: Path) -> None:
     out, a = tmp_path / "full.onnx", make("a", 1)
-    for field, value in {"labels": FERPLUS.labels, "size": 10, "colour": "rgb", "margin": 0.1, "level": False}.items():
+    for field, value in {"labels": FERPLUS.labels, "size": 10, "color": "rgb", "margin": 0.1, "align": False}.items():
         with pytest.raises(ModelError, match=f"must share their {field}"):
             merge([a, make("b", 2, **{field: value})], out)
     with pytest.raises(ModelError, match="operator sets 18 and 17"):
@@ -224,7 +224,7 @@ def test_a_model_without_its_run_says_how_its_rows_were_cut(make: Make, tmp_path
             "split": {"seed": split.seed, "fraction": split.fraction},
         }
         place = path.with_suffix(".json")
-        ModelSpec.load(place).with_(trained={"data": data}).save(place)
+        ModelSpec.load(place).replace(trained={"data": data}).save(place)
     spec = merge([a, b], tmp_path / "full.onnx", data=whole)
     rows = np.intersect1d(splits[0].validation, splits[1].validation)
     merged = open_model(tmp_path / "full.onnx")
@@ -240,7 +240,7 @@ def test_a_model_without_its_run_says_how_its_rows_were_cut(make: Make, tmp_path
     # Of another set nothing is known, and rows that are no longer drawn so are none.
     assert split_of(a, whole.take(np.arange(1000))) is None
     other = ModelSpec.load(a.with_suffix(".json"))
-    other.with_(trained={"data": {**other.trained["data"], "train": 3}}).save(a.with_suffix(".json"))
+    other.replace(trained={"data": {**other.trained["data"], "train": 3}}).save(a.with_suffix(".json"))
     assert split_of(a, whole) is None
     with pytest.raises(DataError, match="no validation rows of its own"):
         rows_of(whole, "validation", a)

@@ -14,20 +14,20 @@ from onnx import TensorProto, helper, numpy_helper
 
 from moue import export as exporting
 from moue.data.table import ImageTable
+from moue.ensembles.voting import merge
 from moue.errors import DataError, ModelError, UnknownName, UsageError
-from moue.evaluation.model import open_any
 from moue.evaluation.scoring import score
 from moue.export import export
 from moue.export import graph as graphs
-from moue.export.ensemble import merge
-from moue.export.work import gflop
-from moue.expressions import FER2013, LabelSet
+from moue.export.flops import gflop
+from moue.labels import FER2013, LabelSet
 from moue.models import create
 from moue.models.load import TorchModel, load_run, save_weights
 from moue.models.summary import describe
 from moue.runtime.engine import open_model
 from moue.runtime.weights import find_model
 from moue.spec import ModelSpec, file_sha256
+from moue.trained.open import open_any
 
 OPTIONS = {"widths": [8, 8, 16], "blocks": [1, 1]}
 
@@ -52,9 +52,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "compact",
         FER2013.labels,
         temperature=1.25,
-        uncertain=0.3,
+        uncertain_below=0.3,
         views=2,
-        licence="MIT",
+        license="MIT",
         parameters=sum(p.numel() for p in network.parameters()),
         scores={"public_test": 0.6, "public_test_se": 0.01},
         trained={"seed": 3},
@@ -82,8 +82,8 @@ def exported(run: Path) -> Path:
     return run / "model.onnx"
 
 
-def pictures(n: int, seed: int = 0, size: int = 48) -> np.ndarray:
-    """Drawn pictures, uint8 (n, 1, size, size): smooth slopes with discs on them."""
+def drawn_images(n: int, seed: int = 0, size: int = 48) -> np.ndarray:
+    """Drawn images, uint8 (n, 1, size, size): smooth slopes with discs on them."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] / size
     slope = 100 + 80 * (rng.normal(size=(n, 2, 1, 1)) * np.stack([x, y])).sum(1)
@@ -93,8 +93,8 @@ def pictures(n: int, seed: int = 0, size: int = 48) -> np.ndarray:
 
 
 def table(run: Path, n: int = 60, labels: LabelSet = FER2013, size: int = 48) -> ImageTable:
-    """Drawn pictures that bear the labels the network gives them, so the float32 graph is right about all."""
-    images = pictures(n, size=size)
+    """Drawn images that bear the labels the network gives them, so the float32 graph is right about all."""
+    images = drawn_images(n, size=size)
     truth = np.arange(n) % 7
     if size == 48:
         network = load_run(run)  # Its spec has two views: a face and its mirror image.
@@ -111,7 +111,7 @@ def test_the_work_of_a_graph_is_what_torch_counts(run: Path, tmp_path: Path) -> 
 
 def test_both_engines_answer_as_the_network_does(run: Path, exported: Path) -> None:
     noise = np.random.default_rng(5).integers(0, 256, (70, 1, 48, 48), dtype=np.uint8)
-    images = np.concatenate([noise, pictures(70)])
+    images = np.concatenate([noise, drawn_images(70)])
     wanted = load_run(run).logits(images)
     for engine in ("onnxruntime", "openvino"):
         model = open_model(exported, engine=engine)  # type: ignore[arg-type]
@@ -142,7 +142,7 @@ def test_a_run_folder_is_a_member_of_an_ensemble(run: Path, exported: Path, tmp_
     assert [m["name"] for m in spec.trained["members"]] == ["mine", "mine"]
     assert spec.trained["members"][1]["sha256"] == file_sha256(exported)
     assert spec.views == 2
-    images = pictures(10)
+    images = drawn_images(10)
     wanted = load_run(run).logits(images) / 1.25
     got = open_model(tmp_path / "full.onnx").logits(images)
     assert np.abs(got - wanted).max() < 0.02 * max(1, np.abs(wanted).max())
@@ -153,7 +153,7 @@ def test_graph_and_spec_travel_together(exported: Path, run: Path) -> None:
     assert path == exported
     assert spec.sha256 == file_sha256(exported)
     kept = ModelSpec.load(run / "spec.json")
-    assert spec.with_(sha256="") == kept
+    assert spec.replace(sha256="") == kept
     graph = onnx.load(exported, load_external_data=False)
     assert [i.name for i in graph.graph.input] == ["images"]
     assert [o.name for o in graph.graph.output] == ["logits"]
@@ -180,7 +180,7 @@ def test_wide_layers_are_stored_once_and_vectors_as_they_are() -> None:
         [numpy_helper.from_array(value, name) for name, value in values.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
-    kinds = {t.name: t.data_type for t in graphs.shrink(model, "int8").graph.initializer}
+    kinds = {t.name: t.data_type for t in graphs.quantize_weights(model, "int8").graph.initializer}
     wanted = {"weight_int8": TensorProto.INT8, "weight_scale": TensorProto.FLOAT, "bias": TensorProto.FLOAT}
     assert kinds == wanted
 
@@ -194,7 +194,7 @@ def test_weights_in_fewer_bits_make_a_smaller_file(
     assert (tmp_path / "small.onnx").stat().st_size < share * exported.stat().st_size
     assert spec.scores["public_test_fp32"] == 1.0
     assert spec.scores["public_test"] >= 0.85
-    images = pictures(20, seed=4)
+    images = drawn_images(20, seed=4)
     wanted = open_model(exported).logits(images)
     for engine in ("onnxruntime", "openvino"):
         answer = open_model(tmp_path / "small.onnx", engine=engine).logits(images)  # type: ignore[arg-type]
@@ -211,7 +211,7 @@ def test_int8_is_measured_on_rows_that_it_was_not_calibrated_on(
     assert spec.scores["public_test"] >= 0.8
     kinds = {n.op_type for n in onnx.load(tmp_path / "int8.onnx").graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
-    images = pictures(40, seed=9)
+    images = drawn_images(40, seed=9)
     wanted = open_model(exported).logits(images).argmax(1)
     for engine in ("onnxruntime", "openvino"):
         answer = open_model(tmp_path / "int8.onnx", engine=engine).logits(images).argmax(1)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@
     import moue
 
     faces = moue.read("photo.jpg")
-    for box, label in zip(faces.boxes, faces.predictions.names):
+    for box, label in zip(faces.boxes, faces.predictions.class_names):
         print(box, label)
 
 Importing this package loads nothing but itself; each public name loads its module when it is first used.
@@ -20,7 +20,7 @@ from moue._version import __version__
 
 if TYPE_CHECKING:
     from moue.errors import MoueError
-    from moue.picture import read_picture
+    from moue.image import read_image
     from moue.runtime.detect import CenterFace, Detections, Detector, WholeImage
     from moue.runtime.recognizer import Recognizer, read
     from moue.runtime.results import Faces, Predictions
@@ -37,7 +37,7 @@ _HOMES = {
     "MoueError": "moue.errors",
     "Recognizer": "moue.runtime.recognizer",
     "read": "moue.runtime.recognizer",
-    "read_picture": "moue.picture",
+    "read_image": "moue.image",
 }
 
 __all__ = [
@@ -52,7 +52,7 @@ __all__ = [
     "WholeImage",
     "__version__",
     "read",
-    "read_picture",
+    "read_image",
 ]
 
 

@@ -71,7 +71,7 @@ class TrainingError(MoueError, RuntimeError):
 
 
 class Unreadable(MoueError, ValueError):
-    """One input that cannot be read as a picture or video.
+    """One input that cannot be read as an image or video.
 
     Args:
         reason: one sentence that names what is wrong.

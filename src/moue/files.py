@@ -11,7 +11,7 @@ from pathlib import Path
 from moue.errors import UsageError
 
 
-def need_folder(path: Path) -> None:
+def require_directory(path: Path) -> None:
     """Say before any work that there is a file where a folder is to be written.
 
     Raises:
@@ -21,7 +21,7 @@ def need_folder(path: Path) -> None:
         raise UsageError(f"{path} is a file, and --out is a folder. Give another name.")
 
 
-def need_place(path: Path) -> None:
+def require_writable(path: Path) -> None:
     """Say before any work that a file cannot be written there; folders that are missing can be made.
 
     Raises:
@@ -36,7 +36,7 @@ def need_place(path: Path) -> None:
         raise UsageError(f"{path} cannot be written, as {above} takes no files from you. Give another folder.")
 
 
-def need_other(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+def require_no_overwrite(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     """Say before any work that a file to be written would replace or join those that are read, or be written twice.
 
     Args:
@@ -67,8 +67,8 @@ def _identity(path: Path) -> object:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Write a file in one step: ``with replacing(path) as part: part.write_bytes(content)``.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Write a file in one step: ``with atomic_write(path) as part: part.write_bytes(content)``.
 
     What is written to ``part`` becomes ``path`` when the block ends; when it fails, what was there before stays, and
     nothing of the new file is left.
@@ -85,7 +85,7 @@ def replacing(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def replace_files(contents: Mapping[Path, bytes]) -> list[Path]:
+def atomic_write_many(contents: Mapping[Path, bytes]) -> list[Path]:
     """Write several files beside their places, then move all into them: a failure to write leaves older ones whole.
 
     Args:

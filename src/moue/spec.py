@@ -1,7 +1,7 @@
 """What a trained model needs a reader to know: it travels as JSON beside every model.
 
-The graph itself takes raw pixels (up-sampling and normalisation are inside), so the spec holds only what happens before
-the pixels (size, colour, crop) and after the logits (labels, temperature, threshold), and where the model comes from.
+The graph itself takes raw pixels (up-sampling and normalization are inside), so the spec holds only what happens before
+the pixels (size, color, crop) and after the logits (labels, temperature, threshold), and where the model comes from.
 """
 
 from __future__ import annotations
@@ -14,23 +14,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 from moue.errors import ModelError
+from moue.renames import current_spec
+
+#: Of the file format; 1 had other names, see :mod:`moue.renames`.
+VERSION = 2
 
 #: Of a model's input.
-Colour = Literal["grey", "rgb"]
+Color = Literal["gray", "rgb"]
 
 
-def channels_of(colour: Colour) -> int:
-    """Channels of a picture in that colour."""
-    return 1 if colour == "grey" else 3
+def channels_of(color: Color) -> int:
+    """Channels of an image in that color."""
+    return 1 if color == "gray" else 3
 
 
 #: How many views of a face can be averaged, and what with, in words that end "each averaged …";
-#: :func:`moue.views.expand` makes them.
+#: :func:`moue.tta.expand` makes them.
 VIEWS = {
     1: "as it is",
     2: "with its mirror image",
     6: "with two shifts by one pixel, and with the mirror images of all three",
-    10: "over ten crops, at the centre and the corners, half of them mirrored",
+    10: "over ten crops, at the center and the corners, half of them mirrored",
 }
 
 
@@ -55,33 +59,33 @@ class ModelSpec:
     """Class names in output order."""
     size: int = 48
     """Height and width of the input in pixels."""
-    colour: Colour = "grey"
-    """"grey" (one channel, ITU-R 601 luma) or "rgb" (three channels, in that order)."""
+    color: Color = "gray"
+    """"gray" (one channel, ITU-R 601 luma) or "rgb" (three channels, in that order)."""
     margin: float = 0.0
     """How much the detected box grows on each side before the crop, as a fraction of the box's longer side."""
-    level: bool = True
+    align: bool = True
     """Whether the crop is rotated so that the eyes are level."""
     temperature: float = 1.0
     """Logits are divided by this before softmax (Guo et al., "On calibration of modern neural networks", 2017)."""
-    uncertain: float = 0.4
+    uncertain_below: float = 0.4
     """A top probability below this marks the answer as uncertain (0 to 1)."""
     views: int = 1
     """How many views of a face are averaged: one of :data:`VIEWS`."""
     sha256: str = ""
     """Of the model file that this spec describes; empty when it describes none yet."""
-    licence: str = ""
-    """Licence of the weights, and what of the training data binds it."""
+    license: str = ""
+    """License of the weights, and what of the training data binds it."""
     parameters: int = 0
     """Number of weights."""
     scores: dict[str, float] = field(default_factory=dict)
-    """Measured scores, fractions of 1: "public_test", "public_test_se", "public_test_twin_free", …;
+    """Measured scores, fractions of 1: "public_test", "public_test_se", "public_test_deduplicated", …;
     "public_test_views_10" is the accuracy over that many views."""
     trained: dict[str, Any] = field(default_factory=dict)
     """Provenance: seed, epochs, hours and core-hours, machine, data fingerprint, moue version, and "curves": losses
     and accuracies by epoch."""
 
     def __post_init__(self) -> None:
-        for name in ("name", "network", "sha256", "licence"):
+        for name in ("name", "network", "sha256", "license"):
             if not isinstance(getattr(self, name), str):
                 raise ModelError(f"{name} must be text. Got {getattr(self, name)!r} instead.")
         for name in ("scores", "trained"):
@@ -94,29 +98,29 @@ class ModelSpec:
         if not named or not self.labels or len(set(self.labels)) != len(self.labels):
             raise ModelError(f"labels must be distinct names. Got {self.labels!r} instead.")
         object.__setattr__(self, "labels", tuple(self.labels))
-        if not isinstance(self.level, bool):
-            raise ModelError(f"level must be true or false. Got {self.level!r} instead.")
-        for name in ("size", "temperature", "uncertain", "margin"):
+        if not isinstance(self.align, bool):
+            raise ModelError(f"align must be true or false. Got {self.align!r} instead.")
+        for name in ("size", "temperature", "uncertain_below", "margin"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise ModelError(f"{name} must be a number. Got {value!r} instead.")
         if self.size < 1:
             raise ModelError(f"size must be at least 1 pixel. Got {self.size!r} instead.")
-        if self.colour not in ("grey", "rgb"):
-            raise ModelError(f"colour must be 'grey' or 'rgb'. Got {self.colour!r} instead.")
+        if self.color not in ("gray", "rgb"):
+            raise ModelError(f"color must be 'gray' or 'rgb'. Got {self.color!r} instead.")
         if not 0 <= self.margin <= 1:
             raise ModelError(f"margin must be between 0 and 1. Got {self.margin!r} instead.")
         if not self.temperature > 0:
             raise ModelError(f"temperature must be above 0. Got {self.temperature!r} instead.")
-        if not 0 <= self.uncertain <= 1:
-            raise ModelError(f"uncertain must be between 0 and 1. Got {self.uncertain!r} instead.")
+        if not 0 <= self.uncertain_below <= 1:
+            raise ModelError(f"uncertain_below must be between 0 and 1. Got {self.uncertain_below!r} instead.")
         if not isinstance(self.views, int) or self.views not in VIEWS:
             raise ModelError(expected_views(self.views))
 
     @property
     def channels(self) -> int:
-        """1 for grey, 3 for rgb."""
-        return channels_of(self.colour)
+        """1 for gray, 3 for rgb."""
+        return channels_of(self.color)
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -127,13 +131,13 @@ class ModelSpec:
             for epoch, values in enumerate(zip(*curves.values(), strict=True), 1)
         ]
 
-    def with_(self, **changes: Any) -> ModelSpec:
+    def replace(self, **changes: Any) -> ModelSpec:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON."""
-        return {**asdict(self), "labels": list(self.labels)}
+        return {"version": VERSION, **asdict(self), "labels": list(self.labels)}
 
     def save(self, path: Path | str) -> None:
         """Write the spec as JSON."""
@@ -144,7 +148,8 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelSpec:
-        """The opposite of :meth:`to_dict`; fields that a later version wrote are ignored."""
+        """The opposite of :meth:`to_dict`; reads older versions too, and ignores fields that a later one wrote."""
+        values = current_spec(values)
         known = {f.name for f in fields(cls)}
         missing = {"name", "network", "labels"} - values.keys()
         if missing:

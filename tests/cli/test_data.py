@@ -27,7 +27,7 @@ def test_info_in_json(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answer = json.loads(out)
     assert answer["n"] == 21
     assert answer["splits"]["public_test"]["happy"] == 1
-    assert answer["twins"]["across"] == {"train-public_test": 0}
+    assert answer["duplicates"]["across"] == {"train-public_test": 0}
     assert err == ""
 
 
@@ -35,14 +35,14 @@ def test_info_as_table_and_csv(csv: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["data", "info", str(csv)]) == 0
     text = capsys.readouterr().out
     assert "21 images of 48×48 pixels" in text
-    assert "0 images of public_test have an exact twin in train" in text
+    assert "0 images of public_test have an exact duplicate in train" in text
     assert main(["data", "info", str(csv), "--format", "csv"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "split,class,images,share"
     assert len(lines) == 15
 
 
-def test_info_draws_pictures(csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_draws_images(csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "info", str(csv), "--out", str(tmp_path / "out"), "--format", "json"]) == 0
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert names == {"classes_bar.png", "classes_pie.png", "samples.png", "augmented.png"}
@@ -51,7 +51,7 @@ def test_info_draws_pictures(csv: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert err.count("wrote") == 4
 
 
-def test_info_draws_nothing_among_the_pictures_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_draws_nothing_among_the_images_it_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     faces = folder_of(tmp_path / "f", {"happy/samples.png": jpeg(1), "sad/b.jpg": jpeg(2)})
     before = (faces / "happy" / "samples.png").read_bytes()
     assert main(["data", "info", str(faces), "--out", str(faces / "happy")]) == 2
@@ -140,11 +140,11 @@ def test_import_of_folders(tmp_path: Path) -> None:
         "folders",
         "--size",
         "64",
-        "--colour",
+        "--color",
         "rgb",
     ]
     assert main(args) == 0
-    table = load(tmp_path / "set", size=64, colour="rgb")
+    table = load(tmp_path / "set", size=64, color="rgb")
     assert table.images.shape == (2, 3, 64, 64)
     assert table.label_set.labels == ("awake", "bored")
 
@@ -221,7 +221,7 @@ def test_import_faces_makes_a_row_of_each_face_and_lists_photos_without(
     assert [row["source"].split("/")[-1] for row in answer["left_out"]] == ["lawn.png"]
     assert "no face" in answer["left_out"][0]["reason"]
     table = load(str(out))
-    # The face alone: the whole photo, scaled, is another picture.
+    # The face alone: the whole photo, scaled, is another image.
     assert table.images.shape == (2, 1, 48, 48)
     assert np.array_equal(table.images[0], table.images[1])
     whole = np.asarray(photo.convert("L").resize((48, 48)), float)

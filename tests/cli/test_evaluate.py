@@ -17,10 +17,10 @@ from sets import folder_of, jpeg, simple_csv
 from moue.cli.evaluate import SPLITS
 from moue.cli.main import main
 from moue.data import table
-from moue.evaluation.model import open_any, spec_of
-from moue.expressions import FER2013
+from moue.labels import FER2013
 from moue.runtime.weights import find_model
 from moue.spec import ModelSpec
+from moue.trained.open import open_any, spec_of
 
 
 def evaluate(*extra: str, model: Path, data: str = "synth:210:1") -> int:
@@ -50,7 +50,7 @@ def test_the_table_is_readable_and_the_row_flat(tiny_onnx: Path, capsys: pytest.
     assert evaluate("--format", "csv", model=tiny_onnx) == 0
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert float(row["recall_happy"]) <= 1
-    assert "twin_free_accuracy" in row
+    assert "deduplicated_accuracy" in row
 
 
 @pytest.mark.parametrize("views", [2, 6, 10])
@@ -74,10 +74,10 @@ def test_the_card_holds_these_scores(tiny_onnx: Path, tmp_path: Path, capsys: py
     assert f"**{answer['accuracy']:.1%} ± {answer['accuracy_se']:.1%}**" in card.read_text(encoding="utf-8")
 
 
-def test_bad_pictures_can_be_left_out_and_are_named(
+def test_bad_images_can_be_left_out_and_are_named(
     tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    faces = folder_of(tmp_path / "faces", {"test/happy/a.jpg": jpeg(1), "test/happy/b.jpg": b"no picture"})
+    faces = folder_of(tmp_path / "faces", {"test/happy/a.jpg": jpeg(1), "test/happy/b.jpg": b"no image"})
     asked = ["evaluate", str(tiny_onnx), "--data", str(faces), "--split", "test"]
     assert main(asked) == 2
     assert "--skip-bad" in capsys.readouterr().err
@@ -100,9 +100,9 @@ def test_the_model_says_whose_labels_are_the_truth(tmp_path: Path, capsys: pytes
     voted = answer("--votes", str(votes))
     assert voted["label_set"] == "ferplus"
     assert {name: s["n"] for name, s in voted["per_class"].items() if s["n"]} == {"sad": 7}
-    labelled = answer()
-    assert labelled["label_set"] == "fer2013"
-    assert {s["n"] for name, s in labelled["per_class"].items() if name != "contempt"} == {1}
+    labeled = answer()
+    assert labeled["label_set"] == "fer2013"
+    assert {s["n"] for name, s in labeled["per_class"].items() if name != "contempt"} == {1}
     # Votes that nothing would use are no answer to anything.
     assert evaluate("--votes", str(votes), model=Path("tiny"), data=str(data)) == 2
     assert "leave --votes out" in capsys.readouterr().err
@@ -206,7 +206,7 @@ def test_what_is_read_is_never_written_over(
     assert "is read or written" in told("--predictions", str(votes), "--votes", str(votes))
     out = str(tmp_path / "out.csv")
     assert f"{out} is read or written" in told("--predictions", out, "--card", out)
-    # A folder of pictures is read whole; of one that holds the competition's CSV, that alone is.
+    # A folder of images is read whole; of one that holds the competition's CSV, that alone is.
     assert "lies in" in told("--predictions", str(faces / "test" / "happy" / "p.csv"), data=faces)
     inside = folder_of(tmp_path / "inside", {"fer.csv": simple_csv().encode()})
     assert "is read or written" in told("--predictions", str(inside / "fer.csv"), data=inside)

@@ -14,9 +14,9 @@ from skimage import data
 
 from moue.cli.explain import METHODS
 from moue.cli.main import main
-from moue.data.synth import synthetic
+from moue.data.readers.synth import synthetic
 from moue.explain import explainer
-from moue.picture import read_picture
+from moue.image import read_image
 from moue.training.config import Config
 from moue.training.loop import fit
 
@@ -48,14 +48,14 @@ def test_a_smile_is_in_the_mouth(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert read["faces"] == [{key: value for key, value in face.items() if key != "explanation"}]
     assert json.loads((out / "explain.json").read_text(encoding="utf-8")) == [row]
     assert str(out / "astronaut.explain.png") in captured.err
-    assert read_picture(out / "astronaut.explain.png").shape == (192, 624, 3)
+    assert read_image(out / "astronaut.explain.png").shape == (192, 624, 3)
 
 
 def test_every_input_has_its_row(tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     faces, out = tmp_path / "faces", tmp_path / "out"
     faces.mkdir()
     (faces / "a.jpg").write_bytes(jpeg(1))
-    (faces / "b.jpg").write_bytes(b"no picture")
+    (faces / "b.jpg").write_bytes(b"no image")
     (faces / "c.txt").write_text("words", encoding="utf-8")
     asked = (faces, "--model", tiny_onnx, "--detector", "none", "--label", "sad", "--out", out, "--format", "csv")
     assert explain(*asked) == 3
@@ -90,7 +90,7 @@ def test_classes_of_a_set(
     assert classes
     assert all(1 <= row["n"] <= 2 and 0 <= row["passed"] <= row["n"] for row in classes)
     assert {row["method"] for row in classes} == {method}
-    assert read_picture(out / "classes.explain.png").shape == (192 * len(classes), 624, 3)
+    assert read_image(out / "classes.explain.png").shape == (192 * len(classes), 624, 3)
     assert explain(*asked, "--per-class", "1") == 0
     assert "deletion" in capsys.readouterr().out
 

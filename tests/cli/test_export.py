@@ -14,7 +14,7 @@ from sets import folder_of, jpeg
 import moue.export
 from moue.cli.main import main
 from moue.data.table import ImageTable
-from moue.expressions import FER2013
+from moue.labels import FER2013
 from moue.runtime.weights import find_model
 from moue.spec import ModelSpec
 
@@ -72,7 +72,7 @@ def test_it_prints_what_rounding_cost(
 
 
 @pytest.mark.parametrize("merged", [False, True])
-def test_bad_pictures_can_be_left_out_and_are_named(
+def test_bad_images_can_be_left_out_and_are_named(
     merged: bool,
     run: Path,
     calls: list[dict[str, Any]],
@@ -81,11 +81,11 @@ def test_bad_pictures_can_be_left_out_and_are_named(
     tmp_path: Path,
 ) -> None:
     sources = [str(tiny_onnx), str(tiny_onnx)] if merged else [str(run)]
-    faces = folder_of(tmp_path / "faces", {"val/happy/a.jpg": jpeg(1), "val/happy/b.jpg": b"no picture"})
+    faces = folder_of(tmp_path / "faces", {"val/happy/a.jpg": jpeg(1), "val/happy/b.jpg": b"no image"})
     asked = ["export", *sources, "-o", str(tmp_path / "out.onnx"), "--data", str(faces)]
     assert main(asked) == 2
     assert "--skip-bad" in capsys.readouterr().err
-    # A merged model needs more pictures than this for its temperature.
+    # A merged model needs more images than this for its temperature.
     assert main([*asked, "--skip-bad"]) == (2 if merged else 3)
     assert f"moue: left out {faces}, val/happy/b.jpg: " in capsys.readouterr().err
     if not merged:

@@ -119,9 +119,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         assert capsys.readouterr().out.startswith(f"usage: moue {' '.join(path)}")
 
 
-@pytest.mark.parametrize(
-    "arguments", [["pedict", "a.jpg"], ["--colour"], ["networks", "--no-such-option"], ["predict"]]
-)
+@pytest.mark.parametrize("arguments", [["pedict", "a.jpg"], ["--color"], ["networks", "--no-such-option"], ["predict"]])
 def test_wrong_use_exits_2_without_a_traceback(arguments: list[str]) -> None:
     done = shell([sys.executable, "-m", "moue", *arguments])
     assert done.returncode == 2

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from moue.cli.main import main
-from moue.expressions import FER2013
+from moue.labels import FER2013
 from moue.spec import ModelSpec
 
 
@@ -41,10 +41,10 @@ def test_the_table_names_size_and_scores(
     assert main(["models"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
     columns = ["name", "origin", "network", "input", "classes", "parameters", "megabytes", "faces_per_second", "engine"]
-    scores = ["public_test", "±", "twin_free", "calibration_error", "views", "further_views"]
+    scores = ["public_test", "±", "deduplicated", "calibration_error", "views", "further_views"]
     assert head.split() == columns + scores
     [line] = [text for text in lines if text.startswith("mine.onnx")]
-    assert "48×48 grey" in line
+    assert "48×48 gray" in line
     assert "1,008" in line
 
 
@@ -57,7 +57,7 @@ def test_what_further_views_gain_and_cost_is_said(folder: Path, capsys: pytest.C
     scores = {"public_test": 0.66, "public_test_views_1": 0.65, "public_test_views_2": 0.66}
     further = {"public_test_views_6": 0.664, "public_test_views_10": 0.658}
     path = folder / "mine.json"
-    ModelSpec.load(path).with_(views=2, scores=scores | further).save(path)
+    ModelSpec.load(path).replace(views=2, scores=scores | further).save(path)
     assert main(["models", str(folder)]) == 0
     [line] = [text for text in capsys.readouterr().out.splitlines() if "mine.onnx" in text]
     assert line.endswith("6: +0.4 points, 3× the time; 10: −0.2 points, 5× the time")

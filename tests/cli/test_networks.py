@@ -22,7 +22,7 @@ def test_the_options_that_are_listed_can_be_set(capsys):
     )
     assert summary.describe("compact", **changed.model.options)["parameters"] == row["parameters"]
     assert main(["networks", "compact"]) == 0
-    assert "  compact: widths=[32, 96, 192], blocks=null, dropout=0.1, fold=2\n" in capsys.readouterr().out
+    assert "  compact: widths=[32, 96, 192], blocks=null, dropout=0.1, space_to_depth=2\n" in capsys.readouterr().out
 
 
 def test_a_wrong_name_is_one_sentence(capsys):

@@ -22,9 +22,9 @@ from PIL import Image
 from videos import make_video, scene
 
 from moue.cli.main import main
-from moue.runtime.outbox import Outbox
+from moue.runtime.inputs.sources import Source
+from moue.runtime.outputs.folder import OutputFolder
 from moue.runtime.recognizer import Recognizer
-from moue.runtime.sources import Source
 from moue.spec import ModelSpec
 
 Predict = Callable[..., int]
@@ -100,7 +100,7 @@ def test_text_beside_the_photos_is_no_failure(
 ) -> None:
     (photos / "notes.txt").write_text("milk\n")
     assert predict(photos) == 0
-    assert "neither a picture nor a video" in capsys.readouterr().out
+    assert "neither an image nor a video" in capsys.readouterr().out
 
 
 def test_nothing_there_is_wrong_use(predict: Predict, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,7 +108,7 @@ def test_nothing_there_is_wrong_use(predict: Predict, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "moue: gone.png: no such file or folder.\n"
 
 
-def test_out_has_rows_and_pictures_under_names_of_their_own(
+def test_out_has_rows_and_images_under_names_of_their_own(
     predict: Predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "new" / "results"
@@ -120,13 +120,13 @@ def test_out_has_rows_and_pictures_under_names_of_their_own(
     assert str(out / "a.png") in capsys.readouterr().err
 
 
-def test_a_video_s_answers_and_those_of_pictures_never_share_a_name(tmp_path: Path) -> None:
+def test_a_video_s_answers_and_those_of_images_never_share_a_name(tmp_path: Path) -> None:
     names = ("clip.mp4", "clip.tracks.jpg", "clip.timeline.png", "clip.jpg")
     for order in (names, names[::-1]):
-        outbox, written = Outbox(tmp_path / "out"), []
+        output_folder, written = OutputFolder(tmp_path / "out"), []
         for name in order:
             video = name.endswith(".mp4")
-            stem = outbox.stem(Source(name, "video" if video else "picture"))
+            stem = output_folder.stem(Source(name, "video" if video else "image"))
             endings = ("json", "mp4", "tracks.json", "timeline.png") if video else ("json", "png")
             written += [f"{stem}.{ending}" for ending in endings]
         assert len(set(written)) == len(written)
@@ -197,7 +197,7 @@ def test_names_that_no_file_can_have_get_their_row(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="stdin has no name here")
-def test_a_picture_on_stdin_is_read_under_its_name_and_is_no_list(tiny_onnx: Path, photos: Path) -> None:
+def test_an_image_on_stdin_is_read_under_its_name_and_is_no_list(tiny_onnx: Path, photos: Path) -> None:
     def piped(source: str) -> subprocess.CompletedProcess[bytes]:
         asked = [sys.executable, "-m", "moue", "predict", source, "--model", tiny_onnx, "--detector", "none"]
         return subprocess.run(
@@ -256,7 +256,7 @@ def test_classes_called_like_columns_have_columns_of_their_own(
     for suffix in (".onnx", ".json"):
         shutil.copy(tiny_onnx.with_suffix(suffix), tmp_path / f"own{suffix}")
     labels = ("uncertain", "score", "c", "d", "e", "f", "g")
-    ModelSpec.load(tmp_path / "own.json").with_(labels=labels).save(tmp_path / "own.json")
+    ModelSpec.load(tmp_path / "own.json").replace(labels=labels).save(tmp_path / "own.json")
     asked = ["predict", str(photos / "a.png"), "--model", str(tmp_path / "own.onnx"), "--detector", "none"]
     assert main([*asked, "--format", "csv", "--out", str(tmp_path / "out")]) == 0
     [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
@@ -319,7 +319,7 @@ def test_list_on_stdin(
 def test_folder_of_answers_must_be_a_folder(tmp_path: Path, predict: Predict, photos: Path) -> None:
     (tmp_path / "file").write_text("")
     assert predict(photos, "--out", tmp_path / "file") == 2
-    assert Outbox(tmp_path / "fresh").folder.is_dir()
+    assert OutputFolder(tmp_path / "fresh").folder.is_dir()
 
 
 def test_a_video_is_a_row_a_person_and_leaves_its_tracks(

@@ -17,8 +17,8 @@ from moue.models.base import Network
 from moue.training import loop
 from moue.training.config import Config, RunConfig
 from moue.training.recipe import recipes
-from moue.training.run import Run
-from moue.training.tasks import Supervised
+from moue.training.run_folder import Run
+from moue.training.tasks import ClassificationTask
 
 QUICK = [
     "--set",
@@ -130,8 +130,8 @@ def test_going_on_keeps_threads_and_device_unless_others_are_typed(
 def test_what_helps_against_too_little_memory_can_be_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Small(Supervised):
-        """Stands for a machine that has room for 16 pictures at a time."""
+    class Small(ClassificationTask):
+        """Stands for a machine that has room for 16 images at a time."""
 
         def __call__(self, network: Network, images: Tensor, *rest: Any) -> Any:
             if len(images) > 16:
@@ -140,12 +140,12 @@ def test_what_helps_against_too_little_memory_can_be_typed(
 
     monkeypatch.setattr(loop, "build_task", lambda optim, *_: Small(optim))
     command = ["train", "compact", "--data", "synth:200:0", *QUICK]
-    assert main([*command, "--out", str(tmp_path / "run"), "--set", "optim.batch=32"]) == 2
+    assert main([*command, "--out", str(tmp_path / "run"), "--set", "optim.batch_size=32"]) == 2
     told = capsys.readouterr().err
     assert "not enough memory for batches of 32" in told
     assert "in another folder" in told
     assert main([*command, "--out", str(tmp_path / "other"), *told.split(": ")[-1].split()]) == 0
-    assert Run(tmp_path / "other").config().optim.batch == 16
+    assert Run(tmp_path / "other").config().optim.batch_size == 16
 
 
 def test_rows_that_could_not_be_read_change_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,22 +19,22 @@ EMOTIONS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 class Eyes(SquareReader):
     """Finds the square, with eyes in it."""
 
-    def faces(self, picture: np.ndarray, source: str = "") -> Faces:
-        faces = super().faces(picture, source)
+    def faces(self, image: np.ndarray, source: str = "") -> Faces:
+        faces = super().faces(image, source)
         if not len(faces):
             return faces
         x, y, w, h = faces.boxes[0]
         points = [[x + w / 4, y + h / 4], [x + 3 * w / 4, y + h / 4], *[[x + w / 2, y + h / 2]] * 3]
-        return faces.with_(landmarks=np.array([points], np.float32), scores=np.array([0.917], np.float32))
+        return faces.replace(landmarks=np.array([points], np.float32), scores=np.array([0.917], np.float32))
 
 
 class Whole(SquareReader):
-    """Takes the whole picture for a face."""
+    """Takes the whole image for a face."""
 
-    def faces(self, picture: np.ndarray, source: str = "") -> Faces:
+    def faces(self, image: np.ndarray, source: str = "") -> Faces:
         faces = super().faces(scene(0), source)
-        height, width = picture.shape[:2]
-        return faces.with_(boxes=np.array([[0, 0, width, height]], np.float32), width=width, height=height)
+        height, width = image.shape[:2]
+        return faces.replace(boxes=np.array([[0, 0, width, height]], np.float32), width=width, height=height)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def test_the_answer_has_deepface_s_shape() -> None:
     assert face["emotion"]["happy"] == pytest.approx(88)
     assert sum(face["emotion"].values()) == pytest.approx(100, abs=0.01)
     assert face["dominant_emotion"] == "happy"
-    # The person's left eye is the one to the right of the picture.
+    # The person's left eye is the one to the right of the image.
     assert face["region"] == {"x": 10, "y": 30, "w": 24, "h": 24, "left_eye": (28, 36), "right_eye": (16, 36)}
     assert face["face_confidence"] == 0.92
 

@@ -11,22 +11,22 @@ from videos import SquareReader, make_video, scene
 
 from moue.compat import FER, Video
 from moue.errors import Unreadable, UsageError
-from moue.expressions import FER2013
+from moue.labels import FER2013
 from moue.runtime.detect import CenterFace, Detections, WholeImage
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces, Predictions
-from moue.runtime.video import open_video
+from moue.runtime.video.decode import open_video
 
 EMOTIONS = {"angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"}
 
 
 class Corners(SquareReader):
-    """Sees a face in every picture: fear where its first pixel is red, surprise where it is blue."""
+    """Sees a face in every image: fear where its first pixel is red, surprise where it is blue."""
 
-    def faces(self, picture: np.ndarray, source: str = "", **_: Any) -> Faces:
+    def faces(self, image: np.ndarray, source: str = "", **_: Any) -> Faces:
         p = np.full((1, 7), 0.05, np.float32)
-        p[0, FER2013.index("fear" if picture[0, 0, 0] > picture[0, 0, 2] else "surprise")] = 0.7
-        height, width = picture.shape[:2]
+        p[0, FER2013.index("fear" if image[0, 0, 0] > image[0, 0, 2] else "surprise")] = 0.7
+        height, width = image.shape[:2]
         box = np.array([[1.4, 2.6, 30.2, 40.7]], np.float32)
         return Faces(source, "ok", width, height, box, np.ones(1, np.float32), None, Predictions(p, FER2013.labels))
 
@@ -46,16 +46,16 @@ def test_faces_come_with_fer_s_keys(detector: FER) -> None:
     assert detector.find_faces(scene(0)) == [(10, 30, 24, 24)]
 
 
-def test_several_pictures_at_once(detector: FER) -> None:
+def test_several_images_at_once(detector: FER) -> None:
     empty, full = scene(0, square=False), scene(0)
     assert detector.batch_detect_emotions([empty, full]) == [[], detector.detect_emotions(full)]
     assert detector.batch_detect_emotions([]) == []
 
 
-def test_boxes_cut_the_picture_they_are_of() -> None:
+def test_boxes_cut_the_image_they_are_of() -> None:
     class Beyond(Corners):
-        def faces(self, picture: np.ndarray, source: str = "", **more: Any) -> Faces:
-            return super().faces(picture, source).with_(boxes=np.array([[-5.2, -3.1, 90, 30.5]], np.float32))
+        def faces(self, image: np.ndarray, source: str = "", **more: Any) -> Faces:
+            return super().faces(image, source).replace(boxes=np.array([[-5.2, -3.1, 90, 30.5]], np.float32))
 
     assert FER(recognizer=Beyond()).find_faces(np.zeros((60, 60, 3), np.uint8)) == [(0, 0, 60, 27)]
 
@@ -78,16 +78,16 @@ def test_arrays_are_bgr_and_files_know_their_own_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-def test_faces_of_rgb_arrays_are_sought_in_their_own_colours(channels: int) -> None:
+def test_faces_of_rgb_arrays_are_sought_in_their_own_colors(channels: int) -> None:
     seen = []
 
     class Seen(Corners):
-        def faces(self, picture: np.ndarray, source: str = "", **more: Any) -> Faces:
-            seen.append(picture)
-            return super().faces(picture, source)
+        def faces(self, image: np.ndarray, source: str = "", **more: Any) -> Faces:
+            seen.append(image)
+            return super().faces(image, source)
 
-    picture = np.full((60, 60, 4), (250, 120, 10, 255), np.uint8)[:, :, :channels]
-    FER(recognizer=Seen()).find_faces(picture, bgr=False)
+    image = np.full((60, 60, 4), (250, 120, 10, 255), np.uint8)[:, :, :channels]
+    FER(recognizer=Seen()).find_faces(image, bgr=False)
     assert seen[0][0, 0].tolist() == [250, 120, 10]
 
 
@@ -97,8 +97,8 @@ def test_small_faces_can_be_left_out_and_other_models_are_refused() -> None:
         FER(emotion_model="model.h5")
 
 
-def test_what_is_no_picture_is_an_error(detector: FER, tmp_path: Path) -> None:
-    (tmp_path / "words.jpg").write_text("no picture")
+def test_what_is_no_image_is_an_error(detector: FER, tmp_path: Path) -> None:
+    (tmp_path / "words.jpg").write_text("no image")
     for wrong in (None, str(tmp_path / "words.jpg"), str(tmp_path / "missing.jpg")):
         with pytest.raises(Unreadable):
             detector.detect_emotions(wrong)
@@ -106,8 +106,8 @@ def test_what_is_no_picture_is_an_error(detector: FER, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pictures = [scene(i, square=i >= 5) for i in range(20)]
-    return make_video(tmp_path_factory.mktemp("videos") / "video.mp4", pictures)
+    images = [scene(i, square=i >= 5) for i in range(20)]
+    return make_video(tmp_path_factory.mktemp("videos") / "video.mp4", images)
 
 
 def test_a_video_gives_a_row_a_frame_with_a_face(clip: Path, detector: FER) -> None:
@@ -123,9 +123,9 @@ def test_a_video_gives_a_row_a_frame_with_a_face(clip: Path, detector: FER) -> N
 def test_a_video_is_searched_on_the_side_for_video(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sides: list[int | None] = []
 
-    def detect(self: CenterFace, picture: np.ndarray, *, min_score: float = 0.5) -> Detections:
+    def detect(self: CenterFace, image: np.ndarray, *, min_score: float = 0.5) -> Detections:
         sides.append(self.long_side)
-        return WholeImage().detect(picture)
+        return WholeImage().detect(image)
 
     monkeypatch.setattr(CenterFace, "detect", detect)
     detector = FER(recognizer=Recognizer("tiny", long_side=640, video_side=96, threads=1))

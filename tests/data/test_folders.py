@@ -1,4 +1,4 @@
-"""Class folders and zips of them: splits, names, own pictures, and archives that mean harm."""
+"""Class folders and zips of them: splits, names, own images, and archives that mean harm."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 from sets import folder_of, jpeg, simple_csv, zip_of
 
-from moue.data import archive, load
-from moue.data.store import save
+from moue.data import load
+from moue.data.readers import archive
+from moue.data.readers.store import save
 from moue.errors import DataError, UnknownName, UsageError
-from moue.picture import read_picture
-from moue.preprocess import Picture
+from moue.image import read_image
+from moue.preprocess import ImageArray
 
 KAGGLE = {
     "train/angry/Training_1.jpg": jpeg(1),
@@ -27,9 +28,9 @@ KAGGLE = {
 }
 
 
-def png(picture: Image.Image) -> bytes:
+def png(image: Image.Image) -> bytes:
     file = io.BytesIO()
-    picture.save(file, "PNG")
+    image.save(file, "PNG")
     return file.getvalue()
 
 
@@ -56,7 +57,7 @@ def test_kaggle_folders(tmp_path: Path, kind: str, wrap: str) -> None:
 
 
 def test_a_split_folder_goes_before_a_prefix(tmp_path: Path) -> None:
-    """Pictures that someone has sorted anew: no row of a test folder is trained on for its name's sake."""
+    """Images that someone has sorted anew: no row of a test folder is trained on for its name's sake."""
     wanted = {
         "train/happy/PublicTest_1.jpg": "train",
         "val/happy/Training_2.jpg": "validation",
@@ -69,7 +70,7 @@ def test_a_split_folder_goes_before_a_prefix(tmp_path: Path) -> None:
     assert table.split.tolist() == ["train", "private_test"]
 
 
-def test_own_folders_of_any_size_and_colour(tmp_path: Path) -> None:
+def test_own_folders_of_any_size_and_color(tmp_path: Path) -> None:
     files = {
         "Joy/a.jpg": jpeg(1, (90, 60), "RGB"),
         "Joy/deeper/b.png": png(Image.new("RGBA", (20, 20), (0, 0, 0, 0))),
@@ -78,11 +79,11 @@ def test_own_folders_of_any_size_and_colour(tmp_path: Path) -> None:
         "Joy/.DS_Store": b"\0",
         "__MACOSX/Joy/._a.jpg": b"\0",
     }
-    table = load(folder_of(tmp_path / "mine", files), size=32, colour="rgb")
+    table = load(folder_of(tmp_path / "mine", files), size=32, color="rgb")
     assert table.images.shape == (3, 3, 32, 32)
     assert [table.label_set.labels[k] for k in table.labels] == ["happy", "happy", "angry"]
     assert set(table.split.tolist()) == {"train"}
-    # Nothing is behind a transparent picture but white; 16 bits keep their brightness.
+    # Nothing is behind a transparent image but white; 16 bits keep their brightness.
     assert (table.images[1:] == 255).all()
 
 
@@ -125,28 +126,28 @@ def test_a_class_may_hold_folders_beside_a_split(tmp_path: Path) -> None:
     assert load(folder_of(tmp_path / "b", files), labels="folders").label_set.labels == ("cat", "dog")
 
 
-def test_exif_orientation_is_honoured(tmp_path: Path) -> None:
-    picture = Image.fromarray(np.repeat(np.array([[0], [255]], np.uint8), 24, axis=0).repeat(48, axis=1))
+def test_exif_orientation_is_honored(tmp_path: Path) -> None:
+    image = Image.fromarray(np.repeat(np.array([[0], [255]], np.uint8), 24, axis=0).repeat(48, axis=1))
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     file = io.BytesIO()
-    picture.save(file, "JPEG", exif=exif)
-    [image] = load(folder_of(tmp_path / "mine", {"happy/a.jpg": file.getvalue()})).images
-    assert image[0, :20].min() > 200
-    assert image[0, 28:].max() < 50
+    image.save(file, "JPEG", exif=exif)
+    [face] = load(folder_of(tmp_path / "mine", {"happy/a.jpg": file.getvalue()})).images
+    assert face[0, :20].min() > 200
+    assert face[0, 28:].max() < 50
 
 
-BAD_PICTURES = {
-    "not a picture": (b"hello", "not a picture of a kind"),
+BAD_IMAGES = {
+    "not an image": (b"hello", "not an image of a kind"),
     "empty": (b"", "is empty"),
     "truncated": (jpeg(1, (200, 200))[:3000], "a damaged JPEG file"),
 }
 
 
-@pytest.mark.parametrize("what", BAD_PICTURES)
+@pytest.mark.parametrize("what", BAD_IMAGES)
 @pytest.mark.parametrize("kind", ["folder", "zip"])
-def test_a_bad_picture_is_named_and_left_out_on_request(tmp_path: Path, kind: str, what: str) -> None:
-    data, reason = BAD_PICTURES[what]
+def test_a_bad_image_is_named_and_left_out_on_request(tmp_path: Path, kind: str, what: str) -> None:
+    data, reason = BAD_IMAGES[what]
     files = {"happy/good.jpg": jpeg(1), "sad/bad.jpg": data}
     path = folder_of(tmp_path / "f", files) if kind == "folder" else zip_of(tmp_path / "f.zip", files)
     with pytest.raises(DataError, match=reason) as caught:
@@ -167,17 +168,17 @@ def test_an_unknown_class_folder(tmp_path: Path) -> None:
     assert len(table.left_out) == 1
 
 
-def test_a_picture_without_a_class_folder(tmp_path: Path) -> None:
+def test_an_image_without_a_class_folder(tmp_path: Path) -> None:
     path = folder_of(tmp_path / "f", {"train/happy/a.jpg": jpeg(1), "train/b.jpg": jpeg(2)})
-    with pytest.raises(DataError, match=r"train/b\.jpg: a picture must be in a folder that names its class"):
+    with pytest.raises(DataError, match=r"train/b\.jpg: an image must be in a folder that names its class"):
         load(path)
 
 
-def test_folders_without_pictures(tmp_path: Path) -> None:
+def test_folders_without_images(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty folder"):
         load(tmp_path / "empty")
-    with pytest.raises(DataError, match="gave no picture"):
+    with pytest.raises(DataError, match="gave no image"):
         load(zip_of(tmp_path / "a.zip", {"readme.txt": b"a"}))
 
 
@@ -196,7 +197,7 @@ def test_a_zip_cannot_reach_outside(tmp_path: Path, name: str) -> None:
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     bombs = {
-        "picture.zip": {"happy/a.jpg": bytes(archive.RATIO_FREE + 1)},
+        "image.zip": {"happy/a.jpg": bytes(archive.RATIO_FREE + 1)},
         "many.zip": {f"happy/{i}.jpg": bytes(4 << 20) for i in range(5)},
         "csv.zip": {"fer2013.csv": b"emotion,pixels\n" + bytes(archive.RATIO_FREE + 1)},
     }
@@ -221,7 +222,7 @@ def test_a_set_larger_than_the_limit_is_refused(tmp_path: Path, monkeypatch: pyt
         load(zip_of(tmp_path / "f.zip", {"happy/a.jpg": jpeg(1)}))
 
 
-def test_a_picture_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+def test_an_image_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     # A PNG's header alone, of 30,000 × 30,000 pixels.
     data = bytearray(png(Image.new("L", (1, 1))))
     data[16:24] = (30_000).to_bytes(4, "big") * 2
@@ -262,10 +263,10 @@ def test_a_crop_gives_a_row_a_face(tmp_path: Path) -> None:
         tmp_path / "f", {"happy/two.jpg": jpeg(1, (96, 48)), "sad/none.jpg": jpeg(2), "sad/one.jpg": jpeg(3)}
     )
 
-    def crop(picture: Picture, source: str) -> list[Picture]:
+    def crop(image: ImageArray, source: str) -> list[ImageArray]:
         if "none" in source:
             return []
-        return [picture[:, :48], picture[:, 48:]] if "two" in source else [picture]
+        return [image[:, :48], image[:, 48:]] if "two" in source else [image]
 
     table = load(path, crop=crop)
     assert list(table.source) == ["happy/two.jpg face 1", "happy/two.jpg face 2", "sad/one.jpg"]
@@ -287,7 +288,7 @@ def test_folders_that_are_links_are_read_and_a_circle_ends(tmp_path: Path) -> No
 
 
 def test_a_read_me_beside_the_classes_is_no_class(tmp_path: Path) -> None:
-    files = {"faces/joyful/a.jpg": jpeg(1), "faces/glum/b.jpg": jpeg(2), "faces/README.txt": b"mine", "LICENCE": b"MIT"}
+    files = {"faces/joyful/a.jpg": jpeg(1), "faces/glum/b.jpg": jpeg(2), "faces/README.txt": b"mine", "LICENSE": b"MIT"}
     for path in (zip_of(tmp_path / "a.zip", files), folder_of(tmp_path / "a", files)):
         assert load(path, labels="folders").label_set.labels == ("glum", "joyful")
 
@@ -310,7 +311,7 @@ def test_a_folder_of_several_csvs_says_which(tmp_path: Path) -> None:
     assert len(load(folder_of(tmp_path / "fer", {"happy/a.jpg": jpeg(1)}))) == 1
 
 
-def test_what_windows_leaves_in_a_folder_is_no_picture(tmp_path: Path) -> None:
+def test_what_windows_leaves_in_a_folder_is_no_image(tmp_path: Path) -> None:
     files = {"happy/a.jpg": jpeg(1), "happy/desktop.ini": b"[x]", "happy/Thumbs.db": b"x"}
     assert len(load(folder_of(tmp_path / "a", files))) == 1
 
@@ -327,7 +328,7 @@ def test_votes_are_not_passed_over_in_silence(tmp_path: Path) -> None:
     votes.write_text("x")
     own = tmp_path / "own.npz"
     save(load(folder), own)
-    for source, words in ((folder, "holds pictures"), (own, "holds no votes"), ("synth:200", "no votes")):
+    for source, words in ((folder, "holds images"), (own, "holds no votes"), ("synth:200", "no votes")):
         with pytest.raises(UsageError, match=words):
             load(source, votes=votes)
     assert load(folder, labels="ferplus").label_set.name == "ferplus"
@@ -335,13 +336,13 @@ def test_votes_are_not_passed_over_in_silence(tmp_path: Path) -> None:
 
 def test_a_written_set_keeps_its_size_unless_asked(tmp_path: Path) -> None:
     folder, own = folder_of(tmp_path / "a", {"happy/a.jpg": jpeg(1, (96, 96), "RGB")}), tmp_path / "own.npz"
-    save(load(folder, size=96, colour="rgb"), own)
+    save(load(folder, size=96, color="rgb"), own)
     assert load(own).images.shape == (1, 3, 96, 96)
-    assert load(own, size=48, colour="grey").images.shape == (1, 1, 48, 48)
+    assert load(own, size=48, color="gray").images.shape == (1, 1, 48, 48)
 
 
-def test_pictures_of_sixteen_bits_in_either_order_of_bytes(tmp_path: Path) -> None:
+def test_images_of_sixteen_bits_in_either_order_of_bytes(tmp_path: Path) -> None:
     dark = np.full((6, 6), 200, np.uint16)
     for order in ("<u2", ">u2"):
-        assert read_picture(dark.astype(order)).max() == 1
-        assert read_picture((dark * 200).astype(order)).max() == round(40000 / 257)
+        assert read_image(dark.astype(order)).max() == 1
+        assert read_image((dark * 200).astype(order)).max() == round(40000 / 257)

@@ -1,4 +1,4 @@
-"""A test part cut from a set that has none: stratified, seeded, without twins in what is trained on."""
+"""A test part cut from a set that has none: stratified, seeded, without duplicates in what is trained on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sets import table_of
 
-from moue.data import hold_out_test, stratified_split, twin_free
+from moue.data import deduplicated, hold_out_test, stratified_split
 from moue.errors import DataError, UsageError
 
 ROWS = st.lists(
@@ -20,9 +20,7 @@ ROWS = st.lists(
 
 @settings(deadline=None, max_examples=80)
 @given(ROWS, st.floats(0.1, 0.9), st.integers(0, 5))
-def test_no_picture_of_the_test_part_is_trained_on(
-    rows: list[tuple[int, int, str]], fraction: float, seed: int
-) -> None:
+def test_no_image_of_the_test_part_is_trained_on(rows: list[tuple[int, int, str]], fraction: float, seed: int) -> None:
     digits, labels, splits = zip(*[*rows, *((100 + i, 0, "train") for i in range(10))], strict=True)
     table = table_of(digits, labels, splits)
     before = table.split.tolist()
@@ -32,7 +30,7 @@ def test_no_picture_of_the_test_part_is_trained_on(
     assert (cut.images == table.images).all()
     assert (cut.split[~tested] == table.split[~tested]).all()
     assert (table.split[tested] == "train").all()
-    assert twin_free(cut.take(tested), cut.take(~tested)).all()
+    assert deduplicated(cut.take(tested), cut.take(~tested)).all()
     counts, held = (np.bincount(cut.labels[r], minlength=7) for r in (table.split == "train", tested))
     assert (held <= np.rint(counts * fraction)).all()
     assert (held[counts > 0] < counts[counts > 0]).all()
@@ -55,7 +53,7 @@ def test_wrong_use() -> None:
             hold_out_test(table, fraction)
     with pytest.raises(UsageError, match="0 or more"):
         hold_out_test(table, seed=-1)
-    with pytest.raises(DataError, match="too few pictures to give"):
+    with pytest.raises(DataError, match="too few images to give"):
         hold_out_test(table_of(range(4), [0, 0, 1, 1]), 0.2)
     with pytest.raises(DataError, match=r"test rows of its own \(public_test\)"):
         hold_out_test(table_of([1, 2], [0, 0], ["train", "public_test"]))

@@ -1,4 +1,4 @@
-"""Counts, twins, conflicts; and the pictures."""
+"""Counts, duplicates, conflicts; and the images."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sets import table_of
 
 from moue.data import LeftOut
 from moue.data.info import describe
-from moue.data.pictures import draw
-from moue.data.synth import synthetic
+from moue.data.readers.synth import synthetic
+from moue.report.charts import draw
 
 
 def test_describe() -> None:
@@ -29,7 +29,7 @@ def test_describe() -> None:
     assert answer["splits"]["train"] == {
         "angry": 2, "disgust": 1, "fear": 1, "happy": 1, "sad": 0, "surprise": 0, "neutral": 0,
     }  # fmt: skip
-    assert answer["twins"] == {
+    assert answer["duplicates"] == {
         "within": {"train": 2, "public_test": 1},
         "across": {"train-public_test": 1},
         "conflicting": 6,
@@ -37,7 +37,7 @@ def test_describe() -> None:
     assert answer["left_out"] == [{"source": "a.csv, row 3", "reason": "bad"}]
 
 
-def test_pictures(tmp_path: Path) -> None:
+def test_images(tmp_path: Path) -> None:
     table = synthetic(200)
     seen: list[NDArray[np.uint8]] = []
 
@@ -48,11 +48,11 @@ def test_pictures(tmp_path: Path) -> None:
     paths = draw(table, tmp_path / "deep", invert)
     assert [p.name for p in paths] == ["classes_bar.png", "classes_pie.png", "samples.png", "augmented.png"]
     for path in paths:
-        with Image.open(path) as picture:
-            assert min(picture.size) > 250
-            assert np.asarray(picture.convert("L")).std() > 10
+        with Image.open(path) as image:
+            assert min(image.size) > 250
+            assert np.asarray(image.convert("L")).std() > 10
     assert all(images.shape == (9, 1, 48, 48) for images in seen)
 
 
-def test_pictures_without_augmentation_and_with_few_rows(tmp_path: Path) -> None:
+def test_images_without_augmentation_and_with_few_rows(tmp_path: Path) -> None:
     assert len(draw(table_of([1, 2], [0, 3]), tmp_path)) == 3

@@ -1,4 +1,4 @@
-"""The validation part: stratified, seeded, twins on one side."""
+"""The validation part: stratified, seeded, duplicates on one side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sets import table_of
 
-from moue.data import Split, stratified_split, twin_free
+from moue.data import Split, deduplicated, stratified_split
 from moue.errors import DataError, UsageError
 
 SETS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 6)), min_size=1, max_size=120)
@@ -24,7 +24,7 @@ def test_any_set_is_cut_cleanly(rows: list[tuple[int, int]], fraction: float, se
     assert sorted([*split.train, *split.validation]) == list(range(len(table)))
     assert (np.diff(split.train) > 0).all()
     assert (np.diff(split.validation) > 0).all()
-    assert twin_free(table.take(split.validation), table.take(split.train)).all()
+    assert deduplicated(table.take(split.validation), table.take(split.train)).all()
     counts = np.bincount(table.labels, minlength=7)
     held = np.bincount(table.labels[split.validation], minlength=7)
     assert (held <= np.rint(counts * fraction)).all()
@@ -40,7 +40,7 @@ def test_without_twins_each_class_gives_its_share(labels: list[int], seed: int) 
 
 
 def test_twins_are_held_out_too_and_shares_stay_right() -> None:
-    # A tenth of the rows are twins, some with another label.
+    # A tenth of the rows are duplicates, some with another label.
     digits = [*range(900), *range(100)]
     labels = [i % 5 for i in range(900)] + [(i + (i % 10 == 0)) % 5 for i in range(100)]
     table = table_of(digits, labels)
@@ -71,10 +71,10 @@ def test_the_folds_of_a_seed_are_all_of_training(
     assert times.max() <= 1
     for split in splits:
         assert sorted([*split.train, *split.validation]) == list(range(len(table)))
-        assert twin_free(table.take(split.validation), table.take(split.train)).all()
+        assert deduplicated(table.take(split.validation), table.take(split.train)).all()
         # In no fold a class is without training rows.
         assert set(table.labels[split.train]) == set(table.labels)
-    # A class's only row is held out in none, nor is a group of twins that would leave its class with nothing.
+    # A class's only row is held out in none, nor is a group of duplicates that would leave its class with nothing.
     digits, counts = np.array([d for d, _ in rows]), np.bincount(table.labels)
     alone = np.bincount(digits)[digits] == 1
     assert (times[alone & (counts[table.labels] > 1)] == 1).all()
@@ -109,7 +109,7 @@ def test_a_validation_part_of_its_own_is_kept() -> None:
     table = table_of([0, 1, 2, 3, 0], [0, 1, 0, 1, 1], ["train", "train", "train", "validation", "validation"])
     split = stratified_split(table, 0.5)
     assert split.validation.tolist() == [3, 4]
-    # The first row is an exact twin of a validation row.
+    # The first row is an exact duplicate of a validation row.
     assert split.train.tolist() == [1, 2]
 
 
@@ -148,6 +148,6 @@ def test_a_file_that_is_no_split(tmp_path: Path, text: str) -> None:
         Split.load(tmp_path / "missing.json")
 
 
-def test_twin_free_looks_at_pixels_alone() -> None:
+def test_deduplicated_looks_at_pixels_alone() -> None:
     part = table_of([1, 2, 3], [0, 0, 0], "public_test")
-    assert twin_free(part, table_of([2, 9], [5, 5])).tolist() == [True, False, True]
+    assert deduplicated(part, table_of([2, 9], [5, 5])).tolist() == [True, False, True]

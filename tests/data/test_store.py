@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from sets import folder_of, jpeg, simple_csv, table_of, zip_of
 
-from moue.data import ImageTable, LeftOut, competition, load, sources, store
+from moue.data import ImageTable, LeftOut, load, sources
+from moue.data.readers import fer2013_csv, store
 from moue.errors import DataError, UsageError
-from moue.expressions import FERPLUS
+from moue.labels import FERPLUS
 
 
 @pytest.fixture
@@ -25,9 +26,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were parsed rather than taken from the cache."""
     seen: list[str] = []
-    read = competition.read
+    read = fer2013_csv.read
 
-    def counting(stream: object, file: str, *rest: object) -> competition.Rows:
+    def counting(stream: object, file: str, *rest: object) -> fer2013_csv.Rows:
         seen.append(file)
         return read(stream, file, *rest)  # type: ignore[arg-type]
 
@@ -66,9 +67,9 @@ def test_a_saved_set_comes_back_whole(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["set"]
 
 
-def test_a_saved_set_is_changed_to_the_size_and_colour_asked_for(tmp_path: Path) -> None:
+def test_a_saved_set_is_changed_to_the_size_and_color_asked_for(tmp_path: Path) -> None:
     store.save(table_of([1, 2], [0, 1]), tmp_path / "set")
-    assert load(tmp_path / "set", size=32, colour="rgb").images.shape == (2, 3, 32, 32)
+    assert load(tmp_path / "set", size=32, color="rgb").images.shape == (2, 3, 32, 32)
 
 
 def test_ferplus_cannot_be_had_from_a_fer2013_set(tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_a_changed_source_is_read_again_and_its_old_cache_goes(tmp_path: Path, c
     assert len(list((cache / "sets").iterdir())) == 1
 
 
-def test_a_picture_added_to_a_folder_is_seen(tmp_path: Path, cache: Path) -> None:
+def test_an_image_added_to_a_folder_is_seen(tmp_path: Path, cache: Path) -> None:
     path = folder_of(tmp_path / "f", {"happy/a.jpg": jpeg(1)})
     assert len(load(path)) == 1
     folder_of(path, {"sad/b.jpg": jpeg(2)})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from moue.data import load
-from moue.data.synth import synthetic
+from moue.data.readers.synth import synthetic
 from moue.errors import UsageError
 
 
@@ -49,7 +49,7 @@ def test_expressions_can_be_told_apart_but_not_always() -> None:
 
 
 def test_other_sizes() -> None:
-    assert load("synth:20", size=64, colour="rgb").images.shape == (20, 3, 64, 64)
+    assert load("synth:20", size=64, color="rgb").images.shape == (20, 3, 64, 64)
 
 
 @pytest.mark.parametrize("source", ["synth:5", "synth:x", "synth:20:1:2", "synth:-20"])

@@ -11,7 +11,7 @@ from sets import broken, csv_text, faces
 from moue.data import load
 from moue.data.votes import COLUMNS, distribution, majority
 from moue.errors import DataError
-from moue.expressions import FER2013, FERPLUS
+from moue.labels import FER2013, FERPLUS
 
 HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 

@@ -16,7 +16,7 @@ from moue.evaluation.metrics import (
     risk_coverage,
     top_k,
 )
-from moue.expressions import FER2013
+from moue.labels import FER2013
 from moue.runtime.results import Predictions, softmax
 
 RNG = np.random.default_rng(0)
@@ -32,7 +32,7 @@ def made_up(n: int = 500, k: int = 7, seed: int = 0) -> tuple[Predictions, np.nd
 
 def test_scores_are_those_of_scikit_learn() -> None:
     predictions, truth = made_up()
-    e, top, p = evaluate(predictions, truth), predictions.top, predictions.probabilities
+    e, top, p = evaluate(predictions, truth), predictions.class_ids, predictions.probabilities
     assert e.accuracy == pytest.approx(sk.accuracy_score(truth, top))
     assert e.balanced_accuracy == pytest.approx(sk.balanced_accuracy_score(truth, top))
     assert e.macro_f1 == pytest.approx(sk.f1_score(truth, top, average="macro"))
@@ -73,7 +73,7 @@ def test_risk_falls_as_uncertain_answers_are_left_out() -> None:
     predictions, truth = made_up()
     e = evaluate(predictions, truth)
     surest = np.argsort(-predictions.confidence, kind="stable")[:400]
-    assert e.accuracy_at_80 == pytest.approx((predictions.top == truth)[surest].mean())
+    assert e.accuracy_at_80 == pytest.approx((predictions.class_ids == truth)[surest].mean())
     assert e.accuracy_at_80 > e.accuracy
 
 
@@ -87,7 +87,7 @@ def test_the_order_of_equally_certain_answers_changes_no_score() -> None:
 def test_the_answer_has_the_documented_keys_in_order() -> None:
     predictions, truth = made_up(60)
     e = evaluate(
-        predictions, truth, model="m", network="n", split="public_test", twin_free=truth != 3, views=2, seconds=1.5
+        predictions, truth, model="m", network="n", split="public_test", deduplicated=truth != 3, views=2, seconds=1.5
     )
     answer = json.loads(json.dumps(e.to_dict(), allow_nan=False))
     assert list(answer) == [
@@ -107,22 +107,22 @@ def test_the_answer_has_the_documented_keys_in_order() -> None:
         "per_class",
         "labels",
         "confusion",
-        "twin_free",
+        "deduplicated",
         "views",
         "seconds",
     ]
     assert set(answer["per_class"]["happy"]) == {"n", "precision", "recall", "f1"}
-    assert answer["twin_free"]["n"] == int((truth != 3).sum())
-    assert answer["twin_free"]["per_class"]["happy"]["recall"] is None
+    assert answer["deduplicated"]["n"] == int((truth != 3).sum())
+    assert answer["deduplicated"]["per_class"]["happy"]["recall"] is None
     assert sum(map(sum, answer["confusion"])) == 60
-    assert evaluate(predictions, truth).to_dict()["twin_free"] is None
+    assert evaluate(predictions, truth).to_dict()["deduplicated"] is None
 
 
-def test_twin_free_scores_are_those_of_the_rows_alone() -> None:
+def test_deduplicated_scores_are_those_of_the_rows_alone() -> None:
     predictions, truth = made_up(200)
     keep = np.arange(200) % 3 > 0
     alone = evaluate(Predictions(predictions.probabilities[keep], predictions.labels), truth[keep])
-    clean = evaluate(predictions, truth, twin_free=keep).twin_free
+    clean = evaluate(predictions, truth, deduplicated=keep).deduplicated
     assert clean is not None
     assert {k: v for k, v in alone.to_dict().items() if k in clean.to_dict()} == clean.to_dict()
 

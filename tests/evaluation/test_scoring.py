@@ -10,17 +10,17 @@ import pytest
 from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
 from moue.errors import DataError, ModelError, UnknownName, UsageError
-from moue.evaluation.assess import assess, rows_of
-from moue.evaluation.model import open_any
-from moue.evaluation.picture_rows import prediction_rows, write_rows
+from moue.evaluation.evaluate_model import evaluate_model, rows_of
+from moue.evaluation.predictions_file import prediction_rows, write_rows
 from moue.evaluation.scoring import predict, score, truth_of
-from moue.expressions import FER2013, FERPLUS, LabelSet
+from moue.labels import FER2013, FERPLUS, LabelSet
 from moue.runtime.results import softmax
 from moue.spec import ModelSpec
+from moue.trained.open import open_any
 
 
 class Brightness:
-    """Says which class a picture's first pixel holds; its left half decides, so that mirroring matters."""
+    """Says which class an image's first pixel holds; its left half decides, so that mirroring matters."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec, self.calls = spec, 0
@@ -68,21 +68,21 @@ def test_a_class_that_the_model_lacks_is_named_but_an_empty_one_is_not() -> None
     assert evaluation.n == 2
 
 
-def test_pictures_of_another_size_and_colour_reach_the_model_in_its_own() -> None:
-    wanted = SPEC.with_(size=5, colour="rgb")
+def test_images_of_another_size_and_color_reach_the_model_in_its_own() -> None:
+    wanted = SPEC.replace(size=5, color="rgb")
     evaluation, predictions = score(Brightness(wanted), table([0, 1, 2, 6]))
     assert evaluation.accuracy == 1
     assert len(predictions) == 4
 
 
 def test_two_views_average_logits_before_the_temperature() -> None:
-    spec, part = SPEC.with_(temperature=2.0), table([1, 2, 3])
+    spec, part = SPEC.replace(temperature=2.0), table([1, 2, 3])
     model = Brightness(spec)
     both = (model.logits(part.images) + model.logits(np.ascontiguousarray(part.images[..., ::-1]))) / 2
     got = predict(model, part.images, views=2)
     np.testing.assert_allclose(got.probabilities, softmax(both, 2.0), atol=1e-6)
     assert score(model, part)[0].views == 1
-    assert score(Brightness(spec.with_(views=2)), part)[0].views == 2
+    assert score(Brightness(spec.replace(views=2)), part)[0].views == 2
 
 
 def test_the_batch_size_changes_nothing_and_progress_ends_at_the_end() -> None:
@@ -99,10 +99,10 @@ def test_rows_with_a_twin_in_training_are_left_out_of_the_second_score() -> None
     part = table([0, 1, 2, 3])
     training = part.take(np.array([1, 3]))
     evaluation, _ = score(Brightness(SPEC), part, reference=training)
-    assert evaluation.twin_free is not None
-    assert evaluation.twin_free.n == 2
-    assert score(Brightness(SPEC), part)[0].twin_free is None
-    assert score(Brightness(SPEC), part, reference=part)[0].twin_free is None
+    assert evaluation.deduplicated is not None
+    assert evaluation.deduplicated.n == 2
+    assert score(Brightness(SPEC), part)[0].deduplicated is None
+    assert score(Brightness(SPEC), part, reference=part)[0].deduplicated is None
 
 
 def test_logits_that_are_not_finite_are_an_error() -> None:
@@ -142,8 +142,8 @@ def test_a_row_an_image_as_csv_and_parquet(tmp_path: Path) -> None:
     rows = prediction_rows(part, predictions, truth_of(part, SPEC), np.array([True, False, True]))
     with open(write_rows(tmp_path / "p.csv", rows), newline="") as file:
         read = list(csv.DictReader(file))
-    assert list(read[0]) == ["source", "split", "truth", "predicted", "correct", "twin", *FER2013.labels]
-    assert [r["twin"] for r in read] == ["False", "True", "False"]
+    assert list(read[0]) == ["source", "split", "truth", "predicted", "correct", "duplicate", *FER2013.labels]
+    assert [r["duplicate"] for r in read] == ["False", "True", "False"]
     assert read[1]["truth"] == read[1]["predicted"] == "happy"
     assert read[1]["source"] == "row 1"
     assert sum(float(read[0][name]) for name in FER2013.labels) == pytest.approx(1, abs=1e-4)
@@ -161,24 +161,24 @@ def test_a_class_called_like_a_column_keeps_both() -> None:
     row = prediction_rows(part, predictions, truth_of(part, spec))[0]
     assert row["truth"] == "truth"
     assert "p(truth)" in row
-    assert row["twin"] is None
+    assert row["duplicate"] is None
 
 
 def test_a_model_file_is_assessed_from_its_path(tiny_onnx: Path, tmp_path: Path) -> None:
     model = open_any(tiny_onnx)
     assert model.spec.name == "tiny_random"
     out = tmp_path / "rows.csv"
-    evaluation = assess(tiny_onnx, "synth:210:1", "public_test", predictions=out)
+    evaluation = evaluate_model(tiny_onnx, "synth:210:1", "public_test", predictions=out)
     assert evaluation.model == "tiny_random"
     assert 0 < evaluation.n < 210
     assert len(out.read_text().splitlines()) == evaluation.n + 1
-    assert evaluation.twin_free is not None
+    assert evaluation.deduplicated is not None
 
 
 def test_wrong_names_and_suffixes_are_refused_before_any_work(tiny_onnx: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="public_test"):
-        assess(tiny_onnx, tmp_path / "none.csv", "public")
+        evaluate_model(tiny_onnx, tmp_path / "none.csv", "public")
     with pytest.raises(UsageError, match=r"\.csv or \.parquet"):
-        assess(tiny_onnx, tmp_path / "none.csv", "public_test", predictions="rows.xlsx")
+        evaluate_model(tiny_onnx, tmp_path / "none.csv", "public_test", predictions="rows.xlsx")
     with pytest.raises(UnknownName):
         open_any("no-such-model")

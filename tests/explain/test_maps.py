@@ -13,11 +13,11 @@ import transformers
 from numpy.typing import NDArray
 
 from moue.errors import UnknownName, UsageError
-from moue.explain.areas import shares
 from moue.explain.explainer import Explainer
+from moue.explain.faithfulness import deletion
 from moue.explain.gradients import gradcam, integrated_gradients
-from moue.explain.occlusion import mean_colour, occlusion
-from moue.explain.trust import deletion
+from moue.explain.occlusion import mean_color, occlusion
+from moue.explain.regions import shares
 from moue.models import create
 from moue.preprocess import crop_face, in_crop
 
@@ -33,7 +33,7 @@ def image() -> NDArray[np.uint8]:
 def bright(images: NDArray[np.uint8]) -> NDArray[np.floating]:
     """A class that one bright place speaks for, and another against."""
     pixels = images[:, 0].astype(np.float64) / 255
-    seen, unseen = (np.array([picture[place].mean() for picture in pixels]) for place in (FOR, AGAINST))
+    seen, unseen = (np.array([image[place].mean() for image in pixels]) for place in (FOR, AGAINST))
     return 0.5 + (seen - unseen) / 2
 
 
@@ -50,9 +50,9 @@ def test_occlusion_finds_what_speaks_for_a_class_and_what_against() -> None:
     assert FOR[0].start - 6 <= np.unravel_index(heat.argmax(), heat.shape)[0] <= FOR[0].stop + 6
     assert AGAINST[0].start - 6 <= np.unravel_index(heat.argmin(), heat.shape)[0] <= AGAINST[0].stop + 6
     assert heat[:, 30:].max() == pytest.approx(0, abs=1e-6), "nothing there changes the answer"
-    # In probability: a square that covers all of it costs what the mean colour costs.
-    grey = np.broadcast_to(mean_colour(image), image.shape)
-    cost = (image[0][FOR].mean() - grey[0][FOR].mean()) / 255 / 2
+    # In probability: a square that covers all of it costs what the mean color costs.
+    gray = np.broadcast_to(mean_color(image), image.shape)
+    cost = (image[0][FOR].mean() - gray[0][FOR].mean()) / 255 / 2
     assert 0 < heat.max() <= cost + 1e-6
 
 
@@ -86,27 +86,27 @@ def test_evidence_is_shared_among_the_parts_of_a_face() -> None:
     assert set(shares(-everywhere, landmarks).values()) == {0}
 
 
-@pytest.mark.parametrize(("turn", "level"), [(0.0, True), (0.4, True), (0.4, False)])
-def test_points_lie_in_the_crop_where_the_crop_shows_them(turn: float, level: bool) -> None:
+@pytest.mark.parametrize(("turn", "align"), [(0.0, True), (0.4, True), (0.4, False)])
+def test_points_lie_in_the_crop_where_the_crop_shows_them(turn: float, align: bool) -> None:
     cos, sin = np.cos(turn), np.sin(turn)
     places = np.array([[-20.0, -12], [20, -12], [0, 6], [-14, 24], [14, 24]]) @ np.array([[cos, sin], [-sin, cos]])
     marks = places + np.array([100, 90])
     box = (55.0, 45.0, 90.0, 90.0)
     for point in marks:
-        picture = np.zeros((200, 220), np.uint8)
+        image = np.zeros((200, 220), np.uint8)
         x, y = np.floor(point).astype(int)
-        picture[y - 1 : y + 2, x - 1 : x + 2] = 255
-        crop = crop_face(picture, box, marks, margin=0.1, level=level, size=48, colour="grey")[0].astype(float)
+        image[y - 1 : y + 2, x - 1 : x + 2] = 255
+        crop = crop_face(image, box, marks, margin=0.1, align=align, size=48, color="gray")[0].astype(float)
         rows, columns = np.indices(crop.shape) + 0.5
         seen = np.array([(columns * crop).sum(), (rows * crop).sum()]) / crop.sum()
-        found = in_crop(point[None], box, marks, margin=0.1, level=level, size=48)[0]
+        found = in_crop(point[None], box, marks, margin=0.1, align=align, size=48)[0]
         assert found == pytest.approx(seen, abs=0.5)
 
 
-def test_integrated_gradients_add_up_to_what_the_picture_adds(image: NDArray[np.uint8]) -> None:
+def test_integrated_gradients_add_up_to_what_the_image_adds(image: NDArray[np.uint8]) -> None:
     network = create("compact", 7, widths=[8, 16]).eval()
     heat = integrated_gradients(network, image, 2)
-    empty = np.broadcast_to(mean_colour(image), image.shape).copy()
+    empty = np.broadcast_to(mean_color(image), image.shape).copy()
     with torch.no_grad():
         whole, nothing = (float(network(torch.from_numpy(x)[None])[0, 2]) for x in (image, empty))
     assert heat.sum() == pytest.approx(whole - nothing, abs=0.02 * max(1, abs(whole - nothing)))

@@ -77,7 +77,7 @@ def test_a_run_answers_as_its_network_without_its_source(name, folder, pixels, t
     assert not load_run(run).network.training
 
 
-def test_pictures_of_another_shape_are_refused(pixels, tmp_path):
+def test_images_of_another_shape_are_refused(pixels, tmp_path):
     model = load_run(save_run(tmp_path / "run", create("compact", 7), "compact", {}))
     with pytest.raises(UsageError, match="1, 48, 48"):
         model.logits(pixels[:, :, :40])
@@ -105,7 +105,7 @@ def test_what_is_wrong_with_a_run_is_said(tmp_path):
 
 
 def test_a_hub_model_answers_as_transformers_does(folder):
-    network = create(f"hf:{folder}", 7, size=32, colour="rgb").eval()
+    network = create(f"hf:{folder}", 7, size=32, color="rgb").eval()
     model = transformers.ViTForImageClassification.from_pretrained(folder).eval()
     pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     mean = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)

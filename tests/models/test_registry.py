@@ -61,7 +61,7 @@ def test_evaluation_is_steady_and_independent_of_the_batch(network, pixels):
         for i in (0, 3):
             torch.testing.assert_close(network(pixels[i : i + 1])[0], together[i], atol=1e-4, rtol=1e-4)
         assert network.forward_with_aux(pixels)[1] == []
-        assert (together[0] - together[1]).abs().max() > 0, "the answer must depend on the picture"
+        assert (together[0] - together[1]).abs().max() > 0, "the answer must depend on the image"
 
 
 def test_bytes_and_floats_agree_and_the_halves_make_the_whole(network, pixels):
@@ -74,8 +74,8 @@ def test_bytes_and_floats_agree_and_the_halves_make_the_whole(network, pixels):
 
 
 @pytest.mark.parametrize("name", [n for n in NETWORKS if n != "compact"])
-def test_colour_pictures_are_taken_when_asked(name):
-    network = create(name, 3, colour="rgb", **SMALL[name]).eval()
+def test_color_images_are_taken_when_asked(name):
+    network = create(name, 3, color="rgb", **SMALL[name]).eval()
     with torch.no_grad():
         assert network(torch.zeros(2, 3, 48, 48, dtype=torch.uint8)).shape == (2, 3)
 
@@ -124,7 +124,7 @@ def test_aux_classifiers_are_absent_from_evaluation():
 
 def test_compact_folds_pixels_into_channels_or_sees_them_all():
     x = torch.zeros(2, 1, 48, 48)
-    folded, whole = create("compact", 7, widths=[8, 16, 24]), create("compact", 7, widths=[8, 16, 24], fold=1)
+    folded, whole = create("compact", 7, widths=[8, 16, 24]), create("compact", 7, widths=[8, 16, 24], space_to_depth=1)
     assert folded.forward_features(x).shape == (2, 24, 6, 6)
     assert whole.forward_features(x).shape == (2, 24, 12, 12)
     assert whole(x).shape == (2, 7)
@@ -136,7 +136,7 @@ def test_compact_vit_takes_other_sizes_in_training():
 
 
 def test_positions_of_a_smaller_grid_mean_the_same_places():
-    # Four places and one: the middle of the picture lies between the four.
+    # Four places and one: the middle of the image lies between the four.
     four, one = positions(2, 48), positions(1, 48)
     assert len({tuple(p) for p in four.tolist()}) == 4
     assert all(((one[0] - p).norm() < (four[0] - four[3]).norm()) for p in four)

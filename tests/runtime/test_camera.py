@@ -11,13 +11,13 @@ import pytest
 from videos import SquareReader, scene
 
 from moue.errors import MissingExtra, UsageError
-from moue.runtime import camera
-from moue.runtime.camera import camera_frames, watch_camera
 from moue.runtime.draw import draw
+from moue.runtime.video import camera
+from moue.runtime.video.camera import camera_frames, watch_camera
 
 
-class Pictures:
-    """A camera that gives some pictures, each when asked to, and is then unplugged."""
+class Images:
+    """A camera that gives some images, each when asked to, and is then unplugged."""
 
     def __init__(self, count: int, *, error: Exception | None = None) -> None:
         self.count, self.error = count, error
@@ -38,8 +38,8 @@ class Pictures:
         self.released = True
 
 
-class Endless(Pictures):
-    """A camera that always has another picture."""
+class Endless(Images):
+    """A camera that always has another image."""
 
     def __init__(self) -> None:
         super().__init__(10**9)
@@ -51,15 +51,15 @@ class Endless(Pictures):
 
 
 class Screen:
-    """A window whose user ends it after some pictures."""
+    """A window whose user ends it after some images."""
 
     def __init__(self, after: int = 10**9) -> None:
         self.after = after
         self.shown: list[np.ndarray] = []
         self.closed = False
 
-    def show(self, picture: np.ndarray) -> bool:
-        self.shown.append(picture)
+    def show(self, image: np.ndarray) -> bool:
+        self.shown.append(image)
         return len(self.shown) < self.after
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class Screen:
 
 def test_a_lost_camera_ends_with_a_row_that_says_so() -> None:
     for error in (None, RuntimeError("bus reset")):
-        capture, screen, rows = Pictures(3, error=error), Screen(), []
+        capture, screen, rows = Images(3, error=error), Screen(), []
         capture.more.release()
         for row in watch_camera(SquareReader(), capture=capture, window=screen):
             rows.append(row)
@@ -85,7 +85,7 @@ def test_a_lost_camera_ends_with_a_row_that_says_so() -> None:
 
 
 def test_the_latest_frame_wins() -> None:
-    capture = Pictures(6)
+    capture = Images(6)
     capture.more.release()
     frames = camera_frames(capture=capture)
     assert next(frames).index == 0
@@ -95,12 +95,12 @@ def test_the_latest_frame_wins() -> None:
     assert capture_is_over(capture)
     last = next(frames)
     assert last.index == 5
-    np.testing.assert_array_equal(last.picture, scene(5))
+    np.testing.assert_array_equal(last.image, scene(5))
     with pytest.raises(StopIteration):
         next(frames)
 
 
-def capture_is_over(capture: Pictures) -> bool:
+def capture_is_over(capture: Images) -> bool:
     for thread in threading.enumerate():
         if thread.name == "moue-camera":
             thread.join(timeout=10)
@@ -114,7 +114,7 @@ def test_the_user_ends_the_window_and_the_camera_is_given_back() -> None:
     assert rows[-1].status == "ok"
     assert screen.closed
     assert capture.released
-    # The picture has the rate in its corner and the box around the square.
+    # The image has the rate in its corner and the box around the square.
     x, y, width, _ = rows[0].boxes[0].astype(int)
     assert (screen.shown[0][y : y + 2, x : x + width] != scene(0)[y : y + 2, x : x + width]).any()
     assert (screen.shown[0][:10, :40] != scene(0)[:10, :40]).any()
@@ -140,7 +140,7 @@ def test_without_opencv_the_error_says_what_to_install(monkeypatch: pytest.Monke
 
 
 class FakeCv2(types.ModuleType):
-    """What moue asks of OpenCV: a camera of three pictures and a window that keeps what it is shown."""
+    """What moue asks of OpenCV: a camera of three images and a window that keeps what it is shown."""
 
     WND_PROP_VISIBLE = 4
     error = RuntimeError
@@ -150,16 +150,16 @@ class FakeCv2(types.ModuleType):
         self.shown: list[np.ndarray] = []
         self.windows: list[str] = []
         self.key = -1
-        self.capture = Pictures(3)
+        self.capture = Images(3)
         self.capture.more.release(4)
 
     def VideoCapture(self, index: int) -> Any:
         self.capture.isOpened = lambda: index == 0  # type: ignore[attr-defined]
         return self.capture
 
-    def imshow(self, title: str, picture: np.ndarray) -> None:
+    def imshow(self, title: str, image: np.ndarray) -> None:
         self.windows = [title]
-        self.shown.append(picture)
+        self.shown.append(image)
 
     def waitKey(self, milliseconds: int) -> int:
         return self.key
@@ -178,9 +178,9 @@ def test_opencv_s_window_shows_bgr_with_names_and_rate_until_the_camera_is_lost(
     monkeypatch.setitem(sys.modules, "cv2", cv2)
     captions: list[str] = []
 
-    def noted(picture: np.ndarray, row: Any, **options: Any) -> np.ndarray:
+    def noted(image: np.ndarray, row: Any, **options: Any) -> np.ndarray:
         captions.append(options["caption"])
-        return draw(picture, row, **options)
+        return draw(image, row, **options)
 
     monkeypatch.setattr(camera, "draw", noted)
     rows = list(watch_camera(SquareReader(), 0, window=True))

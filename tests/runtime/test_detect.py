@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moue.errors import ModelError, UnknownName, UsageError
-from moue.runtime.detect import CenterFace, Detections, Given, WholeImage, inner, open_detector
+from moue.runtime.detect import CenterFace, Detections, PrecomputedDetector, WholeImage, open_detector, trim_border
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +43,11 @@ def test_one_face_with_its_landmarks(face: Detections) -> None:
     assert left[1] < nose[1] < mouth_left[1]
 
 
-@pytest.mark.parametrize("colour", [0, 255, 90])
+@pytest.mark.parametrize("color", [0, 255, 90])
 def test_border_around_the_photo_changes_nothing(
-    finder: CenterFace, astronaut: NDArray[np.uint8], face: Detections, colour: int
+    finder: CenterFace, astronaut: NDArray[np.uint8], face: Detections, color: int
 ) -> None:
-    padded = np.pad(astronaut, ((33, 70), (51, 12), (0, 0)), constant_values=colour)
+    padded = np.pad(astronaut, ((33, 70), (51, 12), (0, 0)), constant_values=color)
     found = finder.detect(padded)
     np.testing.assert_allclose(found.boxes, face.boxes + np.array([51, 33, 0, 0]), atol=0.01)
     np.testing.assert_allclose(found.scores, face.scores, atol=1e-5)
@@ -56,22 +56,22 @@ def test_border_around_the_photo_changes_nothing(
     np.testing.assert_allclose(found.landmarks, face.landmarks + np.array([51, 33]), atol=0.01)
 
 
-def test_border_that_jpeg_rippled_comes_off_and_a_plain_picture_stays() -> None:
-    picture = np.full((40, 60, 3), 200, np.uint8)
-    assert inner(picture) == (0, 0, 60, 40)
-    picture[::2, 5] += 8
-    picture[10:20, 20:30] = np.random.default_rng(0).integers(0, 256, (10, 10, 3))
-    assert inner(picture) == (20, 10, 10, 10)
+def test_border_that_jpeg_rippled_comes_off_and_a_plain_image_stays() -> None:
+    image = np.full((40, 60, 3), 200, np.uint8)
+    assert trim_border(image) == (0, 0, 60, 40)
+    image[::2, 5] += 8
+    image[10:20, 20:30] = np.random.default_rng(0).integers(0, 256, (10, 10, 3))
+    assert trim_border(image) == (20, 10, 10, 10)
 
 
-def test_face_that_fills_its_picture(finder: CenterFace, astronaut: NDArray[np.uint8]) -> None:
+def test_face_that_fills_its_image(finder: CenterFace, astronaut: NDArray[np.uint8]) -> None:
     tight = astronaut[26:94, 88:140]
     for size in (48, 600):
         [score] = finder.detect(np.asarray(Image.fromarray(tight).resize((size, size)))).scores
         assert score > 0.5
 
 
-def test_large_picture_is_searched_small_and_answers_in_its_own_pixels(
+def test_large_image_is_searched_small_and_answers_in_its_own_pixels(
     astronaut: NDArray[np.uint8], face: Detections
 ) -> None:
     large = np.asarray(Image.fromarray(astronaut).resize((1024, 1024)))
@@ -79,7 +79,7 @@ def test_large_picture_is_searched_small_and_answers_in_its_own_pixels(
     np.testing.assert_allclose(found.boxes, face.boxes * 4, atol=12)
 
 
-def test_nothing_in_plain_and_tiny_pictures(finder: CenterFace) -> None:
+def test_nothing_in_plain_and_tiny_images(finder: CenterFace) -> None:
     for shape in ((1, 1, 3), (1, 300, 3), (64, 64, 3)):
         assert len(finder.detect(np.full(shape, 128, np.uint8))) == 0
 
@@ -106,18 +106,18 @@ def test_shared_between_threads(finder: CenterFace, astronaut: NDArray[np.uint8]
 
 def test_whole_image_and_given_boxes(astronaut: NDArray[np.uint8]) -> None:
     np.testing.assert_array_equal(WholeImage().detect(astronaut).boxes, [[0, 0, 256, 256]])
-    assert len(Given([1, 2, 30, 40]).detect(astronaut)) == 1
-    assert len(Given([]).detect(astronaut)) == 0
+    assert len(PrecomputedDetector([1, 2, 30, 40]).detect(astronaut)) == 1
+    assert len(PrecomputedDetector([]).detect(astronaut)) == 0
     for boxes in ([[1, 2, 0, 4]], [[1, 2, 3]], [[1, 2, 3, float("nan")]], np.ones((2, 6)), np.ones((4, 5))):
         with pytest.raises(UsageError):
-            Given(boxes)
+            PrecomputedDetector(boxes)
 
 
 def test_names_objects_and_damage(tmp_path: Path) -> None:
     own = WholeImage()
     assert open_detector(own) is own
     with pytest.raises(UnknownName, match="centerface"):
-        open_detector("centreface")
+        open_detector("centerface")
     with pytest.raises(UsageError, match="detect"):
         open_detector(object())  # type: ignore[arg-type]
     (tmp_path / "d.onnx").write_bytes(b"damaged")

@@ -1,11 +1,11 @@
-"""Annotated pictures: the input untouched, the faces marked, whatever the size and wherever the box."""
+"""Annotated images: the input untouched, the faces marked, whatever the size and wherever the box."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from moue.expressions import FER2013, colour
+from moue.labels import FER2013, color
 from moue.runtime.results import Faces, Predictions
 
 
@@ -17,12 +17,12 @@ def answer(boxes: list[list[float]], top: str = "happy") -> Faces:
 
 
 @pytest.mark.parametrize("ground", [0, 255])
-def test_box_in_the_colour_of_the_expression(ground: int) -> None:
-    picture = np.full((300, 400, 3), ground, np.uint8)
-    shown = answer([[100, 80, 120, 150]]).draw(picture)
-    assert shown.shape == picture.shape
-    assert (picture == ground).all()
-    np.testing.assert_array_equal(shown[150, 101], colour("happy"))
+def test_box_in_the_color_of_the_expression(ground: int) -> None:
+    image = np.full((300, 400, 3), ground, np.uint8)
+    shown = answer([[100, 80, 120, 150]]).draw(image)
+    assert shown.shape == image.shape
+    assert (image == ground).all()
+    np.testing.assert_array_equal(shown[150, 101], color("happy"))
     np.testing.assert_array_equal(shown[200, 160], [ground] * 3)
 
 
@@ -32,6 +32,6 @@ def test_any_size_and_any_box(shape: tuple[int, int, int], box: list[float]) -> 
     assert answer([box]).draw(np.zeros(shape, np.uint8)).shape == shape
 
 
-def test_no_face_leaves_the_picture_as_it_is() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-    np.testing.assert_array_equal(Faces("x", "no_face").draw(picture), picture)
+def test_no_face_leaves_the_image_as_it_is() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    np.testing.assert_array_equal(Faces("x", "no_face").draw(image), image)

@@ -18,7 +18,7 @@ from moue.cache import cache_dir
 from moue.errors import MissingExtra, ModelError, UnknownName, UsageError
 from moue.runtime.engine import Engine, choose, open_graph, open_model
 from moue.runtime.results import softmax
-from moue.runtime.speed import faces_per_second
+from moue.runtime.throughput import faces_per_second
 from moue.spec import ModelSpec
 
 ENGINES = ["onnxruntime", "openvino"]
@@ -106,10 +106,10 @@ def test_a_graph_tells_its_inputs_and_outputs(engine: str) -> None:
 
 def test_probabilities_follow_temperature_and_views(images: np.ndarray) -> None:
     graph = open_graph(linear())
-    one = Engine(graph, SPEC.with_(temperature=2.0, uncertain=0.5))
+    one = Engine(graph, SPEC.replace(temperature=2.0, uncertain_below=0.5))
     assert np.allclose(one.predict(images).probabilities, softmax(one.logits(images), 2.0), atol=1e-6)
     assert one.predict(images).uncertain_below == 0.5
-    two = Engine(graph, SPEC.with_(views=2))
+    two = Engine(graph, SPEC.replace(views=2))
     both = (one.logits(images) + one.logits(images[..., ::-1])) / 2
     assert np.allclose(two.predict(images).probabilities, softmax(both), atol=1e-6)
     assert np.allclose(two.predict(images[..., ::-1]).probabilities, two.predict(images).probabilities, atol=1e-5)

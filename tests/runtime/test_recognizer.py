@@ -1,4 +1,4 @@
-"""One answer an input, the same whichever way the picture comes in."""
+"""One answer an input, the same whichever way the image comes in."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from videos import make_video, scene
 import moue
 from moue.errors import MissingExtra, UsageError
 from moue.runtime.detect import Detections, WholeImage
-from moue.runtime.frame import COLUMNS, to_frame, to_rows
+from moue.runtime.outputs.dataframe import COLUMNS, to_frame, to_rows
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces, Predictions
-from moue.runtime.video import open_video
+from moue.runtime.video.decode import open_video
 from moue.spec import ModelSpec
 
 
 class Halves:
-    """Finds two faces in each picture that is wider than high: its halves."""
+    """Finds two faces in each image that is wider than high: its halves."""
 
-    def detect(self, picture: NDArray[np.uint8], *, min_score: float = 0.5) -> Detections:
-        height, width = picture.shape[:2]
+    def detect(self, image: NDArray[np.uint8], *, min_score: float = 0.5) -> Detections:
+        height, width = image.shape[:2]
         if width <= height:
             return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
         half = width / 2
@@ -44,7 +44,7 @@ def model(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model with answers that are not all 0 and 1, so that a difference shows."""
     path = tmp_path_factory.mktemp("soft") / "soft.onnx"
     path.write_bytes(tiny_onnx.read_bytes())
-    ModelSpec.load(tiny_onnx.with_suffix(".json")).with_(temperature=20.0).save(path.with_suffix(".json"))
+    ModelSpec.load(tiny_onnx.with_suffix(".json")).replace(temperature=20.0).save(path.with_suffix(".json"))
     return path
 
 
@@ -63,7 +63,7 @@ def halves(model: Path) -> Recognizer:
     return Recognizer(model, Halves(), threads=1)
 
 
-def picture(seed: int, height: int = 60, width: int = 100) -> NDArray[np.uint8]:
+def image(seed: int, height: int = 60, width: int = 100) -> NDArray[np.uint8]:
     rough = np.random.default_rng(seed).integers(0, 256, (6, 10, 3), np.uint8)
     return np.asarray(Image.fromarray(rough).resize((width, height)))
 
@@ -108,24 +108,24 @@ def test_border_around_the_photo_changes_no_answer(reader: Recognizer, photo: ND
 
 
 def test_answers_do_not_depend_on_batch_or_order(halves: Recognizer, model: Path) -> None:
-    pictures = [picture(i, 60, 100 if i % 3 else 50) for i in range(20)]
-    alone = [halves.faces(p) for p in pictures]
+    images = [image(i, 60, 100 if i % 3 else 50) for i in range(20)]
+    alone = [halves.faces(p) for p in images]
     assert {len(f) for f in alone} == {0, 2}
     for batch in (1, 7, 64):
         other = Recognizer(model, Halves(), threads=1, batch=batch)
-        for a, b in zip(alone, other.batch(pictures), strict=True):
+        for a, b in zip(alone, other.batch(images), strict=True):
             assert_same(a, b)
             assert len(a) or a == b
-        for a, b in zip(alone[::-1], other.stream(pictures[::-1]), strict=True):
+        for a, b in zip(alone[::-1], other.stream(images[::-1]), strict=True):
             assert_same(a, b)
 
 
 def test_every_input_has_its_row_in_order(halves: Recognizer, tmp_path: Path) -> None:
-    Image.fromarray(picture(0)).save(tmp_path / "1.png")
+    Image.fromarray(image(0)).save(tmp_path / "1.png")
     (tmp_path / "2.jpg").write_bytes(b"")
     (tmp_path / "3.png").write_bytes((tmp_path / "1.png").read_bytes()[:500])
     (tmp_path / "notes.txt").write_text("hello\n")
-    rows = many(halves.read([tmp_path, "gone.png", None, picture(1, 1, 1), b"", str(tmp_path / "1.png")]))
+    rows = many(halves.read([tmp_path, "gone.png", None, image(1, 1, 1), b"", str(tmp_path / "1.png")]))
     said = [(Path(r.source).name, r.status) for r in rows]
     assert said == [
         ("1.png", "ok"),
@@ -148,7 +148,7 @@ def test_stream_reads_on_demand(halves: Recognizer) -> None:
     def endless() -> object:
         while True:
             taken.append(1)
-            yield picture(len(taken))
+            yield image(len(taken))
 
     stream = halves.stream(endless())  # type: ignore[arg-type]
     assert next(stream).status == "ok"
@@ -176,34 +176,34 @@ def test_single_bad_input_is_an_answer_and_wrong_use_an_error(halves: Recognizer
         with pytest.raises(UsageError, match="Got"):
             halves.read(x)
     with pytest.raises(UsageError, match="one by one"):
-        halves.read([picture(0)], boxes=[[0, 0, 9, 9]])
+        halves.read([image(0)], boxes=[[0, 0, 9, 9]])
 
 
 def test_lists_globs_and_stacks_are_lists(halves: Recognizer, tmp_path: Path) -> None:
-    Image.fromarray(picture(0)).save(tmp_path / "1.png")
-    for x in (tmp_path, str(tmp_path / "*.png"), [picture(0)], np.stack([picture(0)]), (p for p in [picture(0)])):
+    Image.fromarray(image(0)).save(tmp_path / "1.png")
+    for x in (tmp_path, str(tmp_path / "*.png"), [image(0)], np.stack([image(0)]), (p for p in [image(0)])):
         assert [len(f) for f in many(halves.read(x))] == [2]
 
 
 def test_own_boxes_take_the_place_of_the_detector(halves: Recognizer) -> None:
-    answer = one(halves.read(picture(0), boxes=[[10, 10, 20, 20]]))
+    answer = one(halves.read(image(0), boxes=[[10, 10, 20, 20]]))
     np.testing.assert_array_equal(answer.boxes, [[10, 10, 20, 20]])
-    assert_same(halves.faces(picture(0), boxes=[[10, 10, 20, 20]]), answer)
-    assert one(halves.read(picture(0), boxes=[])).status == "no_face"
+    assert_same(halves.faces(image(0), boxes=[[10, 10, 20, 20]]), answer)
+    assert one(halves.read(image(0), boxes=[])).status == "no_face"
 
 
-def test_detector_none_sees_the_whole_picture(model: Path) -> None:
+def test_detector_none_sees_the_whole_image(model: Path) -> None:
     whole = Recognizer(model, "none", threads=1)
-    crop = picture(3, 48, 48)
-    grey = np.asarray(Image.fromarray(crop).convert("L"))
+    crop = image(3, 48, 48)
+    gray = np.asarray(Image.fromarray(crop).convert("L"))
     np.testing.assert_allclose(
-        whole.faces(crop).predictions.probabilities, whole.classify(grey[None, None]).probabilities, atol=1e-6
+        whole.faces(crop).predictions.probabilities, whole.classify(gray[None, None]).probabilities, atol=1e-6
     )
 
 
 def test_two_views_agree_with_the_mirror_image(model: Path) -> None:
     both = Recognizer(model, WholeImage(), views=2, threads=1)
-    crop = picture(4, 48, 48)
+    crop = image(4, 48, 48)
     assert_same(both.faces(crop), both.faces(np.ascontiguousarray(crop[:, ::-1])))
     single = Recognizer(model, WholeImage(), views=1, threads=1)
     with pytest.raises(AssertionError):
@@ -211,9 +211,9 @@ def test_two_views_agree_with_the_mirror_image(model: Path) -> None:
 
 
 def test_shared_between_threads(halves: Recognizer) -> None:
-    expected = [halves.faces(picture(i)) for i in range(8)]
+    expected = [halves.faces(image(i)) for i in range(8)]
     answers: dict[int, Faces] = {}
-    threads = [threading.Thread(target=lambda i=i: answers.update({i: halves.faces(picture(i))})) for i in range(8)]
+    threads = [threading.Thread(target=lambda i=i: answers.update({i: halves.faces(image(i))})) for i in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -234,28 +234,28 @@ def test_values_out_of_range(options: dict[str, Any], model: Path) -> None:
     with pytest.raises(UsageError, match=r"must .*Got"):
         Recognizer(**{"model": model, "detector": "none", **options})
     with pytest.raises(UsageError, match=r"must .*Got"):
-        moue.read(picture(0), **{"model": model, "detector": "none", **options})
+        moue.read(image(0), **{"model": model, "detector": "none", **options})
 
 
 @pytest.mark.parametrize("options", [{"every": 0}, {"every": "2"}, {"fps": 0}, {"fps": "2"}, {"every": 2, "fps": 2}])
 def test_choices_of_frames_are_checked_for_photos_too(options: dict[str, Any], halves: Recognizer) -> None:
-    for x in (picture(0), [picture(0)]):
+    for x in (image(0), [image(0)]):
         with pytest.raises(UsageError, match=r"every|fps"):
             halves.read(x, **options)
 
 
-def test_read_makes_its_recogniser_once(model: Path) -> None:
+def test_read_makes_its_recognizer_once(model: Path) -> None:
     options: dict[str, Any] = {"model": model, "detector": "none", "threads": 1, "uncertain": 1.0}
-    answer = one(moue.read(picture(0), **options))
+    answer = one(moue.read(image(0), **options))
     assert answer.predictions.uncertain.all()
     with pytest.raises(UsageError, match=r"'modle'\. Did you mean model"):
-        moue.read(picture(0), modle="x")
+        moue.read(image(0), modle="x")
     with pytest.raises(UsageError, match=r"'evry'\. Did you mean every"):
-        moue.read(picture(0), evry=2)
+        moue.read(image(0), evry=2)
 
 
 def test_tidy_rows_and_frame(halves: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = many(halves.read([picture(0), picture(0, 60, 50), b""]))
+    answers = many(halves.read([image(0), image(0, 60, 50), b""]))
     rows = to_rows(answers)
     assert [list(r)[:12] for r in rows] == [list(COLUMNS)] * 4
     assert [r["status"] for r in rows] == ["ok", "ok", "no_face", "unreadable"]
@@ -270,7 +270,7 @@ def test_tidy_rows_and_frame(halves: Recognizer, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_frame_has_columns_of_numbers_even_where_nothing_is_in_them(halves: Recognizer) -> None:
-    for answers in ([one(halves.read(picture(0)))], [one(halves.read(b""))], []):
+    for answers in ([one(halves.read(image(0)))], [one(halves.read(b""))], []):
         types = {name: str(dtype) for name, dtype in to_frame(answers, halves.spec.labels).dtypes.items()}
         assert {types[name] for name in ("timestamp", "x", "score", *halves.spec.labels)} == {"float64"}
         assert (types["frame"], types["track"], types["uncertain"]) == ("Int64", "Int64", "boolean")
@@ -282,22 +282,22 @@ def test_what_cannot_be_read_has_the_model_s_labels(halves: Recognizer, tmp_path
     for name in ("empty.mp4", "empty.jpg", "gone.jpg"):
         [answer] = halves.stream(tmp_path / name)
         assert (answer.status, answer.predictions.labels) == ("unreadable", halves.spec.labels)
-        assert answer.predictions.names == []
-        assert len(answer.predictions.top) == 0
+        assert answer.predictions.class_names == []
+        assert len(answer.predictions.class_ids) == 0
 
 
 def test_one_input_need_not_be_put_into_a_list(halves: Recognizer, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    Image.fromarray(picture(0)).save(path)
+    Image.fromarray(image(0)).save(path)
     with open(path, "rb") as file:
-        for x in (file, Image.open(path), picture(0), bytearray(path.read_bytes())):
+        for x in (file, Image.open(path), image(0), bytearray(path.read_bytes())):
             assert [len(answer) for answer in halves.stream(x)] == [2]
     assert [len(answer) for answer in halves.stream(np.array([str(path), str(path)]))] == [2, 2]
     for wrong in (None, 1.5, {"a": 1}):
         with pytest.raises(UsageError, match="Got"):
             list(halves.stream(wrong))
-    with pytest.raises(UsageError, match="list of pictures"):
-        halves.batch(picture(0))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="list of images"):
+        halves.batch(image(0))  # type: ignore[arg-type]
 
 
 def test_the_limit_on_pixels_holds_for_video_too(model: Path, tmp_path: Path) -> None:
@@ -314,28 +314,28 @@ def test_a_video_is_read_from_its_bytes_and_from_an_open_file(halves: Recognizer
     assert [answer.frame for answer in frames] == [0, 2]
     with open(path, "rb") as file:
         for x in (path.read_bytes(), bytearray(path.read_bytes()), io.BytesIO(path.read_bytes()), file):
-            assert [answer.with_(source=str(path)) for answer in many(halves.read(x, every=2))] == frames
+            assert [answer.replace(source=str(path)) for answer in many(halves.read(x, every=2))] == frames
 
 
 def test_a_video_s_probabilities_are_smoothed_unless_told_otherwise(halves: Recognizer, tmp_path: Path) -> None:
-    path = make_video(tmp_path / "video.mp4", [picture(i, 64, 96) for i in range(4)])
-    own = [halves.batch([frame.picture])[0].predictions for frame in open_video(path).frames()]
+    path = make_video(tmp_path / "video.mp4", [image(i, 64, 96) for i in range(4)])
+    own = [halves.batch([frame.image])[0].predictions for frame in open_video(path).frames()]
     assert [row.predictions for row in many(halves.read(path, smooth=0))] == own
     assert [row.predictions for row in halves.stream(path, smooth=0)] == own
     smoothed = many(halves.read(path))
     assert smoothed[0].predictions == own[0]
     assert smoothed[1].predictions != own[1]
     with pytest.raises(UsageError, match="smooth must be"):
-        halves.read(picture(0), smooth=-1)
+        halves.read(image(0), smooth=-1)
 
 
 def test_answers_are_compared_by_what_they_hold(halves: Recognizer) -> None:
-    first, again, other = (one(halves.read(picture(seed))) for seed in (0, 0, 1))
+    first, again, other = (one(halves.read(image(seed))) for seed in (0, 0, 1))
     assert first == again
     assert first.predictions == again.predictions
     assert first != other
     assert first != "a face"
-    assert first.with_(tracks=np.array([1, 2])) != first
+    assert first.replace(tracks=np.array([1, 2])) != first
     assert len({first, again, other}) == 2
 
 
@@ -355,11 +355,11 @@ def test_answers_show_what_they_say(halves: Recognizer) -> None:
     assert shown.startswith("<Faces 'wide.png': ok, ")
     assert shown.count("%") == 2
     sure = Predictions([[0.9999, 0.0001], [1, 0]], ("happy", "sad"))  # type: ignore[arg-type]
-    assert sure.said == "happy 99%, happy 100%"
+    assert sure.summary == "happy 99%, happy 100%"
     assert repr(halves.read("absent.png")) == "<Faces 'absent.png': unreadable, 'no such file'>"
 
 
-def test_a_recogniser_goes_to_another_process(model: Path, photo: NDArray[np.uint8]) -> None:
+def test_a_recognizer_goes_to_another_process(model: Path, photo: NDArray[np.uint8]) -> None:
     reader = Recognizer(model, views=1, min_score=0.6, threads=1)
     again = pickle.loads(pickle.dumps(reader))
     assert again.read(photo) == reader.read(photo)
@@ -374,16 +374,16 @@ def test_a_wrong_order_of_channels_is_wrong_use_in_lists_too(halves: Recognizer)
             halves.read(x, color="BGR")  # type: ignore[arg-type]
 
 
-def test_boxes_outside_of_the_picture_are_wrong_use(halves: Recognizer) -> None:
-    assert len(one(halves.read(picture(0), boxes=[[-10, -10, 30, 30]]))) == 1
+def test_boxes_outside_of_the_image_are_wrong_use(halves: Recognizer) -> None:
+    assert len(one(halves.read(image(0), boxes=[[-10, -10, 30, 30]]))) == 1
     for box in ([100, 0, 9, 9], [0, 60, 9, 9], [-9, 0, 9, 9], [0, -9, 9, 9]):
-        with pytest.raises(UsageError, match=r"outside of the picture's 100×60 pixels"):
-            halves.read(picture(0), boxes=[[0, 0, 9, 9], box])
+        with pytest.raises(UsageError, match=r"outside of the image's 100×60 pixels"):
+            halves.read(image(0), boxes=[[0, 0, 9, 9], box])
 
 
 def test_results_take_lists_and_refuse_what_is_no_numbers() -> None:
     answer = Faces("a", "ok", boxes=[[1, 2, 3, 4]], scores=[1], predictions=Predictions([[1.0]], ("happy",)))  # type: ignore[arg-type]
-    assert answer.predictions.names == ["happy"]
+    assert answer.predictions.class_names == ["happy"]
     assert answer.boxes.dtype == np.float32
     with pytest.raises(UsageError, match="scores must be an array of numbers"):
         Faces("a", "ok", scores=["high"])  # type: ignore[arg-type]

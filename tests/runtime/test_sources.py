@@ -11,7 +11,7 @@ from PIL import Image
 from videos import make_song, make_sound, make_video, scene
 
 from moue.errors import UsageError
-from moue.runtime.sources import Source, expand, require_one
+from moue.runtime.inputs.sources import Source, expand, require_one
 
 
 @pytest.fixture
@@ -35,13 +35,13 @@ def seen(sources: list[Source], root: Path) -> list[tuple[str, str]]:
 def test_folder_in_natural_order_with_nothing_lost(folder: Path) -> None:
     found = list(expand([folder]))
     assert seen(found, folder) == [
-        ("2.png", "picture"),
-        ("10.png", "picture"),
+        ("2.png", "image"),
+        ("10.png", "image"),
         ("empty", "skipped"),
         ("loop", "skipped"),
-        ("no suffix", "picture"),
+        ("no suffix", "image"),
         ("notes.txt", "skipped"),
-        ("sub/1.png", "picture"),
+        ("sub/1.png", "image"),
         ("video.MP4", "video"),
     ]
     assert all((s.reason is not None) == (s.kind == "skipped") for s in found)
@@ -49,9 +49,9 @@ def test_folder_in_natural_order_with_nothing_lost(folder: Path) -> None:
 
 def test_glob_and_a_file_whose_name_looks_like_one(folder: Path) -> None:
     assert seen(list(expand([f"{folder}/**/*.png"])), folder) == [
-        ("2.png", "picture"),
-        ("10.png", "picture"),
-        ("sub/1.png", "picture"),
+        ("2.png", "image"),
+        ("10.png", "image"),
+        ("sub/1.png", "image"),
     ]
     literal = folder / "a[1].png"
     Image.new("RGB", (4, 4)).save(literal)
@@ -67,7 +67,7 @@ def test_camera_and_a_list_on_stdin(folder: Path) -> None:
 
 
 def test_file_that_is_named_itself_is_always_tried(folder: Path) -> None:
-    assert [s.kind for s in expand([folder / "notes.txt", "gone.png"])] == ["picture", "picture"]
+    assert [s.kind for s in expand([folder / "notes.txt", "gone.png"])] == ["image", "image"]
 
 
 def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> No
     (tmp_path / "photos" / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "deep" / "back").symlink_to(tmp_path / "photos")
     found = list(expand([tmp_path / "photos"]))
-    assert seen(found, tmp_path / "photos") == [("linked/deep/1.png", "picture"), ("linked/deep/back", "skipped")]
+    assert seen(found, tmp_path / "photos") == [("linked/deep/1.png", "image"), ("linked/deep/back", "skipped")]
     assert "link back" in str(found[1].reason)
     # The folder of the answers is passed over by whatever way it is reached.
     assert [s.kind for s in expand([tmp_path / "photos"], without=tmp_path / "elsewhere" / "deep")] == ["skipped"]
@@ -89,7 +89,7 @@ def test_a_pipe_in_a_folder_is_not_opened(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / name)
     assert {(s.kind, s.reason) for s in expand([tmp_path])} == {("skipped", "neither a file nor a folder")}
     # Named itself it is tried, as what its name says.
-    assert [s.kind for s in expand([tmp_path / "pipe", tmp_path / "pipe.mp4"])] == ["picture", "video"]
+    assert [s.kind for s in expand([tmp_path / "pipe", tmp_path / "pipe.mp4"])] == ["image", "video"]
 
 
 def piped(data: bytes) -> io.TextIOWrapper:
@@ -112,7 +112,7 @@ def test_sound_in_a_folder_is_skipped_whatever_its_container(tmp_path: Path) -> 
     assert [s.kind for s in expand([folder / "song.m4a"])] == ["video"]
 
 
-def test_a_picture_or_video_on_stdin_is_no_list(tmp_path: Path) -> None:
+def test_an_image_or_video_on_stdin_is_no_list(tmp_path: Path) -> None:
     for format in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"):
         sink = io.BytesIO()
         Image.new("RGB", (40, 30)).save(sink, format)
@@ -137,13 +137,13 @@ def test_a_list_may_begin_with_the_mark_of_its_encoding() -> None:
 
 def test_names_that_no_file_can_have() -> None:
     listed = io.StringIO("a\0.jpg\na\0.mp4\n")
-    assert [s.kind for s in expand(["-"], stdin=listed)] == ["picture", "video"]
-    assert [s.kind for s in expand(["\0", "\0/*"])] == ["picture", "picture"]
+    assert [s.kind for s in expand(["-"], stdin=listed)] == ["image", "video"]
+    assert [s.kind for s in expand(["\0", "\0/*"])] == ["image", "image"]
 
 
 def test_addresses_are_no_files() -> None:
     for address in ("https://example.org/video.mp4", "https://example.org/photo?size=large", "rtsp://camera/1"):
-        assert [s.kind for s in expand([address])] == ["picture"]
+        assert [s.kind for s in expand([address])] == ["image"]
         with pytest.raises(UsageError, match=r"local files.*curl -LO '?\w+://"):
             require_one([address])
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from moue.errors import UsageError
-from moue.runtime.smooth import Smoother
-from moue.runtime.track import Tracker, assign, nearness
+from moue.runtime.video.smooth import Smoother
+from moue.runtime.video.track import Tracker, diou, linear_assignment
 
 SURE = np.ones(1, np.float32)
 
@@ -92,14 +92,14 @@ def test_assignment_is_the_best_of_all_pairings() -> None:
         short, long = sorted(cost.shape)
         flat = cost if cost.shape[0] == short else cost.T
         best = min(sum(flat[i, p[i]] for i in range(short)) for p in itertools.permutations(range(long), short))
-        pairs = assign(cost)
+        pairs = linear_assignment(cost)
         assert len({i for i, _ in pairs}) == len({j for _, j in pairs}) == short
         assert sum(cost[i, j] for i, j in pairs) == pytest.approx(best)
 
 
 def test_nearness_is_one_for_equal_boxes_and_falls_with_distance() -> None:
     a = boxes((0, 0))
-    values = [nearness(a, boxes((x, 0)))[0, 0] for x in (0, 10, 20, 60, 400)]
+    values = [diou(a, boxes((x, 0)))[0, 0] for x in (0, 10, 20, 60, 400)]
     assert values[0] == pytest.approx(1)
     assert values == sorted(values, reverse=True)
     assert -1 < values[-1] < values[-2] < 0

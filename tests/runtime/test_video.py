@@ -13,9 +13,9 @@ from PIL import Image
 from videos import drain, make_song, make_sound, make_video, pieces, scene
 
 from moue.errors import Unreadable, UsageError
-from moue.runtime.container import Decoder
-from moue.runtime.video import is_video, open_video
-from moue.runtime.writer import VideoWriter
+from moue.runtime.video.container import Decoder
+from moue.runtime.video.decode import is_video, open_video
+from moue.runtime.video.writer import VideoWriter
 
 NTSC = Fraction(30000, 1001)
 
@@ -44,42 +44,40 @@ def test_a_video_is_read_from_path_bytes_and_file_alike(ntsc: Path) -> None:
             frames = list(video.frames())
             assert [f.index for f in frames] == list(range(60)) == [f.index for f in video.frames()]
             assert frames[7].timestamp == pytest.approx(7 * 1001 / 30000, abs=1e-9)
-            assert frames[0].picture.shape == (96, 160, 3)
-            assert frames[0].picture.dtype == np.uint8
+            assert frames[0].image.shape == (96, 160, 3)
+            assert frames[0].image.dtype == np.uint8
             assert (video.length, video.width, video.height, video.codec, video.sound) == (60, 160, 96, "h264", False)
             assert video.duration == pytest.approx(60 * 1001 / 30000, abs=1e-4)
-    assert np.abs(frames[0].picture.astype(int) - scene(0)).mean() < 8
+    assert np.abs(frames[0].image.astype(int) - scene(0)).mean() < 8
 
 
-def test_colours_come_as_rgb(tmp_path: Path) -> None:
+def test_colors_come_as_rgb(tmp_path: Path) -> None:
     red = np.full((64, 64, 3), (200, 20, 30), np.uint8)
-    picture = next(open_video(make_video(tmp_path / "red.mp4", [red] * 3)).frames()).picture
-    np.testing.assert_allclose(picture.mean(axis=(0, 1)), (200, 20, 30), atol=6)
+    image = next(open_video(make_video(tmp_path / "red.mp4", [red] * 3)).frames()).image
+    np.testing.assert_allclose(image.mean(axis=(0, 1)), (200, 20, 30), atol=6)
 
 
 @pytest.mark.parametrize(
     ("aspect", "shown"), [("16/15", (171, 96)), ("3/4", (160, 128)), ("2", (320, 96)), ("1000", (160, 96))]
 )
-def test_pictures_have_square_pixels_as_players_show_them(
-    tmp_path: Path, aspect: str, shown: tuple[int, int]
-) -> None:
+def test_images_have_square_pixels_as_players_show_them(tmp_path: Path, aspect: str, shown: tuple[int, int]) -> None:
     video = open_video(make_video(tmp_path / "in.mp4", [scene(5)] * 3, sample_aspect_ratio=Fraction(aspect)))
     assert (video.width, video.height) == shown
-    picture = next(video.frames()).picture
-    assert picture.shape == (shown[1], shown[0], 3)
+    image = next(video.frames()).image
+    assert image.shape == (shown[1], shown[0], 3)
     wanted = np.asarray(Image.fromarray(scene(5)).resize(shown, Image.Resampling.BILINEAR)).astype(int)
-    assert np.abs(picture - wanted).mean() < 8
+    assert np.abs(image - wanted).mean() < 8
     if aspect == "2":
         with pytest.raises(Unreadable, match="320×96 pixels are more than the limit"):
             open_video(tmp_path / "in.mp4", max_pixels=160 * 96)
 
 
 @pytest.mark.parametrize("matrix", [8, 10, 12])
-def test_colours_of_a_kind_that_cannot_be_converted_are_taken_for_the_usual(tmp_path: Path, matrix: int) -> None:
+def test_colors_of_a_kind_that_cannot_be_converted_are_taken_for_the_usual(tmp_path: Path, matrix: int) -> None:
     video = make_video(tmp_path / "odd.mp4", [scene(0)] * 3, colorspace=matrix)
-    pictures = [frame.picture for frame in open_video(video).frames()]
-    assert len(pictures) == 3
-    np.testing.assert_allclose(pictures[0].mean(), scene(0).mean(), atol=8)
+    images = [frame.image for frame in open_video(video).frames()]
+    assert len(images) == 3
+    np.testing.assert_allclose(images[0].mean(), scene(0).mean(), atol=8)
 
 
 def test_variable_rates_keep_their_own_times(tmp_path: Path) -> None:
@@ -111,9 +109,9 @@ def test_rotation_in_the_metadata_is_applied(tmp_path: Path, turn: int) -> None:
     upright[:32, :48] = 255
     coded = np.ascontiguousarray(np.rot90(upright, -turn // 90))
     video = open_video(make_video(tmp_path / "turned.mp4", [coded] * 3, rotation=turn))
-    picture = next(video.frames()).picture
+    image = next(video.frames()).image
     assert (video.width, video.height, video.rotation) == (96, 64, turn)
-    assert np.abs(picture.astype(int) - upright).mean() < 8
+    assert np.abs(image.astype(int) - upright).mean() < 8
 
 
 @pytest.mark.parametrize("kind", ["mirrored", "flipped", "transposed", "turned over"])
@@ -134,24 +132,24 @@ def test_a_mirror_in_the_metadata_is_applied(tmp_path: Path, kind: str) -> None:
         data[place + 4 * i : place + 4 * i + 4] = (value * 65536).to_bytes(4, "big", signed=True)
     path.write_bytes(data)
     video = open_video(path)
-    picture = next(video.frames()).picture
+    image = next(video.frames()).image
     assert (video.width, video.height, video.mirrored) == (96, 64, True)
-    assert np.abs(picture.astype(int) - upright).mean() < 8
+    assert np.abs(image.astype(int) - upright).mean() < 8
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "ts", "avi", "flv"])
 def test_a_clock_that_starts_late_is_no_video_cut_off(tmp_path: Path, kind: str) -> None:
     times, tenth = range(100, 130), Fraction(1, 10)
-    pictures = [scene(i) for i in range(30)]
-    video = open_video(make_video(tmp_path / f"late.{kind}", pictures, rate=1 / tenth, times=times, time_base=tenth))
+    images = [scene(i) for i in range(30)]
+    video = open_video(make_video(tmp_path / f"late.{kind}", images, rate=1 / tenth, times=times, time_base=tenth))
     assert [f.timestamp for f in video.frames()] == pytest.approx(np.arange(30) / 10, abs=1e-4)
     assert video.duration is None or 2.9 <= video.duration <= 3.0
-    # AVI fills the time before with pictures of no bytes, and counts them.
+    # AVI fills the time before with images of no bytes, and counts them.
     assert video.length in ((130,) if kind == "avi" else (None, 30))
 
 
 @pytest.mark.parametrize("count", [3, 40])
-def test_b_frames_have_their_times_where_the_file_numbers_pictures_as_decoded(tmp_path: Path, count: int) -> None:
+def test_b_frames_have_their_times_where_the_file_numbers_images_as_decoded(tmp_path: Path, count: int) -> None:
     path = make_video(tmp_path / "video.avi", [scene(i) for i in range(count)], b_frames=3)
     copy = tmp_path / "copy.mkv"
     with av.open(str(path)) as file, av.open(str(copy), "w") as copied:
@@ -176,7 +174,7 @@ def test_the_frame_size_may_change_in_mid_video(tmp_path: Path) -> None:
     large = make_video(tmp_path / "b.ts", [scene(i, 320, 192) for i in range(10)]).read_bytes()
     (tmp_path / "both.ts").write_bytes(small + large)
     frames = list(open_video(tmp_path / "both.ts").frames())
-    assert [f.picture.shape for f in frames] == [(96, 160, 3)] * 10 + [(192, 320, 3)] * 10
+    assert [f.image.shape for f in frames] == [(96, 160, 3)] * 10 + [(192, 320, 3)] * 10
     # The second part's own clock begins anew; the video's goes on.
     assert [f.timestamp for f in frames] == pytest.approx(np.arange(20) / 25, abs=1e-4)
 
@@ -259,7 +257,7 @@ def test_videos_are_told_from_other_files_by_their_content(tmp_path: Path, ntsc:
         assert not is_video(path), path.name
 
 
-def test_pictures_shown_at_one_time_move_no_other(tmp_path: Path) -> None:
+def test_images_shown_at_one_time_move_no_other(tmp_path: Path) -> None:
     ticks = [0, 100, 100, 200, 300, 300, 400, 700]
     path = make_video(tmp_path / "video.mkv", [scene(i) for i in range(8)], times=ticks, time_base=Fraction(1, 1000))
     assert [frame.timestamp for frame in open_video(path).frames()] == [tick / 1000 for tick in ticks]
@@ -279,7 +277,7 @@ def test_names_that_look_like_addresses_are_names(
     assert len(list(open_video(f"out-{name}").frames())) == 1
 
 
-def test_streams_that_come_up_on_the_way_cost_no_picture(ntsc: Path) -> None:
+def test_streams_that_come_up_on_the_way_cost_no_image(ntsc: Path) -> None:
     class Grown:
         """What PyAV does at the end of a file whose streams became more; by chance, as it reads foreign memory."""
 

@@ -32,12 +32,13 @@ def other_onnx(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def face() -> bytes:
-    """A picture that is one face, to be read with the detector "none"."""
+    """An image that is one face, to be read with the detector "none"."""
     return encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 50, 3), dtype=np.uint8)))
+
 
 @pytest.fixture
 def start(tiny_onnx: Path, other_onnx: Path, tmp_path: Path) -> Iterator[Start]:
-    """Starts servers with changed settings; all pictures are faces unless told otherwise."""
+    """Starts servers with changed settings; all images are faces unless told otherwise."""
     with ExitStack() as stack:
 
         def client(**changes: object) -> TestClient:

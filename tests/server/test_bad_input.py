@@ -103,14 +103,14 @@ def moving(format: str) -> bytes:
 
 
 BAD = {
-    "text.txt": (b"this is no picture", 422, "not a picture"),
+    "text.txt": (b"this is no image", 422, "not an image"),
     "empty.jpg": (b"", 422, "empty"),
-    **{f"{n} bytes": (b"B" * n, 422, "not a picture") for n in (1, 2, 3, 5)},
+    **{f"{n} bytes": (b"B" * n, 422, "not an image") for n in (1, 2, 3, 5)},
     "truncated.jpg": (encoded(Image.fromarray(NOISE), "JPEG")[:900], 422, "damaged"),
     "truncated.png": (encoded(Image.fromarray(NOISE))[:900], 422, "damaged"),
     "header.png": (encoded(Image.fromarray(NOISE))[:8], 422, "PNG"),
     "bomb.png": (bomb(), 413, "more than the limit"),
-    "vector.svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 422, "not a picture"),
+    "vector.svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 422, "not an image"),
     "video.mp4": (b"\0\0\0\x18ftypisom" + bytes(90), 422, "/v1/videos"),
 }
 GOOD = {
@@ -126,7 +126,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_picture_that_cannot_be_read_is_a_sentence(port: int, name: str) -> None:
+def test_an_image_that_cannot_be_read_is_a_sentence(port: int, name: str) -> None:
     content, code, words = BAD[name]
     body, kind = form([(name, content)])
     status, answer = asked(port, "/v1/faces", body, Content_Type=kind)
@@ -147,7 +147,7 @@ def test_among_others_it_is_a_row(port: int) -> None:
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_pictures_out_of_the_ordinary_are_read(port: int, name: str) -> None:
+def test_images_out_of_the_ordinary_are_read(port: int, name: str) -> None:
     status, [row] = asked(port, "/v1/faces", GOOD[name])
     size = (1, 1) if name == "one.png" else (50, 40)
     assert (status, row["status"], len(row["faces"]), (row["width"], row["height"])) == (200, "ok", 1, size)
@@ -215,9 +215,7 @@ def test_silent_connections_do_not_keep_others_out(port: int, monkeypatch: pytes
         connection.close()
 
 
-def test_who_has_said_what_it_wants_may_take_its_time(
-    port: int, face: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_has_said_what_it_wants_may_take_its_time(port: int, face: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("moue.server.connection.SECONDS", 0.3)
     with opened(port, "/v1/faces", f"Content-Length: {len(face)}") as door:
         time.sleep(0.6)
@@ -273,7 +271,7 @@ def test_a_wrong_content_type_is_refused(port: int, face: bytes, path: str) -> N
         assert (status, kind in answer["detail"]) == (415, True)
 
 
-def test_a_video_among_pictures_is_sent_where_videos_are_read(port: int) -> None:
+def test_a_video_among_images_is_sent_where_videos_are_read(port: int) -> None:
     status, answer = asked(port, "/v1/faces", BAD["video.mp4"][0], Content_Type="video/mp4")
     assert (status, "/v1/videos" in answer["detail"]) == (415, True)  # type: ignore[call-overload]
 

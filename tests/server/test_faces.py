@@ -47,9 +47,9 @@ def test_several_files_give_a_row_each_in_order_with_their_names(client: TestCli
 
 
 def test_a_found_face_is_answered_as_by_the_library(start: Start, tiny_onnx) -> None:
-    picture = data.astronaut()
-    row = start(detector="centerface").post("/v1/faces", content=encoded(Image.fromarray(picture))).json()[0]
-    own = Recognizer(tiny_onnx, many=True).faces(picture).to_dict()
+    image = data.astronaut()
+    row = start(detector="centerface").post("/v1/faces", content=encoded(Image.fromarray(image))).json()[0]
+    own = Recognizer(tiny_onnx, many=True).faces(image).to_dict()
     assert row["faces"][0]["box"] == pytest.approx(own["faces"][0]["box"], abs=0.5)
     assert row["faces"][0]["label"] == own["faces"][0]["label"]
 
@@ -70,15 +70,15 @@ def _truncated() -> bytes:
 @pytest.mark.parametrize(
     ("content", "code", "word"),
     [
-        (b"this is no picture", 422, "not a picture"),
+        (b"this is no image", 422, "not an image"),
         (b"", 400, "empty"),
         (_truncated(), 422, "damaged"),
         (png_bomb(), 413, "more than the limit"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", 422, "not a picture"),
-        (b"#EXTM3U\n/etc/passwd\n", 422, "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", 422, "not an image"),
+        (b"#EXTM3U\n/etc/passwd\n", 422, "not an image"),
     ],
 )
-def test_what_is_no_picture_is_refused_with_a_sentence(
+def test_what_is_no_image_is_refused_with_a_sentence(
     client: TestClient, face: bytes, content: bytes, code: int, word: str
 ) -> None:
     answer = client.post("/v1/faces", content=content)
@@ -150,21 +150,21 @@ def test_a_damaged_form_is_refused(client: TestClient) -> None:
     ):
         answer = client.post("/v1/faces", content=body, headers={"content-type": kind})
         assert answer.status_code == 400, body
-        assert answer.json()["detail"].endswith((".", "picture"))
+        assert answer.json()["detail"].endswith((".", "image"))
 
 
-def test_what_curl_sends_is_a_picture(client: TestClient, face: bytes) -> None:
+def test_what_curl_sends_is_an_image(client: TestClient, face: bytes) -> None:
     kind = {"content-type": "application/x-www-form-urlencoded"}
     assert client.post("/v1/faces", content=face, headers=kind).json()[0]["status"] == "ok"
     answer = client.post("/v1/faces", content=b"path=/etc/passwd", headers=kind)
     assert answer.status_code == 422
-    assert answer.json()["detail"].endswith("send a picture with --data-binary")
+    assert answer.json()["detail"].endswith("send an image with --data-binary")
 
 
 def test_wrong_parameters_are_a_sentence(client: TestClient, face: bytes) -> None:
     answer = client.post("/v1/faces", params={"modle": "tiny"}, content=face)
     assert (answer.status_code, "Did you mean model?" in answer.json()["detail"]) == (400, True)
-    answer = client.post("/v1/faces", params={"detector": "centreface"}, content=face)
+    answer = client.post("/v1/faces", params={"detector": "centerface"}, content=face)
     assert answer.status_code == 400
     assert "Did you mean centerface?" in answer.json()["detail"]
 
@@ -183,9 +183,9 @@ def test_more_load_is_refused_with_a_time_to_wait(start: Start, face: bytes, mon
     client = start(queue=2)
     gate, real = threading.Event(), Recognizer.batch
 
-    def slow(self, pictures):
+    def slow(self, images):
         gate.wait(20)
-        return real(self, pictures)
+        return real(self, images)
 
     monkeypatch.setattr(Recognizer, "batch", slow)
     with ThreadPoolExecutor(8) as pool:
@@ -208,15 +208,15 @@ def test_what_is_being_read_counts_as_waiting(start: Start, face: bytes, monkeyp
     client = start(patience=0.01)
     gate, reading, real = threading.Event(), threading.Event(), Recognizer.batch
 
-    def slow(self, pictures):
+    def slow(self, images):
         reading.set()
         gate.wait(20)
-        return real(self, pictures)
+        return real(self, images)
 
     monkeypatch.setattr(Recognizer, "batch", slow)
     gate_opens = threading.Timer(0.2, gate.set)
     gate_opens.start()
-    # After one picture it is known what a picture takes: longer than anybody shall wait.
+    # After one image it is known what an image takes: longer than anybody shall wait.
     assert client.post("/v1/faces", content=face).status_code == 200
     gate.clear()
     reading.clear()
@@ -232,22 +232,22 @@ def test_waiting_faces_are_classified_together(start: Start, face: bytes, monkey
     client = start()
     sizes, real = [], Recognizer.batch
 
-    def batch(self, pictures):
-        sizes.append(len(pictures))
-        return real(self, pictures)
+    def batch(self, images):
+        sizes.append(len(images))
+        return real(self, images)
 
     monkeypatch.setattr(Recognizer, "batch", batch)
     client.post("/v1/faces", files=[("f", (str(i), face)) for i in range(20)])
     assert max(sizes) >= 19
 
 
-def test_an_unforeseen_failure_hits_one_picture_only(client: TestClient, face: bytes, monkeypatch, caplog) -> None:
+def test_an_unforeseen_failure_hits_one_image_only(client: TestClient, face: bytes, monkeypatch, caplog) -> None:
     real = Recognizer.batch
 
-    def fragile(self, pictures):
-        if any(p.shape[0] == 13 for p in pictures):
+    def fragile(self, images):
+        if any(p.shape[0] == 13 for p in images):
             raise RuntimeError(" ".join(["se" + "cret", "words"]))
-        return real(self, pictures)
+        return real(self, images)
 
     monkeypatch.setattr(Recognizer, "batch", fragile)
     bad = client.post("/v1/faces", content=encoded(Image.new("RGB", (13, 13))))
@@ -258,16 +258,19 @@ def test_an_unforeseen_failure_hits_one_picture_only(client: TestClient, face: b
     assert bad.headers["x-content-type-options"] == "nosniff"
     assert 'route="/v1/faces",status="500"' in client.get("/metrics").text
     # Nothing is passed on to the program around it, which would log the words.
-    assert TestClient(client.app, base_url="http://localhost").post(
-        "/v1/faces", content=encoded(Image.new("RGB", (13, 13)))
-    ).status_code == 500
+    assert (
+        TestClient(client.app, base_url="http://localhost")
+        .post("/v1/faces", content=encoded(Image.new("RGB", (13, 13))))
+        .status_code
+        == 500
+    )
     assert client.post("/v1/faces", content=face).status_code == 200
 
 
 def test_an_answer_that_takes_too_long_is_given_up(start: Start, face: bytes, monkeypatch) -> None:
     client = start(answer_seconds=0.05)
     gate = threading.Event()
-    monkeypatch.setattr(Recognizer, "batch", lambda self, pictures: gate.wait(20) and [Faces("", "ok")])
+    monkeypatch.setattr(Recognizer, "batch", lambda self, images: gate.wait(20) and [Faces("", "ok")])
     answer = client.post("/v1/faces", content=face)
     gate.set()
     assert answer.status_code == 503

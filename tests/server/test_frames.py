@@ -8,8 +8,8 @@ from uploads import Start
 
 from moue.runtime.detect import CenterFace
 from moue.runtime.recognizer import Recognizer
+from moue.server.model_pool import ModelPool
 from moue.server.settings import Settings
-from moue.server.shelf import Shelf
 
 FRAMES = "ws://127.0.0.1:8000/v1/frames"
 
@@ -28,10 +28,10 @@ def test_frames_are_answered_with_rows_of_a_video(client: TestClient, face: byte
 def test_the_latest_frame_wins(client: TestClient, face: bytes, monkeypatch) -> None:
     gate, real, seen = threading.Event(), Recognizer.batch, []
 
-    def slow(self, pictures):
-        seen.append(len(pictures))
+    def slow(self, images):
+        seen.append(len(images))
         gate.wait(20)
-        return real(self, pictures)
+        return real(self, images)
 
     monkeypatch.setattr(Recognizer, "batch", slow)
     with client.websocket_connect(f"{FRAMES}") as socket:
@@ -49,7 +49,7 @@ def test_the_latest_frame_wins(client: TestClient, face: bytes, monkeypatch) -> 
 
 def test_a_bad_frame_has_its_row_and_the_next_one_is_read(client: TestClient, face: bytes) -> None:
     with client.websocket_connect(f"{FRAMES}") as socket:
-        socket.send_bytes(b"no picture")
+        socket.send_bytes(b"no image")
         bad = socket.receive_json()
         assert (bad["status"], bad["faces"]) == ("unreadable", [])
         socket.send_bytes(face)
@@ -76,10 +76,10 @@ def test_what_is_no_frame_ends_with_a_sentence(start: Start, face: bytes) -> Non
     assert "moue_cameras 0.0" in client.get("/metrics").text
 
 
-def test_cameras_search_as_videos_do_with_one_recogniser_for_all(tiny_onnx: Path) -> None:
-    shelf = Shelf(Settings(models=(str(tiny_onnx),)))
+def test_cameras_search_as_videos_do_with_one_recognizer_for_all(tiny_onnx: Path) -> None:
+    shelf = ModelPool(Settings(models=(str(tiny_onnx),)))
     camera, photo = shelf.get(videos=True), shelf.get()
-    assert camera is shelf.get(videos=True), "pictures of several cameras are read together"
+    assert camera is shelf.get(videos=True), "images of several cameras are read together"
     assert isinstance(camera.detector, CenterFace)
     assert isinstance(photo.detector, CenterFace)
     assert (camera.detector.long_side or 0) < (photo.detector.long_side or 0)

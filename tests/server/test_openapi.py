@@ -25,7 +25,7 @@ from videos import make_video, scene
 
 from moue.server.settings import Settings
 
-#: That a body is binary is all that a schema can say of a picture, so that some which fit it are refused.
+#: That a body is binary is all that a schema can say of an image, so that some which fit it are refused.
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -85,16 +85,14 @@ def explore(operation: APIOperation, mode: GenerationMode, n: int, **fixed: obje
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_made_up_requests_are_answered_as_described(
-    described: schemathesis.BaseSchema, method: str, path: str
-) -> None:
+def test_made_up_requests_are_answered_as_described(described: schemathesis.BaseSchema, method: str, path: str) -> None:
     operation = described[path][method]
     explore(operation, GenerationMode.POSITIVE, 12)
     if operation.query or operation.body:
         assert explore(operation, GenerationMode.NEGATIVE, 12) - {200, 202}
 
 
-def test_made_up_parameters_of_pictures_and_videos_are_answered_as_described(
+def test_made_up_parameters_of_images_and_videos_are_answered_as_described(
     described: schemathesis.BaseSchema, address: str, face: bytes, video: bytes
 ) -> None:
     binary = {"media_type": "application/octet-stream"}

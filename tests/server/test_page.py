@@ -24,12 +24,12 @@ ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "-
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
-def pictures(step: int) -> np.ndarray:
+def images(step: int) -> np.ndarray:
     """A frame of a video: the astronaut's face, wandering to the right."""
     face = np.asarray(Image.fromarray(data.astronaut()[0:256, 96:352]).resize((160, 160)))
-    picture = np.full((240, 320, 3), 90, np.uint8)
-    picture[40:200, 20 + 4 * step % 120 : 180 + 4 * step % 120] = face
-    return picture
+    image = np.full((240, 320, 3), 90, np.uint8)
+    image[40:200, 20 + 4 * step % 120 : 180 + 4 * step % 120] = face
+    return image
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     if program is None:
         pytest.fail("The browser tests need Chromium. Type: make browser")
     video = tmp_path_factory.mktemp("camera") / "camera.mjpeg"
-    video.write_bytes(b"".join(encoded(Image.fromarray(pictures(i)), "JPEG") for i in range(30)))
+    video.write_bytes(b"".join(encoded(Image.fromarray(images(i)), "JPEG") for i in range(30)))
     camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     camera.append(f"--use-file-for-fake-video-capture={video}")
     with sync_playwright() as playwright:
@@ -114,7 +114,7 @@ def test_a_chosen_photo_is_shown_with_its_face_and_seven_bars(page: Page, astron
     assert (np.abs(drawn - data.astronaut()).sum(axis=2) > 60).mean() > 0.005
 
 
-def test_a_pasted_picture_is_read(page: Page, astronaut: dict) -> None:
+def test_a_pasted_image_is_read(page: Page, astronaut: dict) -> None:
     page.evaluate(
         """async (bytes) => {
             const data = new DataTransfer();
@@ -138,8 +138,8 @@ def test_two_models_stand_side_by_side_on_the_drawing(page: Page) -> None:
 
 
 def test_errors_are_words(page: Page, astronaut: dict) -> None:
-    page.set_input_files("#files", {"name": "notes.png", "mimeType": "image/png", "buffer": b"no picture at all"})
-    expect(page.locator("#errors")).to_contain_text("notes.png: not a picture of a kind that is known here.")
+    page.set_input_files("#files", {"name": "notes.png", "mimeType": "image/png", "buffer": b"no image at all"})
+    expect(page.locator("#errors")).to_contain_text("notes.png: not an image of a kind that is known here.")
     page.set_input_files("#files", {"name": "huge.png", "mimeType": "image/png", "buffer": bytes(3_000_000)})
     expect(page.locator("#errors")).to_contain_text("huge.png is too large: 3 MB; this server takes 2 MB.")
     playlist = b"#EXTM3U\n/etc/passwd\n" * 9
@@ -168,7 +168,7 @@ def test_the_camera_is_read_frame_after_frame(page: Page, tmp_path: Path) -> Non
 
 
 def test_a_video_is_read_with_progress_and_plays_annotated(page: Page, tmp_path: Path) -> None:
-    video = make_video(tmp_path / "clip.mp4", [pictures(i) for i in range(12)])
+    video = make_video(tmp_path / "clip.mp4", [images(i) for i in range(12)])
     page.set_input_files("#files", video)
     expect(page.locator("#status")).to_contain_text("clip.mp4: 12 frames read.")
     video_shown = page.locator("#stage video")
@@ -183,7 +183,7 @@ def test_a_video_is_read_with_progress_and_plays_annotated(page: Page, tmp_path:
 
 def test_two_models_read_a_video_side_by_side(page: Page, tmp_path: Path) -> None:
     page.select_option("#other", "tiny_doubtful")
-    page.set_input_files("#files", make_video(tmp_path / "clip.mp4", [pictures(i) for i in range(6)]))
+    page.set_input_files("#files", make_video(tmp_path / "clip.mp4", [images(i) for i in range(6)]))
     expect(page.locator("#status")).to_contain_text("clip.mp4: 6 frames read.")
     expect(page.locator("#stage .answer h3")).to_have_text(["tiny_random", "tiny_doubtful"])
     expect(page.locator("#stage figcaption")).to_have_count(2)
@@ -197,7 +197,7 @@ def test_two_models_read_a_video_side_by_side(page: Page, tmp_path: Path) -> Non
 
 
 def test_a_video_can_be_cancelled(page: Page, address: str, tmp_path: Path) -> None:
-    video = make_video(tmp_path / "long.mp4", [pictures(i) for i in range(150)])
+    video = make_video(tmp_path / "long.mp4", [images(i) for i in range(150)])
     page.set_input_files("#files", video)
     expect(page.locator("#stage .count")).to_contain_text(" of 150 frames")
     page.click("text=Cancel")
@@ -209,9 +209,9 @@ def test_a_video_can_be_cancelled(page: Page, address: str, tmp_path: Path) -> N
 
 
 def test_the_next_video_has_the_stage_of_the_one_that_it_ends(page: Page, tmp_path: Path) -> None:
-    page.set_input_files("#files", make_video(tmp_path / "long.mp4", [pictures(i) for i in range(150)]))
+    page.set_input_files("#files", make_video(tmp_path / "long.mp4", [images(i) for i in range(150)]))
     expect(page.locator("#stage .count")).to_contain_text(" of 150 frames")
-    page.set_input_files("#files", make_video(tmp_path / "next.mp4", [pictures(i) for i in range(6)]))
+    page.set_input_files("#files", make_video(tmp_path / "next.mp4", [images(i) for i in range(6)]))
     expect(page.locator("#status")).to_contain_text("next.mp4: 6 frames read.")
     expect(page.locator("#stage h2")).to_have_text("next.mp4")
     expect(page.locator("#stage video")).to_be_visible()
@@ -228,7 +228,7 @@ def test_a_video_of_hours_has_all_its_rows(page: Page, tmp_path: Path) -> None:
 
     page.route("**/v1/videos**", answer)
     try:
-        page.set_input_files("#files", make_video(tmp_path / "hours.mp4", [pictures(0)]))
+        page.set_input_files("#files", make_video(tmp_path / "hours.mp4", [images(0)]))
         expect(page.locator("#status")).to_contain_text(f"hours.mp4: {many} frames read.")
         expect(page.locator("#tools")).to_be_visible()
         expect(page.locator(".error")).to_have_count(0)

@@ -62,7 +62,7 @@ def test_it_answers_survives_bad_clients_and_ends_with_ctrl_c(tiny_onnx: Path, f
         # A second server on the same port.
         words = ["serve", "--model", str(tiny_onnx), "--detector", "none", "--port", str(connection.port)]
         assert main(words) == 2
-        # Cut in mid-upload, of a picture and of a video.
+        # Cut in mid-upload, of an image and of a video.
         for path in ("/v1/faces", "/v1/videos"):
             with socket.create_connection(("127.0.0.1", connection.port), timeout=20) as cut:
                 head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\n"

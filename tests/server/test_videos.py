@@ -16,7 +16,7 @@ from uploads import Start
 from videos import make_sound, make_video, scene
 
 from moue.runtime.recognizer import Recognizer
-from moue.runtime.video import open_video
+from moue.runtime.video.decode import open_video
 from moue.server.app import create_app
 from moue.server.jobs import PREFIX
 from moue.server.settings import Settings
@@ -74,10 +74,10 @@ def test_a_video_that_is_being_read_can_be_cancelled(
 ) -> None:
     reading, gate, real = threading.Event(), threading.Event(), Recognizer.batch
 
-    def slow(self, pictures):
+    def slow(self, images):
         reading.set()
         gate.wait(20)
-        return real(self, pictures)
+        return real(self, images)
 
     monkeypatch.setattr(Recognizer, "batch", slow)
     first = client.post("/v1/videos", content=video).json()["id"]
@@ -105,9 +105,9 @@ def long_video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def test_frames_that_are_stepped_over_count_for_the_time(start: Start, long_video: bytes, monkeypatch) -> None:
     real = Recognizer.batch
 
-    def slow(self, pictures):
+    def slow(self, images):
         time.sleep(0.1)
-        return real(self, pictures)
+        return real(self, images)
 
     monkeypatch.setattr(Recognizer, "batch", slow)
     client = start(job_seconds=0.3)
@@ -122,12 +122,12 @@ def test_a_video_that_is_stepped_through_can_be_cancelled(
 ) -> None:
     calls, second, gate, real = [], threading.Event(), threading.Event(), Recognizer.batch
 
-    def counting(self, pictures):
-        calls.append(len(pictures))
+    def counting(self, images):
+        calls.append(len(images))
         if len(calls) == 2:
             second.set()
             gate.wait(20)
-        return real(self, pictures)
+        return real(self, images)
 
     monkeypatch.setattr(Recognizer, "batch", counting)
     identity = client.post("/v1/videos", params={"fps": 0.01, "annotate": False}, content=long_video).json()["id"]
@@ -214,14 +214,14 @@ def test_videos_above_the_limit_are_told_when_the_one_being_read_is_likely_done(
 ) -> None:
     calls, second, gate, real = [], threading.Event(), threading.Event(), Recognizer.batch
 
-    def slow(self, pictures):
-        calls.append(len(pictures))
+    def slow(self, images):
+        calls.append(len(images))
         if len(calls) == 1:
             time.sleep(2)
         else:
             second.set()
             gate.wait(20)
-        return real(self, pictures)
+        return real(self, images)
 
     monkeypatch.setattr(Recognizer, "batch", slow)
     client = start(jobs=1)

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moue.data import ImageTable
-from moue.expressions import FER2013, LabelSet
+from moue.labels import FER2013, LabelSet
 
 PIXELS = 48 * 48
 
 
 def faces(n: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Pictures of noise, ``(n, 2304)``, with 0 and 255 in each: no two alike."""
+    """Images of noise, ``(n, 2304)``, with 0 and 255 in each: no two alike."""
     values = np.random.default_rng(seed).integers(0, 256, (n, PIXELS), np.uint8)
     values[:, 0], values[:, 1] = 0, 255
     return values
@@ -50,7 +50,7 @@ def broken(text: str, row: int, old: str, new: str) -> str:
 
 
 def jpeg(seed: int = 0, size: tuple[int, int] = (48, 48), mode: str = "L", **options: object) -> bytes:
-    """A small picture of noise."""
+    """A small image of noise."""
     shape = (size[1], size[0]) if mode == "L" else (size[1], size[0], 3)
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8)).save(file, "JPEG", **options)
@@ -74,7 +74,7 @@ def folder_of(path: Path, files: Mapping[str, bytes]) -> Path:
 def table_of(
     digits: Sequence[int], labels: Sequence[int], split: Sequence[str] | str = "train", classes: LabelSet = FER2013
 ) -> ImageTable:
-    """A table of tiny pictures; equal digits are exact twins."""
+    """A table of tiny images; equal digits are exact duplicates."""
     n = len(digits)
     images = np.zeros((n, 1, 2, 2), np.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 1] = np.array(digits, int) % 256, np.array(digits, int) // 256

@@ -19,9 +19,9 @@ from moue.server.settings import Settings
 Start = Callable[..., TestClient]
 
 
-def encoded(picture: Image.Image, format: str = "PNG", **options: object) -> bytes:
+def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
     file = io.BytesIO()
-    picture.save(file, format, **options)
+    image.save(file, format, **options)
     return file.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""Videos made on the spot, and a recogniser that finds a bright square: what the video tests share."""
+"""Videos made on the spot, and a recognizer that finds a bright square: what the video tests share."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moue.errors import Unreadable
-from moue.expressions import FER2013
+from moue.labels import FER2013
 from moue.runtime.results import Faces, Predictions
 
 SIDE = 24
 
 
 def scene(step: int, width: int = 160, height: int = 96, square: bool = True) -> NDArray[np.uint8]:
-    """A dark picture with a white square that wanders to the right, two pixels a step."""
-    picture = np.full((height, width, 3), 30, np.uint8)
+    """A dark image with a white square that wanders to the right, two pixels a step."""
+    image = np.full((height, width, 3), 30, np.uint8)
     if square:
         x = 10 + 2 * step % (width - SIDE - 20)
-        picture[30 : 30 + SIDE, x : x + SIDE] = 255
-    return picture
+        image[30 : 30 + SIDE, x : x + SIDE] = 255
+    return image
 
 
 def make_video(
     path: Path,
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
     *,
     rate: Fraction = Fraction(25),
     times: Sequence[int] | None = None,
@@ -43,13 +43,13 @@ def make_video(
     options: dict[str, str] | None = None,
     **context: Any,
 ) -> Path:
-    """Write pictures as H.264; ``times`` in ticks of ``time_base``, else one a frame; ``sound`` names a codec.
+    """Write images as H.264; ``times`` in ticks of ``time_base``, else one a frame; ``sound`` names a codec.
 
     ``context`` holds further attributes of the encoder, such as ``colorspace``.
     """
     with av.open(str(path), "w", options=options or {}) as file:
         stream = file.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "g": "10"})
-        stream.height, stream.width = pictures[0].shape[:2]
+        stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.max_b_frames = b_frames
         for name, value in context.items():
@@ -61,19 +61,19 @@ def make_video(
         track = file.add_stream(sound, rate=48000) if sound else None
         if track is not None:
             track.layout = layout
-        for i, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for i, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = times[i] if times else i
             frame.time_base = time_base or 1 / rate
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
         if track is not None:
-            _hum(file, track, float(len(pictures) / rate))
+            _hum(file, track, float(len(images) / rate))
     return path
 
 
 def make_sound(path: Path, seconds: float = 1.0, codec: str = "aac") -> Path:
-    """A file that holds a tone and no pictures."""
+    """A file that holds a tone and no images."""
     with av.open(str(path), "w") as file:
         track = file.add_stream(codec, rate=48000)
         track.layout = "mono"
@@ -82,7 +82,7 @@ def make_sound(path: Path, seconds: float = 1.0, codec: str = "aac") -> Path:
 
 
 def make_song(path: Path) -> Path:
-    """An MP3 file with a picture for its cover."""
+    """An MP3 file with an image for its cover."""
     sink = io.BytesIO()
     Image.fromarray(scene(0)).save(sink, "PNG")
     cover = b"\0image/png\0\3\0" + sink.getvalue()
@@ -132,21 +132,21 @@ class SquareReader:
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
-        """How many pictures came with each call."""
+        """How many images came with each call."""
 
-    def batch(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Faces]:
-        self.sizes.append(len(pictures))
-        return [self.faces(picture) for picture in pictures]
+    def batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Faces]:
+        self.sizes.append(len(images))
+        return [self.faces(image) for image in images]
 
-    def nothing(self, source: str, status: str, reason: str) -> Faces:
-        return Faces(source, status, reason=reason, predictions=Predictions.none(FER2013.labels))
+    def failed(self, source: str, status: str, reason: str) -> Faces:
+        return Faces(source, status, reason=reason, predictions=Predictions.empty(FER2013.labels))
 
     def for_video(self) -> SquareReader:
         return self
 
-    def faces(self, picture: NDArray[np.uint8], source: str = "") -> Faces:
-        height, width = picture.shape[:2]
-        ys, xs = np.nonzero(picture.min(axis=2) > 140)
+    def faces(self, image: NDArray[np.uint8], source: str = "") -> Faces:
+        height, width = image.shape[:2]
+        ys, xs = np.nonzero(image.min(axis=2) > 140)
         if not len(xs):
             return Faces(source, "no_face", width, height)
         box = np.array([[xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]], np.float32)

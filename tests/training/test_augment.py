@@ -10,7 +10,7 @@ import torch
 from moue.training.augment import Augment
 from moue.training.config import DataConfig
 
-STILL = DataConfig(flip=False, rotation=0, scale=0, shift=0, brightness=0, contrast=0, erase=0)
+STILL = DataConfig(flip=False, rotation=0, scale=0, shift=0, brightness=0, contrast=0, random_erasing=0)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -19,7 +19,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 @pytest.fixture
 def faces() -> torch.Tensor:
-    """A dark square in the middle of a light picture, its left half darker."""
+    """A dark square in the middle of a light image, its left half darker."""
     images = torch.full((64, 1, 48, 48), 200, dtype=torch.uint8)
     images[:, :, 16:32, 16:32] = 50
     images[:, :, 16:32, 16:24] = 0
@@ -32,7 +32,7 @@ def test_without_changes_pixels_pass_as_they_are(faces: torch.Tensor) -> None:
 
 
 def test_a_seed_gives_the_same_views_and_another_one_others(faces: torch.Tensor) -> None:
-    augment = Augment(DataConfig(erase=0.5))
+    augment = Augment(DataConfig(random_erasing=0.5))
     once, again, other = augment(faces, generator(1)), augment(faces, generator(1)), augment(faces, generator(2))
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
@@ -42,7 +42,7 @@ def test_a_seed_gives_the_same_views_and_another_one_others(faces: torch.Tensor)
 
 
 @pytest.mark.parametrize("geometry", [{}, {"shift": 1e-9}])
-def test_flips_mirror_the_pictures_that_are_named(faces: torch.Tensor, geometry: dict[str, float]) -> None:
+def test_flips_mirror_the_images_that_are_named(faces: torch.Tensor, geometry: dict[str, float]) -> None:
     flips = torch.arange(64) % 2 == 0
     out = Augment(replace(STILL, flip=True, **geometry))(faces, generator(), flips)
     assert torch.allclose(out[0], faces[0].float().flip(2), atol=1e-2)
@@ -61,9 +61,9 @@ def test_shift_moves_and_scale_resizes_within_their_bounds(faces: torch.Tensor) 
 
     moved = Augment(replace(STILL, shift=0.1))(faces, generator())
     rows = torch.arange(48.0)
-    centre = ((moved < 100).float().sum(dim=(1, 3)) * rows).sum(1) / dark(moved)
-    assert (centre - 23.5).abs().max() <= 4.8 + 0.5
-    assert (centre - 23.5).abs().max() > 2
+    center = ((moved < 100).float().sum(dim=(1, 3)) * rows).sum(1) / dark(moved)
+    assert (center - 23.5).abs().max() <= 4.8 + 0.5
+    assert (center - 23.5).abs().max() > 2
     scaled = Augment(replace(STILL, scale=0.2))(faces, generator())
     ratio = dark(scaled) / dark(faces)
     assert ratio.max() > 1.2
@@ -82,8 +82,8 @@ def test_brightness_shifts_the_mean_and_contrast_keeps_it(faces: torch.Tensor) -
     assert contrast.std(dim=(1, 2, 3)).std() > 1
 
 
-def test_erasing_covers_part_of_some_pictures(faces: torch.Tensor) -> None:
-    out = Augment(replace(STILL, erase=0.5, erase_size=0.3))(faces, generator())
+def test_erasing_covers_part_of_some_images(faces: torch.Tensor) -> None:
+    out = Augment(replace(STILL, random_erasing=0.5, random_erasing_size=0.3))(faces, generator())
     covered = (out == 127.5).float().mean(dim=(1, 2, 3))
     assert 16 < int((covered > 0).sum()) < 48
     assert covered.max() <= 0.1 + 0.02

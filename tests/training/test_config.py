@@ -33,13 +33,19 @@ def test_the_studys_recipes_hold_the_studys_settings() -> None:
 
 def test_settings_override_and_keep_their_types() -> None:
     config = Config().override(
-        ["optim.lr=3e-4", "optim.epochs=3", "data.flip=false", "model.options.width=0.5", "optim.sizes=[32, 48]"]
+        [
+            "optim.lr=3e-4",
+            "optim.epochs=3",
+            "data.flip=false",
+            "model.options.width=0.5",
+            "optim.progressive_sizes=[32, 48]",
+        ]
     )
     assert config.optim.lr == 3e-4
     assert config.optim.epochs == 3
     assert config.data.flip is False
     assert config.model.options == {"width": 0.5}
-    assert config.optim.sizes == (32, 48)
+    assert config.optim.progressive_sizes == (32, 48)
     assert Config.from_dict(config.to_dict()) == config
 
 
@@ -70,8 +76,8 @@ def test_numbers_are_numbers_however_deep_and_however_written(number: str, tmp_p
         ("optim=", "optim is a section"),
         ("optim=0", "optim is a section"),
         ("optim={lr: 0.1}", "optim is a section"),
-        ("optim.sizes=[4]", "optim.sizes must be between 8"),
-        ("optim.batch=1", "between 2"),
+        ("optim.progressive_sizes=[4]", "optim.progressive_sizes must be between 8"),
+        ("optim.batch_size=1", "between 2"),
         ("optim.steps=-3", "between 1"),
         ("optim.lr=[1", "not a value as YAML"),
         ("run.seed=-1", "run.seed must be between 0"),
@@ -81,7 +87,7 @@ def test_numbers_are_numbers_however_deep_and_however_written(number: str, tmp_p
         ("model.options.size=big", "model.options.size must be between 8"),
         ("model.options=3", "model.options must be a section"),
         ("model.options={1: 2}", "keys that are texts. Got {1: 2}"),
-        ("model.options.colour=green", "'grey' or 'rgb'"),
+        ("model.options.color=green", "'gray' or 'rgb'"),
     ],
 )
 def test_a_wrong_setting_says_what_was_wanted(setting: str, words: str) -> None:

@@ -20,23 +20,23 @@ from disk import room
 from safetensors.torch import load_file
 from torch import Tensor
 
-from moue.data.synth import synthetic
+from moue.data.readers.synth import synthetic
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
-from moue.evaluation.model import split_of
 from moue.export import export
-from moue.expressions import LabelSet
+from moue.labels import LabelSet
 from moue.models import create
 from moue.models import load as loading
 from moue.models.base import InputSpec, Network
 from moue.models.load import load_run
-from moue.training import budget, checkpoint
+from moue.trained.open import split_of
+from moue.training import budget, checkpoints
 from moue.training.config import Config
 from moue.training.learner import Learner, Status
 from moue.training.loop import fit
 from moue.training.rows import Rows
-from moue.training.run import LICENCE, Run
-from moue.training.tasks import Supervised
+from moue.training.run_folder import LICENSE, Run
+from moue.training.tasks import ClassificationTask
 from moue.training.teachers import held_out
 
 SMALL = Config().override(
@@ -44,7 +44,7 @@ SMALL = Config().override(
         "model.options={widths: [8, 16], blocks: [1]}",
         "optim.epochs=3",
         "optim.lr=0.003",
-        "optim.batch=64",
+        "optim.batch_size=64",
         "optim.ema=0.9",
         "optim.schedule=onecycle",
         "optim.warmup=0.2",
@@ -106,7 +106,7 @@ def test_a_run_killed_in_mid_epoch_ends_with_the_same_weights(tmp_path: Path) ->
 
     def command(out: Path, *more: str) -> list[str]:
         settings = ["model.options={widths: [8, 16], blocks: [1]}", "optim.epochs=4", "optim.ema=0.9", "run.threads=1"]
-        settings += ["data.oversample=true", "optim.mixup=0.2", "optim.batch=32", "optim.keep=last"]
+        settings += ["data.oversample=true", "optim.mixup=0.2", "optim.batch_size=32", "optim.keep=last"]
         sets = [a for s in settings for a in ("--set", s)]
         return [
             sys.executable,
@@ -175,8 +175,8 @@ def test_a_time_budget_is_found_among_any_number_of_epochs(table: ImageTable, mo
     monkeypatch.setattr(budget, "_median_time", lambda step, seeds: 0.5)
     rows = Rows.of(table, np.arange(4), InputSpec(), torch.device("cpu"))
     for most, minutes, found in ((100_000, 100, 1140), (100_000, 10**6, 100_000), (3, 100, 3)):
-        config = SMALL.override([f"optim.epochs={most}", f"run.minutes={minutes}", "optim.sizes=[32, 48]"])
-        task = Supervised(config.optim)
+        config = SMALL.override([f"optim.epochs={most}", f"run.minutes={minutes}", "optim.progressive_sizes=[32, 48]"])
+        task = ClassificationTask(config.optim)
         fitted = budget.fit_to_time(config, create("compact", 7, widths=[8, 16]), task, rows, None, 10, "fp32")
         assert fitted.optim.epochs == found
 
@@ -195,9 +195,9 @@ def test_a_time_budget_counts_a_teachers_time_only_while_it_answers(
     rows = Rows.of(table, np.arange(4), InputSpec(), torch.device("cpu"))
     found = []
     for views in (0, 4):
-        sizes = ["optim.sizes=[32, 48]", "optim.teachers=[default]", f"optim.teacher_views={views}"]
+        sizes = ["optim.progressive_sizes=[32, 48]", "optim.teachers=[default]", f"optim.teacher_views={views}"]
         config = SMALL.override(["optim.epochs=1000", "run.minutes=10", *sizes])
-        task = Supervised(config.optim)
+        task = ClassificationTask(config.optim)
         fitted = budget.fit_to_time(config, create("compact", 7, widths=[8, 16]), task, rows, None, 10, "fp32")
         found.append(fitted.optim.epochs)
         seen.clear()
@@ -210,10 +210,10 @@ def test_the_command_that_began_a_run_goes_on_with_it(table: ImageTable, tmp_pat
     asked = SMALL.override(settings)
     run = fit(asked, table, tmp_path / "run", recipe=SMALL)
     assert run.config().optim.epochs < 500
-    assert run.go_on(SMALL, asked, settings).optim.epochs == run.config().optim.epochs
+    assert run.resume_config(SMALL, asked, settings).optim.epochs == run.config().optim.epochs
     # Another budget would change nothing of what is planned.
     with pytest.raises(UsageError, match=r"run\.minutes=0\.05, not 3"):
-        run.go_on(SMALL, SMALL.override(["run.minutes=3"]), ["run.minutes"])
+        run.resume_config(SMALL, SMALL.override(["run.minutes=3"]), ["run.minutes"])
 
 
 def test_too_little_memory_is_a_sentence(table: ImageTable, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_too_little_memory_is_a_sentence(table: ImageTable, tmp_path: Path) -> N
     with pytest.raises(TrainingError, match=r"batches of 64\. Try smaller ones, .*: --set optim\.batch=32"):
         fit(SMALL, table, tmp_path / "run", task=task)
     with pytest.raises(TrainingError, match=r"batches of 2\. Take a smaller network"):
-        fit(SMALL.override(["optim.batch=2"]), table, tmp_path / "least", task=task)
+        fit(SMALL.override(["optim.batch_size=2"]), table, tmp_path / "least", task=task)
 
 
 def test_a_cluster_s_scheduler_changes_nothing(
@@ -234,11 +234,11 @@ def test_a_cluster_s_scheduler_changes_nothing(
     assert fit(SMALL.override(["optim.epochs=1", "optim.steps=2"]), table, tmp_path / "run").finished
 
 
-def test_pictures_are_the_same_in_either_precision(table: ImageTable, tmp_path: Path) -> None:
+def test_images_are_the_same_in_either_precision(table: ImageTable, tmp_path: Path) -> None:
     seen: dict[str, Tensor] = {}
     for precision in ("fp32", "bf16"):
 
-        class Look(Supervised):
+        class Look(ClassificationTask):
             def __call__(self, network: Network, images: Tensor, *rest: Any, precision: str = precision) -> Any:
                 seen.setdefault(precision, images.detach().clone())
                 return super().__call__(network, images, *rest)
@@ -249,19 +249,19 @@ def test_pictures_are_the_same_in_either_precision(table: ImageTable, tmp_path: 
 
 
 def test_half_the_precision_learns_as_well(table: ImageTable, tmp_path: Path) -> None:
-    learnt = {}
+    learned = {}
     for precision in ("fp32", "bf16"):
         run = fit(SMALL.override([f"run.precision={precision}", "optim.lr=0.01"]), table, tmp_path / precision)
-        learnt[precision] = run.history()[-1]
-    assert learnt["fp32"] != learnt["bf16"]
-    assert abs(learnt["fp32"]["train_loss"] - learnt["bf16"]["train_loss"]) < 0.1, learnt
-    assert learnt["bf16"]["train_loss"] < 1.9, "7 classes at random: 1.95"
+        learned[precision] = run.history()[-1]
+    assert learned["fp32"] != learned["bf16"]
+    assert abs(learned["fp32"]["train_loss"] - learned["bf16"]["train_loss"]) < 0.1, learned
+    assert learned["bf16"]["train_loss"] < 1.9, "7 classes at random: 1.95"
 
 
 def test_a_loss_that_blows_up_ends_with_words_and_keeps_the_checkpoint(table: ImageTable, tmp_path: Path) -> None:
     seen = []
 
-    class Wild(Supervised):
+    class Wild(ClassificationTask):
         def __call__(self, network: Network, images: Tensor, *rest: Any) -> Any:
             seen.append(len(images))
             answer = super().__call__(network, images, *rest)
@@ -272,7 +272,7 @@ def test_a_loss_that_blows_up_ends_with_words_and_keeps_the_checkpoint(table: Im
     with pytest.raises(TrainingError, match=r"no longer finite in epoch 2;.*another folder: --set optim\.lr=0\.001"):
         fit(config, table, tmp_path / "run", task=Wild(config.optim))
     last = tmp_path / "run" / "checkpoints" / "last.safetensors"
-    assert checkpoint.load(last)["epoch"] == 0, "epochs count from 0 there"
+    assert checkpoints.load(last)["epoch"] == 0, "epochs count from 0 there"
     assert all(bool(v.isfinite().all()) for v in load_file(last).values())
     assert not (tmp_path / "run" / "weights.safetensors").exists()
     assert fit(config, table, tmp_path / "run", resume=True).finished
@@ -298,7 +298,7 @@ def test_no_space_left_keeps_the_last_checkpoint(
     monkeypatch.setattr(safetensors.torch, "save_file", sometimes)
     with pytest.raises(TrainingError, match="No space left"):
         fit(SMALL.override(["data.validation=0"]), table, tmp_path / "run")
-    assert checkpoint.load(tmp_path / "run" / "checkpoints" / "last.safetensors")["epoch"] == 0
+    assert checkpoints.load(tmp_path / "run" / "checkpoints" / "last.safetensors")["epoch"] == 0
 
 
 def test_balance_and_soft_choices_run(table: ImageTable, tmp_path: Path) -> None:
@@ -306,11 +306,11 @@ def test_balance_and_soft_choices_run(table: ImageTable, tmp_path: Path) -> None
         "optim.epochs=1",
         "data.class_weights=true",
         "data.oversample=true",
-        "optim.sizes=[32, 48]",
-        "optim.clip=1",
+        "optim.progressive_sizes=[32, 48]",
+        "optim.grad_clip=1",
     ]
     config = SMALL.override(
-        [*settings, "optim.label_smoothing=0.1", "data.erase=0.5", "optim.name=adamw", "optim.epochs=2"]
+        [*settings, "optim.label_smoothing=0.1", "data.random_erasing=0.5", "optim.name=adamw", "optim.epochs=2"]
     )
     run = fit(config, table, tmp_path / "run")
     split = run.split(table)
@@ -353,7 +353,7 @@ def test_a_run_s_threads_are_its_own(table: ImageTable, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 2])
-def test_repeats_of_a_picture_are_mirrored_every_other_time(
+def test_repeats_of_an_image_are_mirrored_every_other_time(
     epoch: int, table: ImageTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Learner, "current_epoch", epoch)
@@ -364,7 +364,7 @@ def test_repeats_of_a_picture_are_mirrored_every_other_time(
 
     def drawn(*settings: str) -> tuple[Any, Any]:
         config = SMALL.override(settings)
-        learner = Learner(config, network, Supervised(config.optim), rows, None, None, 2)
+        learner = Learner(config, network, ClassificationTask(config.optim), rows, None, None, 2)
         learner.on_train_epoch_start()
         assert learner.flipped is not None
         return learner.order, learner.flipped.numpy()
@@ -372,7 +372,7 @@ def test_repeats_of_a_picture_are_mirrored_every_other_time(
     order, flipped = drawn("data.oversample=true")
     for row in range(40, 50):
         assert flipped[order == row].sum() == 2, "of four times"
-    # Each once: as a coin a picture says, turned from epoch to epoch.
+    # Each once: as a coin an image says, turned from epoch to epoch.
     order, flipped = drawn()
     coin = np.random.default_rng([0, epoch // 2, 1]).random(50) < 0.5
     assert (flipped == (coin ^ bool(epoch % 2))[order]).all()
@@ -384,8 +384,8 @@ def test_members_for_bagging_are_trained_on_rows_of_their_own(table: ImageTable,
 
     def task(network: Any, images: Any, targets: Any, generator: Any, size: Any = None) -> Any:
         # Pixels as they are tell which rows came.
-        seen[-1] += [hash(picture.numpy().tobytes()) for picture in images]
-        return Supervised(config.optim)(network, images, targets, generator, size)
+        seen[-1] += [hash(image.numpy().tobytes()) for image in images]
+        return ClassificationTask(config.optim)(network, images, targets, generator, size)
 
     for name, settings in (("all", []), ("a", ["data.bootstrap=true"]), ("b", ["data.bootstrap=true", "run.seed=1"])):
         config = SMALL.override(["optim.epochs=1", "data.augment=false", *settings])
@@ -407,7 +407,7 @@ def test_the_views_that_teachers_answered_for_come_again(table: ImageTable, monk
     def drawn(epoch: int, *settings: str) -> tuple[list[int], list[bool], int, int]:
         monkeypatch.setattr(Learner, "current_epoch", epoch)
         config = SMALL.override(settings)
-        learner = Learner(config, network, Supervised(config.optim), rows, None, None, 7)
+        learner = Learner(config, network, ClassificationTask(config.optim), rows, None, None, 7)
         learner.on_train_epoch_start()
         assert learner.flipped is not None
         views = learner._seed(0).initial_seed()
@@ -433,22 +433,22 @@ def test_a_run_starts_from_another_ones_weights_and_a_new_last_layer_where_class
     table: ImageTable, tmp_path: Path
 ) -> None:
     first = fit(SMALL, table, tmp_path / "first")
-    assert first.spec().licence == "", "drawn faces bind nobody"
-    first.spec().with_(licence="for research").save(first.folder / "spec.json")
+    assert first.spec().license == "", "drawn faces bind nobody"
+    first.spec().replace(license="for research").save(first.folder / "spec.json")
     still = ["optim.epochs=1", "optim.lr=1e-12", "optim.ema=0", f"model.init={tmp_path / 'first'}"]
     second = fit(SMALL.override(still), table, tmp_path / "second")
     a, b = (load_file(run.folder / "weights.safetensors") for run in (first, second))
-    learnt = [name for name in a if name.endswith("weight")]
-    assert all(np.allclose(a[name], b[name], atol=1e-6) for name in learnt)
+    learned = [name for name in a if name.endswith("weight")]
+    assert all(np.allclose(a[name], b[name], atol=1e-6) for name in learned)
     two = LabelSet("folders", ("smile", "none"))
     happy = (table.labels == table.label_set.index("happy")).astype(np.int64)
     own = ImageTable(table.images, 1 - happy, table.split, table.source, two)
     third = fit(SMALL.override(still), own, tmp_path / "third")
     c = load_file(third.folder / "weights.safetensors")
     assert third.spec().labels == two.labels
-    assert third.spec().licence == "for research", "weights keep what binds those that they come from"
+    assert third.spec().license == "for research", "weights keep what binds those that they come from"
     assert c["classifier.weight"].shape == (2, 16)
-    assert all(np.allclose(a[name], c[name], atol=1e-6) for name in learnt if name != "classifier.weight")
+    assert all(np.allclose(a[name], c[name], atol=1e-6) for name in learned if name != "classifier.weight")
     with pytest.raises(UsageError, match="same network"):
         fit(SMALL.override([*still, "model.options={widths: [8, 24], blocks: [1]}"]), table, tmp_path / "fourth")
 
@@ -486,12 +486,12 @@ def voted(table: ImageTable) -> ImageTable:
 
 
 def test_the_head_of_the_votes_is_dropped_at_the_end_and_survives_a_resume(table: ImageTable, tmp_path: Path) -> None:
-    config = SMALL.override(["optim.votes=0.5", "optim.epochs=2"])
+    config = SMALL.override(["optim.votes_weight=0.5", "optim.epochs=2"])
     run = fit(config, voted(table), tmp_path / "run")
     weights = load_file(run.folder / "weights.safetensors")
     assert weights["classifier.weight"].shape == (7, 16)
     assert run.spec().labels == table.label_set.labels
-    assert run.spec().licence == LICENCE
+    assert run.spec().license == LICENSE
     model = load_run(run.folder)
     assert model.logits(table.images[:5]).shape == (5, 7)
     assert sum(p.numel() for p in model.network.parameters()) == run.spec().parameters
@@ -535,9 +535,7 @@ def test_a_run_from_published_weights_goes_on_without_them(table: ImageTable, tm
 
 
 @pytest.mark.parametrize("network", ["hf", "vit"])
-def test_a_published_head_never_answers_in_an_order_of_its_own(
-    network: str, table: ImageTable, tmp_path: Path
-) -> None:
+def test_a_published_head_never_answers_in_an_order_of_its_own(network: str, table: ImageTable, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     names = ("happiness", "sadness", "neutral", "angry", "disgust", "fear", "surprise")
@@ -586,21 +584,21 @@ def test_weights_that_blow_up_never_replace_good_ones(table: ImageTable, tmp_pat
 def test_few_epochs_train_at_the_last_sizes(table: ImageTable, tmp_path: Path) -> None:
     seen: list[int | None] = []
 
-    class Sizes(Supervised):
+    class Sizes(ClassificationTask):
         def forward(self, network: Network, images: Tensor, targets: Tensor, generator: Any, size: Any = None) -> Any:
             seen.append(size)
             return super().forward(network, images, targets, generator, size)
 
     for epochs, wanted in ((1, [48]), (2, [32, 48]), (6, [24, 24, 32, 32, 48, 48])):
         seen.clear()
-        config = SMALL.override([f"optim.epochs={epochs}", "optim.steps=1", "optim.sizes=[24, 32, 48]"])
+        config = SMALL.override([f"optim.epochs={epochs}", "optim.steps=1", "optim.progressive_sizes=[24, 32, 48]"])
         fit(config, table, tmp_path / str(epochs), task=Sizes(config.optim))
         assert seen == wanted
 
 
 def test_a_size_that_the_network_cannot_take_begins_no_run(table: ImageTable, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="41×41"):
-        fit(SMALL.override(["optim.sizes=[41, 48]"]), table, tmp_path / "run")
+        fit(SMALL.override(["optim.progressive_sizes=[41, 48]"]), table, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     for options, words in (("{widths: 8}", "widths"), ("{widths: [8, 16], blocks: [1, 1]}", "blocks must be 1")):
         with pytest.raises(UsageError, match=words):
@@ -636,7 +634,7 @@ def test_a_student_learns_from_teachers_and_does_not_carry_them(table: ImageTabl
     test = synthetic(400, seed=5)
     answers = [load_run(r.folder).logits(test.images).argmax(1) for r in (teacher, student)]
     agree = float((answers[0] == answers[1]).mean())
-    assert agree > 0.4, "labels that say nothing were all that was learnt from"
+    assert agree > 0.4, "labels that say nothing were all that was learned from"
     # The same as a model without its run: one graph, no torch weights.
     export(teacher.folder, tmp_path / "teacher.onnx")
     alone = fit(taught.override([f"optim.teachers=[{tmp_path / 'teacher.onnx'}]"]), wrong, tmp_path / "alone")
@@ -649,7 +647,7 @@ def test_a_student_learns_from_teachers_and_does_not_carry_them(table: ImageTabl
         fit(taught, own, tmp_path / "other")
 
 
-def test_each_picture_is_taught_by_the_teachers_that_held_it_out(table: ImageTable, tmp_path: Path) -> None:
+def test_each_image_is_taught_by_the_teachers_that_held_it_out(table: ImageTable, tmp_path: Path) -> None:
     halves = [
         fit(SMALL.override(["optim.epochs=1", "data.validation=0.5", f"data.fold={fold}"]), table, tmp_path / f"{fold}")
         for fold in (0, 1)

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from moue.models import create
 from moue.models.base import InputSpec, Network
 from moue.training.config import OptimConfig
-from moue.training.optimiser import build, schedule
-from moue.training.tasks import AUXILIARY, Distilled, Supervised, WithVotes, mixup
+from moue.training.optimizers import build, schedule
+from moue.training.tasks import AUXILIARY, ClassificationTask, DistillationTask, VotesTask, mixup
 
 
 class WithAux(Network):
@@ -38,7 +38,9 @@ def batch() -> tuple[Tensor, Tensor]:
 
 def test_half_the_precision_leaves_class_weights_and_their_sum_as_they_are(batch: tuple[Tensor, Tensor]) -> None:
     logits, labels = batch
-    task = Supervised(OptimConfig(), np.array([1.0268, 9.4066, 1.0013, 0.5684, 0.8491, 1.2934, 0.826], np.float32))
+    task = ClassificationTask(
+        OptimConfig(), np.array([1.0268, 9.4066, 1.0013, 0.5684, 0.8491, 1.2934, 0.826], np.float32)
+    )
     exact = task.loss(logits, one_hot(labels))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(task.loss(logits, one_hot(labels)), exact)
@@ -48,11 +50,11 @@ def test_half_the_precision_leaves_class_weights_and_their_sum_as_they_are(batch
 def test_plain_and_weighted_loss_equal_torchs(batch: tuple[Tensor, Tensor], smoothing: float) -> None:
     logits, labels = batch
     config = OptimConfig(label_smoothing=smoothing)
-    ours = Supervised(config).loss(logits, one_hot(labels))
+    ours = ClassificationTask(config).loss(logits, one_hot(labels))
     assert float(ours) == pytest.approx(float(F.cross_entropy(logits, labels, label_smoothing=smoothing)), abs=1e-6)
     weights = np.linspace(0.5, 2, 7).astype(np.float32)
     if not smoothing:
-        ours = Supervised(config, weights).loss(logits, one_hot(labels))
+        ours = ClassificationTask(config, weights).loss(logits, one_hot(labels))
         assert float(ours) == pytest.approx(
             float(F.cross_entropy(logits, labels, weight=torch.from_numpy(weights))), abs=1e-6
         )
@@ -61,7 +63,7 @@ def test_plain_and_weighted_loss_equal_torchs(batch: tuple[Tensor, Tensor], smoo
 def test_auxiliary_losses_count_with_their_weight(batch: tuple[Tensor, Tensor]) -> None:
     logits, labels = batch
     network = WithAux(logits, [logits * 2, logits * -1])
-    answer = Supervised(OptimConfig())(network, torch.zeros(32, 1, 48, 48), one_hot(labels), torch.Generator())
+    answer = ClassificationTask(OptimConfig())(network, torch.zeros(32, 1, 48, 48), one_hot(labels), torch.Generator())
     wanted = F.cross_entropy(logits, labels) + AUXILIARY * (
         F.cross_entropy(logits * 2, labels) + F.cross_entropy(-logits, labels)
     )
@@ -69,12 +71,12 @@ def test_auxiliary_losses_count_with_their_weight(batch: tuple[Tensor, Tensor]) 
     assert torch.equal(answer["logits"], logits)
 
 
-def test_votes_are_learnt_beside_the_labels_and_rows_without_votes_are_spared() -> None:
+def test_votes_are_learned_beside_the_labels_and_rows_without_votes_are_spared() -> None:
     torch.manual_seed(1)
     logits, labels = torch.randn(6, 15), torch.arange(6)
     votes = torch.softmax(torch.randn(6, 8), 1)
     votes[4:] = 0
-    task = WithVotes(OptimConfig(votes=0.5), 7)
+    task = VotesTask(OptimConfig(votes_weight=0.5), 7)
     targets = torch.cat([one_hot(labels), votes], 1)
     answer = task(WithAux(logits, []), torch.zeros(6, 1, 48, 48), targets, torch.Generator())
     wanted = F.cross_entropy(logits[:, :7], labels) + 0.5 * F.cross_entropy(logits[:4, 7:], votes[:4])
@@ -86,7 +88,7 @@ def test_votes_are_learnt_beside_the_labels_and_rows_without_votes_are_spared() 
 
 
 class Seen(WithAux):
-    """Keeps the pictures that it was shown."""
+    """Keeps the images that it was shown."""
 
     def forward(self, pixels: Tensor) -> Tensor:
         self.pixels = pixels
@@ -102,7 +104,7 @@ def test_a_student_like_its_teacher_has_nothing_to_learn_and_both_see_the_same_v
 
     def loss(student: Tensor, teachers: list[Tensor], images: Tensor = images) -> tuple[float, list[Seen]]:
         networks = [Seen(t, []) for t in teachers]
-        task = Distilled(Supervised(config), networks, config)
+        task = DistillationTask(ClassificationTask(config), networks, config)
         answer = task(WithAux(student, []), images, targets, torch.Generator().manual_seed(2))
         return float(answer["loss"]), networks
 
@@ -125,7 +127,9 @@ def test_a_small_student_does_not_blur_what_its_teachers_see(batch: tuple[Tensor
     student, teacher = Seen(logits, []), Seen(logits, [])
     student.forward_with_aux = lambda pixels: (student(pixels), [])  # type: ignore[method-assign]
     images = torch.rand(32, 1, 48, 48) * 255
-    Distilled(Supervised(config), [teacher], config)(student, images, one_hot(labels), torch.Generator(), 32)
+    DistillationTask(ClassificationTask(config), [teacher], config)(
+        student, images, one_hot(labels), torch.Generator(), 32
+    )
     assert student.pixels.shape == (32, 1, 32, 32)
     assert torch.equal(teacher.pixels, images)
 
@@ -138,7 +142,7 @@ def test_teachers_answer_once_for_views_that_come_again(batch: tuple[Tensor, Ten
         shown: list[Tensor] = []
         teacher = Seen(logits, [])
         teacher.register_forward_hook(lambda module, inputs, output: shown.append(inputs[0]))
-        task = Distilled(Supervised(config), [teacher], config)
+        task = DistillationTask(ClassificationTask(config), [teacher], config)
         losses = [
             float(task(WithAux(-logits, []), images, one_hot(labels), torch.Generator().manual_seed(s))["loss"])
             for s in (1, 2, 1, 2)
@@ -151,9 +155,9 @@ def test_teachers_answer_once_for_views_that_come_again(batch: tuple[Tensor, Ten
     assert answers(OptimConfig()) == 4
 
 
-def test_out_of_fold_a_picture_is_taught_by_those_alone_that_held_it_out(batch: tuple[Tensor, Tensor]) -> None:
-    class PerPicture(Seen):
-        """Its logits stand in the pictures themselves, so that they follow the rows."""
+def test_out_of_fold_an_image_is_taught_by_those_alone_that_held_it_out(batch: tuple[Tensor, Tensor]) -> None:
+    class PerImage(Seen):
+        """Its logits stand in the images themselves, so that they follow the rows."""
 
         def forward(self, pixels: Tensor) -> Tensor:
             self.pixels = pixels
@@ -162,13 +166,13 @@ def test_out_of_fold_a_picture_is_taught_by_those_alone_that_held_it_out(batch: 
     logits, labels = batch
     images, held = torch.rand(32, 1, 48, 48) * 3, torch.zeros(32, 2)
     held[:20, 0] = held[20:, 1] = 1
-    one, other = (PerPicture(torch.full((1, 7), sign), []) for sign in (1.0, -1.0))
+    one, other = (PerImage(torch.full((1, 7), sign), []) for sign in (1.0, -1.0))
     config = OptimConfig(
-        teachers=("a", "b"), teachers_out_of_fold=True, teacher_weight=1, teacher_temperature=1, votes=0.5
+        teachers=("a", "b"), teachers_out_of_fold=True, teacher_weight=1, teacher_temperature=1, votes_weight=0.5
     )
     targets = torch.cat([one_hot(labels), torch.zeros(32, 8), held], 1)
     student = torch.cat([logits, torch.zeros(32, 8)], 1)
-    task = Distilled(WithVotes(config, 7), [one, other], config)
+    task = DistillationTask(VotesTask(config, 7), [one, other], config)
     got = task(WithAux(student, []), images, targets, torch.Generator())
     shown = images[:, 0, 0, :7]
     wanted = F.softmax(torch.cat([shown[:20], -shown[20:]]), 1)
@@ -179,17 +183,17 @@ def test_out_of_fold_a_picture_is_taught_by_those_alone_that_held_it_out(batch: 
     assert torch.equal(other.pixels, images[20:])
 
 
-def test_a_grey_teacher_teaches_a_student_of_colours(batch: tuple[Tensor, Tensor]) -> None:
+def test_a_gray_teacher_teaches_a_student_of_colors(batch: tuple[Tensor, Tensor]) -> None:
     logits, labels = batch
     teacher = Seen(logits, [])
     images = torch.rand(32, 3, 48, 48) * 255
-    task = Distilled(Supervised(OptimConfig()), [teacher], OptimConfig())
+    task = DistillationTask(ClassificationTask(OptimConfig()), [teacher], OptimConfig())
     task(WithAux(logits, []), images, one_hot(labels), torch.Generator())
     luma = 0.299 * images[:, 0] + 0.587 * images[:, 1] + 0.114 * images[:, 2]
     assert torch.allclose(teacher.pixels[:, 0], luma, atol=1e-3)
 
 
-def test_mixup_mixes_pictures_and_targets_alike() -> None:
+def test_mixup_mixes_images_and_targets_alike() -> None:
     images = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 4, 4)
     targets = torch.eye(8)
     mixed, soft = mixup(images, targets, 0.4, torch.Generator().manual_seed(3))

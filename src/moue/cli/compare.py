@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("fer2013", "ferplus", "folders"),
         help="the data's label set (default: that of a written set, or what suits all that is compared)",
     )
-    parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv: for --labels ferplus or optim.votes")
+    parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv: for --labels ferplus or optim.votes_weight")
     parser.add_argument("--seed", type=int, metavar="S", help="random seed of each training (default: the recipe's)")
     parser.add_argument("--set", action="append", default=[], metavar="K=V", help="change a setting of every recipe")
     parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     # Asked for now, so that hours of training do not end in the lack of what draws the page.
     require("matplotlib", "report")
     from moue.cli.train import Watch
-    from moue.evaluation.report import table_rows
-    from moue.training.study import command_line, compare
+    from moue.comparison import command_line, compare
+    from moue.report.write import table_rows
 
     tell_names(args.names)
     codes: list[int] = []
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
             "status",
             "accuracy",
             "accuracy_se",
-            "twin_free_accuracy",
+            "deduplicated_accuracy",
             "training_hours",
             "epochs",
             "parameters",

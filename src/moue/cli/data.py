@@ -1,4 +1,4 @@
-"""``moue data info|import|synth``: inspect, convert and synthesise data sets."""
+"""``moue data info|import|synth``: inspect, convert and synthesize data sets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SET_HELP = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    info = _action(actions, "info", _info, "count classes and splits, find exact twins and conflicting labels")
+    info = _action(actions, "info", _info, "count classes and splits, find exact duplicates and conflicting labels")
     info.add_argument("set", metavar="SET", help=SET_HELP)
     _reading(info)
     info.add_argument("--out", type=Path, metavar="DIR", help="write a bar chart, a pie chart and sample grids there")
@@ -81,7 +81,7 @@ def _reading(parser: argparse.ArgumentParser) -> None:
         "--size", type=int, help="height and width of the images in pixels (default: 48, or those of a written set)"
     )
     parser.add_argument(
-        "--colour", choices=("grey", "rgb"), help="of the images (default: grey, or that of a written set)"
+        "--color", choices=("gray", "rgb"), help="of the images (default: gray, or that of a written set)"
     )
     parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
 
@@ -105,7 +105,7 @@ def _load(args: argparse.Namespace, crop: Any = None) -> Any:
             labels=args.labels,
             votes=args.votes,
             size=args.size,
-            colour=args.colour,
+            color=args.color,
             skip_bad=args.skip_bad,
             progress=progress,
             crop=crop,
@@ -118,17 +118,17 @@ def _cutter(args: argparse.Namespace) -> Any:
     from moue.runtime.detect import open_detector
 
     detector = open_detector("centerface", long_side=None if args.small_faces else 1280, many=True)
-    return FaceCutter(detector, size=args.size or 48, colour=args.colour or "grey", min_score=args.min_score)
+    return FaceCutter(detector, size=args.size or 48, color=args.color or "gray", min_score=args.min_score)
 
 
 def _info(args: argparse.Namespace) -> int:
     if args.out is not None:
-        from moue.data.pictures import FILES, draw
         from moue.data.sources import origin
-        from moue.files import need_folder, need_other
+        from moue.files import require_directory, require_no_overwrite
+        from moue.report.charts import FILES, draw
 
-        need_folder(args.out)
-        need_other([args.out / name for name in FILES], origin(args.set))
+        require_directory(args.out)
+        require_no_overwrite([args.out / name for name in FILES], origin(args.set))
     table = _load(args)
     if args.out is not None:
         for path in draw(table, args.out, _augmentation()):
@@ -137,7 +137,8 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
-    from moue.data import hold_out_test, store
+    from moue.data import hold_out_test
+    from moue.data.readers import store
 
     if args.output.resolve() == Path(args.set).resolve():
         raise UsageError(f"{args.output} is the source itself. Give the new set another name.")
@@ -158,8 +159,8 @@ def _check_target(path: Path) -> None:
 
 
 def _synth(args: argparse.Namespace) -> int:
-    from moue.data import store
-    from moue.data.synth import synthetic
+    from moue.data.readers import store
+    from moue.data.readers.synth import synthetic
 
     _check_target(args.output)
     table = synthetic(args.n, args.seed)
@@ -197,13 +198,13 @@ def _show(table: Any, format: str) -> int:
 
 
 def _sentences(answer: dict[str, Any]) -> str:
-    twins = answer["twins"]
+    duplicates = answer["duplicates"]
     lines = [f"\n{answer['n']:,} images of {answer['image_size']}×{answer['image_size']} pixels"]
-    lines += [f"{n:,} images of {split} repeat another one of it exactly" for split, n in twins["within"].items()]
-    for pair, n in twins["across"].items():
+    lines += [f"{n:,} images of {split} repeat another one of it exactly" for split, n in duplicates["within"].items()]
+    for pair, n in duplicates["across"].items():
         first, second = pair.split("-")
-        lines.append(f"{n:,} images of {second} have an exact twin in {first}")
-    lines.append(f"{twins['conflicting']:,} images have an exact twin with another label")
+        lines.append(f"{n:,} images of {second} have an exact duplicate in {first}")
+    lines.append(f"{duplicates['conflicting']:,} images have an exact duplicate with another label")
     return "\n".join(lines) + "\n"
 
 

@@ -30,9 +30,9 @@ def run(args: argparse.Namespace) -> int:
         3 where rows of the data could not be read, else 0.
     """
     from moue import data
-    from moue.evaluation.model import labels_of, spec_of
-    from moue.export.choose import choices
-    from moue.runtime.limits import check
+    from moue.ensembles.rank_subsets import rank_subsets
+    from moue.runtime.validation import check
+    from moue.trained.open import labels_of, spec_of
 
     check("top", args.top, 1, whole=True)
     tell_names(args.members)
@@ -44,13 +44,13 @@ def run(args: argparse.Namespace) -> int:
             fallback=labels_of(args.members[0], args.votes is not None),
             votes=args.votes,
             size=first.size,
-            colour=first.colour,
+            color=first.color,
             skip_bad=args.skip_bad,
             progress=progress,
         )
     code = tell(table.left_out)
     with Progress("asking", "models") as progress:
-        found = choices(args.members, table, progress)[: args.top]
+        found = rank_subsets(args.members, table, progress)[: args.top]
     rows = [{"members": " + ".join(choice.members), **_numbers(asdict(choice))} for choice in found]
     write(rows, args.format, [{**row, "members": choice.members} for row, choice in zip(rows, found, strict=True)])
     chosen = next((choice.members for choice in found if len(choice.members) > 1), None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from moue.cli.output import add_format, tell, tell_names, to_table, write
 from moue.cli.progress import Progress
-from moue.expressions import LABEL_SETS
+from moue.labels import LABEL_SETS
 from moue.spec import VIEWS
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=int, help="read the set at this size in pixels (default: the model's, as training does)"
     )
-    parser.add_argument("--colour", choices=("grey", "rgb"), help="read the set in this colour (default: the model's)")
+    parser.add_argument("--color", choices=("gray", "rgb"), help="read the set in this color (default: the model's)")
     parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
     add_format(parser)
 
@@ -62,18 +62,18 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         3 where rows of the data could not be read, else 0.
     """
-    from moue.evaluation.assess import assess
+    from moue.evaluation.evaluate_model import evaluate_model
 
     tell_names([args.model])
     codes: list[int] = []
-    evaluation = assess(
+    evaluation = evaluate_model(
         args.model,
         args.data,
         args.split,
         labels=args.labels,
         votes=args.votes,
         size=args.size,
-        colour=args.colour,
+        color=args.color,
         views=args.views,
         skip_bad=args.skip_bad,
         left_out=lambda rows: codes.append(tell(rows)),
@@ -91,13 +91,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def flat(evaluation: Evaluation) -> dict[str, Any]:
-    """The answer as one row of plain numbers, for CSV and Parquet: twin-free scores and recalls as columns."""
+    """The answer as one row of plain numbers, for CSV and Parquet: deduplicated scores and recalls as columns."""
     values = evaluation.to_dict()
-    clean, classes = values.pop("twin_free") or {}, values.pop("per_class")
+    clean, classes = values.pop("deduplicated") or {}, values.pop("per_class")
     nested = ("labels", "confusion")
     row = {key: value for key, value in values.items() if key not in nested}
     row |= {
-        f"twin_free_{key}": clean.get(key) for key in ("n", "accuracy", "accuracy_se", "balanced_accuracy", "macro_f1")
+        f"deduplicated_{key}": clean.get(key)
+        for key in ("n", "accuracy", "accuracy_se", "balanced_accuracy", "macro_f1")
     }
     return row | {f"recall_{name}": score["recall"] for name, score in classes.items()}
 
@@ -108,7 +109,7 @@ def summary(evaluation: Evaluation) -> str:
     truth = f" with the labels of {e.label_set}" if e.label_set in LABEL_SETS else ""
     views = f", each averaged {VIEWS[e.views]}" if e.views > 1 else ""
     lines = [f"{e.model} ({e.network}) on {e.n:,} images of {e.split}{truth}{views}, {e.seconds:.1f} s", ""]
-    scores = [("all", e), *([("twin-free", e.twin_free)] if e.twin_free is not None else [])]
+    scores = [("all", e), *([("deduplicated", e.deduplicated)] if e.deduplicated is not None else [])]
     rows = [
         {
             "images": name,

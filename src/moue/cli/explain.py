@@ -13,8 +13,8 @@ from moue.cli.main import OK, PARTLY
 from moue.cli.output import add_format, tell, tell_names, write
 from moue.cli.progress import Progress
 from moue.errors import Unreadable, UsageError
-from moue.picture import read_picture
-from moue.runtime.limits import check
+from moue.image import read_image
+from moue.runtime.validation import check
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from moue.explain.explainer import Explainer, Explanation
     from moue.explain.faces import ExplainedFaces
     from moue.runtime.detect import Detector
-    from moue.runtime.outbox import Outbox
+    from moue.runtime.inputs.sources import Source
+    from moue.runtime.outputs.folder import OutputFolder
     from moue.runtime.results import Faces
-    from moue.runtime.sources import Source
 
 METHODS = ("occlusion", "gradcam", "integrated-gradients")
 
@@ -36,9 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("sources", nargs="*", metavar="SOURCE", help="photo, folder or glob; or give --data")
     add("--data", metavar="SET", help="instead of photos: the mean map of each class of a data set")
     add("--split", choices=SPLITS, help="the rows of --data")
-    add("--per-class", type=int, default=10, metavar="N", help="pictures of a class that are explained (default: 10)")
-    add("--seed", type=int, default=0, help="of the draw of those pictures (default: 0)")
-    add("--out", metavar="DIR", help="folder for the rows and a picture of each input's maps")
+    add("--per-class", type=int, default=10, metavar="N", help="images of a class that are explained (default: 10)")
+    add("--seed", type=int, default=0, help="of the draw of those images (default: 0)")
+    add("--out", metavar="DIR", help="folder for the rows and an image of each input's maps")
     add("--model", default="default", help="a name of `moue models`, an .onnx file or a run folder (default: default)")
     add(
         "--method",
@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="occlusion asks any model (default); the others look into a run's network",
     )
     add("--label", help="the class to explain (default: the answer)")
-    add("--detector", default="centerface", choices=("centerface", "none"), help="none: each picture is one face")
+    add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
     add("--min-score", type=float, default=0.5, help="how sure the detector must be, 0 to 1 (default: 0.5)")
     add("--small-faces", action="store_true", help="search at the native size, not on 1280 pixels")
     add_format(parser)
@@ -69,13 +69,13 @@ def _photos(args: argparse.Namespace) -> int:
     """Explain the faces of photos, one after the other."""
     from moue.explain.explainer import Explainer
     from moue.runtime.detect import open_detector
-    from moue.runtime.outbox import Outbox
+    from moue.runtime.inputs.sources import expand
+    from moue.runtime.outputs.folder import OutputFolder
     from moue.runtime.results import Faces
-    from moue.runtime.sources import expand
     from moue.runtime.weights import files_of
 
-    outbox = Outbox(args.out, files_of(args.model)) if args.out else None
-    sources = list(expand(args.sources, without=outbox.folder if outbox else None))
+    output_folder = OutputFolder(args.out, files_of(args.model)) if args.out else None
+    sources = list(expand(args.sources, without=output_folder.folder if output_folder else None))
     explainer = Explainer(args.model, args.method)
     if args.label is not None:
         explainer.target(args.label)
@@ -93,15 +93,19 @@ def _photos(args: argparse.Namespace) -> int:
                     lines.append(_line(named, None, f"{said.status}: {said.reason}"))
                 else:
                     lines += [_line(named, one) for one in said.explanations] or [_line(named, None, "no face")]
-                    if outbox is not None and said.explanations:
-                        _keep(outbox, outbox.stem(source), list(zip(said.crops, said.explanations, strict=True)))
+                    if output_folder is not None and said.explanations:
+                        _keep(
+                            output_folder,
+                            output_folder.stem(source),
+                            list(zip(said.crops, said.explanations, strict=True)),
+                        )
                 progress(done, len(sources))
     except BaseException:
         # Interrupted, what was explained so far is the answer.
         if lines:
-            _answer(args, outbox, lines, rows)
+            _answer(args, output_folder, lines, rows)
         raise
-    _answer(args, outbox, lines, rows)
+    _answer(args, output_folder, lines, rows)
     return PARTLY if failed else OK
 
 
@@ -113,59 +117,62 @@ def _photo(
     from moue.runtime.results import Faces
 
     try:
-        if source.kind != "picture":
-            raise Unreadable(source.reason or "a moving picture: explain takes photos, as single frames of it")
-        picture = read_picture(source.path)
+        if source.kind != "image":
+            raise Unreadable(source.reason or "a moving image: explain takes photos, as single frames of it")
+        image = read_image(source.path)
     except Unreadable as error:
         return Faces(source.path, "skipped" if source.kind == "skipped" else error.status, reason=str(error))
-    return explain_faces(explainer, detector, picture, source.path, label=args.label, min_score=args.min_score)
+    return explain_faces(explainer, detector, image, source.path, label=args.label, min_score=args.min_score)
 
 
 def _classes(args: argparse.Namespace) -> int:
     """Explain the classes of a data set."""
     from moue.data.sources import load
-    from moue.evaluation.assess import rows_of
-    from moue.evaluation.model import labels_of
+    from moue.evaluation.evaluate_model import rows_of
     from moue.explain.classes import explain_classes
     from moue.explain.explainer import Explainer
-    from moue.runtime.outbox import Outbox
+    from moue.runtime.outputs.folder import OutputFolder
+    from moue.trained.open import labels_of
 
     if args.label is not None:
         raise UsageError("--label is for photos: of a data set every class is explained.")
-    outbox = Outbox(args.out) if args.out else None
+    output_folder = OutputFolder(args.out) if args.out else None
     explainer = Explainer(args.model, args.method)
     spec = explainer.spec
     with Progress("reading", "rows") as progress:
         suiting = labels_of(args.model)
-        table = load(args.data, fallback=suiting, size=spec.size, colour=spec.colour, progress=progress)
+        table = load(args.data, fallback=suiting, size=spec.size, color=spec.color, progress=progress)
     code = tell(table.left_out)
     part, _ = rows_of(table, args.split, args.model)
     with Progress("explaining", "images") as progress:
         classes = explain_classes(explainer, part, args.per_class, args.seed, progress)
-    if outbox is not None and classes:
-        _keep(outbox, "classes", [(one.face, one.mean) for one in classes])
+    if output_folder is not None and classes:
+        _keep(output_folder, "classes", [(one.face, one.mean) for one in classes])
     lines = [_line({"n": one.n, "passed": one.below}, one.mean) for one in classes]
-    _answer(args, outbox, lines, [one.to_dict() for one in classes])
+    _answer(args, output_folder, lines, [one.to_dict() for one in classes])
     return code
 
 
-def _keep(outbox: Outbox, stem: str, faces: list[tuple[NDArray[np.uint8], Explanation]]) -> None:
+def _keep(output_folder: OutputFolder, stem: str, faces: list[tuple[NDArray[np.uint8], Explanation]]) -> None:
     from PIL import Image
 
     from moue.explain.panel import panel
 
     sink = io.BytesIO()
     Image.fromarray(panel(faces)).save(sink, "PNG")
-    sys.stderr.write(f"{outbox.write(f'{stem}.explain.png', sink.getvalue())}\n")
+    sys.stderr.write(f"{output_folder.write(f'{stem}.explain.png', sink.getvalue())}\n")
 
 
 def _answer(
-    args: argparse.Namespace, outbox: Outbox | None, lines: list[dict[str, Any]], rows: list[dict[str, Any]]
+    args: argparse.Namespace,
+    output_folder: OutputFolder | None,
+    lines: list[dict[str, Any]],
+    rows: list[dict[str, Any]],
 ) -> None:
     """Print the rows; in a folder they stand as JSON."""
-    if outbox is not None:
+    if output_folder is not None:
         text = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        sys.stderr.write(f"{outbox.write('explain.json', text.encode())}\n")
+        sys.stderr.write(f"{output_folder.write('explain.json', text.encode())}\n")
     write(lines, args.format, rows)
 
 

@@ -10,9 +10,9 @@ from moue.cli.main import OK
 from moue.cli.output import add_format, code, tell, tell_names, write
 from moue.cli.progress import Progress
 from moue.errors import UsageError, require
-from moue.evaluation.model import labels_of, spec_of
-from moue.runfolder import EXPORTED
+from moue.run_folder import EXPORTED
 from moue.spec import ModelSpec
+from moue.trained.open import labels_of, spec_of
 
 if TYPE_CHECKING:
     from moue.data.table import ImageTable
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="how the file holds the weights: float16 is half of it, int8 a quarter; the arithmetic stays float32",
     )
-    parser.add_argument("--data", metavar="SET", help="pictures to check, calibrate and measure with")
+    parser.add_argument("--data", metavar="SET", help="images to check, calibrate and measure with")
     parser.add_argument(
         "--split", metavar="SPLIT", help="where the loss of rounding is measured (default: public_test)"
     )
@@ -90,7 +90,7 @@ def _merge(args: argparse.Namespace) -> tuple[Path, ModelSpec, ImageTable | None
         raise UsageError("--int8 is for one run. Export each with --int8, then merge the files.")
     if args.split is not None:
         raise UsageError("--split is for one run: a merged model is calibrated on what its members held out.")
-    from moue.export.ensemble import merge
+    from moue.ensembles.voting import merge
 
     tell_names(args.sources)
     table = None
@@ -101,13 +101,13 @@ def _merge(args: argparse.Namespace) -> tuple[Path, ModelSpec, ImageTable | None
 
 
 def _read(args: argparse.Namespace, name: str | Path, model: ModelSpec, out: Path) -> ImageTable:
-    """The data at the size and in the colour that training reads, as a run's split is of those pixels."""
+    """The data at the size and in the color that training reads, as a run's split is of those pixels."""
     from moue import data
     from moue.data.sources import origin
     from moue.export.files import pair
-    from moue.files import need_other
+    from moue.files import require_no_overwrite
 
-    need_other(pair(out), [*origin(args.data), *([Path(args.votes)] if args.votes is not None else [])])
+    require_no_overwrite(pair(out), [*origin(args.data), *([Path(args.votes)] if args.votes is not None else [])])
     with Progress("reading", "rows") as progress:
         table = data.load(
             args.data,
@@ -115,7 +115,7 @@ def _read(args: argparse.Namespace, name: str | Path, model: ModelSpec, out: Pat
             fallback=labels_of(name, args.votes is not None),
             votes=args.votes,
             size=model.size,
-            colour=model.colour,
+            color=model.color,
             skip_bad=args.skip_bad,
             progress=progress,
         )

@@ -20,7 +20,7 @@ from moue.errors import MoueError
 #: Subcommand to its one line of help; "data info" lives in ``moue.cli.data``.
 COMMANDS = {
     "predict": "read faces in photos, folders, videos or a camera",
-    "data": "import, inspect or synthesise a data set",
+    "data": "import, inspect or synthesize a data set",
     "networks": "list the networks that can be trained",
     "models": "list the trained models",
     "train": "train a network from a recipe",

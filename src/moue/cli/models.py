@@ -13,7 +13,7 @@ from moue.spec import VIEWS
 SCORES = {
     "public_test": "public_test",
     "±": "public_test_se",
-    "twin_free": "public_test_twin_free",
+    "deduplicated": "public_test_deduplicated",
     "calibration_error": "public_test_ece",
 }
 
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     """List models; in a table or CSV a line each, in JSON with labels and all scores."""
     from moue.errors import ModelError
     from moue.runtime.engine import open_model
-    from moue.runtime.speed import faces_per_second
+    from moue.runtime.throughput import faces_per_second
     from moue.runtime.weights import list_models
 
     models = list_models(args.folders)
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
     rows = []
     for model in models:
         row = {k: model[k] for k in ("name", "origin", "network")}
-        row["input"] = model["size"] and f"{model['size']}×{model['size']} {model['colour']}"
+        row["input"] = model["size"] and f"{model['size']}×{model['size']} {model['color']}"
         row["classes"] = len(model["labels"])
         row |= {k: model[k] for k in ("parameters", "megabytes")}
         if args.speed:

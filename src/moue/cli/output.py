@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from moue.cli.main import OK, PARTLY
 from moue.errors import UsageError, require
-from moue.runfolder import is_run
-from moue.runtime.tabular import to_csv, to_parquet
+from moue.run_folder import is_run
+from moue.runtime.outputs.tabular import to_csv, to_parquet
 from moue.runtime.weights import is_known
 
 if TYPE_CHECKING:

@@ -16,23 +16,23 @@ from moue.cli.main import PARTLY
 from moue.cli.output import add_format, write
 from moue.cli.progress import Progress
 from moue.errors import Unreadable, UsageError
-from moue.picture import MAX_PIXELS
+from moue.image import MAX_PIXELS
 from moue.progress import Report
-from moue.runtime.answerfile import ParquetPipe, Text
-from moue.runtime.limits import check
-from moue.runtime.outbox import Outbox
+from moue.runtime.inputs.sources import Source, expand, require_list, require_one
+from moue.runtime.outputs.folder import OutputFolder
+from moue.runtime.outputs.sinks import ParquetSink, Text
+from moue.runtime.outputs.timeline import Timeline
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
-from moue.runtime.smooth import SMOOTH
-from moue.runtime.sources import Source, expand, require_list, require_one
-from moue.runtime.timeline import Timeline
-from moue.runtime.video import Sampler
+from moue.runtime.validation import check
+from moue.runtime.video.decode import Sampler
+from moue.runtime.video.smooth import SMOOTH
 from moue.runtime.weights import files_of
 from moue.spec import VIEWS
 
-#: More pictures than this are many: an engine that takes longer to start pays.
+#: More images than this are many: an engine that takes longer to start pays.
 MANY = 50
-#: No failures either: a file that is neither picture nor video, and a camera that was pulled out.
+#: No failures either: a file that is neither image nor video, and a camera that was pulled out.
 PASSED_OVER = ("skipped", "camera_lost")
 
 
@@ -40,9 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
     add("sources", nargs="+", metavar="SOURCE", help="file, folder, glob, video, camera, or - for a list on stdin")
-    add("--out", metavar="DIR", help="folder for the rows and the annotated picture or video of each input")
+    add("--out", metavar="DIR", help="folder for the rows and the annotated image or video of each input")
     add("--model", default="default", help="a name of `moue models`, an .onnx file or a run folder (default: default)")
-    add("--detector", default="centerface", choices=("centerface", "none"), help="none: each picture is one face")
+    add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
     add("--engine", default="auto", choices=("auto", "onnxruntime", "openvino"), help="what runs the graphs")
     add("--threads", type=int, default=0, help="CPU threads (default: all)")
     add("--min-score", type=float, default=0.5, help="how sure the detector must be, 0 to 1 (default: 0.5)")
@@ -77,8 +77,8 @@ def run(args: argparse.Namespace) -> int:
         require_list(sys.stdin)
     if args.format == "parquet" and not args.out and sys.stdout.isatty():
         raise UsageError("parquet is binary: name a folder with --out, or send it to a file with > rows.parquet.")
-    outbox = Outbox(args.out, files_of(args.model)) if args.out else None
-    sources, total = _counted(args.sources, outbox.folder if outbox else None)
+    output_folder = OutputFolder(args.out, files_of(args.model)) if args.out else None
+    sources, total = _counted(args.sources, output_folder.folder if output_folder else None)
     recognizer = Recognizer(
         args.model,
         args.detector,
@@ -95,11 +95,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         with Progress("reading", "inputs") as progress:
             for done, source in enumerate(sources, start=1):
-                if outbox is None:
+                if output_folder is None:
                     for answer in _answers(recognizer, source, args, progress):
                         printer(answer)
                 else:
-                    _keep(recognizer, source, args, outbox, printer, progress)
+                    _keep(recognizer, source, args, output_folder, printer, progress)
                 printer.end_input()
                 progress(done, total)
     except BaseException:
@@ -125,11 +125,11 @@ def _answers(
     recognizer: Recognizer, source: Source, args: argparse.Namespace, report: Report, annotated: str | None = None
 ) -> Iterator[Faces]:
     if source.kind == "camera":
-        from moue.runtime.camera import watch_camera
+        from moue.runtime.video.camera import watch_camera
 
         return watch_camera(recognizer.for_video(), int(source.path), smooth=args.smooth, window=not args.no_window)
     if source.kind == "video":
-        from moue.runtime.watch import read_video
+        from moue.runtime.video.stream import read_video
 
         return read_video(
             recognizer.for_video(),
@@ -148,18 +148,18 @@ def _keep(
     recognizer: Recognizer,
     source: Source,
     args: argparse.Namespace,
-    outbox: Outbox,
+    output_folder: OutputFolder,
     printer: _Printer,
     report: Report,
 ) -> None:
-    """Read one input, and write its rows and its annotated picture or video as they come."""
-    stem = outbox.stem(source)
-    if source.kind == "picture":
-        _keep_picture(recognizer, source.path, stem, args.format, outbox, printer)
+    """Read one input, and write its rows and its annotated image or video as they come."""
+    stem = output_folder.stem(source)
+    if source.kind == "image":
+        _keep_image(recognizer, source.path, stem, args.format, output_folder, printer)
         return
-    annotated = str(outbox.folder / f"{stem}.mp4") if source.kind == "video" else None
+    annotated = str(output_folder.folder / f"{stem}.mp4") if source.kind == "video" else None
     timeline = Timeline()
-    with closing(outbox.answers(stem, _suffix(args.format), recognizer.spec.labels)) as file:
+    with closing(output_folder.answers(stem, _suffix(args.format), recognizer.spec.labels)) as file:
         for answer in _answers(recognizer, source, args, report, annotated):
             file.write(answer)
             printer(answer)
@@ -167,31 +167,33 @@ def _keep(
                 timeline.add(answer)
     if annotated and os.path.exists(annotated):  # noqa: PTH110
         sys.stderr.write(f"{annotated}\n")
-        _keep_tracks(timeline, stem, outbox)
+        _keep_tracks(timeline, stem, output_folder)
 
 
-def _keep_picture(recognizer: Recognizer, path: str, stem: str, format: str, outbox: Outbox, printer: _Printer) -> None:
-    """Read one picture, once, as it may come through a pipe; write its row and the annotated picture."""
-    picture = None
+def _keep_image(
+    recognizer: Recognizer, path: str, stem: str, format: str, output_folder: OutputFolder, printer: _Printer
+) -> None:
+    """Read one image, once, as it may come through a pipe; write its row and the annotated image."""
+    image = None
     try:
-        picture = recognizer.open(path)
+        image = recognizer.open(path)
     except Unreadable as error:
-        answer = recognizer.nothing(path, error.status, str(error))
+        answer = recognizer.failed(path, error.status, str(error))
     else:
-        answer = recognizer.faces(picture, path)
-    with closing(outbox.answers(stem, _suffix(format), recognizer.spec.labels)) as file:
+        answer = recognizer.faces(image, path)
+    with closing(output_folder.answers(stem, _suffix(format), recognizer.spec.labels)) as file:
         file.write(answer)
     printer(answer)
-    if picture is not None:
-        sys.stderr.write(f"{outbox.picture(stem, answer.draw(picture), path)}\n")
+    if image is not None:
+        sys.stderr.write(f"{output_folder.image(stem, answer.draw(image), path)}\n")
 
 
-def _keep_tracks(timeline: Timeline, stem: str, outbox: Outbox) -> None:
-    """Write what became of each face of a video: a summary, and where matplotlib is installed a picture over time."""
+def _keep_tracks(timeline: Timeline, stem: str, output_folder: OutputFolder) -> None:
+    """Write what became of each face of a video: a summary, and where matplotlib is installed an image over time."""
     tracks = json.dumps(timeline.summary(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    sys.stderr.write(f"{outbox.write(f'{stem}.tracks.json', tracks.encode())}\n")
+    sys.stderr.write(f"{output_folder.write(f'{stem}.tracks.json', tracks.encode())}\n")
     if find_spec("matplotlib") is not None:
-        path = outbox.folder / f"{stem}.timeline.png"
+        path = output_folder.folder / f"{stem}.timeline.png"
         timeline.plot(path)
         sys.stderr.write(f"{path}\n")
 
@@ -211,7 +213,7 @@ class _Printer:
         self._table = _Table()
         # A terminal takes no binary; what was asked for is in the files.
         pipe = format == "parquet" and not sys.stdout.isatty()
-        self._parquet = ParquetPipe(sys.stdout.buffer, labels) if pipe else None
+        self._parquet = ParquetSink(sys.stdout.buffer, labels) if pipe else None
 
     def __call__(self, answer: Faces) -> None:
         self.begun = True
@@ -304,7 +306,7 @@ def _shown(answer: Faces) -> Iterator[dict[str, Any]]:
             "source": answer.source,
             "time": "",
             "box": f"{x:.0f} {y:.0f} {w:.0f} {h:.0f}",
-            "label": said.names[i],
+            "label": said.class_names[i],
             "probability": _probability(float(said.confidence[i])),
             "remark": "uncertain" if said.uncertain[i] else "",
         }

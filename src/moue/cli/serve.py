@@ -19,10 +19,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--certfile", metavar="FILE", help="certificate for HTTPS, PEM")
     add("--keyfile", metavar="FILE", help="its key, PEM, where it is not in the certificate's file")
     add("--model", action="append", help="a name, an .onnx file or a run folder; may be repeated (default: default)")
-    add("--detector", default="centerface", choices=("centerface", "none"), help="none: each picture is one face")
+    add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
     add("--engine", default="auto", choices=("auto", "onnxruntime", "openvino"), help="what runs the graphs")
     add("--threads", type=int, default=0, help="CPU threads of each graph (default: all)")
-    add("--max-pixels", type=int, default=50_000_000, help="refuse larger pictures (default: 50000000)")
+    add("--max-pixels", type=int, default=50_000_000, help="refuse larger images (default: 50000000)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", metavar="SET", help="label set: fer2013, ferplus or folders (default: the recipe's)"
     )
-    parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv: for --labels ferplus or optim.votes")
+    parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv: for --labels ferplus or optim.votes_weight")
     parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
 
@@ -53,13 +53,13 @@ def run(args: argparse.Namespace) -> int:
     """
     require("lightning", "train")
     from moue import data
-    from moue.files import need_folder
+    from moue.files import require_directory
     from moue.training.config import DataConfig
     from moue.training.loop import fit
     from moue.training.recipe import load_recipe
-    from moue.training.run import Run
+    from moue.training.run_folder import Run
 
-    need_folder(args.out)
+    require_directory(args.out)
     options = {
         "run.minutes": args.minutes,
         "run.seed": args.seed,
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     begun = Run(args.out)
     if args.resume and begun.exists:
         # What the run was begun with need not be typed again.
-        config = begun.go_on(recipe, config, [*args.set, *given])
+        config = begun.resume_config(recipe, config, [*args.set, *given])
     elif args.resume:
         sys.stderr.write(f"moue: {args.out} holds no run yet: a new one begins\n")
     # The default gives way to the labels that a written set brings along; what is typed does not.
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
             labels=labels,
             votes=config.data.votes,
             size=config.model.size,
-            colour=config.model.colour,
+            color=config.model.color,
             skip_bad=args.skip_bad,
             progress=progress,
         )

@@ -1,4 +1,4 @@
-"""Stand-ins for other packages: their calls, their keys, their colour order, moue's answers.
+"""Stand-ins for other packages: their calls, their keys, their color order, moue's answers.
 
 ``from moue.compat import FER, Video`` takes the place of ``from fer import FER, Video``, and
 ``from moue.compat import DeepFace`` that of ``from deepface import DeepFace``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from moue.compat.picture import by_name, shared_recognizer, to_rgb, whole_box
+from moue.compat.image import by_name, shared_recognizer, to_rgb, whole_box
 from moue.errors import Unreadable, UsageError
 from moue.runtime.results import Faces
 
@@ -23,25 +23,25 @@ def analyze(
     silent: bool = False,
     anti_spoofing: bool = False,
 ) -> list[Any]:
-    """The expressions of a picture's faces, in deepface's shape.
+    """The expressions of an image's faces, in deepface's shape.
 
     Args:
         img_path: a path, uint8 array in **BGR**, bytes, file object or "data:image/…;base64,…"; or a list of such
             or uint8 ``(N, H, W, 3)``, which give a list of answers.
         actions: "emotion" alone.
-        enforce_detection: whether a picture without a face is an error; if not, all of it is taken for one.
-        detector_backend: "skip" takes the whole picture for a face; any other name means moue's own detector.
+        enforce_detection: whether an image without a face is an error; if not, all of it is taken for one.
+        detector_backend: "skip" takes the whole image for a face; any other name means moue's own detector.
         align: taken and not needed, as are ``expand_percentage`` and ``silent``: crops are made as the model wants.
         anti_spoofing: must be False.
 
     Returns:
         One dictionary per face: ``emotion`` (percentages, 0 to 100, of angry, disgust, fear, happy, sad, surprise,
         neutral), ``dominant_emotion``, ``region`` (``x``, ``y``, ``w``, ``h``, and the person's own ``left_eye`` and
-        ``right_eye`` as (x, y) or None) and ``face_confidence`` (0 to 1; 0 where the whole picture was taken).
+        ``right_eye`` as (x, y) or None) and ``face_confidence`` (0 to 1; 0 where the whole image was taken).
 
     Raises:
         UsageError: for other actions and for ``anti_spoofing``.
-        Unreadable: (a ValueError) when the picture cannot be read, or has no face and ``enforce_detection`` is set.
+        Unreadable: (a ValueError) when the image cannot be read, or has no face and ``enforce_detection`` is set.
     """
     wanted = [actions] if isinstance(actions, str) else list(actions)
     other = [a for a in wanted if a != "emotion"]
@@ -52,15 +52,15 @@ def analyze(
         raise UsageError("spoofed faces are not told here: leave anti_spoofing away.")
     if isinstance(img_path, (list, tuple)) or getattr(img_path, "ndim", 0) == 4:
         return [analyze(one, wanted, enforce_detection, detector_backend) for one in img_path]
-    picture = to_rgb(img_path)
+    image = to_rgb(img_path)
     if detector_backend != "skip":
-        faces = shared_recognizer().faces(picture)
+        faces = shared_recognizer().faces(image)
         if len(faces):
             return _rows(faces)
         if enforce_detection:
-            shown = img_path if isinstance(img_path, str) and not img_path.startswith("data:") else "the picture"
+            shown = img_path if isinstance(img_path, str) and not img_path.startswith("data:") else "the image"
             raise Unreadable(f"there is no face in {shown}. Set enforce_detection to False to go on.", "no_face")
-    return _rows(shared_recognizer("none").faces(picture), whole=True)
+    return _rows(shared_recognizer("none").faces(image), whole=True)
 
 
 def _rows(faces: Faces, whole: bool = False) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ def _rows(faces: Faces, whole: bool = False) -> list[dict[str, Any]]:
     for i, box in enumerate(faces.boxes):
         x, y, w, h = whole_box(box, faces)
         emotion = {name: 100 * p for name, p in by_name(faces.predictions, i).items()}
-        # moue counts eyes from the picture's left, deepface from the person's: they are the other way round.
+        # moue counts eyes from the image's left, deepface from the person's: they are the other way round.
         eyes: list[tuple[int, int] | None] = [None, None]
         if faces.landmarks is not None and not whole:
             eyes = [(round(float(px)), round(float(py))) for px, py in faces.landmarks[i, 1::-1]]

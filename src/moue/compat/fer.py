@@ -1,4 +1,4 @@
-"""In place of the package ``fer``: ``FER`` and ``Video`` with its methods, keys and BGR pictures.
+"""In place of the package ``fer``: ``FER`` and ``Video`` with its methods, keys and BGR images.
 
 What differs is told in docs/migration.md: no TensorFlow, another network and detector, and no file is written unless
 asked for.
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.compat.picture import by_name, shared_recognizer, to_rgb, whole_box
+from moue.compat.image import by_name, shared_recognizer, to_rgb, whole_box
 from moue.errors import Unreadable, UsageError, require
-from moue.picture import read_picture
-from moue.runtime.camera import CameraWindow
+from moue.image import read_image
 from moue.runtime.draw import draw
 from moue.runtime.results import Faces
-from moue.runtime.video import open_video
-from moue.runtime.writer import VideoWriter
+from moue.runtime.video.camera import CameraWindow
+from moue.runtime.video.decode import open_video
+from moue.runtime.video.writer import VideoWriter
 
 if TYPE_CHECKING:
     from moue.runtime.recognizer import Recognizer
@@ -67,10 +67,10 @@ class FER:
         self.min_face_size = min_face_size or 0
 
     def detect_emotions(self, img: Any, face_rectangles: Sequence[Sequence[float]] | None = None) -> list[Row]:
-        """All faces of a picture.
+        """All faces of an image.
 
         Args:
-            img: uint8 array in BGR (as from ``cv2.imread``) or grey, or a path, bytes or PIL image.
+            img: uint8 array in BGR (as from ``cv2.imread``) or gray, or a path, bytes or PIL image.
             face_rectangles: boxes (x, y, width, height) to use instead of looking for faces.
 
         Returns:
@@ -78,15 +78,15 @@ class FER:
             "surprise": …, "neutral": …}}]``, whole pixels and fractions of 1; empty where there is no face.
 
         Raises:
-            Unreadable: when the picture cannot be read.
+            Unreadable: when the image cannot be read.
         """
-        picture = to_rgb(img)
+        image = to_rgb(img)
         if face_rectangles is not None:
-            return self.rows(self.recognizer.faces(picture, boxes=face_rectangles))
-        return self.rows(self.recognizer.faces(picture))
+            return self.rows(self.recognizer.faces(image, boxes=face_rectangles))
+        return self.rows(self.recognizer.faces(image))
 
     def batch_detect_emotions(self, imgs: Sequence[Any]) -> list[list[Row]]:
-        """:meth:`detect_emotions` of each of several pictures, their faces classified together."""
+        """:meth:`detect_emotions` of each of several images, their faces classified together."""
         return [self.rows(faces) for faces in self.recognizer.batch([to_rgb(img) for img in imgs])]
 
     def top_emotion(self, img: Any) -> tuple[str | None, float | None]:
@@ -102,7 +102,7 @@ class FER:
         """The boxes (x, y, width, height) alone; ``bgr=False`` for an array in RGB."""
         if not bgr and isinstance(img, np.ndarray):
             # Read first: to turn the channels of RGBA around would make red of its alpha.
-            img = read_picture(img)[:, :, ::-1]
+            img = read_image(img)[:, :, ::-1]
         return [face["box"] for face in self.detect_emotions(img)]
 
     def rows(self, faces: Faces) -> list[Row]:
@@ -117,7 +117,7 @@ class FER:
 
 
 class Video:
-    """A video to be analysed.
+    """A video to be analyzed.
 
     Args:
         video_file: its path.
@@ -178,11 +178,11 @@ class Video:
             detection_box: ``{"x_min": …, "x_max": …, "y_min": …, "y_max": …}``, the part to look at.
             lang: must be "en": expressions are drawn under their English names.
             include_audio: taken and not needed, as are ``size_multiplier``, ``batch_size`` and ``use_async_io``: the
-                annotated video has its sound, and marks as large as its pictures ask for.
+                annotated video has its sound, and marks as large as its images ask for.
 
         Returns:
             One row a frame **with a face**: ``box0``, ``angry0``, … ``neutral0``, ``box1``, …; as fer does, frames
-            without a face have no row. :func:`moue.runtime.watch.read_video` has a row for each.
+            without a face have no row. :func:`moue.runtime.video.stream.read_video` has a row for each.
 
         Raises:
             UsageError: for an option that cannot be used.
@@ -211,11 +211,11 @@ class Video:
                 writer = stack.enter_context(VideoWriter(target, like=self._video))
             try:
                 for frame in self._video.frames(every=every):
-                    faces = _within(reader, frame.picture, detection_box)
+                    faces = _within(reader, frame.image, detection_box)
                     if writer is not None or window is not None:
-                        marked = draw(frame.picture, faces)
+                        marked = draw(frame.image, faces)
                         if writer is not None:
-                            writer.write(marked if annotate_frames else frame.picture, frame.timestamp)
+                            writer.write(marked if annotate_frames else frame.image, frame.timestamp)
                         if window is not None and not window.show(marked):
                             break
                     rows = detector.rows(faces)
@@ -281,19 +281,19 @@ class Video:
         return rows
 
 
-def _within(reader: Recognizer, picture: NDArray[np.uint8], part: Mapping[str, int] | None) -> Faces:
-    """The faces of a part of the picture, in the whole picture's pixels."""
+def _within(reader: Recognizer, image: NDArray[np.uint8], part: Mapping[str, int] | None) -> Faces:
+    """The faces of a part of the image, in the whole image's pixels."""
     if part is None:
-        return reader.faces(picture)
+        return reader.faces(image)
     x, y = max(0, part["x_min"]), max(0, part["y_min"])
-    cut = picture[y : part["y_max"], x : part["x_max"]]
+    cut = image[y : part["y_max"], x : part["x_max"]]
     if not cut.size:
         raise UsageError(f"the detection box {dict(part)} holds no pixel of the video.")
     faces = reader.faces(np.ascontiguousarray(cut))
     shift = np.array([x, y], np.float32)
-    return faces.with_(
+    return faces.replace(
         boxes=faces.boxes + np.array([x, y, 0, 0], np.float32),
         landmarks=None if faces.landmarks is None else faces.landmarks + shift,
-        width=picture.shape[1],
-        height=picture.shape[0],
+        width=image.shape[1],
+        height=image.shape[0],
     )

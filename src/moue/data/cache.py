@@ -7,8 +7,8 @@ import hashlib
 from pathlib import Path
 
 from moue.cache import cache_dir
-from moue.data import store
-from moue.data.archive import walk
+from moue.data.readers import store
+from moue.data.readers.archive import walk
 from moue.data.table import ImageTable
 from moue.errors import DataError
 

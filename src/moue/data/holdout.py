@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from moue.data.splits import stratified_split, twin_free
+from moue.data.splits import deduplicated, stratified_split
 from moue.data.table import ImageTable
 from moue.errors import DataError, UsageError
 
@@ -14,8 +14,8 @@ from moue.errors import DataError, UsageError
 def hold_out_test(table: ImageTable, fraction: float = 0.2, seed: int = 0) -> ImageTable:
     """File a share of the "train" rows under "test".
 
-    Each class gives its share of rows, and none of them has an exact twin in what stays in "train" or "validation";
-    see :func:`moue.data.splits.stratified_split`.
+    Each class gives its share of rows, and none of them has an exact duplicate in what stays in "train" or
+    "validation"; see :func:`moue.data.splits.stratified_split`.
 
     Args:
         table: a set without any test rows.
@@ -38,12 +38,12 @@ def hold_out_test(table: ImageTable, fraction: float = 0.2, seed: int = 0) -> Im
     if own:
         raise DataError(f"{name} has test rows of its own ({', '.join(own)}). Leave --test out.")
     train, rows = table.part("train"), np.flatnonzero(table.split == "train")
-    # What has a twin in the set's own validation part stays in training, whose runs leave it out.
-    rows = rows[twin_free(train, table.take(table.split == "validation"))]
+    # What has a duplicate in the set's own validation part stays in training, whose runs leave it out.
+    rows = rows[deduplicated(train, table.take(table.split == "validation"))]
     held = rows[stratified_split(table.take(rows), fraction, seed).validation]
     if not len(held):
         raise DataError(
-            f"{name} has too few pictures to give {fraction:g} of any class. Add pictures, or ask for a larger share."
+            f"{name} has too few images to give {fraction:g} of any class. Add images, or ask for a larger share."
         )
     split = table.split.copy()
     split[held] = "test"

@@ -1,4 +1,4 @@
-"""What is in a data set: counts, exact twins, label conflicts."""
+"""What is in a data set: counts, exact duplicates, label conflicts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.data.splits import twin_groups
+from moue.data.splits import duplicate_groups
 from moue.data.table import SPLITS, ImageTable
 
 
@@ -16,18 +16,18 @@ def describe(table: ImageTable) -> dict[str, Any]:
 
     Returns:
         ``n``; ``image_size`` in pixels; ``splits`` as ``{split: {class: n}}`` with every class in each; ``left_out``
-        as a list of ``{source, reason}``; ``twins`` in rows: ``within`` (``{split: n}``) are those that repeat an
+        as a list of ``{source, reason}``; ``duplicates`` in rows: ``within`` (``{split: n}``) are those that repeat an
         earlier row of the same split, ``across`` (``{"train-public_test": n}``) those of the second split whose
         pixels are in the first, ``conflicting`` those whose pixels also stand under another label.
     """
-    groups = twin_groups(table)
+    groups = duplicate_groups(table)
     splits = [s for s in SPLITS if (table.split == s).any()]
     distinct = {s: np.unique(groups[table.split == s]) for s in splits}
     return {
         "n": len(table),
         "image_size": table.size,
         "splits": {s: class_counts(table, table.split == s) for s in splits},
-        "twins": {
+        "duplicates": {
             "within": {s: int((table.split == s).sum()) - len(distinct[s]) for s in splits},
             "across": {
                 f"{a}-{b}": int(np.isin(groups[table.split == b], distinct[a]).sum())

@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.data import cache as caches
-from moue.data import competition, folders, store
 from moue.data import votes as polls
-from moue.data.archive import DAMAGE, folder_members, kind_of, open_zip, zip_members
-from moue.data.bad import BadRows
-from moue.data.folders import Crop
-from moue.data.synth import synthetic
+from moue.data.readers import fer2013_csv, folders, store
+from moue.data.readers.archive import DAMAGE, folder_members, kind_of, open_zip, zip_members
+from moue.data.readers.compressed_csv import is_csv, open_csv
+from moue.data.readers.folders import Crop
+from moue.data.readers.synth import synthetic
+from moue.data.row_errors import RowErrors
 from moue.data.table import ImageTable, LeftOut
-from moue.data.wrapped import is_csv, open_csv
 from moue.errors import DataError, UsageError
-from moue.expressions import FER2013, FERPLUS, label_set
+from moue.labels import FER2013, FERPLUS, label_set
 from moue.preprocess import to_inputs
 from moue.progress import Report
-from moue.spec import Colour
+from moue.spec import Color
 
 
 def load(
@@ -33,7 +33,7 @@ def load(
     fallback: str = "fer2013",
     votes: str | Path | None = None,
     size: int | None = None,
-    colour: Colour | None = None,
+    color: Color | None = None,
     skip_bad: bool = False,
     cache: bool = True,
     progress: Report | None = None,
@@ -51,11 +51,11 @@ def load(
         votes: path of FER+'s ``fer2013new.csv``. With "ferplus" its majorities become the labels; with "fer2013" its
             shares become the table's ``votes``, beside the labels. For a CSV alone.
         size: height and width of the table's images in pixels; by default 48, or those of a file that moue wrote.
-        colour: "grey" or "rgb"; by default "grey", or that of a file that moue wrote.
+        color: "gray" or "rgb"; by default "gray", or that of a file that moue wrote.
         skip_bad: go on without rows that cannot be used, and list them in ``left_out``.
         cache: keep the parsed set in the user's cache folder (see :mod:`moue.data.cache`), and read it from there.
         progress: called as ``progress(done, total or None)`` with counts of rows or files.
-        crop: cuts the faces out of each picture of a folder, ``(picture, source) -> pictures``; never cached.
+        crop: cuts the faces out of each image of a folder, ``(image, source) -> images``; never cached.
 
     Raises:
         DataError: when the set, or without ``skip_bad`` one of its rows, cannot be used; names file, row and remedy.
@@ -63,37 +63,37 @@ def load(
         UnknownName: for an unknown label set.
     """
     label_set(labels or fallback)
-    if (size is not None and size < 1) or colour not in ("grey", "rgb", None):
-        raise UsageError(f"size must be at least 1 and colour 'grey' or 'rgb'. Got {size!r} and {colour!r} instead.")
+    if (size is not None and size < 1) or color not in ("gray", "rgb", None):
+        raise UsageError(f"size must be at least 1 and color 'gray' or 'rgb'. Got {size!r} and {color!r} instead.")
     if _is_drawn(source):
         if labels not in (None, FER2013.name) or votes is not None:
             raise UsageError("the synthetic set has FER-2013's labels and no votes. Leave --labels and --votes out.")
-        return _fit(_synth(str(source)), size or 48, colour or "grey")
+        return _fit(_synth(str(source)), size or 48, color or "gray")
     path = Path(source)
     vote_file = Path(votes) if votes is not None and labels != "folders" else None
     if not path.is_dir() and _is_own(path):
         written = _own(path, labels)
         if vote_file is not None and written.votes is None and written.label_set.name != "ferplus":
             raise UsageError(f"{path} holds no votes. Import its CSV again with --votes {vote_file}")
-        own: Colour = "rgb" if written.images.shape[1] == 3 else "grey"
-        return _fit(written, size or written.images.shape[-1], colour or own)
+        own: Color = "rgb" if written.images.shape[1] == 3 else "gray"
+        return _fit(written, size or written.images.shape[-1], color or own)
     labels = labels or fallback
-    size, colour = size or 48, colour or "grey"
+    size, color = size or 48, color or "gray"
     keep = cache and crop is None
-    options: dict[str, object] = {"labels": labels, "size": size, "colour": colour, "skip_bad": skip_bad}
+    options: dict[str, object] = {"labels": labels, "size": size, "color": color, "skip_bad": skip_bad}
     if vote_file is not None and not vote_file.is_file():
         raise DataError(f"the votes file {vote_file} does not exist. Get fer2013new.csv from the FER+ repository.")
     place = caches.place(path, vote_file, options) if keep else None
     if place is not None and (table := caches.load(place)) is not None:
         return table
-    table = _read(path, labels, vote_file, size, colour, BadRows(str(path), skip_bad), crop, progress)
+    table = _read(path, labels, vote_file, size, color, RowErrors(str(path), skip_bad), crop, progress)
     if place is not None:
         caches.save(table, place)
     return table
 
 
 def origin(source: str | Path) -> list[Path]:
-    """What :func:`load` reads a set from: a file, a folder of pictures, or nothing for the synthetic set."""
+    """What :func:`load` reads a set from: a file, a folder of images, or nothing for the synthetic set."""
     if _is_drawn(source):
         return []
     path = Path(source)
@@ -109,8 +109,8 @@ def _read(
     labels: str,
     vote_file: Path | None,
     size: int,
-    colour: Colour,
-    bad: BadRows,
+    color: Color,
+    bad: RowErrors,
     crop: Crop | None,
     progress: Report | None,
 ) -> ImageTable:
@@ -120,30 +120,30 @@ def _read(
         members = list(folder_members(path))
         if not members:
             raise DataError(f"{path} is an empty folder. A set has one sub-folder a class, or is a CSV.")
-        if (several := _csvs_of_faces(path)) and not any(folders.is_picture(m.path) for m in members):
+        if (several := _csvs_of_faces(path)) and not any(folders.is_image(m.path) for m in members):
             names = ", ".join(p.name for p in several)
             raise DataError(f"{path} holds {len(several)} CSVs of faces ({names}). Give one of them.")
         _without_votes(path, vote_file)
         return folders.read(
-            members, path.resolve().name, bad, labels=labels, size=size, colour=colour, crop=crop, progress=progress
+            members, path.resolve().name, bad, labels=labels, size=size, color=color, crop=crop, progress=progress
         )
     if kind_of(path) == "zip":
         with open_zip(path) as archive:
             members = zip_members(archive)
             sheets = [i for i in archive.infolist() if is_csv(i.filename)]
-            # Class folders may hold a list of their pictures, too.
-            pictures = any(folders.is_picture(m.path) for m in members)
-            if not sheets or (pictures and not any(_holds_faces(archive.open, i) for i in sheets)):
+            # Class folders may hold a list of their images, too.
+            images = any(folders.is_image(m.path) for m in members)
+            if not sheets or (images and not any(_holds_faces(archive.open, i) for i in sheets)):
                 _without_votes(path, vote_file)
                 return folders.read(
-                    members, path.name, bad, labels=labels, size=size, colour=colour, crop=crop, progress=progress
+                    members, path.name, bad, labels=labels, size=size, color=color, crop=crop, progress=progress
                 )
     if labels == "folders":
         raise UsageError(f"{path} is a CSV, which has no class folders. Leave out --labels folders.")
     if crop is not None:
         raise UsageError(f"{path} is a CSV of cropped faces; faces are looked for in folders of photos alone.")
     with open_csv(path) as stream:
-        rows = competition.read(stream, str(path), bad, progress)
+        rows = fer2013_csv.read(stream, str(path), bad, progress)
     table = ImageTable(
         images=rows.images,
         labels=rows.labels,
@@ -159,7 +159,7 @@ def _read(
         table = _with_majorities(table, _votes_of(table, rows.numbers, vote_file, path), path)
     elif vote_file is not None:
         table = replace(table, votes=polls.distribution(_votes_of(table, rows.numbers, vote_file, path)))
-    return _fit(table, size, colour)
+    return _fit(table, size, color)
 
 
 def _csv_of_faces(folder: Path) -> Path | None:
@@ -185,7 +185,7 @@ def _holds_faces(open_one: Callable[..., IO[bytes]], which: object) -> bool:
 def _without_votes(path: Path, vote_file: Path | None) -> None:
     if vote_file is not None:
         raise UsageError(
-            f"{path} holds pictures, and FER+'s votes go with the rows of fer2013.csv. Give that file, or leave out "
+            f"{path} holds images, and FER+'s votes go with the rows of fer2013.csv. Give that file, or leave out "
             "--votes."
         )
 
@@ -207,7 +207,7 @@ def _votes_of(table: ImageTable, numbers: NDArray[np.int64], vote_file: Path, pa
         )
     counts = polled.counts[index]
     # Within one Usage a removed row moves all that follow it, and nothing but the labels tells.
-    if (found := polls.strangers(counts, table.labels)) is not None:
+    if (found := polls.first_misaligned(counts, table.labels)) is not None:
         first, share = found
         raise DataError(
             f"{path}, from row {numbers[first]} on: the labels of {polls.WINDOW} rows agree with {vote_file} for "
@@ -234,9 +234,9 @@ def _with_majorities(table: ImageTable, counts: NDArray[np.int64], path: Path) -
     )
 
 
-def _fit(table: ImageTable, size: int, colour: Colour) -> ImageTable:
-    """The table with images of another size or colour."""
-    images = to_inputs(table.images, size, colour)
+def _fit(table: ImageTable, size: int, color: Color) -> ImageTable:
+    """The table with images of another size or color."""
+    images = to_inputs(table.images, size, color)
     return table if images is table.images else replace(table, images=images, _digests=[])
 
 

@@ -1,4 +1,4 @@
-"""The validation part that a run cuts from Training, and exact twins."""
+"""The validation part that a run cuts from Training, and exact duplicates."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Split:
     train: NDArray[np.int64]
     """Ascending positions in the whole table."""
     validation: NDArray[np.int64]
-    """Ascending positions in the whole table; none of them has an exact twin in ``train``."""
+    """Ascending positions in the whole table; none of them has an exact duplicate in ``train``."""
     seed: int
     fraction: float
-    """What was asked for; the share held out comes as near to it as whole groups of twins allow."""
+    """What was asked for; the share held out comes as near to it as whole groups of duplicates allow."""
     fingerprint: str
     """Of the table that the positions belong to."""
     fold: int = 0
@@ -70,15 +70,15 @@ class Split:
         if table.fingerprint != self.fingerprint:
             raise DataError(
                 f"the saved split was not cut from {table.name or 'this data set'}: pixels, labels or splits differ. "
-                "Give the set that the run was trained on, with the same labels, size and colour."
+                "Give the set that the run was trained on, with the same labels, size and color."
             )
 
 
 def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0, fold: int = 0) -> Split:
     """Cut a validation part from the table's "train" rows.
 
-    Each class gives its share of rows; exact twins stay on one side, whatever their labels. A table that has
-    "validation" rows of its own keeps them, less any "train" row that is an exact twin of one of them.
+    Each class gives its share of rows; exact duplicates stay on one side, whatever their labels. A table that has
+    "validation" rows of its own keeps them, less any "train" row that is an exact duplicate of one of them.
 
     Args:
         table: the whole set; only its "train" and "validation" rows are looked at.
@@ -104,8 +104,8 @@ def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0, fo
     if len(own):
         if fold:
             raise UsageError(f"{table.name or 'the set'} has a validation part of its own: fold must be 0. Got {fold}.")
-        return Split(rows[twin_free(table.take(rows), table.take(own))], own, seed, fraction, table.fingerprint)
-    groups = twin_groups(table)[rows]
+        return Split(rows[deduplicated(table.take(rows), table.take(own))], own, seed, fraction, table.fingerprint)
+    groups = duplicate_groups(table)[rows]
     rng = np.random.default_rng(seed)
     labels = table.labels[rows]
     counts = np.bincount(labels, minlength=len(table.label_set))
@@ -125,7 +125,7 @@ def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0, fo
         wanted = np.minimum(due - np.bincount(labels[~free], minlength=len(counts)), np.maximum(counts - 1, 0))
         chance = 1 if last else fraction / (1 - part * fraction)
         held = np.zeros(len(rows), bool)
-        # Groups of twins are drawn first, while there is room for whole ones; rows without a twin then fill up exactly.
+        # Groups of duplicates are drawn first, while there is room for whole ones; single rows then fill up exactly.
         for group in members.values():
             if free[group[0]]:
                 need = np.bincount(labels[group], minlength=len(counts))
@@ -139,13 +139,13 @@ def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0, fo
     return Split(rows[~held], rows[held], seed, fraction, table.fingerprint, fold)
 
 
-def twin_groups(table: ImageTable) -> NDArray[np.int64]:
-    """int64 ``(N,)``: a number for each distinct picture; rows with equal pixels share theirs."""
+def duplicate_groups(table: ImageTable) -> NDArray[np.int64]:
+    """int64 ``(N,)``: a number for each distinct image; rows with equal pixels share theirs."""
     numbers: dict[bytes, int] = {}
     return np.array([numbers.setdefault(d, len(numbers)) for d in table.digests], np.int64)
 
 
-def twin_free(part: ImageTable, reference: ImageTable) -> NDArray[np.bool_]:
-    """bool ``(len(part),)``: which rows' pixels have no exact twin in the reference."""
+def deduplicated(part: ImageTable, reference: ImageTable) -> NDArray[np.bool_]:
+    """bool ``(len(part),)``: which rows' pixels have no exact duplicate in the reference."""
     known = set(reference.digests)
     return np.array([d not in known for d in part.digests], bool)

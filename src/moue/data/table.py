@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import DataError
-from moue.expressions import LabelSet
+from moue.labels import LabelSet
 
 #: The values of ``ImageTable.split``. "train" is FER-2013's Training; a run cuts its own validation part from it.
 SPLITS = ("train", "validation", "public_test", "private_test", "test")
@@ -31,13 +31,13 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class ImageTable:
-    """Labelled face pictures of one size, in the order of their source.
+    """Labeled face images of one size, in the order of their source.
 
     Rows stay aligned over all arrays; :meth:`take` and :meth:`part` select some of them.
     """
 
     images: NDArray[np.uint8]
-    """uint8 ``(N, C, size, size)``, C = 1 grey or 3 RGB, 0..255."""
+    """uint8 ``(N, C, size, size)``, C = 1 gray or 3 RGB, 0..255."""
     labels: NDArray[np.int64]
     """int64 ``(N,)``: positions in ``label_set.labels``."""
     split: NDArray[np.str_]
@@ -79,7 +79,7 @@ class ImageTable:
 
     @property
     def digests(self) -> list[bytes]:
-        """A 16-byte fingerprint of each image's pixels; equal for exact twins alone."""
+        """A 16-byte fingerprint of each image's pixels; equal for exact duplicates alone."""
         if not self._digests and len(self):
             self._digests.extend(hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self.images)
         return self._digests

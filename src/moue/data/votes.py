@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.data.competition import USAGES
+from moue.data.readers.fer2013_csv import USAGES
 from moue.errors import DataError
-from moue.expressions import FER2013, FERPLUS
+from moue.labels import FER2013, FERPLUS
 
-#: The vote columns in FER+'s own words, in the order of :data:`moue.expressions.FERPLUS`; then what is no expression.
+#: The vote columns in FER+'s own words, in the order of :data:`moue.labels.FERPLUS`; then what is no expression.
 COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "nf")
 
 #: Rows in a row that are looked at together, and the least share of them whose label has most votes. Of FER-2013's own
@@ -75,8 +75,8 @@ def majority(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(wins & (top < len(FERPLUS)), top, -1).astype(np.int64)
 
 
-def strangers(counts: NDArray[np.int64], labels: NDArray[np.int64]) -> tuple[int, float] | None:
-    """Where votes and labels cannot be those of the same pictures, as after a row too few or too many.
+def first_misaligned(counts: NDArray[np.int64], labels: NDArray[np.int64]) -> tuple[int, float] | None:
+    """Where votes and labels cannot be those of the same images, as after a row too few or too many.
 
     Args:
         counts: votes ``(N, 10)``.

@@ -79,9 +79,9 @@ class Evaluation(Scores):
     label_set: str
     """Whose labels the truth is: "fer2013", "ferplus", or "folders" for classes of one's own."""
     labels: tuple[str, ...]
-    twin_free: Scores | None
-    """The same on the rows without an exact twin in Training; None where there is no Training to compare with, or no
-    such row."""
+    deduplicated: Scores | None
+    """The same on the rows without an exact duplicate in Training; None where there is no Training to compare with,
+    or no such row."""
     views: int
     """How many views of each face were averaged, one of :data:`moue.spec.VIEWS`."""
     seconds: float
@@ -99,7 +99,7 @@ class Evaluation(Scores):
             **scores,
             "labels": list(self.labels),
             "confusion": confusion,
-            "twin_free": None if self.twin_free is None else self.twin_free.to_dict(),
+            "deduplicated": None if self.deduplicated is None else self.deduplicated.to_dict(),
             "views": self.views,
             "seconds": round(self.seconds, 3),
         }
@@ -113,11 +113,11 @@ def evaluate(
     network: str = "",
     split: str = "",
     label_set: str = "",
-    twin_free: NDArray[np.bool_] | None = None,
+    deduplicated: NDArray[np.bool_] | None = None,
     views: int = 1,
     seconds: float = 0.0,
 ) -> Evaluation:
-    """All scores of predictions, and once more those of their twin-free rows.
+    """All scores of predictions, and once more those of their deduplicated rows.
 
     Args:
         predictions: of N rows.
@@ -126,7 +126,8 @@ def evaluate(
         network: its architecture's name.
         split: which rows these are.
         label_set: whose labels the truth is.
-        twin_free: bool ``(N,)``: rows without an exact twin in Training; None where there is nothing to compare with.
+        deduplicated: bool ``(N,)``: rows without an exact duplicate in Training; None where there is nothing to
+            compare with.
         views: how many views of a face were averaged.
         seconds: how long the predictions took.
 
@@ -135,11 +136,11 @@ def evaluate(
         UsageError: when predictions and truth disagree in length, or the truth lies outside of the labels.
     """
     clean = None
-    if twin_free is not None and twin_free.any():
-        if len(twin_free) != len(truth):
-            raise UsageError(f"twin_free must have {len(truth)} rows. Got {len(twin_free)} instead.")
-        kept = Predictions(predictions.probabilities[twin_free], predictions.labels, predictions.uncertain_below)
-        clean = scores(kept, truth[twin_free])
+    if deduplicated is not None and deduplicated.any():
+        if len(deduplicated) != len(truth):
+            raise UsageError(f"deduplicated must have {len(truth)} rows. Got {len(deduplicated)} instead.")
+        kept = Predictions(predictions.probabilities[deduplicated], predictions.labels, predictions.uncertain_below)
+        clean = scores(kept, truth[deduplicated])
     whole = scores(predictions, truth)
     return Evaluation(
         **{f.name: getattr(whole, f.name) for f in fields(Scores)},
@@ -148,7 +149,7 @@ def evaluate(
         split=split,
         label_set=label_set,
         labels=predictions.labels,
-        twin_free=clean,
+        deduplicated=clean,
         views=views,
         seconds=seconds,
     )
@@ -163,7 +164,7 @@ def scores(predictions: Predictions, truth: NDArray[np.int64]) -> Scores:
         raise DataError("there are no rows to evaluate.")
     if truth.min() < 0 or truth.max() >= k:
         raise UsageError(f"truth must be between 0 and {k - 1}. Got {truth.min()} to {truth.max()} instead.")
-    table = confusion_matrix(truth, predictions.top, k)
+    table = confusion_matrix(truth, predictions.class_ids, k)
     classes = per_class(table, predictions.labels)
     there = [c for c in classes.values() if c.n]
     accuracy = float(np.trace(table)) / n
@@ -175,8 +176,8 @@ def scores(predictions: Predictions, truth: NDArray[np.int64]) -> Scores:
         macro_f1=sum(c.f1 or 0.0 for c in there) / len(there),
         top2=top_k(predictions.probabilities, truth, 2),
         nll=negative_log_likelihood(predictions.probabilities, truth),
-        ece=calibration_error(predictions.confidence, predictions.top == truth),
-        accuracy_at_80=accuracy_at(predictions.confidence, predictions.top == truth),
+        ece=calibration_error(predictions.confidence, predictions.class_ids == truth),
+        accuracy_at_80=accuracy_at(predictions.confidence, predictions.class_ids == truth),
         per_class=classes,
         confusion=table,
     )

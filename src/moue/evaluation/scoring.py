@@ -1,4 +1,4 @@
-"""From a model and a table of pictures to its scores."""
+"""From a model and a table of images to its scores."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.data.splits import twin_free
+from moue.data.splits import deduplicated
 from moue.data.table import ImageTable
 from moue.errors import DataError, ModelError, UnknownName, UsageError
 from moue.evaluation.metrics import Evaluation, evaluate
-from moue.evaluation.model import Model
-from moue.expressions import LabelSet
+from moue.labels import LabelSet
 from moue.preprocess import to_inputs
 from moue.progress import Report
 from moue.runtime.results import Predictions, softmax
 from moue.spec import ModelSpec
-from moue.views import averaged
-from moue.views import check as check_views
+from moue.trained.open import Model
+from moue.tta import averaged
+from moue.tta import check as check_views
 
 
 def score(
@@ -34,18 +34,18 @@ def score(
     """Evaluate a model on every row of a table.
 
     Args:
-        model: what :func:`moue.evaluation.model.open_any` gives.
-        part: the rows to score; their pictures may have any size and colour, their classes are mapped by name.
-        reference: the rows that the model was trained on; with them, the rows of ``part`` without an exact twin there
-            are scored once more by themselves.
+        model: what :func:`moue.trained.open.open_any` gives.
+        part: the rows to score; their images may have any size and color, their classes are mapped by name.
+        reference: the rows that the model was trained on; with them, the rows of ``part`` without an exact duplicate
+            there are scored once more by themselves.
         split: the name to report; by default the one that all rows of ``part`` share, or "test".
-        views: how many views of each picture are averaged, one of :data:`moue.spec.VIEWS`; by default what the spec
+        views: how many views of each image are averaged, one of :data:`moue.spec.VIEWS`; by default what the spec
             says.
-        batch: pictures that are read at a time.
+        batch: images that are read at a time.
         progress: called after each batch.
 
     Returns:
-        The scores, and the probabilities in the spec's label order, one row a picture.
+        The scores, and the probabilities in the spec's label order, one row an image.
 
     Raises:
         DataError: when there are no rows.
@@ -67,7 +67,7 @@ def score(
         network=spec.network,
         split=split or (shared.pop() if len(shared) == 1 else "test"),
         label_set=part.label_set.name,
-        twin_free=without_twin(part, reference),
+        deduplicated=without_duplicates(part, reference),
         views=views,
         seconds=seconds,
     )
@@ -77,16 +77,16 @@ def score(
 def predict(
     model: Model, images: NDArray[np.uint8], *, views: int = 1, batch: int = 64, progress: Report | None = None
 ) -> Predictions:
-    """Class probabilities of pictures.
+    """Class probabilities of images.
 
     The logits of a face's views are averaged, then divided by the spec's temperature (which was fitted that way) and
     turned into probabilities.
 
     Args:
         model: the model.
-        images: uint8 ``(N, C, H, W)``, 0..255, C = 1 grey or 3 RGB, of any size.
+        images: uint8 ``(N, C, H, W)``, 0..255, C = 1 gray or 3 RGB, of any size.
         views: one of :data:`moue.spec.VIEWS`.
-        batch: pictures that are read at a time.
+        batch: images that are read at a time.
         progress: called after each batch.
 
     Raises:
@@ -109,11 +109,11 @@ def predict(
         return answer
 
     for start in range(0, len(images), batch):
-        pixels = to_inputs(images[start : start + batch], spec.size, spec.colour)
+        pixels = to_inputs(images[start : start + batch], spec.size, spec.color)
         logits[start : start + len(pixels)] = averaged(asked, pixels, views, batch)
         if progress:
             progress(start + len(pixels), len(images))
-    return Predictions(softmax(logits, spec.temperature), spec.labels, spec.uncertain)
+    return Predictions(softmax(logits, spec.temperature), spec.labels, spec.uncertain_below)
 
 
 def truth_of(part: ImageTable, spec: ModelSpec) -> NDArray[np.int64]:
@@ -137,8 +137,8 @@ def truth_of(part: ImageTable, spec: ModelSpec) -> NDArray[np.int64]:
     return mapping[part.labels]
 
 
-def without_twin(part: ImageTable, reference: ImageTable | None) -> NDArray[np.bool_] | None:
+def without_duplicates(part: ImageTable, reference: ImageTable | None) -> NDArray[np.bool_] | None:
     """bool ``(N,)``: rows of ``part`` whose pixels do not occur in ``reference``; None without one."""
     if reference is None or not len(reference):
         return None
-    return twin_free(part, reference)
+    return deduplicated(part, reference)

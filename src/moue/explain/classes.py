@@ -1,4 +1,4 @@
-"""What a model looks at in each class: the mean map of pictures that it gets right."""
+"""What a model looks at in each class: the mean map of images that it gets right."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from moue.data.table import ImageTable
 from moue.evaluation.scoring import truth_of
 from moue.explain.explainer import Explainer, Explanation
-from moue.explain.trust import Trust
+from moue.explain.faithfulness import Faithfulness
 from moue.preprocess import to_inputs
 from moue.progress import Report
 
@@ -21,7 +21,7 @@ class ExplainedClass:
     """A class."""
 
     n: int
-    """Pictures that were explained."""
+    """Images that were explained."""
     below: int
     """Of them, those whose map passed its test: deletion below random."""
     face: NDArray[np.uint8]
@@ -30,28 +30,28 @@ class ExplainedClass:
     """Means of their probabilities, maps and tests."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types, without pictures."""
+        """Plain types, without images."""
         return self.mean.to_dict() | {"n": self.n, "passed": self.below}
 
 
 def explain_classes(
     explainer: Explainer, part: ImageTable, per_class: int, seed: int = 0, progress: Report | None = None
 ) -> list[ExplainedClass]:
-    """Explain some pictures of each class, and average.
+    """Explain some images of each class, and average.
 
     Args:
         explainer: of a model.
-        part: the pictures, in any size and colour.
+        part: the images, in any size and color.
         per_class: how many of each class, drawn from those that the model gets right; all of them where there are
             fewer, and a class of which it gets none right is left out.
         seed: of the draw.
-        progress: told how many pictures are done.
+        progress: told how many images are done.
 
     Raises:
-        UsageError: when the model does not know a class of the pictures.
+        UsageError: when the model does not know a class of the images.
     """
     spec = explainer.spec
-    images = to_inputs(part.images, spec.size, spec.colour)
+    images = to_inputs(part.images, spec.size, spec.color)
     truth = truth_of(part, spec)
     right = explainer.probabilities(images).argmax(axis=1) == truth
     draw = np.random.default_rng(seed)
@@ -77,7 +77,7 @@ def _mean(faces: NDArray[np.uint8], said: list[Explanation]) -> ExplainedClass:
         float(np.mean([one.probability for one in said])),
         said[0].method,
         np.mean([one.heat for one in said], axis=0),
-        Trust(*tests.mean(axis=0).tolist()),
+        Faithfulness(*tests.mean(axis=0).tolist()),
     )
     face = faces.mean(axis=0).round().astype(np.uint8)
     return ExplainedClass(len(said), int((tests[:, 0] < tests[:, 1]).sum()), face, mean)

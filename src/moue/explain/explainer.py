@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import MissingExtra, UnknownName, UsageError
-from moue.evaluation.model import Model, open_any, run_of
-from moue.explain.areas import shares
+from moue.explain.faithfulness import Faithfulness, deletion
 from moue.explain.occlusion import Answer, occlusion
-from moue.explain.trust import Trust, deletion
-from moue.expressions import LabelSet
+from moue.explain.regions import shares
+from moue.labels import LabelSet
 from moue.runtime.results import softmax
-from moue.views import averaged
+from moue.trained.open import Model, open_any, run_of
+from moue.tta import averaged
 
 Method = Literal["occlusion", "gradcam", "integrated-gradients"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-#: Pictures that are asked about at once.
+#: Images that are asked about at once.
 BATCH = 64
 
 
@@ -37,7 +37,7 @@ class Explanation:
     heat: NDArray[np.float32]
     """``(S, S)``, over the model's input: above 0 speaks for the class, below 0 against it. With "occlusion" in
     probability, with "integrated-gradients" in logits, with "gradcam" of the largest."""
-    trust: Trust
+    trust: Faithfulness
     """How well the map stands its test."""
     areas: dict[str, float] | None = None
     """Shares of the evidence by part of the face; None where no landmarks are known."""
@@ -60,14 +60,14 @@ class Explainer:
     """Says which parts of a face an answer rests on.
 
     Args:
-        model: as for :func:`moue.evaluation.model.open_any`.
+        model: as for :func:`moue.trained.open.open_any`.
         method: "occlusion" asks the model as it answers, with its views and temperature; "gradcam" and
             "integrated-gradients" look into a run's network, at the face as it is.
 
     Raises:
         UnknownName: for another method or model.
         UsageError: for a method that looks inside, and a model that is no run.
-        ModelError, MissingExtra: as :func:`moue.evaluation.model.open_any`.
+        ModelError, MissingExtra: as :func:`moue.trained.open.open_any`.
     """
 
     def __init__(self, model: str | Path = "default", method: Method = "occlusion") -> None:
@@ -115,7 +115,7 @@ class Explainer:
 
         Raises:
             UnknownName: when the model has no such class.
-            UsageError: when the picture is not as the model takes it, or the method cannot look into the network.
+            UsageError: when the image is not as the model takes it, or the method cannot look into the network.
         """
         asked = None if label is None else self.target(label)
         given = self.probabilities(np.asarray(image)[None])[0]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.explain.explainer import Explainer, Explanation
-from moue.preprocess import Picture, in_crop
+from moue.preprocess import ImageArray, in_crop
 from moue.runtime.crop import face_inputs
 from moue.runtime.detect import Detector, WholeImage
 from moue.runtime.results import Faces, Predictions
@@ -36,7 +36,7 @@ class ExplainedFaces:
 def explain_faces(
     explainer: Explainer,
     detector: Detector,
-    picture: Picture,
+    image: ImageArray,
     source: str = "",
     *,
     label: str | None = None,
@@ -47,7 +47,7 @@ def explain_faces(
     Args:
         explainer: of a model.
         detector: what finds faces.
-        picture: uint8 ``(H, W, 3)`` RGB.
+        image: uint8 ``(H, W, 3)`` RGB.
         source: its name in the answer.
         label: the class to explain; each face's most probable one where None.
         min_score: how sure the detector must be, 0 to 1.
@@ -56,26 +56,26 @@ def explain_faces(
         UnknownName, UsageError: as :meth:`Explainer.explain`.
     """
     spec = explainer.spec
-    found = detector.detect(picture, min_score=min_score)
+    found = detector.detect(image, min_score=min_score)
     whole = isinstance(detector, WholeImage)
-    images = face_inputs(picture, found, spec, whole=whole)
+    crops = face_inputs(image, found, spec, whole=whole)
     explanations = []
-    for i, image in enumerate(images):
+    for i, crop in enumerate(crops):
         marks = None if whole or found.landmarks is None else found.landmarks[i]
         x, y, w, h = (float(v) for v in found.boxes[i])
         inside = None
         if marks is not None:
-            inside = in_crop(marks, (x, y, w, h), marks, margin=spec.margin, level=spec.level, size=spec.size)
-        explanations.append(explainer.explain(image, label, inside))
-    stacked = np.stack(images) if images else np.zeros((0, spec.channels, spec.size, spec.size), np.uint8)
+            inside = in_crop(marks, (x, y, w, h), marks, margin=spec.margin, align=spec.align, size=spec.size)
+        explanations.append(explainer.explain(crop, label, inside))
+    stacked = np.stack(crops) if crops else np.zeros((0, spec.channels, spec.size, spec.size), np.uint8)
     faces = Faces(
         source,
         "ok" if len(found) else "no_face",
-        picture.shape[1],
-        picture.shape[0],
+        image.shape[1],
+        image.shape[0],
         found.boxes,
         found.scores,
         found.landmarks,
-        Predictions(explainer.probabilities(stacked), spec.labels, spec.uncertain),
+        Predictions(explainer.probabilities(stacked), spec.labels, spec.uncertain_below),
     )
-    return ExplainedFaces(faces, images, explanations)
+    return ExplainedFaces(faces, crops, explanations)

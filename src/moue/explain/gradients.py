@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from moue.errors import UsageError
-from moue.explain.occlusion import mean_colour
+from moue.explain.occlusion import mean_color
 from moue.models.base import Network
 
-#: Points of the path from an empty picture to the whole one; more change little.
+#: Points of the path from an empty image to the whole one; more change little.
 STEPS = 32
 
 
@@ -26,7 +26,7 @@ def gradcam(network: Network, image: NDArray[np.uint8], target: int) -> NDArray[
 
     Args:
         network: in evaluation mode.
-        image: uint8 ``(C, S, S)``, 0..255, in the network's size and colour.
+        image: uint8 ``(C, S, S)``, 0..255, in the network's size and color.
         target: the class.
 
     Returns:
@@ -48,21 +48,21 @@ def gradcam(network: Network, image: NDArray[np.uint8], target: int) -> NDArray[
 
 
 def integrated_gradients(network: Network, image: NDArray[np.uint8], target: int) -> NDArray[np.float32]:
-    """Integrated gradients from the picture's mean colour to the picture.
+    """Integrated gradients from the image's mean color to the image.
 
-    Sundararajan et al., "Axiomatic attribution for deep networks", 2017: the pixels' parts add up to what the picture
+    Sundararajan et al., "Axiomatic attribution for deep networks", 2017: the pixels' parts add up to what the image
     adds to the class's logit.
 
     Args:
         network: in evaluation mode.
-        image: uint8 ``(C, S, S)``, 0..255, in the network's size and colour.
+        image: uint8 ``(C, S, S)``, 0..255, in the network's size and color.
         target: the class.
 
     Returns:
-        float32 ``(S, S)`` in logits, summed over the colours; below 0 where a pixel speaks against the class.
+        float32 ``(S, S)`` in logits, summed over the colors; below 0 where a pixel speaks against the class.
     """
     whole = _tensor(image, network)
-    empty = _tensor(mean_colour(image), network).expand_as(whole)
+    empty = _tensor(mean_color(image), network).expand_as(whole)
     # The middles of equal parts: an integral by a sum errs least there.
     parts = (torch.arange(STEPS, device=whole.device, dtype=whole.dtype) + 0.5).view(-1, 1, 1, 1) / STEPS
     with torch.enable_grad():

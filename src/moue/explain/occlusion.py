@@ -1,4 +1,4 @@
-"""Occlusion: what an answer loses when a part of the picture is covered.
+"""Occlusion: what an answer loses when a part of the image is covered.
 
 Zeiler and Fergus, "Visualizing and understanding convolutional networks", 2014. It asks nothing of a model but answers.
 """
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 #: uint8 ``(N, C, S, S)`` to the probabilities of one class, ``(N,)``.
 Answer = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
 
-#: Side of the covering square, as a share of the picture's: about an eye with its brow.
+#: Side of the covering square, as a share of the image's: about an eye with its brow.
 PATCH = 0.25
 
 
 def occlusion(answer: Answer, image: NDArray[np.uint8], patch: float = PATCH) -> NDArray[np.float32]:
-    """How much each part of a picture speaks for a class.
+    """How much each part of an image speaks for a class.
 
-    A square in the picture's mean colour goes over the picture by a third of its side; each pixel gets the mean loss of
+    A square in the image's mean color goes over the image by a third of its side; each pixel gets the mean loss of
     the squares that covered it. The squares reach over the border, so that all pixels are covered equally often.
 
     Args:
@@ -37,9 +37,9 @@ def occlusion(answer: Answer, image: NDArray[np.uint8], patch: float = PATCH) ->
     starts = np.arange(step - side, size, step)
     places = [(top, left) for top in starts for left in starts]
     covered = np.repeat(image[None], len(places), axis=0)
-    grey = mean_colour(image)
-    for picture, (top, left) in zip(covered, places, strict=True):
-        picture[:, max(0, top) : top + side, max(0, left) : left + side] = grey
+    gray = mean_color(image)
+    for view, (top, left) in zip(covered, places, strict=True):
+        view[:, max(0, top) : top + side, max(0, left) : left + side] = gray
     lost = float(answer(image[None])[0]) - answer(covered)
     total, times = np.zeros((2, size, size), np.float64)
     for loss, (top, left) in zip(lost, places, strict=True):
@@ -49,7 +49,7 @@ def occlusion(answer: Answer, image: NDArray[np.uint8], patch: float = PATCH) ->
     return (total / times).astype(np.float32)
 
 
-def mean_colour(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """What stands for "nothing to see": the picture's mean, uint8 ``(C, 1, 1)``."""
+def mean_color(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What stands for "nothing to see": the image's mean, uint8 ``(C, 1, 1)``."""
     mean: NDArray[np.uint8] = image.mean(axis=(1, 2), keepdims=True).round().astype(np.uint8)
     return mean

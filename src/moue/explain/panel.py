@@ -1,4 +1,4 @@
-"""Explanations as pictures: each face as the model sees it, beside it the map, and the answer in words."""
+"""Explanations as images: each face as the model sees it, beside it the map, and the answer in words."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def overlay(crop: NDArray[np.uint8], heat: NDArray[np.floating]) -> NDArray[np.u
     large = np.asarray(Image.fromarray(strength).resize((SIDE, SIDE), Image.Resampling.BICUBIC)).clip(-1, 1)
     paint = np.where(large[..., None] > 0, np.array(FOR), np.array(AGAINST))
     opaque = 0.75 * np.abs(large)[..., None]
-    # In grey below the paint, so that colours on the face are the map's.
-    mixed: NDArray[np.uint8] = (_enlarged(crop, grey=True) * (1 - opaque) + paint * opaque).round().astype(np.uint8)
+    # In gray below the paint, so that colors on the face are the map's.
+    mixed: NDArray[np.uint8] = (_enlarged(crop, gray=True) * (1 - opaque) + paint * opaque).round().astype(np.uint8)
     return mixed
 
 
@@ -60,7 +60,7 @@ def _row(crop: NDArray[np.uint8], said: Explanation) -> NDArray[np.uint8]:
     return np.asarray(page)
 
 
-def _enlarged(crop: NDArray[np.uint8], grey: bool = False) -> NDArray[np.uint8]:
-    picture = Image.fromarray(crop[0] if len(crop) == 1 else np.ascontiguousarray(crop.transpose(1, 2, 0)))
-    picture = picture.convert("L").convert("RGB") if grey else picture.convert("RGB")
-    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+def _enlarged(crop: NDArray[np.uint8], gray: bool = False) -> NDArray[np.uint8]:
+    image = Image.fromarray(crop[0] if len(crop) == 1 else np.ascontiguousarray(crop.transpose(1, 2, 0)))
+    image = image.convert("L").convert("RGB") if gray else image.convert("RGB")
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))

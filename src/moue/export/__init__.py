@@ -12,10 +12,10 @@ from moue.data.table import SPLITS, ImageTable
 from moue.errors import DataError, UnknownName, UsageError, require
 from moue.evaluation.scoring import truth_of
 from moue.export.files import pair, write_model
-from moue.export.parity import agree, samples_of, spread
-from moue.files import need_other
+from moue.export.parity import check_parity, samples_of, spread
+from moue.files import require_no_overwrite
 from moue.preprocess import to_inputs
-from moue.runfolder import EXPORTED
+from moue.run_folder import EXPORTED
 from moue.runtime.engine import Engine, open_graph
 from moue.runtime.weights import files_of, find_model, is_known
 from moue.spec import ModelSpec
@@ -53,7 +53,7 @@ def export(
     """Write a run's network as ``out`` and its spec as the ``.json`` beside it.
 
     Before anything is written, the graph's logits are compared with torch's, on noise and, where ``data`` is given, on
-    its pictures, in every engine that is installed.
+    its images, in every engine that is installed.
 
     Args:
         run: a run folder.
@@ -61,7 +61,7 @@ def export(
         int8: multiply in 8 bits, with ranges taken from training images of ``data``.
         store: how the file holds the weights: "float32", "float16" (half the file) or "int8" with scales (a
             quarter; see :func:`moue.export.graph.shrink`). They are calculated with as float32.
-        data: pictures to check, calibrate and measure with.
+        data: images to check, calibrate and measure with.
         split: where accuracy before and after rounding is measured; by default the first of :data:`MEASURED_ON`
             that ``data`` has. Rows that 8-bit ranges were taken from are left out of it.
         name: the model's name; by default the file's, or the run's where the file is called ``model.onnx``.
@@ -90,31 +90,31 @@ def export(
         raise UnknownName("split", split, SPLITS)
     require("torch", "train")
     require("onnx", "train")
-    from moue.export.graph import shrink, trace
+    from moue.export.graph import quantize_weights, trace
     from moue.models.load import load_run
 
     spec = exportable_spec(run)
     # An older export is what this one is to replace.
-    need_other(pair(path), set(files_of(Path(run))).difference(pair(Path(run) / EXPORTED)))
+    require_no_overwrite(pair(path), set(files_of(Path(run))).difference(pair(Path(run) / EXPORTED)))
     loaded = load_run(run, device="cpu")
-    spec = spec.with_(name=name or (spec.name if path.stem == "model" else path.stem))
+    spec = spec.replace(name=name or (spec.name if path.stem == "model" else path.stem))
     plan = None if data is None else _plan(data, spec, split, int8)
 
     graph = trace(loaded.network, spec)
     samples = samples_of(spec, None if plan is None else plan.images)
     exact = loaded.logits(samples)
-    agree(spec, graph, samples, exact, TOLERANCE)
+    check_parity(spec, graph, samples, exact, TOLERANCE)
     rounded = graph
     if store != "float32":
-        rounded = shrink(graph, store)
-        agree(spec, rounded, samples, exact, ROUNDED_TOLERANCE[store])
+        rounded = quantize_weights(graph, store)
+        check_parity(spec, rounded, samples, exact, ROUNDED_TOLERANCE[store])
     if int8 and plan is not None:
-        from moue.export.int8 import quantise
+        from moue.export.int8 import quantize
 
-        rounded = quantise(graph, plan.images[plan.calibration])
+        rounded = quantize(graph, plan.images[plan.calibration])
     if rounded is not graph and plan is not None:
         after, before = (_accuracy(spec, g, plan) for g in (rounded, graph))
-        spec = spec.with_(scores={plan.split: after, f"{plan.split}_fp32": before})
+        spec = spec.replace(scores={plan.split: after, f"{plan.split}_fp32": before})
     return write_model(path, rounded, spec)
 
 
@@ -139,7 +139,7 @@ class _Plan(NamedTuple):
     """What a data set is used for; made before anything slow, so that a set that will not do is refused at once."""
 
     images: NDArray[np.uint8]
-    """All pictures, in the model's size and colour."""
+    """All images, in the model's size and color."""
     truth: NDArray[np.int64]
     """Their classes, as positions in the model's outputs."""
     calibration: NDArray[np.int64]
@@ -153,13 +153,13 @@ class _Plan(NamedTuple):
 def _plan(data: ImageTable, spec: ModelSpec, split: str | None, int8: bool) -> _Plan:
     truth = truth_of(data, spec)
     calibration = _calibration(data) if int8 else np.zeros(0, np.int64)
-    images = to_inputs(data.images, spec.size, spec.colour)
+    images = to_inputs(data.images, spec.size, spec.color)
     return _Plan(images, truth, calibration, *_measured(data, split, calibration))
 
 
 def _accuracy(spec: ModelSpec, graph: onnx.ModelProto, plan: _Plan) -> float:
     engine = Engine(open_graph(graph.SerializeToString(), many=True), spec)
-    right = engine.predict(plan.images[plan.measured]).top == plan.truth[plan.measured]
+    right = engine.predict(plan.images[plan.measured]).class_ids == plan.truth[plan.measured]
     return round(float(right.mean()), 6)
 
 

@@ -30,7 +30,7 @@ def write_model(path: Path, graph: onnx.ModelProto, spec: ModelSpec) -> ModelSpe
         The spec as written.
     """
     content = graph.SerializeToString()
-    spec = spec.with_(sha256=hashlib.sha256(content).hexdigest())
+    spec = spec.replace(sha256=hashlib.sha256(content).hexdigest())
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
         model, described = Path(folder) / "model.onnx", Path(folder) / "model.json"

@@ -72,7 +72,7 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def shrink(model: onnx.ModelProto, store: Store) -> onnx.ModelProto:
+def quantize_weights(model: onnx.ModelProto, store: Store) -> onnx.ModelProto:
     """A copy whose large weights are stored as float16, or as int8 with a scale for each slice along their first axis:
     an output channel, and an input channel of the matrices that an exporter turns round, as a transformer's.
 

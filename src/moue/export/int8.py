@@ -1,4 +1,4 @@
-"""Static quantisation to 8 bits: weights per channel, activations by the ranges that training images gave rise to
+"""Static quantization to 8 bits: weights per channel, activations by the ranges that training images gave rise to
 (Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", 2018).
 """
 
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from moue.export.graph import tidy
 
 
-def quantise(model: onnx.ModelProto, images: NDArray[np.uint8], batch: int = 16) -> onnx.ModelProto:
-    """A copy that multiplies in 8 bits, as quantise–dequantise pairs around its float operators (QDQ).
+def quantize(model: onnx.ModelProto, images: NDArray[np.uint8], batch: int = 16) -> onnx.ModelProto:
+    """A copy that multiplies in 8 bits, as quantize–dequantize pairs around its float operators (QDQ).
 
     The first and the last weighted layer stay float32: together they hold a hundredth of the work, and rounding
-    them costs most of what quantisation costs at all.
+    them costs most of what quantization costs at all.
 
     Args:
         model: a float32 graph with the input ``images``.
@@ -73,7 +73,7 @@ def quantise(model: onnx.ModelProto, images: NDArray[np.uint8], batch: int = 16)
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantiser prints its progress, and advises, through the root logger, what our graphs have had."""
+    """The quantizer prints its progress, and advises, through the root logger, what our graphs have had."""
     was = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def samples_of(spec: ModelSpec, images: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-    """What graph and network are compared on: noise, flat black and white, and up to 64 real pictures."""
+    """What graph and network are compared on: noise, flat black and white, and up to 64 real images."""
     shape = (spec.channels, spec.size, spec.size)
     noise = np.random.default_rng(0).integers(0, 256, (16, *shape), dtype=np.uint8)
     flat = np.stack([np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)])
@@ -25,7 +25,7 @@ def samples_of(spec: ModelSpec, images: NDArray[np.uint8] | None = None) -> NDAr
     return np.concatenate([noise, flat, real])
 
 
-def agree(
+def check_parity(
     spec: ModelSpec, graph: onnx.ModelProto, samples: NDArray[np.uint8], exact: NDArray[np.float32], tolerance: float
 ) -> None:
     """Assert that a graph gives these logits, in every engine that is installed and at two batch sizes.

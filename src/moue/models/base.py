@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from moue.spec import Colour
+from moue.spec import Color
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class InputSpec:
 
     size: int = 48
     """Height and width that the network is fed, in pixels (its uint8 input)."""
-    colour: Colour = "grey"
-    """Colour that the network is fed: "grey" (one channel) or "rgb" (three)."""
+    color: Color = "gray"
+    """Color that the network is fed: "gray" (one channel) or "rgb" (three)."""
     upsample: int | None = None
     """Side to which pixels are scaled inside (bilinear), e.g. 224; None keeps them."""
     channels: int = 1
-    """Channels of the first layer; a grey input is repeated to three where this is 3."""
+    """Channels of the first layer; a gray input is repeated to three where this is 3."""
     mean: tuple[float, ...] = (0.0,)
     """Subtracted after division by 255; one value for all channels, or one each."""
     std: tuple[float, ...] = (1.0,)
@@ -60,10 +60,10 @@ class Network(nn.Module):
         """Raw pixels to the first layer's input.
 
         Args:
-            pixels: uint8 or float ``(N, C, H, W)`` in 0..255, C = 1 grey or 3 RGB.
+            pixels: uint8 or float ``(N, C, H, W)`` in 0..255, C = 1 gray or 3 RGB.
 
         Returns:
-            float ``(N, input.channels, S, S)``, scaled to ``input.upsample`` where it is set, normalised.
+            float ``(N, input.channels, S, S)``, scaled to ``input.upsample`` where it is set, normalized.
         """
         # To the weights' type: whole numbers up to 256 are exact even in bfloat16.
         x = pixels.to(self._mean.dtype)
@@ -90,7 +90,7 @@ class Network(nn.Module):
         return self(pixels), []
 
     def hidden_matrices(self) -> Iterator[nn.Parameter]:
-        """Matrices between two hidden layers, which Muon orthogonalises as it does filters (none by default)."""
+        """Matrices between two hidden layers, which Muon orthogonalizes as it does filters (none by default)."""
         return iter(())
 
     def inference_parameters(self) -> Iterator[nn.Parameter]:

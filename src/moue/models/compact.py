@@ -1,4 +1,4 @@
-"""`compact`: a small residual network for 48×48 grey faces, shaped for the processors we have.
+"""`compact`: a small residual network for 48×48 gray faces, shaped for the processors we have.
 
 Where the arithmetic stands matters as much as how much of it there is: 3×3 convolutions over 32 to 256 channels at
 24×24 and 12×12 run near a processor's peak, while convolutions of one channel at full resolution and wide ones on 3×3
@@ -49,11 +49,13 @@ class Compact(Network):
             refines with residual blocks.
         blocks: residual blocks of each stage, one number fewer than ``widths``; by default one in each.
         dropout: before the classifier.
-        fold: side of the squares of pixels that the stem folds into channels: with 2 it works at 24×24, which is
+        space_to_depth: side of the squares of pixels that the stem turns into channels: with 2 it works at 24×24, which
+            is
             fast, with 1 at 48×48.
 
     Raises:
-        UsageError: for widths without a stage, another fold, or when there are not as many ``blocks`` as stages.
+        UsageError: for widths without a stage, another space_to_depth, or when there are not as many ``blocks`` as
+            stages.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class Compact(Network):
         widths: tuple[int, ...] = (32, 96, 192),
         blocks: tuple[int, ...] | None = None,
         dropout: float = 0.1,
-        fold: int = 2,
+        space_to_depth: int = 2,
     ) -> None:
         # FER-2013's mean and deviation over Training are 0.51 and 0.25.
         super().__init__(InputSpec(size=48, mean=(0.5,), std=(0.25,)), num_classes)
@@ -71,10 +73,10 @@ class Compact(Network):
             raise UsageError(f"widths must be two or more numbers of at least 1 channel. Got {list(widths)!r} instead.")
         if len(blocks) != len(widths) - 1 or min(blocks) < 0:
             raise UsageError(f"blocks must be {len(widths) - 1} numbers, one a stage. Got {list(blocks)!r} instead.")
-        if fold not in (1, 2):
-            raise UsageError(f"fold must be 1 or 2 pixels. Got {fold!r} instead.")
-        layers: list[nn.Module] = [nn.PixelUnshuffle(2)] if fold == 2 else []
-        layers.append(ConvNorm(fold * fold, widths[0]))
+        if space_to_depth not in (1, 2):
+            raise UsageError(f"space_to_depth must be 1 or 2 pixels. Got {space_to_depth!r} instead.")
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2)] if space_to_depth == 2 else []
+        layers.append(ConvNorm(space_to_depth * space_to_depth, widths[0]))
         for inputs, outputs, depth in zip(widths, widths[1:], blocks, strict=False):
             layers += [ConvNorm(inputs, outputs), nn.MaxPool2d(2), *(Residual(outputs) for _ in range(depth))]
         self.features = nn.Sequential(*layers)
@@ -82,7 +84,9 @@ class Compact(Network):
         self.classifier = nn.Linear(widths[-1], num_classes, bias=False)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Prepared input ``(N, 1, S, S)`` to a map ``(N, widths[-1], s, s)``: s is S / fold, halved by each stage."""
+        """Prepared input ``(N, 1, S, S)`` to a map ``(N, widths[-1], s, s)``: s is S / space_to_depth,
+        halved by each stage.
+        """
         y: Tensor = self.features(x)
         return y
 

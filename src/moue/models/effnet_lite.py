@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from moue.errors import ModelError, UsageError, WeightsMissing
 from moue.models.base import InputSpec, Network
-from moue.spec import Colour
+from moue.spec import Color
 
 #: Table 1 of the paper, stages 2 to 8: repeats, kernel, stride, expansion, output channels.
 STAGES = (
@@ -34,7 +34,7 @@ STAGES = (
     (1, 3, 1, 6, 320),
 )
 
-#: Of the batch normalisations.
+#: Of the batch normalizations.
 EPSILON = 1e-3
 
 #: Variant to factors on width and depth, and its dropout.
@@ -55,7 +55,7 @@ RENAMES = (
 
 
 class EfficientNetLite(Network):
-    """One of the Lite variants; pixels are scaled up inside, normalised by mean 127 and deviation 128, grey repeated.
+    """One of the Lite variants; pixels are scaled up inside, normalized by mean 127 and deviation 128, gray repeated.
 
     Args:
         num_classes: number of logits; with 1000 the pretrained ImageNet classifier is kept.
@@ -64,10 +64,10 @@ class EfficientNetLite(Network):
         upsample: side to which pixels are scaled inside, from 48 to 320. The weights come from 224 (240, 260); a 48×48
             face holds nothing that 128 does not show, at a third of the work.
         size: side of the input in pixels.
-        colour: "grey" or "rgb".
+        color: "gray" or "rgb".
         dropout: before the classifier; None takes the variant's own.
-        folded: build each batch normalisation into the convolution before it, with the statistics that it came with.
-            The same function to start from, and twice as fast to train on a processor, where normalising costs more
+        folded: build each batch normalization into the convolution before it, with the statistics that it came with.
+            The same function to start from, and twice as fast to train on a processor, where normalizing costs more
             than depthwise convolutions save; meant for fine-tuning pretrained weights.
 
     Raises:
@@ -84,12 +84,12 @@ class EfficientNetLite(Network):
         pretrained: bool = True,
         upsample: int = 128,
         size: int = 48,
-        colour: Colour = "grey",
+        color: Color = "gray",
         dropout: float | None = None,
         folded: bool = False,
     ) -> None:
         mean, std = (127 / 255,), (128 / 255,)
-        super().__init__(InputSpec(size, colour, upsample, channels=3, mean=mean, std=std), num_classes)
+        super().__init__(InputSpec(size, color, upsample, channels=3, mean=mean, std=std), num_classes)
         if not 48 <= upsample <= 320:
             raise UsageError(f"upsample must be between 48 and 320 pixels. Got {upsample!r} instead.")
         width, depth, rate = VARIANTS[variant]
@@ -178,7 +178,7 @@ class SameConv(nn.Conv2d):
         return F.conv2d(x, self.weight, self.bias, self.stride, 0, 1, self.groups)
 
 
-def fold_norms(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def fuse_bn(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights of a network with ``folded`` out of those of one without, which computes the same in evaluation."""
     folded = {name: value for name, value in state.items() if "_norm." not in name}
     for name in [n.removesuffix(".running_var") for n in state if n.endswith(".running_var")]:
@@ -209,7 +209,7 @@ def _load_imagenet(network: EfficientNetLite, path: Path) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
         state = {_renamed(key): value for key, value in state.items()}
         if isinstance(network.stem_norm, nn.Identity):
-            state = fold_norms(state)
+            state = fuse_bn(state)
         if network.classifier.out_features != len(state["classifier.bias"]):
             state |= {f"classifier.{key}": value for key, value in network.classifier.state_dict().items()}
         network.load_state_dict(state, strict=True)

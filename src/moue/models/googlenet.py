@@ -1,7 +1,7 @@
-"""GoogLeNet for small grey pictures.
+"""GoogLeNet for small gray images.
 
-Szegedy et al., "Going deeper with convolutions", 2015, with the channel numbers of its Table 1, batch normalisation
-(Ioffe and Szegedy, 2015) in place of its local response normalisation, and a stem that reduces by 4 instead of 8.
+Szegedy et al., "Going deeper with convolutions", 2015, with the channel numbers of its Table 1, batch normalization
+(Ioffe and Szegedy, 2015) in place of its local response normalization, and a stem that reduces by 4 instead of 8.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from moue.errors import UsageError
 from moue.models.base import InputSpec, Network
-from moue.spec import Colour, channels_of
+from moue.spec import Color, channels_of
 
 #: Table 1: output channels of 1×1, reduction before 3×3, 3×3, reduction before 5×5, 5×5, projection after the pool.
 INCEPTIONS = {
@@ -39,7 +39,7 @@ class GoogLeNet(Network):
     Args:
         num_classes: number of logits.
         size: side of the input in pixels, at least 32.
-        colour: "grey" or "rgb".
+        color: "gray" or "rgb".
         width: factor on all channel numbers of the trunk.
         dropout: before the classifier (the paper's 0.4).
         aux: whether to have auxiliary classifiers, after 4a and 4d.
@@ -54,14 +54,14 @@ class GoogLeNet(Network):
         num_classes: int,
         *,
         size: int = 48,
-        colour: Colour = "grey",
+        color: Color = "gray",
         width: float = 1.0,
         dropout: float = 0.4,
         aux: bool = True,
         aux_dropout: float = 0.7,
     ) -> None:
-        channels = channels_of(colour)
-        super().__init__(InputSpec(size=size, colour=colour, channels=channels), num_classes)
+        channels = channels_of(color)
+        super().__init__(InputSpec(size=size, color=color, channels=channels), num_classes)
         if size < 32:
             raise UsageError(f"googlenet's size must be at least 32 pixels. Got {size!r} instead.")
         if width <= 0:
@@ -126,7 +126,7 @@ class Inception(nn.Module):
 
     def __init__(self, incoming: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pool: int) -> None:
         super().__init__()
-        # The 1×1 convolutions that read the same map run as one; batch normalisation is by channel, so nothing changes.
+        # The 1×1 convolutions that read the same map run as one; batch normalization is by channel, so nothing changes.
         self.parts = [one, reduce3, reduce5]
         self.ones = ConvNorm(incoming, sum(self.parts), 1)
         self.threes = ConvNorm(reduce3, three, 3)
@@ -165,7 +165,7 @@ class AuxClassifier(nn.Module):
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution that keeps the map's size (but for its stride), batch normalisation, ReLU."""
+    """Convolution that keeps the map's size (but for its stride), batch normalization, ReLU."""
 
     def __init__(self, incoming: int, outgoing: int, kernel: int, stride: int = 1) -> None:
         super().__init__(

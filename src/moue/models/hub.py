@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from moue.errors import ModelError, WeightsMissing, require
-from moue.expressions import places
+from moue.labels import places
 from moue.models.base import InputSpec, Network
-from moue.spec import Colour
+from moue.spec import Color
 
 
 class HubClassifier(Network):
@@ -37,7 +37,7 @@ class HubClassifier(Network):
         labels: the wanted classes, in order; a published head of just these is put into this order, and one of others
             is made new. Without them, and where a model does not end in one classifier, it is kept as it is.
         size: side of the input in pixels, scaled inside to what the processor says.
-        colour: "grey" or "rgb".
+        color: "gray" or "rgb".
         architecture: the model's configuration, in place of the one that ``source`` has.
         processor: its preprocessing, likewise.
 
@@ -58,13 +58,13 @@ class HubClassifier(Network):
         pretrained: bool = True,
         labels: Sequence[str] = (),
         size: int = 48,
-        colour: Colour = "grey",
+        color: Color = "gray",
         architecture: dict[str, Any] | None = None,
         processor: dict[str, Any] | None = None,
     ) -> None:
         config = read_config(source, architecture)
         processor = read_processor(source) if processor is None else processor
-        super().__init__(input_of(processor, config, size, colour), num_classes)
+        super().__init__(input_of(processor, config, size, color), num_classes)
         published = {int(key): str(name) for key, name in (config.id2label or {}).items()}
         kept = pretrained and len(published) == num_classes
         config.num_labels = num_classes
@@ -138,20 +138,20 @@ def read_processor(source: str) -> dict[str, Any]:
     size = values.get("crop_size") if values.get("do_center_crop") else None
     size = size or values.get("size") or {}
     side = size if isinstance(size, int) else size.get("height") or size.get("shortest_edge")
-    normalise = values.get("do_normalize", True)
-    mean = values.get("image_mean") or [0.5] * 3 if normalise else [0.0]
-    std = values.get("image_std") or [0.5] * 3 if normalise else [1.0]
-    # Processors that do not rescale hand 0..255 to the normalisation; ours divides by 255 always.
+    normalize = values.get("do_normalize", True)
+    mean = values.get("image_mean") or [0.5] * 3 if normalize else [0.0]
+    std = values.get("image_std") or [0.5] * 3 if normalize else [1.0]
+    # Processors that do not rescale hand 0..255 to the normalization; ours divides by 255 always.
     factor = values.get("rescale_factor", 1 / 255) * 255 if values.get("do_rescale", True) else 255.0
     return {"size": side, "mean": [m / factor for m in mean], "std": [s / factor for s in std]}
 
 
-def input_of(processor: dict[str, Any], config: Any, size: int, colour: Colour) -> InputSpec:
+def input_of(processor: dict[str, Any], config: Any, size: int, color: Color) -> InputSpec:
     """Our input of a processor's values; the configuration says what it leaves open."""
     side = processor.get("size") or getattr(config, "image_size", None) or 224
     side = side if isinstance(side, int) else max(side)
     channels = int(getattr(config, "num_channels", 3))
-    return InputSpec(size, colour, side, channels, tuple(processor["mean"]), tuple(processor["std"]))
+    return InputSpec(size, color, side, channels, tuple(processor["mean"]), tuple(processor["std"]))
 
 
 def build(kind: Any, config: Any, source: str, pretrained: bool) -> nn.Module:
@@ -181,7 +181,7 @@ def build(kind: Any, config: Any, source: str, pretrained: bool) -> nn.Module:
 
 
 def begin(head: nn.Linear | nn.Conv2d) -> None:
-    """A classifier's weights as transformers draws new ones: other classes' own would only have to be unlearnt."""
+    """A classifier's weights as transformers draws new ones: other classes' own would only have to be unlearned."""
     nn.init.trunc_normal_(head.weight, std=0.02)
     if head.bias is not None:
         nn.init.zeros_(head.bias)

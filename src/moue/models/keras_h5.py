@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from moue.cache import cache_dir
 from moue.errors import ModelError, WeightsMissing, require
-from moue.files import replacing
+from moue.files import atomic_write
 from moue.models.resnet50v2 import Bottleneck, ResNet50V2
 
 #: Where Keras publishes ResNet50V2 without its top.
@@ -86,7 +86,7 @@ def published_resnet50v2(url: str = RESNET50V2_URL, md5: str = RESNET50V2_MD5) -
         if path.is_file() and _md5(path) == md5:
             return path
     try:
-        with replacing(own) as part:
+        with atomic_write(own) as part:
             with urllib.request.urlopen(url, timeout=30) as answer, open(part, "wb") as file:
                 while block := answer.read(1 << 20):
                     file.write(block)
@@ -112,7 +112,7 @@ def _md5(path: Path) -> str:
 
 
 def load_resnet50v2(network: ResNet50V2, path: Path) -> None:
-    """Fill a network's stem, stacks and last normalisation from a Keras file; the head is left as it is.
+    """Fill a network's stem, stacks and last normalization from a Keras file; the head is left as it is.
 
     Raises:
         WeightsMissing: when there is no such file.

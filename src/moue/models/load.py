@@ -22,7 +22,8 @@ from moue.errors import ModelError, TrainingError, UnknownName, UsageError, requ
 from moue.models import create, options_of
 from moue.models.base import Network
 from moue.models.tensors import save_file
-from moue.runfolder import CONFIG, SPEC, WEIGHTS
+from moue.renames import current_options
+from moue.run_folder import CONFIG, SPEC, WEIGHTS
 from moue.spec import ModelSpec
 
 #: The key of the safetensors header under which a network's ``rebuild`` options travel.
@@ -38,10 +39,10 @@ class TorchModel:
     device: torch.device
 
     def logits(self, images: NDArray[np.uint8], batch: int = 256) -> NDArray[np.float32]:
-        """Logits float32 ``(N, K)`` of uint8 images ``(N, C, size, size)``, 0..255, in the spec's colour.
+        """Logits float32 ``(N, K)`` of uint8 images ``(N, C, size, size)``, 0..255, in the spec's color.
 
         Args:
-            images: the pictures.
+            images: the images.
             batch: how many go through the network at a time.
 
         Raises:
@@ -129,7 +130,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             rebuild = json.loads((file.metadata() or {}).get(REBUILD, "{}"))
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(rebuild)  # noqa: SIM118
+            return {key: file.get_tensor(key) for key in file.keys()}, current_options(rebuild)  # noqa: SIM118
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise ModelError(f"{path} is no readable safetensors file: {error}") from error
 
@@ -137,7 +138,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _network(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         model = json.loads(path.read_text(encoding="utf-8"))["model"]
-        return str(model["network"]), dict(model.get("options") or {})
+        return str(model["network"]), current_options(model.get("options") or {})
     except FileNotFoundError:
         raise ModelError(f"{path} is missing: it says which network the run trained.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:

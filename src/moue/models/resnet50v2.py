@@ -1,4 +1,4 @@
-"""ResNet50V2, layer for layer Keras' `ResNet50V2`, and a variant for 48×48 pictures trained from scratch.
+"""ResNet50V2, layer for layer Keras' `ResNet50V2`, and a variant for 48×48 images trained from scratch.
 
 He et al., "Identity mappings in deep residual networks", 2016. As in Keras, the step of 2 sits in the last block of
 each of the first three stacks, whose shortcut is then a 1×1 max-pool with stride 2, and the projection in the
@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from moue.errors import UsageError
 from moue.models.base import InputSpec, Network
-from moue.spec import Colour, channels_of
+from moue.spec import Color, channels_of
 
 #: Blocks in each of the four stacks.
 DEPTHS = (3, 4, 6, 3)
 
-#: Keras' batch normalisation; its momentum of 0.99 is torch's 0.01.
+#: Keras' batch normalization; its momentum of 0.99 is torch's 0.01.
 EPSILON, MOMENTUM = 1.001e-5, 0.01
 
 
@@ -30,11 +30,11 @@ def resnet50v2(
     weights: str | Path | None = None,
     upsample: int = 224,
     size: int = 48,
-    colour: Colour = "grey",
+    color: Color = "gray",
     dropout: float = 0.25,
     head_dropout: float = 0.5,
 ) -> ResNet50V2:
-    """ResNet50V2 as Keras builds it; inside, pixels are scaled up, normalised to [-1, 1], grey repeated to 3 channels.
+    """ResNet50V2 as Keras builds it; inside, pixels are scaled up, normalized to [-1, 1], gray repeated to 3 channels.
 
     Args:
         num_classes: number of logits.
@@ -42,8 +42,8 @@ def resnet50v2(
             layout with the same layers; None starts from random weights.
         upsample: side to which pixels are scaled inside; 224 gives features of 7×7.
         size: side of the input in pixels.
-        colour: "grey" or "rgb".
-        dropout: before the head's first batch normalisation.
+        color: "gray" or "rgb".
+        dropout: before the head's first batch normalization.
         head_dropout: before the last layer.
 
     Raises:
@@ -52,7 +52,7 @@ def resnet50v2(
         MissingExtra: when ``weights`` is given and h5py is not installed.
     """
     network = ResNet50V2(
-        InputSpec(size=size, colour=colour, upsample=upsample, channels=3, mean=(0.5,), std=(0.5,)),
+        InputSpec(size=size, color=color, upsample=upsample, channels=3, mean=(0.5,), std=(0.5,)),
         num_classes,
         dropout=dropout,
         head_dropout=head_dropout,
@@ -69,7 +69,7 @@ def resnet50v2_small(
     num_classes: int,
     *,
     size: int = 48,
-    colour: Colour = "grey",
+    color: Color = "gray",
     stem_stride: int = 2,
     pool: bool = True,
     last_map: int = 3,
@@ -77,7 +77,7 @@ def resnet50v2_small(
     dropout: float = 0.25,
     head_dropout: float = 0.5,
 ) -> ResNet50V2:
-    """ResNet50V2's four stacks on a stem for small pictures, to train from scratch; pixels are normalised to [-1, 1].
+    """ResNet50V2's four stacks on a stem for small images, to train from scratch; pixels are normalized to [-1, 1].
 
     The first stack runs at ``size / stem_stride``, halved once more by ``pool``: 12×12 by default. The map is then
     halved at the end of the first stacks until ``last_map`` is reached.
@@ -85,12 +85,12 @@ def resnet50v2_small(
     Args:
         num_classes: number of logits.
         size: side of the input in pixels.
-        colour: "grey" or "rgb".
+        color: "gray" or "rgb".
         stem_stride: 1 or 2.
         pool: whether a 3×3 max-pool with stride 2 follows the first convolution.
         last_map: side of the last map, 3 or 6 at 48 pixels.
         width: factor on all channel numbers.
-        dropout: before the head's first batch normalisation.
+        dropout: before the head's first batch normalization.
         head_dropout: before the last layer.
 
     Raises:
@@ -107,9 +107,9 @@ def resnet50v2_small(
         sides = ", ".join(map(str, dict.fromkeys(reachable)))
         raise UsageError(f"last_map must be one of {sides} with this stem. Got {last_map!r} instead.")
     halvings = reachable.index(last_map)
-    channels = channels_of(colour)
+    channels = channels_of(color)
     network = ResNet50V2(
-        InputSpec(size=size, colour=colour, channels=channels, mean=(0.5,), std=(0.5,)),
+        InputSpec(size=size, color=color, channels=channels, mean=(0.5,), std=(0.5,)),
         num_classes,
         strides=[2 if i < halvings else 1 for i in range(4)],
         # As wide as the step needs: 3×3 for 1, 5×5 for 2.
@@ -135,7 +135,7 @@ def resnet50v2_small(
 class ResNet50V2(Network):
     """Stem, four stacks of pre-activation bottlenecks, and the study's head.
 
-    The head: dropout, batch normalisation, flatten, dense 64, ReLU, batch normalisation, dropout, dense classes. The
+    The head: dropout, batch normalization, flatten, dense 64, ReLU, batch normalization, dropout, dense classes. The
     study names no rate for the second dropout; 0.5 is what Srivastava et al. (2014) choose for hidden units, and the
     head's 6.4 million weights are where this network overfits first.
 

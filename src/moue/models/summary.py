@@ -34,7 +34,7 @@ def describe(name: str, num_classes: int = 7, **options: Any) -> dict[str, Any]:
     # On the meta device tensors have shapes and no values.
     with torch.device("meta"):
         network = create(name, num_classes, **{**options, **without_weights(name)}).eval()
-    channels = channels_of(network.input.colour)
+    channels = channels_of(network.input.color)
     size, inside = network.input.size, network.input.upsample
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, channels, size, size, device="meta"))

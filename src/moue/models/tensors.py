@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from moue.errors import require
-from moue.files import replacing
+from moue.files import atomic_write
 
 
 def save_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
@@ -23,7 +23,7 @@ def save_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, 
     Raises:
         OSError, safetensors.SafetensorError: when it cannot be written; what was there before stays.
     """
-    with replacing(path) as part:
+    with atomic_write(path) as part:
         # Safetensors lets the owner alone read what it writes.
         part.touch()
         mode = part.stat().st_mode

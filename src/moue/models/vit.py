@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from moue.errors import ModelError, UsageError, require
 from moue.models.base import InputSpec, Network
 from moue.models.hub import begin, build, plain, read_config
-from moue.spec import Colour
+from moue.spec import Color
 
 SOURCE = "google/vit-base-patch16-224"
 
 
 class ViT(Network):
-    """``ViTForImageClassification`` on pixels that are scaled up inside, normalised to [-1, 1], grey repeated.
+    """``ViTForImageClassification`` on pixels that are scaled up inside, normalized to [-1, 1], gray repeated.
 
     Of the default source 7,094,791 of 85,804,039 weights are trained for seven classes: the last layer, the final
     layer norm and the classifier.
@@ -30,7 +30,7 @@ class ViT(Network):
         pretrained: whether to read its weights.
         trainable_layers: how many of the last encoder layers are trained; -1 trains everything, embeddings too.
         size: side of the input in pixels, scaled inside to the model's own (224).
-        colour: "grey" or "rgb".
+        color: "gray" or "rgb".
         architecture: the model's configuration, in place of the one that ``source`` has.
 
     Raises:
@@ -48,7 +48,7 @@ class ViT(Network):
         pretrained: bool = True,
         trainable_layers: int = 1,
         size: int = 48,
-        colour: Colour = "grey",
+        color: Color = "gray",
         architecture: dict[str, Any] | None = None,
     ) -> None:
         transformers = require("transformers", "train")
@@ -63,7 +63,7 @@ class ViT(Network):
             raise UsageError(f"trainable_layers must be between -1 and {layers}. Got {trainable_layers!r} instead.")
         config.num_labels = num_classes
         channels = config.num_channels
-        super().__init__(InputSpec(size, colour, config.image_size, channels, mean=(0.5,), std=(0.5,)), num_classes)
+        super().__init__(InputSpec(size, color, config.image_size, channels, mean=(0.5,), std=(0.5,)), num_classes)
         self.model = build(transformers.ViTForImageClassification, config, source, pretrained)
         if pretrained:
             # A published head of as many classes would come along, in an order of its own.
@@ -73,7 +73,7 @@ class ViT(Network):
             self._freeze_below(trainable_layers)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Prepared input to normalised tokens ``(N, 1 + places, D)``, the class token first."""
+        """Prepared input to normalized tokens ``(N, 1 + places, D)``, the class token first."""
         return cast(Tensor, self._vit(pixel_values=x).last_hidden_state)
 
     def forward_head(self, features: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""A vision transformer for 48×48 pictures that trains from scratch.
+"""A vision transformer for 48×48 images that trains from scratch.
 
-Dosovitskiy et al., "An image is worth 16×16 words", 2021, with what lets it learn from few pictures in few epochs: a
+Dosovitskiy et al., "An image is worth 16×16 words", 2021, with what lets it learn from few images in few epochs: a
 convolutional stem in place of one large patch convolution (Xiao et al., "Early convolutions help transformers see
 better", 2021), fixed positions of sines and cosines, and the mean of all tokens in place of a class token (Beyer et
 al., "Better plain ViT baselines for ImageNet-1k", 2022).
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from moue.errors import UsageError
 from moue.models.base import InputSpec, Network
-from moue.spec import Colour, channels_of
+from moue.spec import Color, channels_of
 
 #: Side of the square of pixels that becomes one token.
 PATCH = 6
@@ -25,17 +25,17 @@ PATCH = 6
 class ViTCompact(Network):
     """Patches of 6×6 pixels (8×8 tokens at 48 pixels), fixed positions, pre-norm layers, the mean of the tokens.
 
-    Pixels are normalised to [-1, 1].
+    Pixels are normalized to [-1, 1].
 
     Args:
         num_classes: number of logits.
         size: side of the input in pixels, a multiple of 6.
-        colour: "grey" or "rgb".
+        color: "gray" or "rgb".
         dim: width of a token, a multiple of 4 and of ``heads``.
         depth: number of layers.
         heads: attention heads of each layer.
         mlp_ratio: hidden width of a layer's MLP over ``dim``.
-        drop_path: probability that the last layer's branches are skipped for a picture in training; earlier layers
+        drop_path: probability that the last layer's branches are skipped for an image in training; earlier layers
             have proportionally less (Huang et al., "Deep networks with stochastic depth", 2016).
         dropout: before the classifier.
 
@@ -48,7 +48,7 @@ class ViTCompact(Network):
         num_classes: int,
         *,
         size: int = 48,
-        colour: Colour = "grey",
+        color: Color = "gray",
         dim: int = 192,
         depth: int = 6,
         heads: int = 6,
@@ -56,8 +56,8 @@ class ViTCompact(Network):
         drop_path: float = 0.1,
         dropout: float = 0.0,
     ) -> None:
-        channels = channels_of(colour)
-        super().__init__(InputSpec(size=size, colour=colour, channels=channels, mean=(0.5,), std=(0.5,)), num_classes)
+        channels = channels_of(color)
+        super().__init__(InputSpec(size=size, color=color, channels=channels, mean=(0.5,), std=(0.5,)), num_classes)
         if size < PATCH or size % PATCH:
             raise UsageError(f"size must be a multiple of {PATCH} pixels. Got {size!r} instead.")
         if dim < 4 or heads < 1 or dim % 4 or dim % heads:
@@ -66,7 +66,7 @@ class ViTCompact(Network):
             raise UsageError(f"depth must be at least 1 layer. Got {depth!r} instead.")
         if not 0 <= drop_path < 1:
             raise UsageError(f"drop_path must be at least 0 and below 1. Got {drop_path!r} instead.")
-        # The work lies at half of the picture's side, as in `compact`; what is left of a patch is its largest answers.
+        # The work lies at half of the image's side, as in `compact`; what is left of a patch is its largest answers.
         self.stem = nn.Sequential(
             nn.PixelUnshuffle(2),
             *_conv_norm(4 * channels, dim // 4),
@@ -90,7 +90,7 @@ class ViTCompact(Network):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Prepared input to normalised tokens ``(N, places, dim)``, row by row."""
+        """Prepared input to normalized tokens ``(N, places, dim)``, row by row."""
         x = self.stem(x)
         x = x.flatten(2).transpose(1, 2) + positions(x.shape[-1], x.shape[1]).to(x)
         for layer in self.layers:
@@ -143,7 +143,7 @@ class Layer(nn.Module):
 def positions(side: int, dim: int) -> Tensor:
     """Where the tokens of a ``side`` × ``side`` grid lie, as sines and cosines of x and y at dim / 4 wavelengths.
 
-    The grid spans the picture whatever its ``side``, so smaller pictures (progressive training) mean the same places.
+    The grid spans the image whatever its ``side``, so smaller images (progressive training) mean the same places.
 
     Returns:
         float32 ``(side · side, dim)``, -1 to 1.

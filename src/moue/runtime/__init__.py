@@ -1,1 +1,1 @@
-"""Reads faces in pictures, folders, videos and cameras, without torch."""
+"""Reads faces in images, folders, videos and cameras, without torch."""

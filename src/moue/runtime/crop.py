@@ -6,30 +6,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moue.preprocess import Picture, crop_face, to_input
+from moue.preprocess import ImageArray, crop_face, to_input
 from moue.runtime.detect import Detections, Detector
-from moue.spec import Colour, ModelSpec
+from moue.spec import Color, ModelSpec
 
 
 def crops(
-    picture: Picture, found: Detections, *, margin: float, level: bool, size: int, colour: Colour
-) -> list[Picture]:
-    """Cut every detected face out of a picture.
+    image: ImageArray, found: Detections, *, margin: float, align: bool, size: int, color: Color
+) -> list[ImageArray]:
+    """Cut every detected face out of an image.
 
     Args:
-        picture: uint8 ``(H, W, 3)`` RGB.
+        image: uint8 ``(H, W, 3)`` RGB.
         found: its faces.
         margin: growth of the box, as for :func:`moue.preprocess.crop_face`.
-        level: whether the eyes are turned level.
+        align: whether the crop is rotated so that the eyes are level.
         size: side of the crops in pixels.
-        colour: of the crops.
+        color: of the crops.
 
     Returns:
         One uint8 ``(C, size, size)`` a face, in the order of ``found``.
     """
-    # Within the content alone: a crop that reaches over its edge repeats the picture, not the border around it.
-    left, top, width, height = found.content or (0, 0, picture.shape[1], picture.shape[0])
-    view = picture[top : top + height, left : left + width]
+    # Within the content alone: a crop that reaches over its edge repeats the image, not the border around it.
+    left, top, width, height = found.content or (0, 0, image.shape[1], image.shape[0])
+    view = image[top : top + height, left : left + width]
     corner = np.array([left, top], np.float32)
     return [
         crop_face(
@@ -37,26 +37,26 @@ def crops(
             (float(x - left), float(y - top), float(w), float(h)),
             None if found.landmarks is None else found.landmarks[i] - corner,
             margin=margin,
-            level=level,
+            align=align,
             size=size,
-            colour=colour,
+            color=color,
         )
         for i, (x, y, w, h) in enumerate(found.boxes)
     ]
 
 
-def face_inputs(picture: Picture, found: Detections, spec: ModelSpec, *, whole: bool) -> list[Picture]:
-    """The faces of a picture as a model takes them: uint8 ``(C, S, S)`` each.
+def face_inputs(image: ImageArray, found: Detections, spec: ModelSpec, *, whole: bool) -> list[ImageArray]:
+    """The faces of an image as a model takes them: uint8 ``(C, S, S)`` each.
 
     Args:
-        picture: uint8 ``(H, W, 3)`` RGB.
+        image: uint8 ``(H, W, 3)`` RGB.
         found: its faces.
         spec: the model's.
-        whole: whether the picture itself is the face, which is neither cut nor turned then.
+        whole: whether the image itself is the face, which is neither cut nor turned then.
     """
     if whole:
-        return [to_input(picture, spec.size, spec.colour)]
-    return crops(picture, found, margin=spec.margin, level=spec.level, size=spec.size, colour=spec.colour)
+        return [to_input(image, spec.size, spec.color)]
+    return crops(image, found, margin=spec.margin, align=spec.align, size=spec.size, color=spec.color)
 
 
 @dataclass(frozen=True)
@@ -65,21 +65,21 @@ class FaceCutter:
 
     detector: Detector
     size: int = 48
-    colour: Colour = "grey"
+    color: Color = "gray"
     margin: float = 0.0
-    level: bool = True
+    align: bool = True
     min_score: float = 0.5
 
-    def __call__(self, picture: Picture, source: str) -> list[Picture]:
+    def __call__(self, image: ImageArray, source: str) -> list[ImageArray]:
         """The faces of one photo.
 
         Args:
-            picture: uint8 ``(H, W, 3)`` RGB.
+            image: uint8 ``(H, W, 3)`` RGB.
             source: its name, which does not matter here.
 
         Returns:
-            uint8 ``(size, size)`` grey or ``(size, size, 3)`` RGB, one a face; none where no face was found.
+            uint8 ``(size, size)`` gray or ``(size, size, 3)`` RGB, one a face; none where no face was found.
         """
-        found = self.detector.detect(picture, min_score=self.min_score)
-        cut = crops(picture, found, margin=self.margin, level=self.level, size=self.size, colour=self.colour)
-        return [face[0] if self.colour == "grey" else np.ascontiguousarray(face.transpose(1, 2, 0)) for face in cut]
+        found = self.detector.detect(image, min_score=self.min_score)
+        cut = crops(image, found, margin=self.margin, align=self.align, size=self.size, color=self.color)
+        return [face[0] if self.color == "gray" else np.ascontiguousarray(face.transpose(1, 2, 0)) for face in cut]

@@ -1,6 +1,6 @@
 """Where the faces are: a small protocol, and three ways to meet it.
 
-Pictures are uint8 ``(H, W, 3)`` RGB, upright; boxes are ``(x, y, width, height)`` in their pixels.
+Images are uint8 ``(H, W, 3)`` RGB, upright; boxes are ``(x, y, width, height)`` in their pixels.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from moue.errors import ModelError, UnknownName, UsageError
-from moue.preprocess import Picture
+from moue.preprocess import ImageArray
+from moue.runtime.array_equality import ArrayEquality
 from moue.runtime.engine import EngineName, open_graph
-from moue.runtime.limits import check
-from moue.runtime.value import ByContent
+from moue.runtime.validation import check
 from moue.spec import file_sha256
 
 WEIGHTS = Path(__file__).parent / "assets" / "centerface.onnx"
 #: Two boxes whose intersection is more than this part of their union are one face.
-OVERLAP = 0.3
-#: The graph halves its picture five times; its answer has a cell for every 4 × 4 pixels.
-MULTIPLE, CELL = 32, 4
-#: The second look: a thumbnail of this long side, with half of that in grey around it. Of FER-2013's tight 48-pixel
+NMS_IOU = 0.3
+#: The graph halves its image five times; its answer has a cell for every 4 × 4 pixels.
+STRIDE, OUTPUT_STRIDE = 32, 4
+#: The second look: a thumbnail of this long side, with half of that in gray around it. Of FER-2013's tight 48-pixel
 #: faces, 71 % are found without it and 99 % with it; at 100 pixels 94 % and 100 %.
-THUMBNAIL, GREY = 96, 127
+THUMBNAIL, GRAY = 96, 127
 #: How much the pixels of a border's row or column may differ, per channel: saving as JPEG ripples them.
 PLAIN = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Detections(ByContent):
-    """The faces of one picture, best first.
+class Detections(ArrayEquality):
+    """The faces of one image, best first.
 
     Raises:
         UsageError: when the arrays disagree in length or shape.
@@ -49,9 +49,9 @@ class Detections(ByContent):
     scores: NDArray[np.float32]
     """float32 ``(F,)``: 0 to 1."""
     landmarks: NDArray[np.float32] | None = None
-    """float32 ``(F, 5, 2)``: the eye to the left of the picture, the eye to its right, nose, mouth corners; or None."""
+    """float32 ``(F, 5, 2)``: the eye to the left of the image, the eye to its right, nose, mouth corners; or None."""
     content: tuple[int, int, int, int] | None = None
-    """x, y, width, height of the part of the picture that is more than border; None is all of it. A crop that reaches
+    """x, y, width, height of the part of the image that is more than border; None is all of it. A crop that reaches
     over its edges repeats them."""
 
     def __post_init__(self) -> None:
@@ -71,25 +71,25 @@ class Detections(ByContent):
 class Detector(Protocol):
     """Anything that finds faces. It must be safe to call from several threads at once."""
 
-    def detect(self, picture: Picture, *, min_score: float = 0.5) -> Detections:
-        """The faces in a picture, uint8 ``(H, W, 3)`` RGB, that score ``min_score`` or more."""
+    def detect(self, image: ImageArray, *, min_score: float = 0.5) -> Detections:
+        """The faces in an image, uint8 ``(H, W, 3)`` RGB, that score ``min_score`` or more."""
         ...
 
 
 class WholeImage:
-    """The picture is one face, cut out already."""
+    """The image is one face, cut out already."""
 
-    def detect(self, picture: Picture, *, min_score: float = 0.5) -> Detections:
-        """One box around the whole picture, with the score 1."""
-        height, width = picture.shape[:2]
+    def detect(self, image: ImageArray, *, min_score: float = 0.5) -> Detections:
+        """One box around the whole image, with the score 1."""
+        height, width = image.shape[:2]
         return Detections(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
 
 
-class Given:
+class PrecomputedDetector:
     """Faces that somebody else found.
 
     Args:
-        boxes: ``(F, 4)``, or ``(4,)`` for one: x, y, width, height in pixels of the upright picture.
+        boxes: ``(F, 4)``, or ``(4,)`` for one: x, y, width, height in pixels of the upright image.
         scores: ``(F,)``, 0 to 1; 1 where left out.
         landmarks: ``(F, 5, 2)`` as in :class:`Detections`; without them, crops are not levelled.
 
@@ -114,17 +114,17 @@ class Given:
             None if landmarks is None else np.asarray(landmarks, np.float32),
         )
 
-    def detect(self, picture: Picture, *, min_score: float = 0.5) -> Detections:
+    def detect(self, image: ImageArray, *, min_score: float = 0.5) -> Detections:
         """The boxes as they were given, whatever their score.
 
         Raises:
-            UsageError: when one of them lies outside of the picture.
+            UsageError: when one of them lies outside of the image.
         """
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         for x, y, w, h in self.found.boxes.tolist():
             if x >= width or y >= height or x + w <= 0 or y + h <= 0:
                 box = f"{x:g}, {y:g}, {w:g}, {h:g}"
-                raise UsageError(f"the box {box} lies outside of the picture's {width}×{height} pixels.")
+                raise UsageError(f"the box {box} lies outside of the image's {width}×{height} pixels.")
         return self.found
 
 
@@ -132,11 +132,11 @@ class CenterFace:
     """Xu et al., "CenterFace: joint face detection and alignment using face as point" (2019).
 
     A uniform border is cut off before the search, so a photo with a frame around it gives the faces that it gives
-    without. A picture in which nothing is found is looked at once more as a thumbnail in a grey surround, where a face
-    that fills its picture shows best.
+    without. An image in which nothing is found is looked at once more as a thumbnail in a gray surround, where a face
+    that fills its image shows best.
 
     Args:
-        long_side: larger pictures are scaled to this long side in pixels; None looks at the native size.
+        long_side: larger images are scaled to this long side in pixels; None looks at the native size.
         engine: see :func:`moue.runtime.engine.open_graph`.
         threads: see there.
         many: see there.
@@ -157,7 +157,7 @@ class CenterFace:
         path: str | Path = WEIGHTS,
     ) -> None:
         if long_side is not None:
-            check("long_side", long_side, MULTIPLE)
+            check("long_side", long_side, STRIDE)
         self.long_side = long_side
         self._graph = open_graph(_whole(Path(path)), engine=engine, threads=threads, many=many)
         self._input = next(iter(self._graph.inputs))
@@ -168,10 +168,10 @@ class CenterFace:
         other.long_side = long_side
         return other
 
-    def detect(self, picture: Picture, *, min_score: float = 0.5) -> Detections:
-        """The faces in a picture, uint8 ``(H, W, 3)`` RGB, that score ``min_score`` or more, best first."""
-        left, top, width, height = content = inner(picture)
-        view = picture[top : top + height, left : left + width]
+    def detect(self, image: ImageArray, *, min_score: float = 0.5) -> Detections:
+        """The faces in an image, uint8 ``(H, W, 3)`` RGB, that score ``min_score`` or more, best first."""
+        left, top, width, height = content = trim_border(image)
+        view = image[top : top + height, left : left + width]
         long = max(width, height)
         scale = min(1.0, (self.long_side or long) / long)
         boxes, scores, landmarks = self._look(view, scale, 0, min_score)
@@ -180,40 +180,40 @@ class CenterFace:
         boxes[:, :2] += (left, top)
         return Detections(boxes, scores, landmarks + np.array([left, top], np.float32), content)
 
-    def _look(self, view: Picture, scale: float, surround: int, min_score: float) -> _Found:
-        """One run of the graph over the scaled picture with a grey surround; answers in the picture's own pixels."""
+    def _look(self, view: ImageArray, scale: float, surround: int, min_score: float) -> _Found:
+        """One run of the graph over the scaled image with a gray surround; answers in the image's own pixels."""
         height, width = (max(1, round(side * scale)) for side in view.shape[:2])
         if (height, width) != view.shape[:2]:
             view = np.asarray(Image.fromarray(view).resize((width, height), Image.Resampling.BILINEAR))
-        tall, wide = (math.ceil((side + 2 * surround) / MULTIPLE) * MULTIPLE for side in (height, width))
-        canvas = np.full((1, 3, tall, wide), GREY if surround else 0, np.float32)
+        tall, wide = (math.ceil((side + 2 * surround) / STRIDE) * STRIDE for side in (height, width))
+        canvas = np.full((1, 3, tall, wide), GRAY if surround else 0, np.float32)
         canvas[0, :, surround : surround + height, surround : surround + width] = view.transpose(2, 0, 1)
         boxes, scores, landmarks = _decode(self._graph({self._input: canvas}), min_score)
         boxes[:, :2] -= surround
         return boxes / np.float32(scale), scores, (landmarks - surround) / np.float32(scale)
 
 
-def inner(picture: Picture) -> tuple[int, int, int, int]:
-    """The part of a picture inside its uniform border: x, y, width, height. All of it where nothing would be left.
+def trim_border(image: ImageArray) -> tuple[int, int, int, int]:
+    """The part of an image inside its uniform border: x, y, width, height. All of it where nothing would be left.
 
-    An edge row or column whose pixels differ by :data:`PLAIN` at most is border, whatever its colour. As each is judged
-    by itself, a border that is put around a picture comes off again and takes nothing else with it.
+    An edge row or column whose pixels differ by :data:`PLAIN` at most is border, whatever its color. As each is judged
+    by itself, a border that is put around an image comes off again and takes nothing else with it.
     """
     top, left = 0, 0
-    bottom, right = picture.shape[:2]
+    bottom, right = image.shape[:2]
     shaved = True
     while shaved:
         shaved = False
-        while bottom - top > 1 and _plain(picture[top, left:right]):
+        while bottom - top > 1 and _plain(image[top, left:right]):
             top, shaved = top + 1, True
-        while bottom - top > 1 and _plain(picture[bottom - 1, left:right]):
+        while bottom - top > 1 and _plain(image[bottom - 1, left:right]):
             bottom, shaved = bottom - 1, True
-        while right - left > 1 and _plain(picture[top:bottom, left]):
+        while right - left > 1 and _plain(image[top:bottom, left]):
             left, shaved = left + 1, True
-        while right - left > 1 and _plain(picture[top:bottom, right - 1]):
+        while right - left > 1 and _plain(image[top:bottom, right - 1]):
             right, shaved = right - 1, True
     if right - left <= 1 or bottom - top <= 1:
-        return 0, 0, picture.shape[1], picture.shape[0]
+        return 0, 0, image.shape[1], image.shape[0]
     return left, top, right - left, bottom - top
 
 
@@ -246,7 +246,7 @@ def open_detector(
             return CenterFace(long_side, engine=engine, threads=threads, many=many)
         raise UnknownName("detector", detector, ("centerface", "none"))
     if not isinstance(detector, Detector):
-        raise UsageError(f"a detector must have detect(picture, *, min_score). Got {type(detector).__name__} instead.")
+        raise UsageError(f"a detector must have detect(image, *, min_score). Got {type(detector).__name__} instead.")
     return detector
 
 
@@ -275,26 +275,26 @@ def _whole(path: Path) -> Path:
 def _decode(answer: Sequence[NDArray[np.float32]], min_score: float) -> _Found:
     """Boxes, scores and landmarks out of the graph's four maps, in pixels of its input.
 
-    The maps are ``(1, 1, h, w)`` centre scores; ``(1, 2, h, w)`` logarithms of height and width in cells;
-    ``(1, 2, h, w)`` the centre's offset down and across in cells; ``(1, 10, h, w)`` five points, each down and across,
+    The maps are ``(1, 1, h, w)`` center scores; ``(1, 2, h, w)`` logarithms of height and width in cells;
+    ``(1, 2, h, w)`` the center's offset down and across in cells; ``(1, 10, h, w)`` five points, each down and across,
     in sides of the box from its upper left corner.
     """
     heat, logs, shift, points = (part[0] for part in answer)
     rows, columns = np.nonzero(heat[0] >= min_score)
     best = np.argsort(-heat[0, rows, columns], kind="stable")
     rows, columns = rows[best], columns[best]
-    size = np.exp(logs[::-1, rows, columns]).T * CELL
-    centre = (np.stack([columns, rows], 1) + shift[::-1, rows, columns].T + 0.5) * CELL
-    corner = centre - size / 2
+    size = np.exp(logs[::-1, rows, columns]).T * OUTPUT_STRIDE
+    center = (np.stack([columns, rows], 1) + shift[::-1, rows, columns].T + 0.5) * OUTPUT_STRIDE
+    corner = center - size / 2
     boxes = np.concatenate([corner, size], 1).astype(np.float32)
     inside = points[:, rows, columns].T.reshape(-1, 5, 2)[:, :, ::-1]
     landmarks = (corner[:, None] + inside * size[:, None]).astype(np.float32)
-    kept = _distinct(boxes)
+    kept = _nms(boxes)
     return boxes[kept], heat[0, rows, columns][kept], landmarks[kept]
 
 
-def _distinct(boxes: NDArray[np.float32]) -> list[int]:
-    """Which boxes to keep, best first: those that overlap no better one by more than :data:`OVERLAP`."""
+def _nms(boxes: NDArray[np.float32]) -> list[int]:
+    """Which boxes to keep, best first: those that overlap no better one by more than :data:`NMS_IOU`."""
     corner, far = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     area = boxes[:, 2] * boxes[:, 3]
     alive = np.ones(len(boxes), bool)
@@ -304,5 +304,5 @@ def _distinct(boxes: NDArray[np.float32]) -> list[int]:
             continue
         kept.append(i)
         shared = np.clip(np.minimum(far, far[i]) - np.maximum(corner, corner[i]), 0, None).prod(axis=1)
-        alive &= shared / (area + area[i] - shared) <= OVERLAP
+        alive &= shared / (area + area[i] - shared) <= NMS_IOU
     return kept

@@ -1,4 +1,4 @@
-"""Answers drawn onto their picture: boxes, tracks, labels and a bar for each expression."""
+"""Answers drawn onto their image: boxes, tracks, labels and a bar for each expression."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from moue.expressions import colour
-from moue.picture import PictureLike, read_picture
+from moue.image import ImageLike, read_image
+from moue.labels import color
 from moue.runtime.results import Faces
 
 
-def draw(picture: PictureLike, faces: Faces, *, bars: bool = True, caption: str = "") -> NDArray[np.uint8]:
-    """A copy of a picture with its faces marked.
+def draw(image: ImageLike, faces: Faces, *, bars: bool = True, caption: str = "") -> NDArray[np.uint8]:
+    """A copy of an image with its faces marked.
 
-    Each face gets a box in the colour of its expression, its track (in videos), the label with its probability ("?"
+    Each face gets a box in the color of its expression, its track (in videos), the label with its probability ("?"
     where the answer is uncertain), and, where the face is large enough for them to be read, a bar for each class.
 
     Args:
-        picture: a path, an array in RGB, or whatever else :func:`moue.read_picture` takes.
+        image: a path, an array in RGB, or whatever else :func:`moue.read_image` takes.
         faces: the answer for it.
         bars: whether to draw the bars.
         caption: words for the upper left corner.
@@ -29,20 +29,20 @@ def draw(picture: PictureLike, faces: Faces, *, bars: bool = True, caption: str 
         uint8 ``(H, W, 3)`` RGB.
 
     Raises:
-        Unreadable: when there is no picture to be had from ``picture``.
+        Unreadable: when there is no image to be had from ``image``.
     """
-    image = Image.fromarray(read_picture(picture))
+    canvas = Image.fromarray(read_image(image))
     if not len(faces) and not caption:
-        return np.array(image)
-    pen = ImageDraw.Draw(image, "RGBA")
-    stroke = max(2, round(max(image.size) / 400))
-    # Text follows the picture, so that it can be read on a thumbnail and on a poster.
-    size = int(np.clip(max(image.size) / 50, 11, 60))
+        return np.array(canvas)
+    pen = ImageDraw.Draw(canvas, "RGBA")
+    stroke = max(2, round(max(canvas.size) / 400))
+    # Text follows the image, so that it can be read on a thumbnail and on a poster.
+    size = int(np.clip(max(canvas.size) / 50, 11, 60))
     for i in range(len(faces)):
-        _face(pen, image.size, faces, i, stroke, size, bars)
+        _face(pen, canvas.size, faces, i, stroke, size, bars)
     if caption:
         _tag(pen, (stroke, stroke), caption, (40, 40, 40), size)
-    return np.array(image)
+    return np.array(canvas)
 
 
 def _face(
@@ -50,9 +50,9 @@ def _face(
 ) -> None:
     x, y, width, height = (float(v) for v in faces.boxes[i])
     said = faces.predictions
-    paint = colour(said.names[i])
+    paint = color(said.class_names[i])
     pen.rectangle((x, y, x + max(width, 1), y + max(height, 1)), outline=paint, width=stroke)
-    words = f"{said.names[i]} {said.confidence[i]:.0%}" + (" ?" if said.uncertain[i] else "")
+    words = f"{said.class_names[i]} {said.confidence[i]:.0%}" + (" ?" if said.uncertain[i] else "")
     if faces.tracks is not None:
         words = f"{faces.tracks[i]}: {words}"
     tall = round(1.4 * size)
@@ -68,7 +68,7 @@ def _face(
         top = y + stroke + k * line
         p = float(said.probabilities[i, k])
         pen.rectangle((left, top, left + long, top + line - 2), fill=(0, 0, 0, 110))
-        pen.rectangle((left, top, left + long * p, top + line - 2), fill=(*colour(label), 200))
+        pen.rectangle((left, top, left + long * p, top + line - 2), fill=(*color(label), 200))
         pen.text((left + 2, top - 1), label, fill=(255, 255, 255), font=_font(names))
 
 

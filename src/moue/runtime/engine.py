@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from moue.cache import cache_dir
 from moue.errors import ModelError, UnknownName, UsageError, require
-from moue.runtime.limits import check
 from moue.runtime.results import Predictions, softmax
+from moue.runtime.validation import check
 from moue.spec import ModelSpec
-from moue.views import averaged
+from moue.tta import averaged
 
 EngineName = Literal["auto", "onnxruntime", "openvino"]
 Shape = tuple[int | None, ...]
@@ -69,7 +69,7 @@ def open_graph(
 def choose(engine: EngineName = "auto", *, many: bool = False) -> str:
     """The engine that will run: "onnxruntime" or "openvino".
 
-    "auto" is ONNX Runtime for a few pictures, as OpenVINO takes half a second to import; for many it is OpenVINO
+    "auto" is ONNX Runtime for a few images, as OpenVINO takes half a second to import; for many it is OpenVINO
     where that is installed.
 
     Raises:
@@ -179,7 +179,7 @@ class Engine:
         """Classify face crops.
 
         Args:
-            images: uint8 ``(N, C, size, size)``, 0..255, in the spec's colour; N may be 0.
+            images: uint8 ``(N, C, size, size)``, 0..255, in the spec's color; N may be 0.
             batch: how many go through the graph at once; changes memory and speed, not the answers.
 
         Returns:
@@ -196,7 +196,7 @@ class Engine:
         return answer
 
     def averaged(self, images: NDArray[np.uint8], views: int, batch: int = 64) -> NDArray[np.float32]:
-        """Logits of face crops, each averaged over its views: :func:`moue.views.averaged` of :meth:`logits`.
+        """Logits of face crops, each averaged over its views: :func:`moue.tta.averaged` of :meth:`logits`.
 
         Args:
             images: as for :meth:`logits`.
@@ -221,7 +221,7 @@ class Engine:
             UsageError: as :meth:`logits`.
         """
         logits = self.averaged(images, self.spec.views, batch)
-        return Predictions(softmax(logits, self.spec.temperature), self.spec.labels, self.spec.uncertain)
+        return Predictions(softmax(logits, self.spec.temperature), self.spec.labels, self.spec.uncertain_below)
 
     def _check(self, images: NDArray[np.uint8], batch: int) -> None:
         spec = self.spec

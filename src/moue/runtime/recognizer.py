@@ -13,23 +13,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from moue.errors import Status, UnknownName, Unreadable, UsageError
-from moue.picture import MAX_PIXELS, Order, check_order, read_picture
-from moue.preprocess import Picture
+from moue.image import MAX_PIXELS, Order, check_order, read_image
+from moue.preprocess import ImageArray
 from moue.runtime.crop import face_inputs
-from moue.runtime.detect import MULTIPLE, CenterFace, Detector, Given, WholeImage, open_detector
+from moue.runtime.detect import STRIDE, CenterFace, Detector, PrecomputedDetector, WholeImage, open_detector
 from moue.runtime.engine import Engine, EngineName, open_model
-from moue.runtime.inputs import each, is_camera, is_one, is_picture, is_video, items, named
-from moue.runtime.limits import check
+from moue.runtime.inputs.kinds import each, is_camera, is_image, is_one, is_video, items, named
+from moue.runtime.inputs.sources import Source
 from moue.runtime.results import Faces, Predictions, softmax
-from moue.runtime.smooth import SMOOTH
-from moue.runtime.sources import Source
-from moue.runtime.video import Sampler
-from moue.views import check as check_views
+from moue.runtime.validation import check
+from moue.runtime.video.decode import Sampler
+from moue.runtime.video.smooth import SMOOTH
+from moue.tta import check as check_views
 
 #: Options of :meth:`Recognizer.read` for videos.
 _MOVING = ("every", "fps", "smooth")
-#: A stream holds the crops of this many pictures at most before it classifies them.
-HELD = 16
+#: A stream holds the crops of this many images at most before it classifies them.
+MAX_PENDING = 16
 
 
 class Recognizer:
@@ -37,20 +37,20 @@ class Recognizer:
 
     Args:
         model: a name of ``moue models``, the path of an ``.onnx`` with its ``.json``, a run folder, or an open engine.
-        detector: "centerface", "none" where each picture is one face, or an object with ``detect``.
+        detector: "centerface", "none" where each image is one face, or an object with ``detect``.
         engine: "onnxruntime", "openvino", or "auto" to take what suits ``many``.
         threads: CPU threads; 0 to choose.
         min_score: what the detector must give a face, 0 to 1.
         uncertain: a top probability below this marks an answer as uncertain, 0 to 1; the model's own where None.
         small_faces: whether to search at the native size instead of on ``long_side``: finds faces of 15 pixels in large
-            pictures, and takes the longer the larger they are.
+            images, and takes the longer the larger they are.
         long_side: larger photos are scaled to this long side, in pixels, for the search; a smaller one is quicker and
             misses the smaller faces.
         video_side: the same for videos and cameras, whose frames come by the dozen.
         views: how many views of a face are averaged, one of :data:`moue.spec.VIEWS`; the model's own where None.
         batch: crops, or views of them, classified at once; memory and speed, not answers.
-        many: whether many pictures are to come: "auto" then takes the engine that starts slower and runs faster.
-        max_pixels: larger photos, and videos of larger pictures, are refused.
+        many: whether many images are to come: "auto" then takes the engine that starts slower and runs faster.
+        max_pixels: larger photos, and videos of larger images, are refused.
 
     Raises:
         UsageError: for a value out of its range.
@@ -84,7 +84,7 @@ class Recognizer:
         for name, count in (("batch", batch), ("max_pixels", max_pixels)):
             check(name, count, 1, whole=True)
         for name, side in (("long_side", long_side), ("video_side", video_side)):
-            check(name, side, MULTIPLE)
+            check(name, side, STRIDE)
         if views is not None:
             check_views(views)
         # The detector first: it is the quicker to fail.
@@ -93,14 +93,14 @@ class Recognizer:
         )
         opened = model if isinstance(model, Engine) else open_model(model, engine=engine, threads=threads, many=many)
         self._engine = opened
-        self.spec = opened.spec.with_(
-            uncertain=opened.spec.uncertain if uncertain is None else uncertain,
+        self.spec = opened.spec.replace(
+            uncertain_below=opened.spec.uncertain_below if uncertain is None else uncertain,
             views=opened.spec.views if views is None else views,
         )
         self.min_score, self._batch, self._max_pixels = min_score, batch, max_pixels
         self._video_side = None if small_faces else video_side
         # Smoothing over time does for a video what many views do for a photo, unless they are asked for.
-        self._video_spec = self.spec if views is not None else self.spec.with_(views=min(self.spec.views, 2))
+        self._video_spec = self.spec if views is not None else self.spec.replace(views=min(self.spec.views, 2))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled by its options, so that worker processes open models of their own."""
@@ -119,28 +119,28 @@ class Recognizer:
         """Read the faces in anything.
 
         Args:
-            x: a picture as :func:`moue.read_picture` takes it; a video's path, bytes or open file; a folder, a glob, or
-                a list of all these; uint8 ``(N, H, W, 3)``; a camera's number, for one picture from it.
+            x: an image as :func:`moue.read_image` takes it; a video's path, bytes or open file; a folder, a glob, or
+                a list of all these; uint8 ``(N, H, W, 3)``; a camera's number, for one image from it.
             color: order of an array's channels, "rgb" or "bgr".
-            boxes: ``(F, 4)`` faces of the one picture ``x``, as x, y, width, height; nothing is searched then.
+            boxes: ``(F, 4)`` faces of the one image ``x``, as x, y, width, height; nothing is searched then.
             every: of a video, each Nth frame.
             fps: of a video, at most that many frames a second; instead of ``every``.
             smooth: time constant of the smoothing of a video's probabilities, in seconds; 0 for each frame's own.
 
         Returns:
-            The answer for one picture; for anything else a list, in order, with one answer a picture or frame. What
+            The answer for one image; for anything else a list, in order, with one answer an image or frame. What
             cannot be read has an answer with status and reason.
 
         Raises:
-            UsageError: when ``x`` is of no type that could hold a picture, or an option cannot be used.
+            UsageError: when ``x`` is of no type that could hold an image, or an option cannot be used.
         """
         check_order(color)
         Sampler(every, fps)
         check("smooth", smooth, 0)
-        if is_picture(x):
+        if is_image(x):
             return self._one(x, color, boxes)
         if boxes is not None:
-            raise UsageError("boxes belong to one picture: read the pictures one by one.")
+            raise UsageError("boxes belong to one image: read the images one by one.")
         if is_camera(x):
             with closing(self._camera(int(x))) as frames:
                 return next(frames)
@@ -165,7 +165,7 @@ class Recognizer:
             smooth: of videos and cameras, the smoothing's time constant in seconds; 0 for each frame's own answer.
 
         Yields:
-            At least one answer an input, in order: one a picture, one a frame of a video, one a file of a folder, with
+            At least one answer an input, in order: one an image, one a frame of a video, one a file of a folder, with
             status and reason where there is nothing to read.
 
         Raises:
@@ -185,37 +185,37 @@ class Recognizer:
                     continue
                 held.append(self._try(item, color))
                 crops += len(held[-1].crops)
-                if len(held) >= HELD or crops >= self._batch:
+                if len(held) >= MAX_PENDING or crops >= self._batch:
                     yield from self._answer(held)
                     held, crops = [], 0
         yield from self._answer(held)
 
-    def faces(self, picture: NDArray[Any], source: str = "", boxes: ArrayLike | None = None) -> Faces:
-        """Read one picture.
+    def faces(self, image: NDArray[Any], source: str = "", boxes: ArrayLike | None = None) -> Faces:
+        """Read one image.
 
         Args:
-            picture: an array as :func:`moue.read_picture` takes it, RGB.
+            image: an array as :func:`moue.read_image` takes it, RGB.
             source: its name in the answer.
             boxes: ``(F, 4)`` faces to read instead of those that the detector would find.
 
         Raises:
-            Unreadable: when the array is no picture.
+            Unreadable: when the array is no image.
         """
-        return self._answer([self._look(read_picture(picture), source, boxes)])[0]
+        return self._answer([self._look(read_image(image), source, boxes)])[0]
 
-    def batch(self, pictures: Sequence[NDArray[Any]]) -> list[Faces]:
-        """Read several pictures, their faces classified together; the answers are those of :meth:`faces`.
+    def batch(self, images: Sequence[NDArray[Any]]) -> list[Faces]:
+        """Read several images, their faces classified together; the answers are those of :meth:`faces`.
 
         Raises:
-            Unreadable: when one of the arrays is no picture.
-            UsageError: when it is one picture that came, and no list.
+            Unreadable: when one of the arrays is no image.
+            UsageError: when it is one image that came, and no list.
         """
-        if is_one(pictures):
-            raise UsageError(f"batch takes a list of pictures. Got one {type(pictures).__name__} instead.")
-        return self._answer([self._look(read_picture(picture), "") for picture in pictures])
+        if is_one(images):
+            raise UsageError(f"batch takes a list of images. Got one {type(images).__name__} instead.")
+        return self._answer([self._look(read_image(image), "") for image in images])
 
     def for_video(self) -> Recognizer:
-        """This recogniser as videos and cameras use it; it shares the graphs.
+        """This recognizer as videos and cameras use it; it shares the graphs.
 
         It searches at ``video_side``, with two views at most unless more were asked for.
         """
@@ -238,54 +238,60 @@ class Recognizer:
         logits = self._engine.averaged(np.asarray(crops), self.spec.views, self._batch)
         return self._predictions(softmax(logits, self.spec.temperature))
 
-    def nothing(self, source: str, status: Status, reason: str) -> Faces:
+    def failed(self, source: str, status: Status, reason: str) -> Faces:
         """The answer for an input in which nothing could be looked for; it has the model's labels like any other."""
-        return Faces(source, status, reason=reason, predictions=Predictions.none(self.spec.labels))
+        return Faces(source, status, reason=reason, predictions=Predictions.empty(self.spec.labels))
 
     def _predictions(self, probabilities: NDArray[np.float32]) -> Predictions:
-        return Predictions(probabilities, self.spec.labels, self.spec.uncertain)
+        return Predictions(probabilities, self.spec.labels, self.spec.uncertain_below)
 
     def _one(self, x: Any, color: Order, boxes: ArrayLike | None) -> Faces:
-        given = None if boxes is None else Given(boxes)
+        given = None if boxes is None else PrecomputedDetector(boxes)
         try:
             return self._answer([self._look(self.open(x, color), named(x), given)])[0]
         except Unreadable as error:
-            return self.nothing(named(x), error.status, str(error))
+            return self.failed(named(x), error.status, str(error))
 
     def _try(self, item: Any, color: Order) -> _Look:
         if isinstance(item, Source):
             if item.reason is not None:
                 status: Status = "skipped" if item.kind == "skipped" else "unreadable"
-                return _Look(self.nothing(item.path, status, item.reason))
+                return _Look(self.failed(item.path, status, item.reason))
             item = item.path
         try:
             return self._look(self.open(item, color), named(item))
         except (Unreadable, UsageError) as error:
             # Of many inputs one of a wrong type is as little reason to lose the rest as a damaged file.
-            return _Look(self.nothing(named(item), getattr(error, "status", "unreadable"), str(error)))
+            return _Look(self.failed(named(item), getattr(error, "status", "unreadable"), str(error)))
 
-    def open(self, x: Any, color: Order = "rgb") -> Picture:
-        """:func:`moue.read_picture` under this recogniser's limit on pixels."""
-        return read_picture(x, color=color, max_pixels=self._max_pixels)
+    def open(self, x: Any, color: Order = "rgb") -> ImageArray:
+        """:func:`moue.read_image` under this recognizer's limit on pixels."""
+        return read_image(x, color=color, max_pixels=self._max_pixels)
 
-    def _look(self, picture: Picture, source: str, boxes: ArrayLike | Given | None = None) -> _Look:
-        """Find the faces of one picture and cut them out."""
-        detector = self.detector if boxes is None else boxes if isinstance(boxes, Given) else Given(boxes)
-        found = detector.detect(picture, min_score=self.min_score)
+    def _look(self, image: ImageArray, source: str, boxes: ArrayLike | PrecomputedDetector | None = None) -> _Look:
+        """Find the faces of one image and cut them out."""
+        detector = (
+            self.detector
+            if boxes is None
+            else boxes
+            if isinstance(boxes, PrecomputedDetector)
+            else PrecomputedDetector(boxes)
+        )
+        found = detector.detect(image, min_score=self.min_score)
         row = Faces(
             source,
             "ok" if len(found) else "no_face",
-            picture.shape[1],
-            picture.shape[0],
+            image.shape[1],
+            image.shape[0],
             found.boxes,
             found.scores,
             found.landmarks,
             self._predictions(np.full((len(found), len(self.spec.labels)), 1 / len(self.spec.labels), np.float32)),
         )
-        return _Look(row, face_inputs(picture, found, self.spec, whole=isinstance(detector, WholeImage)))
+        return _Look(row, face_inputs(image, found, self.spec, whole=isinstance(detector, WholeImage)))
 
     def _answer(self, held: Sequence[_Look]) -> list[Faces]:
-        """Classify the crops of several pictures together."""
+        """Classify the crops of several images together."""
         crops = [crop for look in held for crop in look.crops]
         if not crops:
             return [look.row for look in held]
@@ -293,30 +299,30 @@ class Recognizer:
         rows, start = [], 0
         for look in held:
             end = start + len(look.crops)
-            rows.append(look.row.with_(predictions=self._predictions(said[start:end])))
+            rows.append(look.row.replace(predictions=self._predictions(said[start:end])))
             start = end
         return rows
 
     def _moving(self, source: Any, every: int, fps: float | None, smooth: float) -> Iterator[Faces]:
         if isinstance(source, Source) and source.kind == "camera":
             return self._camera(int(source.path), smooth)
-        from moue.runtime.watch import read_video
+        from moue.runtime.video.stream import read_video
 
         video = source.path if isinstance(source, Source) else source if hasattr(source, "read") else bytes(source)
         options: dict[str, Any] = {"every": every, "fps": fps, "smooth": smooth, "max_pixels": self._max_pixels}
         return read_video(self.for_video(), video, **options)
 
     def _camera(self, index: int, smooth: float = SMOOTH) -> Generator[Faces, None, None]:
-        from moue.runtime.camera import watch_camera
+        from moue.runtime.video.camera import watch_camera
 
         yield from watch_camera(self.for_video(), index, smooth=smooth)
 
 
 class _Look(NamedTuple):
-    """A picture's row without its answers, and the crops that wait for them."""
+    """An image's row without its answers, and the crops that wait for them."""
 
     row: Faces
-    crops: Sequence[Picture] = ()
+    crops: Sequence[ImageArray] = ()
 
 
 def _remade(options: dict[str, Any]) -> Recognizer:
@@ -332,27 +338,27 @@ def read(x: Any, *, color: Order = "rgb", boxes: ArrayLike | None = None, **opti
     ::
 
         faces = moue.read("photo.jpg")
-        print(faces.boxes, faces.predictions.names, faces.predictions.confidence)
+        print(faces.boxes, faces.predictions.class_names, faces.predictions.confidence)
         for frame in moue.read("clip.mp4", fps=5, model="ferplus"):
-            print(frame.timestamp, frame.predictions.names)
+            print(frame.timestamp, frame.predictions.class_names)
 
-    The recogniser behind it is made once for each set of options and kept.
+    The recognizer behind it is made once for each set of options and kept.
 
     Args:
-        x: a picture as :func:`moue.read_picture` takes it (path, bytes, open file, Pillow image, array); a video's
+        x: an image as :func:`moue.read_image` takes it (path, bytes, open file, Pillow image, array); a video's
             path, bytes or open file; a folder, a glob, or a list of all these; uint8 ``(N, H, W, 3)``; a camera's
-            number, for one picture from it.
+            number, for one image from it.
         color: order of an array's channels, "rgb" or "bgr" (OpenCV's).
-        boxes: ``(F, 4)`` faces of the one picture ``x``, as x, y, width, height in pixels; nothing is searched then.
+        boxes: ``(F, 4)`` faces of the one image ``x``, as x, y, width, height in pixels; nothing is searched then.
         options: ``every``, ``fps`` and ``smooth`` of :meth:`Recognizer.read`, and what :class:`Recognizer` takes:
             ``model``, ``detector``, ``views`` and so on.
 
     Returns:
-        One :class:`Faces` for one picture, else a list, in order, with one a picture or frame. What cannot be read has
+        One :class:`Faces` for one image, else a list, in order, with one an image or frame. What cannot be read has
         one whose ``status`` and ``reason`` say so.
 
     Raises:
-        UsageError: for an unknown option, one that cannot be used, or an ``x`` of no type that could hold a picture.
+        UsageError: for an unknown option, one that cannot be used, or an ``x`` of no type that could hold an image.
         ModelError: when the model or the detector is missing or damaged.
         MissingExtra: when the model or the engine is in an extra that is not installed.
     """
@@ -362,7 +368,7 @@ def read(x: Any, *, color: Order = "rgb", boxes: ArrayLike | None = None, **opti
     try:
         hash(tuple(options.values()))
     except TypeError:
-        # It can be no key of a cache; most likely it is a wrong value, and the recogniser says so.
+        # It can be no key of a cache; most likely it is a wrong value, and the recognizer says so.
         return Recognizer(**options).read(x, color=color, boxes=boxes, **moving)
     return _shared(**options).read(x, color=color, boxes=boxes, **moving)
 

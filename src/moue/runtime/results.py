@@ -1,7 +1,7 @@
-"""The one result type: from the recogniser to the command line, the server, videos and metrics.
+"""The one result type: from the recognizer to the command line, the server, videos and metrics.
 
 Everything is a numpy array inside and validated on creation; plain Python types appear at the edges alone
-(:meth:`Faces.to_dict`). Coordinates are pixels of the upright picture, times are seconds, probabilities fractions of 1.
+(:meth:`Faces.to_dict`). Coordinates are pixels of the upright image, times are seconds, probabilities fractions of 1.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import Status, UsageError
-from moue.runtime.value import ByContent
+from moue.runtime.array_equality import ArrayEquality
 
 if TYPE_CHECKING:
-    from moue.picture import PictureLike
+    from moue.image import ImageLike
 
 
 #: What chooses rows of an answer.
@@ -34,8 +34,8 @@ def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[n
 
 
 @dataclass(frozen=True, eq=False)
-class Predictions(ByContent):
-    """Class probabilities of N pictures.
+class Predictions(ArrayEquality):
+    """Class probabilities of N images.
 
     Raises:
         UsageError: when shapes disagree or a row is no distribution.
@@ -57,7 +57,7 @@ class Predictions(ByContent):
             raise UsageError("every row of probabilities must be a distribution: finite, not negative, adding up to 1.")
 
     @classmethod
-    def none(cls, labels: tuple[str, ...] = ()) -> Predictions:
+    def empty(cls, labels: tuple[str, ...] = ()) -> Predictions:
         """Those of no face at all."""
         return cls(np.zeros((0, len(labels)), np.float32), labels)
 
@@ -72,17 +72,17 @@ class Predictions(ByContent):
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"<Predictions: {self.said or 'none'}>"
+        return f"<Predictions: {self.summary or 'none'}>"
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """The most probable classes in words: "happy 89%, neutral 54%"."""
         # 100% is for what is certain, which no network is.
         shares = [min(p, 0.99) if p < 1 else p for p in self.confidence.tolist()]
-        return ", ".join(f"{name} {p:.0%}" for name, p in zip(self.names, shares, strict=True))
+        return ", ".join(f"{name} {p:.0%}" for name, p in zip(self.class_names, shares, strict=True))
 
     @property
-    def top(self) -> NDArray[np.int64]:
+    def class_ids(self) -> NDArray[np.int64]:
         """int64 ``(N,)``: the most probable class of each row."""
         # Without rows there may be no columns either, and nothing to choose from.
         best: NDArray[np.int64] = np.asarray(self.probabilities.argmax(axis=1) if len(self) else [], np.int64)
@@ -94,9 +94,9 @@ class Predictions(ByContent):
         return self.probabilities.max(axis=1) if len(self) else np.zeros(0, np.float32)
 
     @property
-    def names(self) -> list[str]:
+    def class_names(self) -> list[str]:
         """The most probable class of each row, by name."""
-        return [self.labels[i] for i in self.top]
+        return [self.labels[i] for i in self.class_ids]
 
     @property
     def uncertain(self) -> NDArray[np.bool_]:
@@ -105,7 +105,7 @@ class Predictions(ByContent):
 
 
 @dataclass(frozen=True, eq=False)
-class Faces(ByContent):
+class Faces(ArrayEquality):
     """The answer for one input: a photo, a frame of a video, or something that could not be read.
 
     Raises:
@@ -116,16 +116,16 @@ class Faces(ByContent):
     """The input's path or name; of what has none its type, as "<ndarray>", or what the caller called it."""
     status: Status
     """"ok"; "no_face"; or why nothing could be looked for: "unreadable", "too_large", "skipped" (a file that is neither
-    picture nor video), "camera_lost" (unplugged), "busy" (a service's frame that was left out)."""
+    image nor video), "camera_lost" (unplugged), "busy" (a service's frame that was left out)."""
     width: int = 0
     height: int = 0
-    """The upright picture's, in pixels; 0 where it could not be read."""
+    """The upright image's, in pixels; 0 where it could not be read."""
     boxes: NDArray[np.float32] = None  # type: ignore[assignment]
-    """float32 ``(F, 4)``: x, y, width, height. A face at the picture's border may reach over it: x and y below 0."""
+    """float32 ``(F, 4)``: x, y, width, height. A face at the image's border may reach over it: x and y below 0."""
     scores: NDArray[np.float32] = None  # type: ignore[assignment]
     """float32 ``(F,)``: the detector's certainty that this is a face."""
     landmarks: NDArray[np.float32] | None = None
-    """float32 ``(F, 5, 2)``: x, y of the eye to the picture's left, the eye to its right, nose, left and right mouth
+    """float32 ``(F, 5, 2)``: x, y of the eye to the image's left, the eye to its right, nose, left and right mouth
     corner; or None."""
     predictions: Predictions = None  # type: ignore[assignment]
     """One row a face."""
@@ -142,7 +142,7 @@ class Faces(ByContent):
         empty = {
             "boxes": np.zeros((0, 4), np.float32),
             "scores": np.zeros(0, np.float32),
-            "predictions": Predictions.none(),
+            "predictions": Predictions.empty(),
         }
         for name, value in empty.items():
             if getattr(self, name) is None:
@@ -168,7 +168,7 @@ class Faces(ByContent):
         """The same answer with some of its faces, by number, slice, mask or list: ``faces[faces.scores > 0.8]``."""
         rows = _chosen(faces, len(self))
         per_face = ("boxes", "scores", "landmarks", "predictions", "tracks")
-        return self.with_(**{n: v[rows] for n in per_face if (v := getattr(self, n)) is not None})
+        return self.replace(**{n: v[rows] for n in per_face if (v := getattr(self, n)) is not None})
 
     def __iter__(self) -> Iterator[Faces]:
         """One answer with one face for each face."""
@@ -177,14 +177,16 @@ class Faces(ByContent):
     def __repr__(self) -> str:
         place = "" if self.frame is None else f", frame {self.frame}"
         why = "" if self.reason is None else f", {self.reason!r}"
-        return f"<Faces {self.source!r}{place}: {self.status}{why}{', ' if len(self) else ''}{self.predictions.said}>"
+        return (
+            f"<Faces {self.source!r}{place}: {self.status}{why}{', ' if len(self) else ''}{self.predictions.summary}>"
+        )
 
     @property
     def readable(self) -> bool:
         """Whether faces were looked for, found or not."""
         return self.status in ("ok", "no_face")
 
-    def with_(self, **changes: Any) -> Faces:
+    def replace(self, **changes: Any) -> Faces:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
@@ -205,20 +207,20 @@ class Faces(ByContent):
         return row
 
     def to_frame(self) -> Any:
-        """The answer as a pandas ``DataFrame``, one row per face; see :func:`moue.runtime.frame.to_frame`.
+        """The answer as a pandas ``DataFrame``, one row per face; see :func:`moue.runtime.outputs.dataframe.to_frame`.
 
         Raises:
             MissingExtra: without pandas.
         """
-        from moue.runtime.frame import to_frame
+        from moue.runtime.outputs.dataframe import to_frame
 
         return to_frame(self)
 
-    def draw(self, picture: PictureLike) -> NDArray[np.uint8]:
-        """A copy of the picture, uint8 ``(H, W, 3)`` RGB, with the faces marked; see :func:`moue.runtime.draw.draw`."""
+    def draw(self, image: ImageLike) -> NDArray[np.uint8]:
+        """A copy of the image, uint8 ``(H, W, 3)`` RGB, with the faces marked; see :func:`moue.runtime.draw.draw`."""
         from moue.runtime.draw import draw
 
-        return draw(picture, self)
+        return draw(image, self)
 
     def _face(self, i: int) -> dict[str, Any]:
         p = self.predictions
@@ -230,7 +232,7 @@ class Faces(ByContent):
             face["landmarks"] = [[round(float(x), 2), round(float(y), 2)] for x, y in self.landmarks[i]]
         if self.tracks is not None:
             face["track"] = int(self.tracks[i])
-        face["label"] = p.names[i]
+        face["label"] = p.class_names[i]
         face["uncertain"] = bool(p.uncertain[i])
         face["probabilities"] = {n: round(float(v), 5) for n, v in zip(p.labels, p.probabilities[i], strict=True)}
         return face

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from moue.errors import MissingExtra, ModelError, UnknownName, UsageError
-from moue.runfolder import EXPORTED, OWN
+from moue.run_folder import EXPORTED, OWN
 from moue.spec import ModelSpec, file_sha256
 
 #: Models that the wheel carries, the default first.
@@ -93,8 +93,8 @@ def list_models(folders: Iterable[str | Path] = ()) -> list[dict[str, Any]]:
 
     Returns:
         One row per model: ``name``, ``origin`` ("bundled", "moue-models" or "local"), ``path``, ``megabytes``,
-        ``network``, ``labels`` (list), ``size`` and ``colour`` of its input, ``parameters``, ``views`` (how many it
-        averages), ``licence``, ``scores`` (fractions of 1), ``remark``: why it cannot be used, or None. Hashes are
+        ``network``, ``labels`` (list), ``size`` and ``color`` of its input, ``parameters``, ``views`` (how many it
+        averages), ``license``, ``scores`` (fractions of 1), ``remark``: why it cannot be used, or None. Hashes are
         checked when a model is opened, not here.
 
     Raises:
@@ -113,7 +113,7 @@ def list_models(folders: Iterable[str | Path] = ()) -> list[dict[str, Any]]:
             remark = None
         except ModelError as error:
             spec, remark = {"labels": [], "scores": {}}, str(error)
-        told = ("network", "labels", "size", "colour", "parameters", "views", "licence", "scores")
+        told = ("network", "labels", "size", "color", "parameters", "views", "license", "scores")
         row |= {k: spec.get(k) for k in told}
         rows.append(row | {"remark": remark})
     return rows

@@ -17,13 +17,13 @@ from starlette.exceptions import HTTPException
 from moue._version import __version__
 from moue.errors import MissingExtra, ModelError, UsageError
 from moue.server import faces, frames, videos
-from moue.server.batcher import Batcher, Busy
-from moue.server.guard import Guard
+from moue.server.batcher import Batcher, Overloaded
 from moue.server.jobs import Jobs
 from moue.server.metrics import Metrics
+from moue.server.model_pool import ModelPool
+from moue.server.schemas import Limits, Model
+from moue.server.security import Guard
 from moue.server.settings import Settings
-from moue.server.shapes import Limits, Model
-from moue.server.shelf import Shelf
 from moue.server.upload import known_parameters
 
 STATIC = Path(__file__).parent / "static"
@@ -42,7 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or Settings()
     metrics = Metrics()
-    shelf = Shelf(settings)
+    shelf = ModelPool(settings)
     batcher = Batcher(settings.queue, settings.patience, metrics.batch)
     jobs = Jobs(settings.jobs, settings.job_seconds, settings.keep_seconds, settings.folder)
     metrics.gauge("waiting", lambda: len(batcher))
@@ -62,7 +62,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="moue", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
         description=(
             "Reads facial expressions. Errors are {\"detail\": a sentence}. Cameras are read over the WebSocket "
-            "/v1/frames: a picture in each binary message, a Row for each answer."
+            "/v1/frames: an image in each binary message, a Row for each answer."
         ),
     )  # fmt: skip
     common = faces.problems(400, 401, 403)
@@ -98,7 +98,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **common},
     )  # fmt: skip
     def counters() -> Response:
-        """Requests, pictures, faces, batches; nothing about what was in them."""
+        """Requests, images, faces, batches; nothing about what was in them."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     page = frozenset(path.name for path in STATIC.iterdir())
@@ -126,8 +126,8 @@ async def _tidy(jobs: Jobs) -> None:
 def _errors(app: FastAPI) -> None:
     """Every error is one sentence."""
 
-    @app.exception_handler(Busy)
-    async def busy(request: Request, error: Busy) -> JSONResponse:
+    @app.exception_handler(Overloaded)
+    async def busy(request: Request, error: Overloaded) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 429, {"retry-after": str(error.seconds)})
 
     @app.exception_handler(UsageError)

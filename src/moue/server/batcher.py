@@ -1,4 +1,4 @@
-"""One line in front of the graphs: pictures of all requests wait in it and are read together."""
+"""One line in front of the graphs: images of all requests wait in it and are read together."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from moue.runtime.detect import WholeImage
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
 
-#: Pictures read at once. Faces that are cut out already gain by going through the graph together; where they must be
-#: found first, finding takes the time, and a long batch would only keep its first picture waiting.
-CROPS, PICTURES = 64, 4
+#: Images read at once. Faces that are cut out already gain by going through the graph together; where they must be
+#: found first, finding takes the time, and a long batch would only keep its first image waiting.
+CROPS, IMAGES = 64, 4
 
 
-class Busy(MoueError):
+class Overloaded(MoueError):
     """The line is full.
 
     Args:
@@ -39,14 +39,14 @@ class _Ticket(NamedTuple):
 
 
 class Batcher:
-    """Reads pictures in the order in which they come, as many at once as wait; safe to share between threads.
+    """Reads images in the order in which they come, as many at once as wait; safe to share between threads.
 
-    Pictures are decoded when it is their turn, so what waits is small.
+    Images are decoded when it is their turn, so what waits is small.
 
     Args:
-        size: pictures that may wait.
+        size: images that may wait.
         patience: seconds of work that may wait.
-        observe: told the number of pictures of each batch.
+        observe: told the number of images of each batch.
     """
 
     def __init__(self, size: int, patience: float, observe: Callable[[int], None] = lambda n: None) -> None:
@@ -54,10 +54,10 @@ class Batcher:
         self._line: deque[_Ticket] = deque()
         self._changed = threading.Condition()
         self._open = True
-        #: Seconds that one picture takes: the mean of the first batches, then a moving one.
+        #: Seconds that one image takes: the mean of the first batches, then a moving one.
         self._pace = 0.0
         self._batches = 0
-        #: Pictures being read.
+        #: Images being read.
         self._hands = 0
         self._worker = threading.Thread(target=self._work, name="moue-reading", daemon=True)
         self._worker.start()
@@ -65,28 +65,28 @@ class Batcher:
     def __len__(self) -> int:
         return len(self._line)
 
-    def submit(self, recognizer: Recognizer, pictures: Sequence[tuple[str, bytes]]) -> list[Future[Faces]]:
-        """Queue pictures.
+    def submit(self, recognizer: Recognizer, images: Sequence[tuple[str, bytes]]) -> list[Future[Faces]]:
+        """Queue images.
 
         Args:
             recognizer: who reads them.
-            pictures: name and content of each.
+            images: name and content of each.
 
         Returns:
-            The answers to come, in order; a picture that cannot be read has an answer with status and reason. A
+            The answers to come, in order; an image that cannot be read has an answer with status and reason. A
             cancelled one is not worked on.
 
         Raises:
-            Busy: when too many wait already. One request alone is never refused.
+            Overloaded: when too many wait already. One request alone is never refused.
         """
-        tickets = [_Ticket(recognizer, content, name, Future()) for name, content in pictures]
+        tickets = [_Ticket(recognizer, content, name, Future()) for name, content in images]
         with self._changed:
             waiting = len(self._line)
             seconds = (waiting + self._hands) * self._pace
             if seconds > self._patience or (waiting and waiting + len(tickets) > self._size):
-                raise Busy(max(1, round(seconds)))
+                raise Overloaded(max(1, round(seconds)))
             if not self._open:
-                raise Busy(5)
+                raise Overloaded(5)
             self._line.extend(tickets)
             self._changed.notify()
         return [ticket.answer for ticket in tickets]
@@ -112,7 +112,7 @@ class Batcher:
             self._observe(len(tickets))
 
     def _next(self) -> list[_Ticket]:
-        """The pictures whose turn it is, all for one recogniser; none when closed."""
+        """The images whose turn it is, all for one recognizer; none when closed."""
         with self._changed:
             while True:
                 while self._open and not self._line:
@@ -120,7 +120,7 @@ class Batcher:
                 if not self._open:
                     return []
                 recognizer = self._line[0].recognizer
-                most = CROPS if isinstance(recognizer.detector, WholeImage) else PICTURES
+                most = CROPS if isinstance(recognizer.detector, WholeImage) else IMAGES
                 taken: list[_Ticket] = []
                 while self._line and len(taken) < most and self._line[0].recognizer is recognizer:
                     ticket = self._line.popleft()
@@ -133,21 +133,21 @@ class Batcher:
 
 def _read(tickets: Sequence[_Ticket]) -> None:
     recognizer = tickets[0].recognizer
-    open_tickets, pictures = [], []
+    open_tickets, images = [], []
     for ticket in tickets:
         try:
-            picture = recognizer.open(ticket.content)
+            image = recognizer.open(ticket.content)
         except Unreadable as error:
-            ticket.answer.set_result(recognizer.nothing(ticket.name, error.status, str(error)))
+            ticket.answer.set_result(recognizer.failed(ticket.name, error.status, str(error)))
         except Exception as error:  # The one who asked is told; the line goes on.
             ticket.answer.set_exception(error)
         else:
             open_tickets.append(ticket)
-            pictures.append(picture)
-    if not pictures:
+            images.append(image)
+    if not images:
         return
     try:
-        answers = recognizer.batch(pictures)
+        answers = recognizer.batch(images)
     except Exception as error:
         if len(open_tickets) == 1:
             open_tickets[0].answer.set_exception(error)
@@ -157,4 +157,4 @@ def _read(tickets: Sequence[_Ticket]) -> None:
             _read([ticket])
         return
     for ticket, answer in zip(open_tickets, answers, strict=True):
-        ticket.answer.set_result(answer.with_(source=ticket.name))
+        ticket.answer.set_result(answer.replace(source=ticket.name))

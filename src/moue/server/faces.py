@@ -1,4 +1,4 @@
-"""``POST /v1/faces``: pictures in, a row for each out."""
+"""``POST /v1/faces``: images in, a row for each out."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse
 
-from moue.runtime.inputs import is_video
+from moue.runtime.inputs.kinds import is_video
 from moue.runtime.results import Faces
 from moue.server.batcher import Batcher
 from moue.server.metrics import Metrics
+from moue.server.model_pool import ModelPool
+from moue.server.schemas import Problem, Row, Unread
 from moue.server.settings import Settings
-from moue.server.shapes import Problem, Row, Unread
-from moue.server.shelf import Shelf
-from moue.server.upload import media_type, pictures
+from moue.server.upload import images, media_type
 
 _BODY = {
     "requestBody": {
@@ -38,31 +38,31 @@ _BODY = {
 }
 
 
-def routes(settings: Settings, shelf: Shelf, batcher: Batcher, metrics: Metrics) -> APIRouter:
+def routes(settings: Settings, shelf: ModelPool, batcher: Batcher, metrics: Metrics) -> APIRouter:
     """The route."""
     router = APIRouter()
-    open_requests = _Doors(settings.requests)
+    open_requests = _ConcurrencyLimit(settings.requests)
 
     @router.post(
-        "/v1/faces", openapi_extra=_BODY, response_model=None, summary="Read the faces in pictures",
+        "/v1/faces", openapi_extra=_BODY, response_model=None, summary="Read the faces in images",
         responses={200: {"model": list[Row]}, **problems(408, 415, 429, 503), **unread()},
     )  # fmt: skip
     async def faces(request: Request, model: str | None = None, detector: str | None = None) -> JSONResponse:
-        """Pictures as the files of a form, or one as the body; a row for each, in order, as `moue predict` gives them.
+        """Images as the files of a form, or one as the body; a row for each, in order, as `moue predict` gives them.
 
         Where one of several cannot be read, its row says why. Where none can, the answer is 422 (413 for too many
         pixels) and holds a sentence beside the rows.
         """
         with open_requests.entered():
             recognizer = await asyncio.to_thread(shelf.get, model, detector)
-            found = await pictures(request, settings)
+            found = await images(request, settings)
             rows = await wait(batcher.submit(recognizer, found), settings.answer_seconds)
         rows = [
-            row if row.readable or not is_video(content) else row.with_(reason="a video: send it to /v1/videos")
+            row if row.readable or not is_video(content) else row.replace(reason="a video: send it to /v1/videos")
             for row, (_, content) in zip(rows, found, strict=True)
         ]
         for row in rows:
-            metrics.picture(row.status, len(row))
+            metrics.image(row.status, len(row))
         answer = [row.to_dict() for row in rows]
         if any(row.readable for row in rows):
             return JSONResponse(answer)
@@ -70,7 +70,7 @@ def routes(settings: Settings, shelf: Shelf, batcher: Batcher, metrics: Metrics)
         status = 413 if all(row.status == "too_large" for row in rows) else 422
         more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
         if media_type(request) == "application/x-www-form-urlencoded":
-            more += ". curl's -d drops line ends: send a picture with --data-binary"
+            more += ". curl's -d drops line ends: send an image with --data-binary"
         return JSONResponse({"detail": f"{first.source}: {first.reason}{more}", "rows": answer}, status)
 
     return router
@@ -86,7 +86,7 @@ async def wait(answers: list[Future[Faces]], seconds: float) -> list[Faces]:
         return await asyncio.wait_for(asyncio.gather(*map(asyncio.wrap_future, answers)), seconds)
     except (TimeoutError, asyncio.TimeoutError):
         raise HTTPException(
-            503, f"this took longer than {seconds:g} s. Send fewer or smaller pictures.", {"retry-after": "5"}
+            503, f"this took longer than {seconds:g} s. Send fewer or smaller images.", {"retry-after": "5"}
         ) from None
     except asyncio.CancelledError:
         if any(answer.cancelled() for answer in answers):
@@ -94,7 +94,7 @@ async def wait(answers: list[Future[Faces]], seconds: float) -> list[Faces]:
         raise
 
 
-class _Doors:
+class _ConcurrencyLimit:
     """Lets so many in at once."""
 
     def __init__(self, most: int) -> None:
@@ -128,7 +128,7 @@ def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
         413: "Too large",
         415: "Of a kind that is not read here",
         422: "Nothing in it can be read",
-        429: "Busy",
+        429: "Overloaded",
         503: "Not answered in time",
         507: "No space left",
     }
@@ -140,5 +140,5 @@ def problems(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 def unread() -> dict[int | str, dict[str, Any]]:
-    """Where none of the pictures can be read, their rows say why."""
+    """Where none of the images can be read, their rows say why."""
     return {code: {**said, "model": Unread} for code, said in problems(413, 422).items()}

@@ -12,22 +12,22 @@ from starlette.websockets import WebSocketState
 
 from moue.errors import MoueError
 from moue.runtime.results import Faces
-from moue.runtime.video import Frame
-from moue.runtime.watch import Follower
-from moue.server.batcher import Batcher, Busy
+from moue.runtime.video.decode import Frame
+from moue.runtime.video.stream import TrackSmoother
+from moue.server.batcher import Batcher, Overloaded
 from moue.server.faces import wait
-from moue.server.guard import PROTOCOL
 from moue.server.metrics import Metrics
+from moue.server.model_pool import ModelPool
+from moue.server.security import PROTOCOL
 from moue.server.settings import Settings
-from moue.server.shelf import Shelf
 from moue.server.upload import known_parameters
 
 #: Seconds without a frame after which a camera is taken for gone.
 SILENCE = 60
-_NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
+_NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 
-def routes(settings: Settings, shelf: Shelf, batcher: Batcher, metrics: Metrics) -> APIRouter:
+def routes(settings: Settings, shelf: ModelPool, batcher: Batcher, metrics: Metrics) -> APIRouter:
     """The route."""
     router = APIRouter()
     cameras: set[WebSocket] = set()
@@ -44,18 +44,18 @@ def routes(settings: Settings, shelf: Shelf, batcher: Batcher, metrics: Metrics)
             cameras.add(socket)
             recognizer = await asyncio.to_thread(shelf.get, model, detector, videos=True)
             async with _Inbox(socket, settings.max_bytes) as inbox:
-                follow, start = Follower(), time.monotonic()
+                follow, start = TrackSmoother(), time.monotonic()
                 while True:
                     index, content = await asyncio.wait_for(inbox.latest(), SILENCE)
-                    frame = Frame(index, time.monotonic() - start, _NO_PICTURE)
+                    frame = Frame(index, time.monotonic() - start, _NO_IMAGE)
                     try:
                         [row] = await wait(batcher.submit(recognizer, [("camera", content)]), settings.answer_seconds)
-                    except (Busy, HTTPException) as error:
+                    except (Overloaded, HTTPException) as error:
                         # A frame more or less: the next one is on its way already.
-                        reason = str(error) if isinstance(error, Busy) else str(error.detail)
-                        row = recognizer.nothing("camera", "busy", reason)
+                        reason = str(error) if isinstance(error, Overloaded) else str(error.detail)
+                        row = recognizer.failed("camera", "busy", reason)
                         await asyncio.sleep(0.25)
-                    metrics.picture(row.status, len(row))
+                    metrics.image(row.status, len(row))
                     await socket.send_json(_row(row, frame, follow))
         except WebSocketDisconnect:
             pass
@@ -69,10 +69,10 @@ def routes(settings: Settings, shelf: Shelf, batcher: Batcher, metrics: Metrics)
     return router
 
 
-def _row(row: Faces, frame: Frame, follow: Follower) -> dict[str, Any]:
+def _row(row: Faces, frame: Frame, follow: TrackSmoother) -> dict[str, Any]:
     if row.readable:
         row = follow(row, frame, row.source)
-    return row.with_(frame=frame.index, timestamp=frame.timestamp).to_dict()
+    return row.replace(frame=frame.index, timestamp=frame.timestamp).to_dict()
 
 
 async def _end(socket: WebSocket, code: int, sentence: str) -> None:
@@ -124,7 +124,7 @@ class _Inbox:
                     raise WebSocketDisconnect(message.get("code", 1000))
                 content = message.get("bytes")
                 if not content:
-                    raise ValueError("a frame must be a binary message with the bytes of a picture.")
+                    raise ValueError("a frame must be a binary message with the bytes of an image.")
                 if len(content) > self._most:
                     raise ValueError(f"a frame must be {self._most:,} bytes at most. Got {len(content):,} instead.")
                 self._held, index = (index, content), index + 1

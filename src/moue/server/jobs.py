@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from moue.errors import MoueError, Unreadable
-from moue.runtime.container import known_video
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
-from moue.runtime.video import Sampler, Video, open_video
-from moue.runtime.watch import read_video
-from moue.server.batcher import Busy
+from moue.runtime.video.container import known_video
+from moue.runtime.video.decode import Sampler, Video, open_video
+from moue.runtime.video.stream import read_video
+from moue.server.batcher import Overloaded
 
 PREFIX = "moue-serve-"
 _LOCK = "owner.lock"
@@ -116,12 +116,12 @@ class Jobs:
         """A job whose video is to be written to its ``upload``.
 
         Raises:
-            Busy: when too many wait or are being read.
+            Overloaded: when too many wait or are being read.
         """
         self.tidy()
         with self._lock:
             if sum(job.ended is None for job in self._jobs.values()) >= self._most:
-                raise Busy(self._wait())
+                raise Overloaded(self._wait())
             identity = secrets.token_urlsafe(12)
             # What clears old temporary files takes the folder of a server that had no video for days.
             if not self._folder.is_dir():
@@ -240,7 +240,7 @@ def opened(path: Path, max_pixels: int) -> Video:
     """A video that a stranger sent.
 
     Raises:
-        Unreadable: when it is none, or its pictures are too large.
+        Unreadable: when it is none, or its images are too large.
     """
     with open(path, "rb") as file:
         if not known_video(file.read(512)):

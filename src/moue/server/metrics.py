@@ -15,14 +15,14 @@ class Metrics:
         self._registry = registry
         self._requests = Counter("moue_requests", "Requests answered", ["route", "status"], registry=registry)
         self._seconds = Histogram("moue_request_seconds", "Time to answer", ["route"], registry=registry)
-        self._pictures = Counter("moue_pictures", "Pictures and frames answered", ["status"], registry=registry)
+        self._images = Counter("moue_images", "Images and frames answered", ["status"], registry=registry)
         self._faces = Counter("moue_faces", "Faces found in them", registry=registry)
         self._batch = Histogram(
-            "moue_batch_pictures", "Pictures read at once", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry
+            "moue_batch_images", "Images read at once", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry
         )
         self._gauges = {
             name: Gauge(f"moue_{name}", text, registry=registry)
-            for name, text in (("waiting", "Pictures waiting"), ("cameras", "Cameras open"), ("jobs", "Videos held"))
+            for name, text in (("waiting", "Images waiting"), ("cameras", "Cameras open"), ("jobs", "Videos held"))
         }
 
     def request(self, route: str, status: int, seconds: float) -> None:
@@ -30,14 +30,14 @@ class Metrics:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def picture(self, status: str, faces: int) -> None:
-        """Count an answered picture."""
-        self._pictures.labels(status).inc()
+    def image(self, status: str, faces: int) -> None:
+        """Count an answered image."""
+        self._images.labels(status).inc()
         self._faces.inc(faces)
 
-    def batch(self, pictures: int) -> None:
+    def batch(self, images: int) -> None:
         """Count a batch."""
-        self._batch.observe(pictures)
+        self._batch.observe(images)
 
     def gauge(self, name: str, value: Callable[[], float]) -> None:
         """Show the value of "waiting", "cameras" or "jobs" as it is when asked."""

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from moue.errors import UsageError
 from moue.server.app import create_app
 from moue.server.connection import Connection
-from moue.server.guard import is_local
+from moue.server.security import is_local
 from moue.server.settings import Settings
 
 

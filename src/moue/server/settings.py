@@ -23,7 +23,7 @@ class Settings:
     """Names or paths of models that are opened at once; the first is used when a request names none. The models of this
     installation can be asked for too; paths never, except these."""
     detector: str = "centerface"
-    """"centerface", or "none" where each picture is one face: for who does not choose."""
+    """"centerface", or "none" where each image is one face: for who does not choose."""
     engine: EngineName = "auto"
     """What runs the graphs."""
     threads: int = 0
@@ -35,23 +35,23 @@ class Settings:
     """Whether requests must name this machine as their host: pages of other sites cannot then rebind their name to it.
     """
     max_bytes: int = 32 * MEBI
-    """Of one request with pictures."""
+    """Of one request with images."""
     max_files: int = 32
     """In one request."""
     max_pixels: int = 50_000_000
-    """Of one picture, or one frame of a video."""
+    """Of one image, or one frame of a video."""
     max_video_bytes: int = 512 * MEBI
     """Of one video."""
     upload_seconds: float = 30
-    """For the pictures of a request to arrive; between two pieces of a video."""
+    """For the images of a request to arrive; between two pieces of a video."""
     answer_seconds: float = 30
     """For their answer."""
     queue: int = 64
-    """Pictures that may wait; above, requests are refused (429)."""
+    """Images that may wait; above, requests are refused (429)."""
     patience: float = 1.0
     """Seconds of work that may wait; above, requests are refused (429)."""
     requests: int = 48
-    """Requests with pictures at once, from their first byte to the last one of the answer."""
+    """Requests with images at once, from their first byte to the last one of the answer."""
     cameras: int = 8
     """Cameras at once."""
     jobs: int = 4

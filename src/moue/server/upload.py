@@ -19,8 +19,8 @@ _LONGEST = 200
 UNSAID = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
 
 
-async def pictures(request: Request, settings: Settings) -> list[tuple[str, bytes]]:
-    """Name and content of each picture in a request: the files of a form, or the body itself.
+async def images(request: Request, settings: Settings) -> list[tuple[str, bytes]]:
+    """Name and content of each image in a request: the files of a form, or the body itself.
 
     Raises:
         HTTPException: 400, 408, 413 or 415, with a sentence.
@@ -30,15 +30,15 @@ async def pictures(request: Request, settings: Settings) -> list[tuple[str, byte
     if kind == "multipart/form-data":
         return await _form(request, body, settings)
     if kind.startswith("video/"):
-        raise HTTPException(415, f"this reads pictures. Got {kind} instead: send videos to /v1/videos.")
+        raise HTTPException(415, f"this reads images. Got {kind} instead: send videos to /v1/videos.")
     if not kind.startswith("image/") and kind not in UNSAID:
         raise HTTPException(
-            415, f"send pictures as multipart/form-data or as the body of an image/* request. Got {kind} instead."
+            415, f"send images as multipart/form-data or as the body of an image/* request. Got {kind} instead."
         )
     content = b"".join([piece async for piece in body])
     if not content:
-        raise HTTPException(400, "the body is empty: send the bytes of a picture.")
-    return [("picture", content)]
+        raise HTTPException(400, "the body is empty: send the bytes of an image.")
+    return [("image", content)]
 
 
 async def limited(
@@ -102,11 +102,9 @@ def shown(name: str | None, fallback: str) -> str:
     return name or fallback
 
 
-async def _form(
-    request: Request, body: AsyncGenerator[bytes, None], settings: Settings
-) -> list[tuple[str, bytes]]:
+async def _form(request: Request, body: AsyncGenerator[bytes, None], settings: Settings) -> list[tuple[str, bytes]]:
     parser = MultiPartParser(request.headers, body, max_files=settings.max_files, max_fields=8)
-    # Pictures stay in memory: nothing that is uploaded here shall reach a disk.
+    # Images stay in memory: nothing that is uploaded here shall reach a disk.
     parser.spool_max_size = settings.max_bytes + 1
     try:
         form = await parser.parse()
@@ -123,11 +121,11 @@ async def _form(
                 raise HTTPException(
                     400, "a form must hold files only: paths, addresses and other fields are never read."
                 )
-            found.append((shown(value.filename, f"picture {len(found) + 1}"), await value.read()))
+            found.append((shown(value.filename, f"image {len(found) + 1}"), await value.read()))
     finally:
         await form.close()
     if not found:
-        raise HTTPException(400, "the form holds no file: attach at least one picture.")
+        raise HTTPException(400, "the form holds no file: attach at least one image.")
     return found
 
 

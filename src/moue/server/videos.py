@@ -16,9 +16,9 @@ from moue.errors import Unreadable
 from moue.server.faces import problems
 from moue.server.jobs import Job, Jobs, opened, sampler
 from moue.server.metrics import Metrics
+from moue.server.model_pool import ModelPool
+from moue.server.schemas import Video
 from moue.server.settings import Settings
-from moue.server.shapes import Video
-from moue.server.shelf import Shelf
 from moue.server.upload import UNSAID, limited, media_type, shown
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -27,7 +27,7 @@ _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream
 _HELD = 500
 
 
-def routes(settings: Settings, shelf: Shelf, jobs: Jobs, metrics: Metrics) -> APIRouter:
+def routes(settings: Settings, shelf: ModelPool, jobs: Jobs, metrics: Metrics) -> APIRouter:
     """The routes."""
     router = APIRouter()
     metrics.gauge("jobs", lambda: len(jobs))
@@ -133,5 +133,3 @@ async def _store(request: Request, job: Job, settings: Settings) -> None:
         raise
     if not size:
         raise HTTPException(400, "the body is empty: send the bytes of a video.")
-
-

@@ -1,8 +1,8 @@
 """Augmentation of whole batches, on the device that trains.
 
-All geometry (flip, rotation, scale, shift) is one affine map a picture and one bilinear sampling; light and erasing are
+All geometry (flip, rotation, scale, shift) is one affine map an image and one bilinear sampling; light and erasing are
 elementwise. Every random number comes from the generator that is passed in, on the CPU, so a seed gives the same
-pictures on every device.
+images on every device.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Augment:
         Args:
             images: uint8 or float ``(N, C, H, W)``, 0..255.
             generator: a CPU generator; the only source of randomness.
-            flips: bool ``(N,)``: which pictures to mirror; drawn with probability ½ each when None.
+            flips: bool ``(N,)``: which images to mirror; drawn with probability ½ each when None.
 
         Returns:
             float32 ``(N, C, H, W)``, 0..255 (values are clipped).
@@ -73,15 +73,15 @@ class Augment:
             bias = draw(-1, 1).view(-1, 1, 1, 1) * c.brightness * 255
             mean = x.mean(dim=(1, 2, 3), keepdim=True)
             x = ((x - mean) * gain + (mean + bias)).clamp_(0, 255)
-        if c.erase > 0:
+        if c.random_erasing > 0:
             x = self._erase(x, draw)
         return x
 
     def _erase(self, x: Tensor, draw: Callable[[float, float], Tensor]) -> Tensor:
-        """Overwrite a square of some pictures with mid-grey; it may reach over the border: edges go as often."""
+        """Overwrite a square of some images with mid-gray; it may reach over the border: edges go as often."""
         n, _, h, w = x.shape
-        side = self.config.erase_size
-        erased = draw(0, 1) < self.config.erase
+        side = self.config.random_erasing_size
+        erased = draw(0, 1) < self.config.random_erasing
         cx, cy = draw(0, 1) * w, draw(0, 1) * h
         columns = (torch.arange(w, device=x.device)[None] + 0.5 - cx[:, None]).abs() < side * w / 2
         rows = (torch.arange(h, device=x.device)[None] + 0.5 - cy[:, None]).abs() < side * h / 2
@@ -90,7 +90,7 @@ class Augment:
 
 
 def preview(images: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:
-    """How training changes some pictures by default, for people to look at.
+    """How training changes some images by default, for people to look at.
 
     Args:
         images: uint8 ``(N, C, H, W)``, 0..255.
@@ -104,7 +104,7 @@ def preview(images: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:
 
 
 def scaled(images: Tensor, size: int | None) -> Tensor:
-    """Float pictures ``(N, C, H, W)`` at ``size`` × ``size``, smoothed before they shrink, as they are at that size or
+    """Float images ``(N, C, H, W)`` at ``size`` × ``size``, smoothed before they shrink, as they are at that size or
     for None; laid out channels last, as the networks are.
     """
     if size is not None and images.shape[-1] != size:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from moue.models.base import Network
-from moue.training import optimiser
+from moue.training import optimizers
 from moue.training.augment import Augment
 from moue.training.config import Config
 from moue.training.rows import Rows
@@ -43,9 +43,9 @@ def fit_to_time(
     if config.run.minutes is None:
         return config
     probe = copy.deepcopy(network).train()
-    optim = optimiser.build(probe, config.optim)
+    optim = optimizers.build(probe, config.optim)
     augment = Augment(config.data)
-    batch = min(config.optim.batch, len(train))
+    batch = min(config.optim.batch_size, len(train))
 
     def step(size: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -58,7 +58,7 @@ def fit_to_time(
         answer["loss"].item()  # Waits for the device.
 
     full = network.input.size
-    sizes = sorted({full, *config.optim.sizes})
+    sizes = sorted({full, *config.optim.progressive_sizes})
     # Each size has seeds of its own: teachers who keep their answers are asked again for other views alone.
     seeds = {size: range(i * REPEATS, (i + 1) * REPEATS) for i, size in enumerate(sizes)}
     one = {size: _median_time(partial(step, size), seeds[size]) for size in sizes}

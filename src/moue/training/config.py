@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from moue.errors import UnknownName, UsageError
-from moue.spec import Colour
+from moue.spec import Color
 from moue.training.yaml12 import read_yaml
 
 
@@ -25,9 +25,9 @@ class DataConfig:
     labels: str = "fer2013"
     """Label set: "fer2013", "ferplus" (needs votes) or "folders"."""
     votes: str | None = None
-    """Path of fer2013new.csv: for the labels "ferplus", or beside "fer2013" for ``optim.votes``."""
+    """Path of fer2013new.csv: for the labels "ferplus", or beside "fer2013" for ``optim.votes_weight``."""
     validation: float = 0.2
-    """Share of Training that is held out, stratified, with exact twins on one side. 0 trains on all of it."""
+    """Share of Training that is held out, stratified, with exact duplicates on one side. 0 trains on all of it."""
     split_seed: int = 0
     """Which rows are held out. Apart from ``run.seed``, so that runs of several seeds hold out the same rows and can be
     compared, averaged and calibrated on them."""
@@ -54,9 +54,9 @@ class DataConfig:
     """Largest additive change, as a fraction of 255."""
     contrast: float = 0.2
     """Largest relative change of contrast."""
-    erase: float = 0.0
-    """Probability that a random square is overwritten with noise-free grey (Zhong et al., 2020)."""
-    erase_size: float = 0.3
+    random_erasing: float = 0.0
+    """Probability that a random square is overwritten with noise-free gray (Zhong et al., 2020)."""
+    random_erasing_size: float = 0.3
     """Side of the erased square, as a fraction of the image's."""
 
     def __post_init__(self) -> None:
@@ -64,7 +64,7 @@ class DataConfig:
         _between(self, 0, 2**63 - 1, "split_seed")
         _between(self, 0, 10_000, "fold")
         _between(self, 0, 180, "rotation")
-        _between(self, 0, 1, "scale", "shift", "brightness", "contrast", "erase", "erase_size")
+        _between(self, 0, 1, "scale", "shift", "brightness", "contrast", "random_erasing", "random_erasing_size")
 
 
 @dataclass(frozen=True)
@@ -85,31 +85,31 @@ class ModelConfig:
         return int(self.options.get("size", 48))
 
     @property
-    def colour(self) -> Colour:
-        """The colour that the network is fed, hence that data are read in."""
-        return "rgb" if self.options.get("colour") == "rgb" else "grey"
+    def color(self) -> Color:
+        """The color that the network is fed, hence that data are read in."""
+        return "rgb" if self.options.get("color") == "rgb" else "gray"
 
     def __post_init__(self) -> None:
         size = self.options.get("size", 48)
         if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
             raise UsageError(f"model.options.size must be between 8 and 1024 pixels. Got {size!r} instead.")
-        if (colour := self.options.get("colour", "grey")) not in ("grey", "rgb"):
-            raise UsageError(f"model.options.colour must be 'grey' or 'rgb'. Got {colour!r} instead.")
+        if (color := self.options.get("color", "gray")) not in ("gray", "rgb"):
+            raise UsageError(f"model.options.color must be 'gray' or 'rgb'. Got {color!r} instead.")
 
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """Optimiser, schedule, loss."""
+    """Optimizer, schedule, loss."""
 
     name: Literal["adam", "adamw", "sgd", "muon"] = "adam"
-    """"sgd" has Nesterov momentum; "muon" orthogonalises the momentum of convolutions and a transformer's matrices,
+    """"sgd" has Nesterov momentum; "muon" orthogonalizes the momentum of convolutions and a transformer's matrices,
     with sgd at half the rate for the rest."""
     lr: float = 1e-3
     """Peak learning rate."""
     momentum: float = 0.9
     """Of sgd."""
     weight_decay: float = 0.0
-    """On weights of two or more dimensions, with muon on those that it does not orthogonalise; never on biases or
+    """On weights of two or more dimensions, with muon on those that it does not orthogonalize; never on biases or
     norms."""
     schedule: Literal["constant", "cosine", "onecycle", "linear"] = "constant"
     """What the rate does after the warm-up: stays, falls along a half cosine, one cycle (up in the warm-up share,
@@ -119,11 +119,11 @@ class OptimConfig:
     epochs: int = 25
     steps: int | None = None
     """Steps of an epoch at most; None is the whole training part."""
-    batch: int = 64
+    batch_size: int = 64
     keep: Literal["last", "best"] = "best"
     """Which epoch's weights the run keeps: its last, or the best on validation."""
     label_smoothing: float = 0.0
-    votes: float = 0.0
+    votes_weight: float = 0.0
     """Weight of a second head that learns FER+'s votes beside the labels, and is dropped at the end (Barsoum et al.,
     2016, for the votes); 0 is off, above 0 needs data.votes."""
     teachers: tuple[str, ...] = ()
@@ -134,38 +134,41 @@ class OptimConfig:
     teacher_temperature: float = 2.0
     """Temperature of both sides (Hinton et al., "Distilling the knowledge in a neural network", 2015)."""
     teacher_views: int = 0
-    """How many views of each picture the teachers answer for: after as many epochs the same views come again, with the
+    """How many views of each image the teachers answer for: after as many epochs the same views come again, with the
     answers that were given, which costs nothing. 8 to 16 are plenty; 0 has new views in every epoch."""
     teachers_out_of_fold: bool = False
-    """Whether each picture is taught by those teachers alone that held it out: for teachers that know their own
-    training pictures by heart. One of them for each ``data.fold``."""
+    """Whether each image is taught by those teachers alone that held it out: for teachers that know their own
+    training images by heart. One of them for each ``data.fold``."""
     mixup: float = 0.0
     """Alpha of the Beta distribution that mixes pairs of images (Zhang et al., 2018); 0 is off."""
     ema: float = 0.0
     """Decay per step of the moving average of weights that is evaluated and kept; 0 is off."""
-    clip: float = 0.0
+    grad_clip: float = 0.0
     """Largest norm of the gradient; 0 is off."""
     layer_decay: float = 1.0
     """Factor on the rate from each layer group to the one below it, for pretrained networks."""
-    sizes: tuple[int, ...] = ()
+    progressive_sizes: tuple[int, ...] = ()
     """Progressive input sizes: the run is cut into as many equal parts, or into its epochs where there are fewer, which
     then take the last sizes; empty is the network's own size throughout."""
 
     def __post_init__(self) -> None:
         _between(self, 1, 100_000, "epochs")
-        # One row alone has no deviation to normalise by.
-        _between(self, 2, 65_536, "batch")
+        # One row alone has no deviation to normalize by.
+        _between(self, 2, 65_536, "batch_size")
         _between(self, 1, 10**9, *(["steps"] if self.steps is not None else []))
         _between(self, 0, 1, "warmup", "ema", "layer_decay", "momentum")
         _between(self, 0, 0.9, "label_smoothing")
         _between(self, 0, 1, "teacher_weight")
         _between(self, 0.1, 100, "teacher_temperature")
         _between(self, 0, 10_000, "teacher_views")
-        _between(self, 0, 100, "weight_decay", "votes", "mixup", "clip")
+        _between(self, 0, 100, "weight_decay", "votes_weight", "mixup", "grad_clip")
         if not 0 < self.lr < math.inf:
             raise UsageError(f"optim.lr must be above 0. Got {self.lr!r} instead.")
-        if any(not 8 <= size <= 1024 for size in self.sizes):
-            raise UsageError(f"optim.sizes must be between 8 and 1024 pixels. Got {list(self.sizes)!r} instead.")
+        if any(not 8 <= size <= 1024 for size in self.progressive_sizes):
+            raise UsageError(
+                "optim.progressive_sizes must be between 8 and 1024 pixels. "
+                f"Got {list(self.progressive_sizes)!r} instead."
+            )
         if self.teachers_out_of_fold and len(self.teachers) < 2:
             raise UsageError(
                 "optim.teachers_out_of_fold needs two teachers or more, each of which held out another part of "
@@ -174,10 +177,11 @@ class OptimConfig:
         if self.name == "muon" and self.layer_decay != 1:
             raise UsageError("optim.layer_decay is for adam, adamw and sgd: muon's steps are alike in every layer.")
 
-
     def size_in(self, epoch: int, size: int) -> int:
-        """The side that the pictures of an epoch (from 0) are scaled to; ``size``, the network's, without ``sizes``."""
-        sizes = self.sizes or (size,)
+        """The side that the images of an epoch (from 0) are scaled to; ``size``, the network's, without
+        ``progressive_sizes``.
+        """
+        sizes = self.progressive_sizes or (size,)
         # Counted from the end: where there are fewer epochs than sizes, it is the last ones that are trained at.
         return sizes[len(sizes) - 1 - min(len(sizes) - 1, (self.epochs - 1 - epoch) * len(sizes) // self.epochs)]
 

@@ -19,11 +19,11 @@ from torch.nn import functional as F
 from moue.data.balance import oversample, repeats
 from moue.errors import TrainingError
 from moue.models.base import Network
-from moue.training import checkpoint, optimiser
+from moue.training import checkpoints, optimizers
 from moue.training.augment import Augment
 from moue.training.config import Config
 from moue.training.rows import Rows
-from moue.training.run import Run
+from moue.training.run_folder import Run
 from moue.training.tasks import Task
 
 
@@ -39,7 +39,7 @@ class Status:
     loss: float
     """Running mean over the epoch."""
     accuracy: float
-    """Running mean over the epoch, on augmented pictures."""
+    """Running mean over the epoch, on augmented images."""
     images_per_second: float
     seconds_left: float
     validation_accuracy: float | None = None
@@ -90,7 +90,7 @@ class Learner(pl.LightningModule):
     @property
     def steps(self) -> int:
         """Steps of an epoch; the last batch may be smaller, but never a single row, which batch norm cannot take."""
-        n, batch = self.rows_per_epoch, self.config.optim.batch
+        n, batch = self.rows_per_epoch, self.config.optim.batch_size
         full = n // batch + (n % batch > 1)
         return max(1, min(full, self.config.optim.steps or full))
 
@@ -109,16 +109,16 @@ class Learner(pl.LightningModule):
     def kept(self, run: Run) -> dict[str, Tensor]:
         """The weights that the run keeps: of its last epoch or of its best on validation, averaged where they were."""
         if self.config.optim.keep == "best" and self.validation is not None and run.checkpoint("best").exists():
-            state = checkpoint.load(run.checkpoint("best"))["network"]
+            state = checkpoints.load(run.checkpoint("best"))["network"]
             self.kept_network.load_state_dict(state)
         return {k: v.detach().cpu().contiguous() for k, v in self.kept_network.state_dict().items()}
 
     # What Lightning calls, in the order of a run.
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, and its rate a step."""
-        optim = optimiser.build(self.network, self.config.optim)
-        factor = optimiser.schedule(self.config.optim, self.steps * self.config.optim.epochs)
+        """The optimizer, and its rate a step."""
+        optim = optimizers.build(self.network, self.config.optim)
+        factor = optimizers.schedule(self.config.optim, self.steps * self.config.optim.epochs)
         rates = torch.optim.lr_scheduler.LambdaLR(optim, factor)
         return {"optimizer": optim, "lr_scheduler": {"scheduler": rates, "interval": "step"}}
 
@@ -131,7 +131,7 @@ class Learner(pl.LightningModule):
             self.order = oversample(labels, self.classes, draw)
         else:
             self.order = draw.permutation(len(labels))
-        # Alternating flips: a coin a picture on even epochs, its other side on the odd one that follows, so that both
+        # Alternating flips: a coin an image on even epochs, its other side on the odd one that follows, so that both
         # sides are seen in every pair of epochs (Jordan, "94% on CIFAR-10 in 3.29 seconds", 2024). Repeats within an
         # epoch turn it, too.
         coin = np.random.default_rng([seed, turn // 2, 1]).random(len(labels)) < 0.5
@@ -147,7 +147,7 @@ class Learner(pl.LightningModule):
         """The loss of the step's rows; what Lightning calls a batch is its number alone."""
         generator = self._seed(step)
         optim = self.config.optim
-        drawn = slice(step * optim.batch, (step + 1) * optim.batch)
+        drawn = slice(step * optim.batch_size, (step + 1) * optim.batch_size)
         rows = torch.from_numpy(self.order[drawn])
         on = rows.to(self.train_rows.images.device)
         assert self.flipped is not None
@@ -289,7 +289,7 @@ class Keeper(Checkpoint):
                 {k: v for k, v in row.items() if v is not None and k != "epoch"}, step=row["epoch"]
             )
         if accuracy is not None and accuracy > best:
-            checkpoint.save(
+            checkpoints.save(
                 {"network": module.kept_network.state_dict(), "epoch": row["epoch"]}, self.run.checkpoint("best")
             )
         trainer.save_checkpoint(self.run.checkpoint("last"))

@@ -27,22 +27,22 @@ from moue.data.balance import bootstrap, class_weights
 from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
-from moue.expressions import FERPLUS
+from moue.labels import FERPLUS
 from moue.models import create, options_of
 from moue.models.base import Network
 from moue.models.load import load_run, without_weights
 from moue.spec import channels_of
 from moue.training import devices, machine
 from moue.training.budget import fit_to_time
-from moue.training.checkpoint import SafeCheckpointIO
+from moue.training.checkpoints import SafeCheckpointIO
 from moue.training.config import Config
 from moue.training.learner import Keeper, Learner, Watch
 from moue.training.rows import Rows
-from moue.training.run import Run
-from moue.training.start import first_outputs, start_from
+from moue.training.run_folder import Run
 from moue.training.tasks import Task
 from moue.training.tasks import build as build_task
 from moue.training.teachers import held_out
+from moue.training.warm_start import first_outputs, warm_start
 
 
 @contextmanager
@@ -107,9 +107,9 @@ def fit(
         config = replace(config, data=replace(config.data, labels=table.label_set.name))
         split = stratified_split(table, config.data.validation, config.data.split_seed, config.data.fold)
     torch.manual_seed(config.run.seed)
-    classes, second = len(table.label_set), config.optim.votes > 0
+    classes, second = len(table.label_set), config.optim.votes_weight > 0
     if second and table.votes is None:
-        raise UsageError("optim.votes needs FER+'s votes beside FER-2013's labels: type --votes fer2013new.csv.")
+        raise UsageError("optim.votes_weight needs FER+'s votes beside FER-2013's labels: type --votes fer2013new.csv.")
     going_on = run.exists and run.checkpoint("last").exists()
     init = None if config.model.init is None or going_on else load_run(config.model.init, device="cpu")
     # With a checkpoint or a run to start from, published weights would be fetched for nothing, and may be gone by now.
@@ -124,8 +124,8 @@ def fit(
         config.model.network, classes + second * len(FERPLUS), **{**order, **config.model.options, **known}
     )
     if init is not None:
-        start_from(network, init, config.model, table.label_set.labels)
-    for size in {network.input.size, *config.optim.sizes}:
+        warm_start(network, init, config.model, table.label_set.labels)
+    for size in {network.input.size, *config.optim.progressive_sizes}:
         _feed(network, size)
     drawn = split.train
     if config.data.bootstrap:
@@ -165,7 +165,7 @@ def fit(
         callbacks=[Keeper(run)],
         # A run is one process, whatever a cluster's scheduler has set in the environment.
         plugins=[SafeCheckpointIO(), LightningEnvironment()],
-        gradient_clip_val=config.optim.clip or None,
+        gradient_clip_val=config.optim.grad_clip or None,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -193,21 +193,21 @@ def fit(
         table.label_set.labels,
         devices.peak_memory(device),
         _calibration(module),
-        (network.input.size, network.input.colour),
+        (network.input.size, network.input.color),
         network.rebuild,
     )
     return run
 
 
 def _feed(network: Network, size: int) -> None:
-    """Two blank pictures through a network, which says now what would else end a run in its first step or its last."""
+    """Two blank images through a network, which says now what would else end a run in its first step or its last."""
     training, spec = network.training, network.input
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(2, channels_of(spec.colour), size, size))
+            network.eval()(torch.zeros(2, channels_of(spec.color), size, size))
     except RuntimeError as error:
         said = str(error).splitlines()[0]
-        raise UsageError(f"the network cannot take pictures of {size}×{size} pixels: {said}") from error
+        raise UsageError(f"the network cannot take images of {size}×{size} pixels: {said}") from error
     finally:
         network.train(training)
 
@@ -230,10 +230,10 @@ def _memory(config: Config) -> Iterator[None]:
         if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate memory" not in str(error):
             raise
         # A run that was begun keeps its settings, and 2 is the smallest batch.
-        smaller = config.optim.batch // 2
-        remedy = f"Try smaller ones, in another folder: --set optim.batch={smaller}"
+        smaller = config.optim.batch_size // 2
+        remedy = f"Try smaller ones, in another folder: --set optim.batch_size={smaller}"
         raise TrainingError(
-            f"there is not enough memory for batches of {config.optim.batch}. "
+            f"there is not enough memory for batches of {config.optim.batch_size}. "
             + (remedy if smaller > 1 else "Take a smaller network.")
         ) from error
 

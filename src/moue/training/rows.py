@@ -17,10 +17,10 @@ from moue.preprocess import to_inputs
 
 @dataclass(frozen=True)
 class Rows:
-    """Pictures and their targets, aligned."""
+    """Images and their targets, aligned."""
 
     images: Tensor
-    """uint8 ``(N, C, size, size)``, 0..255, in the network's size and colour."""
+    """uint8 ``(N, C, size, size)``, 0..255, in the network's size and color."""
     labels: Tensor
     """int64 ``(N,)``."""
     targets: Tensor
@@ -31,8 +31,8 @@ class Rows:
     def of(
         cls, table: ImageTable, rows: NDArray[np.int64], spec: InputSpec, device: torch.device, votes: bool = False
     ) -> Rows:
-        """The given rows of a table in a network's size and colour; ``votes`` appends FER+'s shares to the targets."""
-        images = to_inputs(table.images[rows], spec.size, spec.colour)
+        """The given rows of a table in a network's size and color; ``votes`` appends FER+'s shares to the targets."""
+        images = to_inputs(table.images[rows], spec.size, spec.color)
         labels = torch.from_numpy(table.labels[rows])
         if table.targets is None:
             targets = F.one_hot(labels, len(table.label_set)).float()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from moue.models.base import Network
-from moue.spec import Colour
+from moue.spec import Color
 from moue.training.augment import scaled
 from moue.training.config import OptimConfig
 from moue.training.teachers import Teacher, open_teachers
@@ -29,7 +29,7 @@ class Answer(TypedDict):
     """What a task gives the loop."""
 
     loss: Tensor
-    """Scalar to minimise."""
+    """Scalar to minimize."""
     logits: Tensor
     """``(N, K)``, for the training accuracy."""
 
@@ -50,15 +50,15 @@ class Task(Protocol):
         Args:
             network: in training mode.
             images: float ``(N, C, H, W)``, 0..255, augmented, at the network's own size.
-            targets: float ``(N, K)``, rows add up to 1; :class:`WithVotes` has vote shares behind them, and
-                :class:`Distilled` out of fold who may teach.
+            targets: float ``(N, K)``, rows add up to 1; :class:`VotesTask` has vote shares behind them, and
+                :class:`DistillationTask` out of fold who may teach.
             generator: CPU generator for whatever the task draws.
             size: the side that the network is to see them at, where training goes through smaller ones first.
         """
         ...
 
 
-class Supervised(nn.Module):
+class ClassificationTask(nn.Module):
     """Cross-entropy on (soft) targets, with label smoothing, class weights, mixup and auxiliary classifiers.
 
     Args:
@@ -113,8 +113,8 @@ class Supervised(nn.Module):
         return (each * weights).sum() / weights.sum()
 
 
-class WithVotes(Supervised):
-    """:class:`Supervised`, with FER+'s votes as a second teacher.
+class VotesTask(ClassificationTask):
+    """:class:`ClassificationTask`, with FER+'s votes as a second teacher.
 
     The network has outputs for both label sets: the first ``classes`` learn the labels, the rest the votes, by soft
     cross-entropy. Ten annotators say more about a face than one label, and the features are shared.
@@ -122,7 +122,7 @@ class WithVotes(Supervised):
     Args:
         config: smoothing, mixup, and the weight of the votes.
         classes: K, how many of the outputs and of the targets' columns are the labels'.
-        class_weights: as of :class:`Supervised`.
+        class_weights: as of :class:`ClassificationTask`.
     """
 
     def __init__(self, config: OptimConfig, classes: int, class_weights: NDArray[np.float32] | None = None) -> None:
@@ -130,7 +130,7 @@ class WithVotes(Supervised):
         self.classes = classes
 
     def answer(self, network: Network, images: Tensor, targets: Tensor) -> Answer:
-        """As :meth:`Supervised.answer`; the logits are the labels' alone."""
+        """As :meth:`ClassificationTask.answer`; the logits are the labels' alone."""
         answer = super().answer(network, images, targets)
         return {"loss": answer["loss"], "logits": answer["logits"][:, : self.classes]}
 
@@ -139,10 +139,10 @@ class WithVotes(Supervised):
         votes = targets[:, self.classes :]
         each = -(votes * F.log_softmax(logits[:, self.classes :].float(), dim=1)).sum(dim=1)
         second = each.sum() / votes.sum().clamp_min(1.0)
-        return super().loss(logits[:, : self.classes], targets[:, : self.classes]) + self.config.votes * second
+        return super().loss(logits[:, : self.classes], targets[:, : self.classes]) + self.config.votes_weight * second
 
 
-class Distilled(nn.Module):
+class DistillationTask(nn.Module):
     """Learning from teachers: student and teachers see the same augmented view.
 
     Hinton et al., "Distilling the knowledge in a neural network", 2015; the same view for both after Beyer et al.,
@@ -155,7 +155,7 @@ class Distilled(nn.Module):
         config: weight and temperature. Out of fold the targets' last T columns say which teachers held a row out.
     """
 
-    def __init__(self, labels: Supervised, teachers: Sequence[Teacher], config: OptimConfig) -> None:
+    def __init__(self, labels: ClassificationTask, teachers: Sequence[Teacher], config: OptimConfig) -> None:
         super().__init__()
         self.labels, self.config = labels, config
         # A tuple: registered as modules, the teachers' weights would go into each checkpoint.
@@ -170,7 +170,7 @@ class Distilled(nn.Module):
         generator: torch.Generator,
         size: int | None = None,
     ) -> Answer:
-        """See :class:`Task`; the teachers see the pictures at their own size, whatever the student's is now."""
+        """See :class:`Task`; the teachers see the images at their own size, whatever the student's is now."""
         images, targets = self.labels.mixed(images, targets, generator)
         says = None
         if self.config.teachers_out_of_fold:
@@ -202,7 +202,7 @@ class Distilled(nn.Module):
         """The teachers' mean probabilities ``(N, K)`` at the temperature, of views in 0..255 of any size.
 
         ``says`` ``(N, T)`` is how much each of them has to say of each view, at least one of them something; all of
-        them the same without it. Of a mixed picture those may say something that have seen one half of it.
+        them the same without it. Of a mixed image those may say something that have seen one half of it.
         """
         if says is None:
             says = images.new_ones(len(images), len(self.teachers))
@@ -211,16 +211,16 @@ class Distilled(nn.Module):
             on = weight > 0
             if not on.any():
                 continue
-            view = scaled(in_colour(images[on], teacher.input.colour), teacher.input.size)
+            view = scaled(in_color(images[on], teacher.input.color), teacher.input.size)
             taught = F.softmax(teacher(view).float() / self.config.teacher_temperature, dim=1)
             total = total + taught.new_zeros(len(images), taught.shape[1]).index_put((on,), weight[on, None] * taught)
         assert isinstance(total, Tensor)
         return total
 
 
-def in_colour(images: Tensor, colour: Colour) -> Tensor:
-    """Float pictures ``(N, 1 or 3, H, W)`` in another network's colour; grey is ITU-R 601 luma, as in preprocessing."""
-    if colour == "rgb":
+def in_color(images: Tensor, color: Color) -> Tensor:
+    """Float images ``(N, 1 or 3, H, W)`` in another network's color; gray is ITU-R 601 luma, as in preprocessing."""
+    if color == "rgb":
         return images.expand(-1, 3, -1, -1)
     if images.shape[1] == 1:
         return images
@@ -247,14 +247,14 @@ def build(
         UnknownName, ModelError, MissingExtra: when a teacher is neither a finished run nor a trained model.
         UsageError: when a teacher has other labels.
     """
-    task = WithVotes(config, len(labels), weights) if config.votes > 0 else Supervised(config, weights)
+    task = VotesTask(config, len(labels), weights) if config.votes_weight > 0 else ClassificationTask(config, weights)
     if not config.teachers:
         return task
-    return Distilled(task, open_teachers(config.teachers, labels, device, threads), config)
+    return DistillationTask(task, open_teachers(config.teachers, labels, device, threads), config)
 
 
 def mixup(images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mix each picture with another of its batch (Zhang et al., "mixup: beyond empirical risk minimization", 2018).
+    """Mix each image with another of its batch (Zhang et al., "mixup: beyond empirical risk minimization", 2018).
 
     One share λ ~ Beta(α, α) for the whole batch, as in the paper's own code.
     """

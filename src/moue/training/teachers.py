@@ -13,13 +13,13 @@ from torch import Tensor
 
 from moue.data.table import ImageTable
 from moue.errors import UsageError
-from moue.evaluation.model import run_of, spec_of, split_of
 from moue.models.load import load_run
 from moue.runtime.engine import Engine, open_model
-from moue.spec import Colour, ModelSpec
+from moue.spec import Color, ModelSpec
+from moue.trained.open import run_of, spec_of, split_of
 
 
-class Pictures(Protocol):
+class Images(Protocol):
     """What a teacher wants to see."""
 
     @property
@@ -27,19 +27,19 @@ class Pictures(Protocol):
         """Side in pixels."""
 
     @property
-    def colour(self) -> Colour:
-        """Grey or RGB."""
+    def color(self) -> Color:
+        """Gray or RGB."""
 
 
 class Teacher(Protocol):
     """Gives logits that a student learns from."""
 
     @property
-    def input(self) -> Pictures:
-        """Of the pictures that it takes."""
+    def input(self) -> Images:
+        """Of the images that it takes."""
 
     def __call__(self, images: Tensor, /) -> Tensor:
-        """Float pictures ``(N, C, size, size)``, 0..255, to logits ``(N, K)`` on the same device."""
+        """Float images ``(N, C, size, size)``, 0..255, to logits ``(N, K)`` on the same device."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class OnnxTeacher:
         return self.engine.spec
 
     def __call__(self, images: Tensor, /) -> Tensor:
-        """See :class:`Teacher`; its graph takes whole grey values, as pictures have them."""
+        """See :class:`Teacher`; its graph takes whole gray values, as images have them."""
         pixels = images.clamp(0, 255).round().to(torch.uint8).cpu().numpy()
         return torch.from_numpy(self.engine.logits(pixels, batch=len(pixels))).to(images.device)
 
@@ -64,13 +64,13 @@ def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, th
 
     Args:
         names: names of ``moue models``, run folders, or ONNX files with their specs; a model goes before a run of the
-            same name, see :func:`moue.evaluation.model.run_of`.
+            same name, see :func:`moue.trained.open.run_of`.
         labels: which they must have.
         device: where the runs among them are to answer.
         threads: CPU threads of the others; 0 lets their engine choose.
 
     Raises:
-        UnknownName, ModelError, MissingExtra: as :func:`moue.evaluation.model.open_any`.
+        UnknownName, ModelError, MissingExtra: as :func:`moue.trained.open.open_any`.
         UsageError: when a teacher has other labels.
     """
     for name in names:

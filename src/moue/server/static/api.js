@@ -76,7 +76,7 @@ export function query(values) {
   return set.length ? `?${new URLSearchParams(set)}` : "";
 }
 
-export async function readPicture(blob, name, options) {
+export async function readImage(blob, name, options) {
   const form = new FormData();
   form.append("file", blob, name);
   const answer = await ask(`v1/faces${query(options)}`, { method: "POST", body: form });

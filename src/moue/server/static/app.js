@@ -1,11 +1,11 @@
-// The page: takes files, pasted pictures, the drawing and the camera, and shows the answers.
+// The page: takes files, pasted images, the drawing and the camera, and shows the answers.
 
 import { ask, sentence } from "./api.js";
 import { Camera } from "./camera.js";
 import { video } from "./video.js";
 import { photo } from "./photos.js";
 import { csv, json, save } from "./save.js";
-import { colours, element } from "./view.js";
+import { colors, element } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const stage = $("stage");
@@ -44,7 +44,7 @@ async function fill() {
   $("whole").checked = limits.detector === "none";
   const known = await (await ask("v1/models")).json();
   for (const model of known) {
-    Object.assign(colours, model.colours);
+    Object.assign(colors, model.colors);
     $("model").append(element("option", { value: model.name, text: model.name }));
     $("other").append(element("option", { value: model.name, text: model.name }));
   }
@@ -79,7 +79,7 @@ async function take(files) {
         collect(await video(file, models(), detector(), { say, stage, abort }));
       } else {
         say(files.length > 1 ? `Reading ${i + 1} of ${files.length} …` : `Reading ${file.name} …`);
-        const { card, rows, words } = await photo(file, file.name || "picture", models(), detector());
+        const { card, rows, words } = await photo(file, file.name || "image", models(), detector());
         $("cards").prepend(card);
         collect(rows);
         photos += 1;
@@ -92,7 +92,7 @@ async function take(files) {
       complain(error.message);
     }
   }
-  if (photos > 1) say(`${photos} pictures were read.`);
+  if (photos > 1) say(`${photos} images were read.`);
 }
 
 async function drawing() {
@@ -155,12 +155,12 @@ document.addEventListener("drop", (event) => {
   $("drop").classList.remove("over");
   const files = [...event.dataTransfer.files];
   if (files.length) take(files);
-  else complain("what was dropped holds no file: save the picture first, then drop it");
+  else complain("what was dropped holds no file: save the image first, then drop it");
 });
 document.addEventListener("paste", (event) => {
   const files = [...event.clipboardData.files];
   if (files.length) take(files);
-  else if (event.target === document.body) complain("there is no picture in the clipboard");
+  else if (event.target === document.body) complain("there is no image in the clipboard");
 });
 window.addEventListener("pagehide", () => {
   camera?.stop();

@@ -19,7 +19,7 @@ export class Camera {
     this.answers = models.map((model, i) => new Answer(model, (n) => { this.who = this.current[i]?.faces[n]?.track; }));
     this.timelines = models.map((model) => new Timeline(models.length > 1 ? `The last ${SECONDS} seconds, ${model}` : `The last ${SECONDS} seconds`));
     this.video = element("video", { muted: true, playsinline: true });
-    this.canvas = element("canvas", { role: "img", "aria-label": "The camera's picture with what was found in it" });
+    this.canvas = element("canvas", { role: "img", "aria-label": "The camera's image with what was found in it" });
     this.rate = element("span", { class: "quiet", id: "rate" });
     const stop = element("button", { type: "button", class: "primary", text: "Stop the camera", onclick: () => this.stop() });
     const keep = element("button", { type: "button", text: "Download PNG", onclick: async () => save(await png(this.canvas), "camera-moue.png") });
@@ -88,7 +88,7 @@ export class Camera {
     });
   }
 
-  // frame: the picture that was sent, and is answered now.
+  // frame: the image that was sent, and is answered now.
   take(i, row, frame) {
     this.current[i] = row;
     this.answers[i].show(row, pick(row, this.who));

@@ -1,10 +1,10 @@
-// A card for each photo: the picture with its boxes, and the answers of one or two models.
+// A card for each photo: the image with its boxes, and the answers of one or two models.
 
-import { readPicture, sentence } from "./api.js";
+import { readImage, sentence } from "./api.js";
 import { Answer, element, paint, title } from "./view.js";
 import { png, save } from "./save.js";
 
-// The server turns pictures upright and so does the browser, so that boxes fit.
+// The server turns images upright and so does the browser, so that boxes fit.
 async function bitmap(blob) {
   try {
     return await createImageBitmap(blob, { imageOrientation: "from-image" });
@@ -14,24 +14,24 @@ async function bitmap(blob) {
 }
 
 export async function photo(blob, name, models, detector) {
-  const rows = await Promise.all(models.map((model) => readPicture(blob, name, { model, detector })));
-  const picture = await bitmap(blob);
+  const rows = await Promise.all(models.map((model) => readImage(blob, name, { model, detector })));
+  const image = await bitmap(blob);
   const canvas = element("canvas", { role: "img" });
   let chosen = 0;
   const answers = models.map((model) => new Answer(model, (i) => { chosen = i; show(); }));
 
   function show() {
-    if (picture) paint(canvas, picture, rows, chosen);
+    if (image) paint(canvas, image, rows, chosen);
     canvas.setAttribute("aria-label", said(name, rows));
     answers.forEach((answer, i) => answer.show(rows[i], chosen));
   }
 
   const shown = element("div", { class: "shown" });
-  if (picture) {
+  if (image) {
     const button = element("button", { type: "button", text: "Download PNG", "aria-label": `Download PNG of ${name}`, onclick: async () => save(await png(canvas), `${name.replace(/\.[^.]*$/, "")}-moue.png`) });
     shown.append(canvas, element("div", { class: "tools" }, button));
   } else {
-    shown.append(element("p", { class: "remark", text: "This browser cannot show pictures of this kind; the server could read it." }));
+    shown.append(element("p", { class: "remark", text: "This browser cannot show images of this kind; the server could read it." }));
   }
   const card = element("article", { class: models.length > 1 ? "card two" : "card" }, element("h2", { text: name }), shown, ...answers.map((a) => a.node));
   show();

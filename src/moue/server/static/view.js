@@ -1,6 +1,6 @@
-// Draws answers: boxes and names on a picture, bars beside it, lines over time below it.
+// Draws answers: boxes and names on an image, bars beside it, lines over time below it.
 
-export const colours = {};
+export const colors = {};
 
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -17,8 +17,8 @@ export function percent(p) {
   return `${Math.round(100 * p)} %`;
 }
 
-function colour(label) {
-  return colours[label] || "#888888";
+function color(label) {
+  return colors[label] || "#888888";
 }
 
 function ink(paint) {
@@ -45,7 +45,7 @@ export function same(face, row) {
   return nearest;
 }
 
-// source: anything that can be drawn; rows: one for each model, of the same picture or of frames of one camera.
+// source: anything that can be drawn; rows: one for each model, of the same image or of frames of one camera.
 export function paint(canvas, source, rows, chosen = 0) {
   const row = rows[0];
   const [width, height] = row ? [row.width, row.height] : [source.width, source.height];
@@ -61,11 +61,11 @@ export function paint(canvas, source, rows, chosen = 0) {
   pen.textBaseline = "middle";
   row.faces.forEach((face, i) => {
     const [x, y, w, h] = face.box;
-    const paintColour = colour(face.label);
+    const paintColor = color(face.label);
     pen.lineWidth = stroke * (i === chosen ? 1.8 : 1);
     pen.strokeStyle = "rgb(0 0 0 / .45)";
     pen.strokeRect(x - stroke / 2, y - stroke / 2, w + stroke, h + stroke);
-    pen.strokeStyle = paintColour;
+    pen.strokeStyle = paintColor;
     pen.strokeRect(x, y, w, h);
     const who = face.track === undefined ? (row.faces.length > 1 ? `${i + 1} ` : "") : `${face.track} `;
     const said = (f) => (f ? `${f.label} ${percent(f.probabilities[f.label])}${f.uncertain ? " ?" : ""}` : "");
@@ -73,11 +73,11 @@ export function paint(canvas, source, rows, chosen = 0) {
     const long = pen.measureText(words).width + size * 0.8;
     const left = Math.max(0, Math.min(x - stroke / 2, width - long));
     const top = y >= size * 1.6 ? y - size * 1.6 : Math.max(0, y);
-    pen.fillStyle = paintColour;
+    pen.fillStyle = paintColor;
     pen.beginPath();
     pen.roundRect(left, top, long, size * 1.5, size * 0.3);
     pen.fill();
-    pen.fillStyle = ink(paintColour);
+    pen.fillStyle = ink(paintColor);
     pen.fillText(words, left + size * 0.4, top + size * 0.78);
   });
 }
@@ -95,7 +95,7 @@ export class Bars {
       this.rows = {};
       this.list.replaceChildren(...labels.map((label) => {
         const fill = element("span", { class: "fill" });
-        fill.style.background = colour(label);
+        fill.style.background = color(label);
         const value = element("span", { class: "value" });
         const item = element("li", {}, element("span", { class: "name", text: label }), element("span", { class: "rail", "aria-hidden": "true" }, fill), value);
         this.rows[label] = { fill, value, item };
@@ -116,7 +116,7 @@ export class Bars {
   }
 }
 
-// The answer for one picture and model: buttons that choose a face, and its bars.
+// The answer for one image and model: buttons that choose a face, and its bars.
 export class Answer {
   constructor(name, onchoose = () => {}) {
     this.bars = new Bars();
@@ -136,7 +136,7 @@ export class Answer {
         this.buttons.append(button);
       }
       button.setAttribute("aria-pressed", String(i === chosen));
-      button.firstChild.style.background = colour(face.label);
+      button.firstChild.style.background = color(face.label);
       button.lastChild.textContent = `${many ? `Face ${face.track ?? i + 1}: ` : ""}${title(face)}`;
     });
     const face = row.faces[Math.min(chosen, row.faces.length - 1)];
@@ -177,7 +177,7 @@ export class Timeline {
     this.labels = Object.keys(face.probabilities);
     this.legend.replaceChildren(...this.labels.map((label) => {
       const dot = element("span", { class: "dot", "aria-hidden": "true" });
-      dot.style.background = colour(label);
+      dot.style.background = color(label);
       return element("li", {}, dot, label);
     }));
   }
@@ -210,7 +210,7 @@ export class Timeline {
     pen.lineWidth = 3;
     pen.lineJoin = pen.lineCap = "round";
     for (const label of this.labels) {
-      pen.strokeStyle = colour(label);
+      pen.strokeStyle = color(label);
       pen.beginPath();
       let down = false;
       for (const { time, faces } of this.points) {

@@ -1,0 +1,83 @@
+"""The competition's CSV in whatever it is wrapped: itself, gzip, a zip or a tar."""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from moue.data.readers import fer2013_csv
+from moue.data.readers.archive import DAMAGE, Limited, damaged, kind_of, open_zip, outside
+from moue.errors import DataError
+
+
+def is_csv(name: str) -> bool:
+    """Whether a member of an archive is a CSV that may be read."""
+    base = PurePosixPath(name.replace("\\", "/")).name
+    return base.lower().endswith(".csv") and not base.startswith(".") and "__MACOSX" not in name and not outside(name)
+
+
+@contextmanager
+def open_csv(path: Path) -> Iterator[Limited]:
+    """The bytes of the competition's CSV, in whatever it is wrapped.
+
+    Raises:
+        DataError: when an archive is damaged or holds no CSV.
+    """
+    kind, size = kind_of(path), path.stat().st_size
+    if kind == "plain":
+        with open(path, "rb") as file:
+            yield Limited(file, str(path), size, total=size)
+    elif kind == "gzip":
+        with open(path, "rb") as raw, gzip.GzipFile(fileobj=raw) as packed:
+            yield Limited(packed, str(path), size, position=raw.tell)
+    elif kind == "zip":
+        with open_zip(path) as archive:
+            infos = [i for i in archive.infolist() if is_csv(i.filename)]
+
+            def open_info(info: zipfile.ZipInfo) -> Limited:
+                return Limited(archive.open(info), f"{path}, {info.filename}", info.compress_size, total=info.file_size)
+
+            best = _best([i.filename for i in infos], lambda n: open_info(infos[n]), path)
+            yield open_info(infos[best])
+    else:
+        try:
+            with open(path, "rb") as raw:
+                yield from _open_tar(path, raw, size)
+        except tarfile.TarError as error:
+            raise damaged(path, error) from error
+
+
+def _open_tar(path: Path, raw: IO[bytes], size: int) -> Iterator[Limited]:
+    # Once for the list, once for the rows: a compressed tar can only be read forwards.
+    with tarfile.open(fileobj=raw, mode="r:*") as archive:
+        try:
+            infos = [m for m in archive if m.isfile() and is_csv(m.name)]
+        except DAMAGE as error:
+            raise damaged(path, error) from error
+
+        def open_info(number: int) -> Limited:
+            stream = archive.extractfile(infos[number])
+            assert stream is not None  # regular files alone were listed
+            return Limited(stream, f"{path}, {infos[number].name}", size, total=infos[number].size)
+
+        best = _best([m.name for m in infos], open_info, path)
+        yield open_info(best)
+
+
+def _best(names: list[str], open_one: Callable[[int], Limited], path: Path) -> int:
+    """Which CSV of an archive holds the faces: the one with emotion and pixels, best with Usage too."""
+    score = []
+    for number in range(len(names)):
+        try:
+            columns = fer2013_csv.read_columns(open_one(number), names[number])[0]
+        except DAMAGE as error:
+            raise damaged(path, error) from error
+        score.append(sum(c in columns for c in ("emotion", "pixels", "usage")) if "pixels" in columns else 0)
+    if not score:
+        raise DataError(f"{path} holds no CSV. Give fer2013.csv, or an archive that holds it.")
+    return max(range(len(score)), key=score.__getitem__)

@@ -1,0 +1,256 @@
+"""The competition's CSV: ``emotion,pixels,Usage``, one face a row as 2,304 numbers from 0 to 255.
+
+Layout of FER-2013 (Goodfellow et al., "Challenges in representation learning", 2013). Columns may stand in any order
+and with stray spaces in the header, as in ``icml_face_data.csv``; without ``Usage``, as in Kaggle's ``train.csv``,
+every row is Training. Rows are counted from 1, the header not counted.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import compress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.data.readers.archive import DAMAGE, Limited, reason
+from moue.data.row_errors import RowErrors
+from moue.data.table import ImageTable
+from moue.errors import DataError, UnknownName
+from moue.labels import FER2013, FERPLUS
+from moue.progress import Report
+
+#: Height and width of the competition's images.
+SIDE = 48
+PIXELS = SIDE * SIDE
+
+#: Values of the Usage column to splits.
+USAGES = {"training": "train", "publictest": "public_test", "privatetest": "private_test"}
+
+#: Images of each class in Training, in the competition's numbering.
+TRAINING = (3995, 436, 4097, 7215, 4830, 3171, 4965)
+#: How Kaggle's folders name the images.
+IMAGE = re.compile(r"(Training|PublicTest|PrivateTest)_\d+\.jpg", re.IGNORECASE)
+
+# 16 rows of text and their index arrays stay in the cache of one core.
+_BATCH = 16
+# What a truncated archive can cost beyond its damage.
+_BLOCK = 1 << 16
+_LONGEST = 1 << 20
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a competition CSV holds."""
+
+    images: NDArray[np.uint8]
+    """``(N, 1, 48, 48)``."""
+    labels: NDArray[np.int64]
+    """``(N,)`` in the competition's numbering."""
+    split: NDArray[np.str_]
+    numbers: NDArray[np.int64]
+    """``(N,)``: the row number of each in its file, from 1."""
+
+
+def is_fer2013(table: ImageTable) -> bool:
+    """Whether a table holds FER-2013's images, whatever they came in; its layout alone is other sets' too.
+
+    FER+'s votes are joined to them alone, Kaggle's files bear their names, and no other set has as many of each class,
+    but for a few that were left out.
+    """
+    voted = table.votes is not None or (table.targets is not None and table.label_set == FERPLUS)
+    if voted or any(map(IMAGE.search, table.source)):
+        return True
+    if table.label_set != FER2013:
+        return False
+    counts = np.bincount(table.labels[table.split == "train"], minlength=len(TRAINING))
+    return bool(np.allclose(counts, TRAINING, rtol=0.05))
+
+
+def read_columns(stream: Limited, file: str) -> tuple[dict[str, int], bytes]:
+    """The header's columns in lower case, and what was read after it."""
+    head = b""
+    while b"\n" not in head and (block := stream.read(4096)):
+        head += block
+        if len(head) > _LONGEST:
+            break
+    line, _, rest = head.partition(b"\n")
+    try:
+        names = next(csv.reader([line.decode("utf-8-sig")]), [])
+    except (UnicodeDecodeError, csv.Error):
+        raise DataError(
+            f"{file} is neither a CSV with the columns emotion and pixels nor another set that moue reads."
+        ) from None
+    columns: dict[str, int] = {}
+    for i, name in enumerate(name.strip().lower() for name in names):
+        # Columns without a name, or with one that was there before, count, too: a spreadsheet leaves such behind.
+        columns[name if name and name not in columns else f"column {i + 1}"] = i
+    return columns, rest
+
+
+def read(stream: Limited, file: str, bad: RowErrors, progress: Report | None = None) -> Rows:
+    """Read a competition CSV.
+
+    Args:
+        stream: its bytes.
+        file: its name, for messages.
+        bad: where rows that cannot be used go.
+        progress: called with the rows read and, once it can be estimated, their total.
+
+    Raises:
+        DataError: for a missing column, an empty file, and, unless they are skipped, for bad rows.
+    """
+    columns, rest = read_columns(stream, file)
+    for name in ("emotion", "pixels"):
+        if name not in columns:
+            raise DataError(f"{file} needs a column {name!r}; its first line has {', '.join(columns) or 'none'}.")
+    emotion, pixels, usage = columns["emotion"], columns["pixels"], columns.get("usage")
+    images: list[NDArray[np.uint8]] = []
+    labels: list[int] = []
+    splits: list[str] = []
+    numbers: list[int] = []
+    fields: list[bytes] = []
+    first = 0
+
+    def flush() -> None:
+        nonlocal first
+        values, good = _parse(fields, [f"row {n}" for n in numbers[first:]], bad)
+        images.append(values)
+        labels[first:] = compress(labels[first:], good)
+        splits[first:] = compress(splits[first:], good)
+        numbers[first:] = compress(numbers[first:], good)
+        first = len(numbers)
+        fields.clear()
+
+    number = 0
+    for number, line in enumerate(_lines(stream, rest, bad), start=1):
+        try:
+            parts = _fields(line, len(columns))
+            if len(parts) != len(columns):
+                raise ValueError(f"must have {len(columns)} columns. Got {len(parts)} instead")
+            label, split = _label(parts[emotion]), "train" if usage is None else _split(parts[usage])
+        except (ValueError, csv.Error) as error:
+            bad.add(f"row {number}", str(error))
+            continue
+        labels.append(label)
+        splits.append(split)
+        numbers.append(number)
+        fields.append(parts[pixels])
+        if len(fields) == _BATCH:
+            flush()
+        if progress and number % 512 == 0:
+            progress(number, max(number, round(number / stream.fraction)) if stream.fraction else None)
+    flush()
+    if progress:
+        progress(number, number)
+    if not numbers:
+        raise DataError(f"{file} has no usable rows below its header. Download or export it again.")
+    return Rows(
+        np.concatenate(images).reshape(-1, 1, SIDE, SIDE),
+        np.array(labels, np.int64),
+        np.array(splits),
+        np.array(numbers, np.int64),
+    )
+
+
+def _lines(stream: Limited, rest: bytes, bad: RowErrors) -> Iterator[bytes]:
+    """The lines that are not blank."""
+    count = 0
+    while True:
+        try:
+            block = stream.read(_BLOCK)
+        except DAMAGE as error:
+            bad.add(f"from row {count + 1} on", f"the file is truncated or damaged ({reason(error)})")
+            return
+        *lines, rest = (rest + block).split(b"\n")
+        if not block:
+            lines.append(rest)
+        elif len(rest) > _LONGEST:
+            raise DataError(f"{bad.file}, row {count + len(lines) + 1}: a line must be shorter than 1 MiB.")
+        for line in lines:
+            if stripped := line.strip():
+                count += 1
+                yield stripped
+        if not block:
+            return
+
+
+def _fields(line: bytes, columns: int) -> list[bytes]:
+    """A line's fields, without their quotes."""
+    fields = line.replace(b'"', b"").split(b",")
+    if len(fields) == columns or b'"' not in line:
+        return fields
+    # Slower by far: a comma within quotes is none of those between columns.
+    return [field.encode() for field in next(csv.reader([line.decode("utf-8", "replace")]))]
+
+
+def _label(field: bytes) -> int:
+    text = field.decode("utf-8", "replace").strip()
+    if text.isdecimal():
+        if int(text) < len(FER2013):
+            return int(text)
+    else:
+        try:
+            return FER2013.index(text)
+        except UnknownName:
+            pass
+    raise ValueError(f"emotion must be between 0 and {len(FER2013) - 1}. Got {text!r} instead")
+
+
+def _split(field: bytes) -> str:
+    text = field.decode("utf-8", "replace").strip()
+    if text.lower() not in USAGES:
+        raise ValueError(f"Usage must be Training, PublicTest or PrivateTest. Got {text!r} instead")
+    return USAGES[text.lower()]
+
+
+def _parse(fields: list[bytes], wheres: list[str], bad: RowErrors) -> tuple[NDArray[np.uint8], list[bool]]:
+    """Pixel fields to uint8 ``(rows, 2304)``, and which of the fields could be used."""
+    if (fast := _parse_fast(fields)) is not None:
+        return fast, [True] * len(fields)
+    values: list[NDArray[np.uint8]] = []
+    good: list[bool] = []
+    for field, where in zip(fields, wheres, strict=True):
+        try:
+            values.append(_parse_slow(field))
+            good.append(True)
+        except ValueError as error:
+            bad.add(where, str(error))
+            good.append(False)
+    return np.array(values, np.uint8).reshape(-1, PIXELS), good
+
+
+def _parse_fast(fields: list[bytes]) -> NDArray[np.uint8] | None:
+    """The numbers of well-formed fields, all at once; None when any of them is not, to be looked at one by one."""
+    if not fields:
+        return np.zeros((0, PIXELS), np.uint8)
+    text = np.frombuffer(b" ".join(fields) + b" ", np.uint8)
+    ends = np.flatnonzero(text == 32)
+    if len(ends) != PIXELS * len(fields):
+        return None
+    row_ends = np.cumsum([len(f) + 1 for f in fields]) - 1
+    lengths = np.diff(ends, prepend=-1) - 1
+    digits = text - 48
+    if (ends[PIXELS - 1 :: PIXELS] != row_ends).any() or lengths.min() < 1 or lengths.max() > 3:
+        return None
+    # A space wraps to 240: every other byte that is no digit breaks the count.
+    if np.count_nonzero(digits > 9) != len(ends):
+        return None
+    value = digits[ends - 1].astype(np.uint16)
+    value += digits[ends - 2] * np.uint16(10) * (lengths > 1)
+    value += digits[ends - 3] * np.uint16(100) * (lengths > 2)
+    return None if value.max() > 255 else value.astype(np.uint8).reshape(-1, PIXELS)
+
+
+def _parse_slow(field: bytes) -> NDArray[np.uint8]:
+    tokens = field.split()
+    if len(tokens) != PIXELS:
+        raise ValueError(f"must have {PIXELS:,} pixels. Got {len(tokens):,} instead")
+    for i, token in enumerate(tokens, start=1):
+        if not token.isdigit() or len(token) > 9 or int(token) > 255:
+            shown = token[:20].decode("utf-8", "replace")
+            raise ValueError(f"a pixel must be a whole number from 0 to 255. Got {shown!r} at pixel {i} instead")
+    return np.array([int(t) for t in tokens], np.uint8)

@@ -1,0 +1,1 @@
+"""Combines several models, one file a kind."""

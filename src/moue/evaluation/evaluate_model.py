@@ -1,0 +1,144 @@
+"""One model on one split of one data set: what ``moue evaluate`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from moue.data.sources import load, origin
+from moue.data.table import SPLITS, ImageTable, LeftOut
+from moue.errors import DataError, UnknownName, UsageError
+from moue.evaluation.metrics import Evaluation
+from moue.evaluation.predictions_file import check_suffix, prediction_rows, write_rows
+from moue.evaluation.scoring import score, truth_of, without_duplicates
+from moue.files import atomic_write_many, require_no_overwrite, require_writable
+from moue.labels import FERPLUS
+from moue.progress import Line, silent
+from moue.report.card import model_card
+from moue.runtime.weights import files_of
+from moue.spec import Color
+from moue.trained.open import labels_of, open_any, split_of
+
+
+def evaluate_model(
+    name: str | Path,
+    data: str | Path,
+    split: str,
+    *,
+    labels: str | None = None,
+    votes: str | Path | None = None,
+    size: int | None = None,
+    color: Color | None = None,
+    views: int | None = None,
+    skip_bad: bool = False,
+    left_out: Callable[[Iterable[LeftOut]], None] | None = None,
+    predictions: str | Path | None = None,
+    batch: int = 64,
+    progress: Line = silent,
+    card: str | Path | None = None,
+) -> Evaluation:
+    """Evaluate a trained model.
+
+    Args:
+        name: a name of ``moue models``, a run folder, or an ``.onnx`` with its ``.json``.
+        data: any source that :func:`moue.data.sources.load` reads.
+        split: one of :data:`moue.data.table.SPLITS`; see :func:`rows_of`.
+        labels: the label set of the data; by default the one that a written set has, and of other data the one that
+            suits the model, see :func:`moue.trained.open.labels_of`.
+        votes: FER+'s votes, for its labels.
+        size: height and width at which the data is read, in pixels, before it is scaled to the model's input, which is
+            the default, as in training.
+        color: "gray" or "rgb", in which it is read; by default the model's.
+        views: how many views of each face are averaged, one of :data:`moue.spec.VIEWS`; by default what the model's
+            spec says.
+        skip_bad: go on without rows that cannot be used.
+        left_out: called with those.
+        predictions: a CSV or Parquet file to write with one row an image.
+        batch: images that are read at a time.
+        progress: makes a progress line for each of reading and evaluating.
+        card: a Markdown file to write with what the model is, these scores, and what it cannot tell.
+
+    Raises:
+        UsageError: for a wrong option, a file that has no place to be written or would replace one that is read,
+            votes that nothing would use, or a class that the model does not know.
+        DataError: for data that cannot be used, or lacks the split.
+        ModelError: for a model that cannot be opened.
+    """
+    if split not in SPLITS:
+        raise UnknownName("split", split, SPLITS)
+    outputs = [Path(path) for path in (predictions, card) if path is not None]
+    for path in outputs:
+        require_writable(path)
+    if predictions is not None:
+        check_suffix(predictions)
+    if outputs:
+        require_no_overwrite(outputs, [*origin(data), *([Path(votes)] if votes is not None else []), *files_of(name)])
+    model = open_any(name)
+    suiting = labels or labels_of(name, votes is not None)
+    if votes is not None and suiting != FERPLUS.name:
+        raise UsageError(
+            f"votes are for --labels ferplus and models of FER+'s eight classes. Got {name} with --labels {suiting}: "
+            "leave --votes out."
+        )
+    with progress("reading", "rows") as report:
+        size, color = size or model.spec.size, color or model.spec.color
+        table = load(
+            data,
+            labels=labels,
+            fallback=suiting,
+            votes=votes,
+            size=size,
+            color=color,
+            skip_bad=skip_bad,
+            progress=report,
+        )
+    if left_out is not None:
+        left_out(table.left_out)
+    part, reference = rows_of(table, split, name)
+    with progress("evaluating", "images") as report:
+        evaluation, answers = score(
+            model, part, reference=reference, split=split, views=views, batch=batch, progress=report
+        )
+    if predictions is not None:
+        free = without_duplicates(part, reference)
+        write_rows(predictions, prediction_rows(part, answers, truth_of(part, model.spec), free))
+    if card is not None:
+        atomic_write_many({Path(card): model_card(model.spec, evaluation).encode()})
+    return evaluation
+
+
+def rows_of(table: ImageTable, split: str, name: str | Path | None = None) -> tuple[ImageTable, ImageTable | None]:
+    """The rows of a split, and the Training rows that its duplicates are looked for in.
+
+    "train" and "validation" are the two parts that a model was trained with, see
+    :func:`moue.trained.open.split_of`; where nothing says so, the rows that the data set itself files so. Every
+    other split is compared with all of Training, as its validation part has served to choose the weights.
+
+    Args:
+        table: the whole set.
+        split: one of :data:`moue.data.table.SPLITS`.
+        name: the model, where there is one.
+
+    Returns:
+        The rows, and their reference: None for "train" itself and where the set has no Training rows.
+
+    Raises:
+        DataError: when there are no such rows, or the run was trained on another set.
+    """
+    if split in ("train", "validation") and name is not None and (saved := split_of(name, table)) is not None:
+        rows = saved.train if split == "train" else saved.validation
+        if not len(rows):
+            raise DataError(
+                f"{name} held out no {split} rows (data.validation = {saved.fraction:g}). Choose another split."
+            )
+        return table.take(rows), table.take(saved.train) if split == "validation" else None
+    if split == "validation" and not (table.split == "validation").any():
+        raise DataError(
+            f"{table.name or 'the data set'} has no validation rows of its own: a run cuts them from Training. "
+            "Give run folders as models, or take a split that the data have."
+        )
+    part = table.part(split)
+    trained = np.isin(table.split, ("train",) if split == "validation" else ("train", "validation"))
+    return part, table.take(trained) if split != "train" and trained.any() else None

@@ -1,0 +1,78 @@
+"""One row an image: what a model said of each, as CSV or Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.data.table import ImageTable
+from moue.errors import UsageError, require
+from moue.files import atomic_write_many
+from moue.runtime.outputs.tabular import probability_columns, to_csv, to_parquet
+from moue.runtime.results import Predictions
+
+COLUMNS = ("source", "split", "truth", "predicted", "correct", "duplicate")
+
+
+def prediction_rows(
+    part: ImageTable,
+    predictions: Predictions,
+    truth: NDArray[np.int64],
+    deduplicated: NDArray[np.bool_] | None = None,
+) -> list[dict[str, Any]]:
+    """One row an image: :data:`COLUMNS`, then a probability (0 to 1) for each class.
+
+    ``duplicate`` says whether the image has an exact duplicate in Training; None where there is no Training to
+    compare with. A class that is called like one of the columns gets a column ``p(name)``.
+
+    Args:
+        part: the rows that were scored.
+        predictions: one row each.
+        truth: int64 ``(N,)``: positions in ``predictions.labels``, see :func:`moue.evaluation.scoring.truth_of`.
+        deduplicated: bool ``(N,)``, or None.
+    """
+    names = probability_columns(predictions.labels, COLUMNS)
+    top = predictions.class_ids
+    return [
+        {
+            "source": part.source[i],
+            "split": str(part.split[i]),
+            "truth": predictions.labels[truth[i]],
+            "predicted": predictions.labels[top[i]],
+            "correct": bool(truth[i] == top[i]),
+            "duplicate": None if deduplicated is None else not deduplicated[i],
+            **{name: round(float(p), 6) for name, p in zip(names, predictions.probabilities[i], strict=True)},
+        }
+        for i in range(len(predictions))
+    ]
+
+
+def check_suffix(path: Path | str) -> None:
+    """Refuse a file that is neither ``.csv`` nor ``.parquet``, before any work is done for it.
+
+    Raises:
+        UsageError: for another suffix.
+        MissingExtra: for Parquet without pyarrow.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in (".csv", ".parquet"):
+        raise UsageError(f"--predictions takes a file that ends in .csv or .parquet. Got {str(path)!r} instead.")
+    if suffix == ".parquet":
+        require("pyarrow", "parquet")
+
+
+def write_rows(path: Path | str, rows: list[dict[str, Any]]) -> Path:
+    """Write rows with equal keys as CSV or Parquet, by the suffix; an older file is replaced by a whole one only.
+
+    Raises:
+        UsageError: for another suffix.
+        MissingExtra: for Parquet without pyarrow.
+        OSError: when it cannot be written.
+    """
+    path = Path(path)
+    check_suffix(path)
+    content = to_parquet(rows) if path.suffix.lower() == ".parquet" else to_csv(rows).encode()
+    return atomic_write_many({path: content})[0]

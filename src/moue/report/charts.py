@@ -1,0 +1,150 @@
+"""Images of a data set: class shares as bars and as a pie, a grid of samples, a grid of augmented samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from moue.data.info import class_counts
+from moue.data.table import SPLITS, ImageTable
+from moue.errors import require
+from moue.labels import color
+
+#: Changes a batch of images, uint8 ``(N, C, S, S)`` to the same.
+Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+
+#: What :func:`draw` writes.
+FILES = ("classes_bar.png", "classes_pie.png", "samples.png", "augmented.png")
+
+_COLUMNS = 10
+_ROWS = 6
+
+
+def draw(table: ImageTable, folder: Path | str, augment: Change | None = None, seed: int = 0) -> list[Path]:
+    """Write a data set's images as PNG.
+
+    Args:
+        table: the set.
+        folder: where to; made where it is missing.
+        augment: how training changes a batch; without it there is no augmentation grid.
+        seed: of the choice of samples.
+
+    Returns:
+        the files: ``classes_bar.png``, ``classes_pie.png``, ``samples.png`` and, with ``augment``, ``augmented.png``.
+
+    Raises:
+        MissingExtra: without matplotlib.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {"classes_bar": _bars(table), "classes_pie": _pie(table), "samples": _samples(table, seed)}
+    if augment is not None:
+        figures["augmented"] = _augmented(table, augment, seed)
+    paths = []
+    for name, figure in figures.items():
+        paths.append(folder / f"{name}.png")
+        figure.savefig(paths[-1], dpi=110)
+    return paths
+
+
+def _figure(width: float, height: float) -> Any:
+    # A figure of its own: pyplot would keep it alive and choose a window system.
+    return require("matplotlib.figure", "report").Figure(figsize=(width, height), layout="constrained")
+
+
+def _tint(name: str) -> tuple[float, float, float]:
+    red, green, blue = color(name)
+    return red / 255, green / 255, blue / 255
+
+
+def _bars(table: ImageTable) -> Any:
+    """Classes side by side, one group of bars a split, each with its number."""
+    splits = [s for s in SPLITS if (table.split == s).any()]
+    names = table.label_set.labels
+    figure = _figure(max(6, 1.1 * len(names)), 4)
+    axes = figure.add_subplot()
+    width = 0.84 / len(splits)
+    for i, split in enumerate(splits):
+        counts = list(class_counts(table, table.split == split).values())
+        places = np.arange(len(names)) + (i - (len(splits) - 1) / 2) * width
+        # Splits differ in strength, classes in hue.
+        bars = axes.bar(
+            places, counts, width * 0.94, color=[_tint(n) for n in names], alpha=1 - 0.6 * i / len(splits), label=split
+        )
+        axes.bar_label(bars, fmt="{:,.0f}", fontsize=7, padding=1, rotation=90 if len(splits) > 2 else 0)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_ylabel("images")
+    axes.set_title(f"{table.name}: {len(table):,} images by class and split")
+    axes.margins(y=0.14)
+    axes.spines[["top", "right"]].set_visible(False)
+    if len(splits) > 1:
+        legend = axes.legend(frameon=False)
+        for handle, i in zip(legend.legend_handles, range(len(splits)), strict=True):
+            handle.set_facecolor("black")
+            handle.set_alpha(1 - 0.6 * i / len(splits))
+    return figure
+
+
+def _pie(table: ImageTable) -> Any:
+    counts = {n: c for n, c in class_counts(table, np.ones(len(table), bool)).items() if c}
+    figure = _figure(6, 5)
+    axes = figure.add_subplot()
+    axes.pie(
+        list(counts.values()),
+        labels=[f"{n}\n{c:,} ({c / len(table):.1%})" for n, c in counts.items()],
+        colors=[_tint(n) for n in counts],
+        startangle=90,
+        counterclock=False,
+        wedgeprops={"linewidth": 1, "edgecolor": "white"},
+    )
+    axes.set_title(f"{table.name}: shares of the classes")
+    return figure
+
+
+def _samples(table: ImageTable, seed: int) -> Any:
+    """One row a class."""
+    rng = np.random.default_rng(seed)
+    present = [k for k in range(len(table.label_set)) if (table.labels == k).any()]
+    rows = [rng.permutation(np.flatnonzero(table.labels == k))[:_COLUMNS] for k in present]
+    names = [table.label_set.labels[k] for k in present]
+    return _grid([table.images[r] for r in rows], names, f"{table.name}: samples of each class")
+
+
+def _augmented(table: ImageTable, augment: Change, seed: int) -> Any:
+    """One row an image: as it is, then as training may see it."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(table))[:_ROWS]
+    rows = []
+    for image in table.images[chosen]:
+        batch = np.repeat(image[None], _COLUMNS, axis=0)
+        rows.append(np.concatenate([image[None], augment(batch[1:])]))
+    names = [table.label_set.labels[k] for k in table.labels[chosen]]
+    return _grid(rows, names, "augmentation: the first column is the image itself")
+
+
+def _grid(rows: list[NDArray[np.uint8]], names: list[str], title: str) -> Any:
+    side, gap = max(r.shape[-1] for r in rows), 2
+    step = side + gap
+    sheet = np.full((len(rows) * step - gap, _COLUMNS * step - gap, 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            sheet[i * step : i * step + side, j * step : j * step + side] = image.transpose(1, 2, 0)
+    # Enlarged here, so that a pixel stays a square of one tone.
+    factor = max(1, round(96 / side))
+    enlarged = Image.fromarray(sheet).resize(
+        (sheet.shape[1] * factor, sheet.shape[0] * factor), Image.Resampling.NEAREST
+    )
+    figure = _figure(_COLUMNS * 0.9 + 1, len(rows) * 0.9 + 0.5)
+    axes = figure.add_subplot()
+    axes.imshow(np.asarray(enlarged))
+    axes.set_yticks([(i * step + side / 2) * factor for i in range(len(rows))], names)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_title(title)
+    return figure

@@ -1,0 +1,35 @@
+"""What results have in common: they are compared by what they hold, arrays included."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+
+class ArrayEquality:
+    """A dataclass (made with ``eq=False``) that equals another one of its type where all fields do.
+
+    Its hash is that of the fields that are no arrays, so that it can be a key and be in a set.
+    """
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(_same(a, b) for a, b in zip(_values(self), _values(other), strict=True))
+
+    def __hash__(self) -> int:
+        return hash(tuple(value for value in _values(self) if not isinstance(value, np.ndarray)))
+
+
+def _values(one: Any) -> list[Any]:
+    return [getattr(one, field.name) for field in fields(one)]
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return np.array_equal(a, b)
+    return bool(a == b)

@@ -1,0 +1,1 @@
+"""What an input is: paths, globs, bytes, arrays, cameras and streams."""

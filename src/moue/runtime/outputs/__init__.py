@@ -1,0 +1,1 @@
+"""Where results go: files, folders, tables and timelines."""

@@ -1,0 +1,1 @@
+"""Opens any trained model: a run folder, an ONNX file, or a bundled name."""

@@ -1,0 +1,294 @@
+"""A run folder: what a training run leaves behind, and all that is needed to go on with it.
+
+Its files are named in :mod:`moue.run_folder`; beside them stand ``checkpoints/`` (last.safetensors, best.safetensors:
+everything a resumed run needs) and, where tensorboard is installed, ``tensorboard/``.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moue.data.readers.fer2013_csv import is_fer2013
+from moue.data.splits import Split
+from moue.data.table import ImageTable
+from moue.errors import DataError, TrainingError, UsageError
+from moue.evaluation.calibration import fit_temperature, uncertain_threshold
+from moue.files import atomic_write
+from moue.renames import current_settings
+from moue.run_folder import CONFIG, HISTORY, RECORD, SPEC, SPLIT, WEIGHTS, is_run
+from moue.spec import ModelSpec
+from moue.trained.open import spec_of
+from moue.training.config import Config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from moue.models.base import Network
+
+#: What binds weights that were trained on FER-2013's images.
+LICENSE = "MIT for the weights; the training images (FER-2013) were published for research"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, whether it exists yet or not."""
+
+    folder: Path
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.folder / CONFIG).exists()
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end."""
+        return self.exists and self.record().get("status") == "finished" and is_run(self.folder)
+
+    def checkpoint(self, name: str) -> Path:
+        """Path of the checkpoint "last" or "best"."""
+        return self.folder / "checkpoints" / f"{name}.safetensors"
+
+    def config(self) -> Config:
+        """The resolved configuration."""
+        return Config.from_dict(current_settings(self._json(CONFIG)))
+
+    def record(self) -> dict[str, Any]:
+        """What run.json holds."""
+        return self._json(RECORD)
+
+    def spec(self) -> ModelSpec:
+        """The spec of the kept weights."""
+        return ModelSpec.load(self.folder / SPEC)
+
+    def split(self, table: ImageTable) -> Split:
+        """The run's split of ``table``.
+
+        Raises:
+            DataError: when the run was trained on another data set.
+        """
+        if self.record().get("data", {}).get("fingerprint") != table.fingerprint:
+            raise DataError(
+                f"{self.folder} was trained on another data set ({self.record().get('data', {}).get('name')}); "
+                "give that one with --data to go on with the run."
+            )
+        return Split.load(self.folder / SPLIT)
+
+    def resume_config(self, recipe: Config, asked: Config, settings: Iterable[str]) -> Config:
+        """The configuration with which a run goes on, or is taken for trained.
+
+        It is its own, but for what may differ (device, threads, the path of the votes) and is asked for by name.
+
+        Args:
+            recipe: as it is now, without any settings.
+            asked: the recipe with all settings.
+            settings: those that are asked for by name, as "optim.lr" or "optim.lr=0.1".
+
+        Raises:
+            UsageError: when the recipe, or one of the settings, is not that of the run; names both values.
+        """
+        saved, free = self.config(), ("run.device", "run.threads", "data.votes")
+        # Before a budget of minutes became epochs.
+        typed = Config.from_dict(current_settings(self.record().get("asked") or saved.to_dict()))
+        named = [s.partition("=")[0].strip() for s in settings]
+        for name in ("model.network", *named):
+            if name not in free and asked.get(name) not in (saved.get(name), typed.get(name)):
+                raise UsageError(
+                    f"{self.folder} holds a run with {name}={saved.get(name)}, not {asked.get(name)}. "
+                    "Leave that setting out to take the run as it is, or choose another folder."
+                )
+        # A run that Python began does not say.
+        begun = Config.from_dict(current_settings(self.record().get("recipe") or recipe.to_dict()))
+        for name in (f"{section}.{key}" for section, keys in recipe.to_dict().items() for key in keys):
+            if name not in free and recipe.get(name) != begun.get(name):
+                raise UsageError(
+                    f"{self.folder} was begun from a recipe with {name}={begun.get(name)}, not {recipe.get(name)}. "
+                    "Give the recipe as it was, or choose another folder."
+                )
+        return saved.override(changes={name: asked.get(name) for name in named if name in free})
+
+    def history(self) -> list[dict[str, Any]]:
+        """One dictionary an epoch: epoch, losses, accuracies, lr, seconds, images_per_second, threads."""
+        path = self.folder / HISTORY
+        if not path.exists():
+            return []
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
+        return [{**row, "epoch": int(row["epoch"] or 0)} for row in rows]
+
+    def begin(
+        self,
+        config: Config,
+        split: Split,
+        table: ImageTable,
+        network: Network,
+        machine: Mapping[str, Any],
+        precision: str,
+        recipe: Config | None = None,
+        asked: Config | None = None,
+    ) -> None:
+        """Write what is known before the first step.
+
+        ``recipe`` and ``asked``, the configuration before a budget of minutes became epochs, are for
+        :meth:`resume_config`.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        split.save(self.folder / SPLIT)
+        record = {
+            "status": "running",
+            "network": config.model.network,
+            "parameters": sum(p.numel() for p in network.inference_parameters()),
+            "precision": precision,
+            "seed": config.run.seed,
+            "recipe": recipe and recipe.to_dict(),
+            "asked": asked and asked.to_dict(),
+            "license": _license(config, table),
+            "data": {
+                "name": table.name,
+                "fingerprint": table.fingerprint,
+                "labels": list(table.label_set.labels),
+                "train": len(split.train),
+                "validation": len(split.validation),
+                # With which the spec of a model without its run says which rows these were.
+                "split": {"seed": split.seed, "fraction": split.fraction, "fold": split.fold},
+            },
+            "machine": dict(machine),
+            "rebuild": network.rebuild,
+            "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+        self._write(RECORD, record)
+        # Last: its presence is what says that a run was begun.
+        self._write(CONFIG, config.to_dict())
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Add an epoch to the history; a row of the same or a later epoch, left by a killed run, is replaced."""
+        rows = [r for r in self.history() if r["epoch"] < row["epoch"]] + [dict(row)]
+        path = self.folder / HISTORY
+        try:
+            with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, fieldnames=list(row))
+                writer.writeheader()
+                writer.writerows(rows)
+        except OSError as error:
+            raise TrainingError(
+                f"{path} cannot be written: {error.strerror}. The last good checkpoint is kept."
+            ) from error
+
+    def finish(
+        self,
+        weights: Mapping[str, Tensor],
+        labels: tuple[str, ...],
+        peak_memory: Mapping[str, float],
+        validation: tuple[np.ndarray, np.ndarray] | None,
+        network_input: tuple[int, str],
+        rebuild: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the kept weights, their spec with its temperature, and the end of the record.
+
+        ``rebuild`` is the network's own: options that build it again without published weights.
+        """
+        from moue.models.load import save_weights
+
+        config, record, history = self.config(), self.record(), self.history()
+        save_weights(weights, self.folder / WEIGHTS, rebuild or {})
+        seconds = sum(float(r["seconds"] or 0) for r in history)
+        # Unknown for the whole where one epoch, of an older version or on another device, does not say.
+        known = all(r.get("threads") for r in history)
+        cores = sum(float(r["seconds"] or 0) * float(r["threads"]) for r in history) if known else 0
+        epoch = len(history)
+        if config.optim.keep == "best" and self.checkpoint("best").exists():
+            epoch = max(history, key=lambda r: r["validation_accuracy"] or 0.0)["epoch"]
+        spec = ModelSpec(
+            name=self.folder.name,
+            network=config.model.network,
+            labels=labels,
+            size=network_input[0],
+            color="rgb" if network_input[1] == "rgb" else "gray",
+            views=2,
+            license=record.get("license", LICENSE),
+            parameters=record["parameters"],
+            trained={
+                "epochs": config.optim.epochs,
+                "epoch_kept": epoch,
+                "hours": round(seconds / 3600, 4),
+                **({"core_hours": round(cores / 3600, 4)} if cores else {}),
+                "seed": config.run.seed,
+                **_came_from(config),
+                "machine": record["machine"]["processor"]
+                if record["machine"]["accelerator"] == "cpu"
+                else record["machine"]["accelerator"],
+                "data": record["data"],
+                "moue": record["machine"]["versions"]["moue"],
+                "curves": _curves(history),
+            },
+        )
+        if validation is not None:
+            logits, truth = validation
+            temperature = fit_temperature(logits, truth)
+            spec = spec.replace(
+                temperature=temperature,
+                uncertain_below=uncertain_threshold(logits, temperature),
+                scores={"validation": float((logits.argmax(1) == truth).mean())},
+            )
+        spec.save(self.folder / SPEC)
+        record |= {"status": "finished", "seconds": seconds, "peak_memory_gb": dict(peak_memory), "epoch_kept": epoch}
+        record["ended"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        self._write(RECORD, record)
+
+    def tensorboard(self) -> Any:
+        """Lightning's TensorBoard logger, or False where tensorboard is not installed (history.csv holds the same)."""
+        if importlib.util.find_spec("tensorboard") is None:
+            return False
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        return TensorBoardLogger(self.folder, name="tensorboard", version="")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UsageError(f"{self.folder} is not a run folder: it has no {name}.") from None
+        except (OSError, json.JSONDecodeError) as error:
+            raise UsageError(f"{path} cannot be read: {error}") from error
+        if not isinstance(values, dict):
+            raise UsageError(f"{path} cannot be read: it holds a {type(values).__name__}, not an object.")
+        return values
+
+    def _write(self, name: str, values: Any) -> None:
+        with atomic_write(self.folder / name) as part:
+            part.write_text(json.dumps(values, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def _license(config: Config, table: ImageTable) -> str:
+    """What binds the weights that come of this: the images, and the models that they owe something to."""
+    before = [spec_of(name).license for name in config.optim.teachers]
+    if config.model.init:
+        # A path, as what is started from is a run even where a carried model has its name.
+        before.insert(0, spec_of(Path(config.model.init)).license)
+    return "; ".join(dict.fromkeys(filter(None, [LICENSE if is_fer2013(table) else "", *before])))
+
+
+def _curves(history: Iterable[Mapping[str, Any]]) -> dict[str, list[float | None]]:
+    """Losses and accuracies by epoch, to four digits."""
+    rows = list(history)
+    names = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+    return {n: [None if (value := row.get(n)) is None else round(value, 4) for row in rows] for n in names}
+
+
+def _came_from(config: Config) -> dict[str, Any]:
+    """The models that a run's weights owe something to, by their names or those of their folders."""
+    init, teachers = config.model.init, config.optim.teachers
+    return {
+        **({"init": Path(init).name} if init is not None else {}),
+        **({"teachers": [Path(t).name for t in teachers]} if teachers else {}),
+    }

@@ -1,0 +1,127 @@
+"""Several looks at one face, whose logits are averaged: what every way of asking a model shares.
+
+Evaluation and the runtime both call :func:`averaged`, so a score was made of the pixels that service sees. How many
+views there can be, and their names, stand in :data:`moue.spec.VIEWS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.errors import UsageError
+from moue.spec import VIEWS, expected_views
+
+Images = NDArray[np.uint8]
+Logits = NDArray[np.float32]
+
+#: Side of a crop as a fraction of the image's: AlexNet's ten crops at the scale of 44 of 48 pixels, as FER-2013's
+#: users crop (Krizhevsky et al., "ImageNet classification with deep convolutional neural networks", 2012).
+CROP = (44, 48)
+
+
+def expand(images: Images, views: int) -> Images:
+    """All views of each image.
+
+    Args:
+        images: uint8 ``(N, C, S, S)``, 0..255.
+        views: one of :data:`moue.spec.VIEWS`. 1: the image; 2: and its mirror image; 6: the image, and it shifted
+            by one pixel to the bottom right and to the top left, edges repeated, and their mirror images; 10: crops of
+            44/48 of the side at the center and the four corners, scaled back to S bilinearly, and their mirror images.
+
+    Returns:
+        uint8 ``(N * views, C, S, S)``, the views of one image next to each other, unmirrored ones first. The pixels
+        are whole-number arithmetic: the same on every machine and in a batch of any size.
+
+    Raises:
+        UsageError: for another number of views.
+    """
+    check(views)
+    if views == 1:
+        return images
+    upright = {2: _itself, 6: _shifted, 10: _crops}[views](images)
+    seen = np.concatenate([upright, upright[..., ::-1]], axis=1)
+    return seen.reshape(-1, *images.shape[1:])
+
+
+def average(logits: Logits, views: int) -> Logits:
+    """The mean over the views of each image: float32 ``(N * views, K)`` in :func:`expand`'s order to ``(N, K)``."""
+    if views == 1:
+        return logits
+    mean: Logits = logits.reshape(-1, views, logits.shape[1]).mean(axis=1, dtype=np.float32)
+    return mean
+
+
+def averaged(logits: Callable[[Images], Logits], images: Images, views: int, batch: int) -> Logits:
+    """Logits of images, each averaged over its views.
+
+    All views of an image go through the model in one call, together with those of as many others as fit: memory is
+    that of ``batch`` rows (or of one image's views, where those are more), whatever the number of views.
+
+    Args:
+        logits: the model: uint8 ``(M, C, S, S)`` to float32 ``(M, K)``.
+        images: uint8 ``(N, C, S, S)``; N may be 0.
+        views: one of :data:`moue.spec.VIEWS`.
+        batch: rows of one call.
+
+    Returns:
+        float32 ``(N, K)``.
+
+    Raises:
+        UsageError: for another number of views, or a batch below 1.
+    """
+    check(views)
+    if batch < 1:
+        raise UsageError(f"batch must be at least 1. Got {batch!r} instead.")
+    step = max(1, batch // views)
+    # Of no images the model says how many classes there are.
+    starts = range(0, len(images), step) or [0]
+    return np.concatenate([average(logits(expand(images[s : s + step], views)), views) for s in starts])
+
+
+def check(views: int) -> None:
+    """Make sure that there can be that many views.
+
+    Raises:
+        UsageError: where there cannot.
+    """
+    if not isinstance(views, int) or views not in VIEWS:
+        raise UsageError(expected_views(views))
+
+
+def _itself(images: Images) -> Images:
+    return images[:, None]
+
+
+def _shifted(images: Images) -> Images:
+    side = images.shape[-1]
+    wide = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    return np.stack([wide[..., i : i + side, i : i + side] for i in (1, 0, 2)], axis=1)
+
+
+def _crops(images: Images) -> Images:
+    side = images.shape[-1]
+    small = max(1, round(side * CROP[0] / CROP[1]))
+    # As much on the left of the middle as on its right, so that a mirrored face has the same crops.
+    small -= (side - small) % 2 if small > 1 else 0
+    middle, end = (side - small) // 2, side - small
+    corners = [(middle, middle), (0, 0), (0, end), (end, 0), (end, end)]
+    cut = np.stack([images[..., top : top + small, left : left + small] for top, left in corners], axis=1)
+    return _scale(cut, side)
+
+
+def _scale(images: Images, side: int) -> Images:
+    """Images ``(…, s, s)`` bilinearly to ``(…, side, side)``, edges repeated; exact up to 1,400 pixels a side."""
+    small = images.shape[-1]
+    # Output pixel i lies at ((2 i + 1) s - side) / (2 side) input pixels: whole parts and remainders, exactly.
+    whole, part = np.divmod((2 * np.arange(side) + 1) * small - side, 2 * side)
+    low, high = np.clip(whole, 0, small - 1), np.clip(whole + 1, 0, small - 1)
+    part = part.astype(np.int32)
+    rest = np.int32(2 * side) - part
+    tall = images[..., low, :] * rest[:, None] + images[..., high, :] * part[:, None]
+    both = tall[..., low] * rest + tall[..., high] * part
+    area = 4 * side * side
+    scaled: Images = ((both + area // 2) // area).astype(np.uint8)
+    return scaled

@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from moue import files
+from moue.errors import UsageError
+from moue.evaluation.metrics import evaluate
+from moue.labels import FER2013
+from moue.report import plots, write
+from moue.report.card import model_card
+from moue.report.findings import reading, verdict
+from moue.report.write import STUDY, Row, significance, table_rows, write_comparison
+from moue.runtime.results import Predictions, softmax
+from moue.spec import ModelSpec
+
+TRUTH = np.random.default_rng(0).integers(0, 7, 600).astype(np.int64)
+
+
+def row(name: str, skill: float, seed: int = 0, **changes: Any) -> Row:
+    logits = np.random.default_rng(seed).normal(size=(600, 7))
+    logits[np.arange(600), TRUTH] += np.where(TRUTH == 2, skill / 3, skill)
+    predictions = Predictions(softmax(logits), FER2013.labels)
+    evaluation = evaluate(predictions, TRUTH, model=name, network=name, split="public_test", deduplicated=TRUTH != 1)
+    values: dict[str, Any] = {"hours": 0.5, "epochs": 3, "parameters": 1_200_000, "gflop": 0.2, "latency_ms": 3.0}
+    return Row(name, name, evaluation=evaluation, predictions=predictions, truth=TRUTH, **{**values, **changes})
+
+
+def history(train: list[float], held: list[float], loss: list[float]) -> list[dict[str, Any]]:
+    return [
+        {"epoch": i + 1, "train_loss": x, "train_accuracy": t, "validation_loss": x, "validation_accuracy": v}
+        for i, (t, v, x) in enumerate(zip(train, held, loss, strict=True))
+    ]
+
+
+WEAK = row("weak <b>", 0.8, 1, hours=0.1, history=history([0.3, 0.5], [0.3, 0.45], [1.6, float("nan")]))
+STRONG = row("strong", 2.5, 2, hours=1.0)
+MISSING = Row("vit", "vit", status="not run", reason="needs google/vit & co")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("study")
+    rows = [WEAK, STRONG, MISSING, *STUDY]
+    paths = write_comparison(
+        rows, out, title="A | title <i>", provenance={"command": "moue compare", "versions": {"a": 1}}
+    )
+    assert paths[0] == out / "comparison.html"
+    assert all(path.is_file() for path in paths)
+    return out
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "link", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_and_needs_nothing_but_itself(written: Path) -> None:
+    text = (written / "comparison.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.seen}
+    sources = [a["src"] or "" for tag, a in page.seen if tag == "img"]
+    assert len(sources) >= 8
+    assert all(s.startswith("data:image/svg+xml;base64,") for s in sources)
+    assert not re.search(r"(src|href)=\"?https?:|url\(|@import", text)
+    for source in sources:
+        ElementTree.fromstring(base64.b64decode(source.partition(",")[2]))
+
+
+def test_every_image_has_words_and_every_table_a_caption(written: Path) -> None:
+    page = Page((written / "comparison.html").read_text(encoding="utf-8"))
+    assert all(a.get("alt") for tag, a in page.seen if tag == "img")
+    tags = [tag for tag, _ in page.seen]
+    assert tags.count("table") == tags.count("caption") >= 4
+    assert all(a.get("scope") for tag, a in page.seen if tag == "th")
+
+
+def test_names_cannot_break_the_page_or_the_markdown_table(written: Path) -> None:
+    text = (written / "comparison.html").read_text(encoding="utf-8")
+    assert "weak &lt;b&gt;" in text
+    assert "weak <b>" not in text
+    assert "google/vit &amp; co" in text
+    anchors = re.findall(r'id="([^"]+)"', text)
+    assert len(anchors) == len(set(anchors)) == 2
+    assert all(f'href="#{anchor}"' in text for anchor in anchors)
+
+
+def test_figures_of_an_older_comparison_go_and_other_files_stay(tmp_path: Path) -> None:
+    write_comparison([STRONG, WEAK], tmp_path)
+    (tmp_path / "figures" / "mine.svg").write_text("<svg/>")
+    write_comparison([STRONG], tmp_path)
+    left = {p.name for p in (tmp_path / "figures").iterdir()}
+    assert {"mine.svg", "strong-confusion.svg"} <= left
+    assert not [name for name in left if name.startswith("weak")]
+
+
+def test_times_to_answer_name_their_engine(tmp_path: Path) -> None:
+    rows = [replace(STRONG, engine="torch"), replace(WEAK, engine="onnxruntime", latency_ms=1.5)]
+    write_comparison(rows, tmp_path)
+    for name in ("comparison.md", "comparison.html"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "3 ms (torch)" in text
+        assert "at 1.5 ms (onnxruntime) an image" in text
+    assert [row["engine"] for row in table_rows([*rows, MISSING])] == ["torch", "onnxruntime", None]
+
+
+def test_what_did_not_run_and_what_is_quoted_is_said(written: Path) -> None:
+    text = (written / "comparison.html").read_text(encoding="utf-8")
+    assert "not run: needs google/vit" in text
+    assert text.partition("<h2>Recall of each class</h2>")[0].count('class="quoted"') == 3
+    markdown = (written / "comparison.md").read_text(encoding="utf-8")
+    assert "not run: needs google/vit" in markdown
+    assert "55% (quoted)" in markdown
+    assert "publication" in markdown
+    for name in re.findall(r"\(figures/([^)]+)\)", markdown):
+        assert (written / "figures" / name).is_file()
+
+
+def test_the_tables_hold_balanced_accuracy_and_say_quoted_only_where_something_is(tmp_path: Path) -> None:
+    write_comparison([STRONG, MISSING], tmp_path)
+    assert STRONG.evaluation is not None
+    balanced = f"{STRONG.evaluation.balanced_accuracy:.1%}"
+    markdown = (tmp_path / "comparison.md").read_text(encoding="utf-8")
+    heads, row = (next(x for x in markdown.splitlines() if x.startswith(start)) for start in ("| Model", "| strong"))
+    assert row.split("|")[heads.split("|").index(" Balanced accuracy ")].strip() == balanced
+    assert "publication" not in markdown
+    page = (tmp_path / "comparison.html").read_text(encoding="utf-8").partition("<h2>Results</h2>")[2]
+    heads, *rows = page.partition("</table>")[0].split("</tr>")
+    column = re.findall(r"<th[^>]*>([^<]+)", heads).index("Balanced accuracy")
+    assert re.findall(r"<t[hd].*?</t[hd]>", rows[0])[column] == f'<td class="n">{balanced}</td>'
+
+
+def test_csv_and_json_hold_the_numbers(written: Path) -> None:
+    with (written / "comparison.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [r["status"] for r in rows] == ["ok", "ok", "not run", "quoted", "quoted", "quoted"]
+    assert STRONG.evaluation is not None
+    assert float(rows[1]["accuracy"]) == STRONG.evaluation.accuracy
+    assert rows[2]["accuracy"] == ""
+    assert rows[2]["reason"] == "needs google/vit & co"
+    answer = json.loads((written / "comparison.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert answer["rows"][1]["evaluation"]["confusion"] == STRONG.evaluation.confusion.tolist()
+    assert answer["rows"][0]["history"][1]["validation_loss"] is None
+    assert answer["pairs"][0]["significant"] is True
+    assert answer["provenance"]["versions"] == {"a": 1}
+
+
+def test_a_failure_leaves_the_older_page_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = list(STUDY)
+    write_comparison(rows, tmp_path)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    monkeypatch.setattr(write, "_json", lambda *a: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_comparison(rows, tmp_path, title="other")
+    monkeypatch.undo()
+
+    written = []
+
+    def full(path: Path, content: bytes) -> int:
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        with path.open("wb") as file:
+            return file.write(content)
+
+    monkeypatch.setattr(files.Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        write_comparison(rows, tmp_path, title="other")
+    monkeypatch.undo()
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_rows_must_be_whole_and_their_names_their_own(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs its evaluation"):
+        Row("a", "a")
+    with pytest.raises(UsageError, match="reason"):
+        Row("a", "a", status="not run")
+    with pytest.raises(UsageError, match="quoted_accuracy"):
+        Row("a", "a", quoted=True)
+    with pytest.raises(UsageError, match="nothing to compare"):
+        write_comparison([], tmp_path)
+    with pytest.raises(UsageError, match="two rows are called 'strong'"):
+        write_comparison([STRONG, STRONG], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def said(*rows: Row) -> dict[str, str]:
+    return {f.title: f.text for f in verdict(rows, significance(rows))}
+
+
+def test_the_verdict_names_a_real_lead_the_costs_and_the_hardest_class() -> None:
+    words = said(WEAK, STRONG, MISSING, *STUDY)
+    assert words["Most accurate"].startswith("strong gets ")
+    assert "more than luck explains" in words["The lead"]
+    assert words["Fastest to train"].startswith("weak <b>, in 6 min; strong took 10 times as long")
+    assert words["Best trade-off"].startswith("strong: no model")
+    assert words["Hardest class"].startswith("fear:")
+    assert "needs google/vit" in words["Not run"]
+
+
+def test_the_verdict_does_not_make_luck_a_lead() -> None:
+    rows = row("a", 2.0, 5, hours=3.0), row("b", 2.0, 6, hours=0.4)
+    best = max(rows, key=lambda r: r.accuracy or 0)
+    words = said(*rows)
+    assert "may be luck" in words["The lead"]
+    if best.name == "a":
+        assert words["Best trade-off"].startswith(
+            "b: not significantly worse than a, and trained in 24 min instead of 3.0 h"
+        )
+    else:
+        assert "it is the most accurate, too" in words["Fastest to train"]
+
+
+def test_one_model_or_none_makes_a_page_too(tmp_path: Path) -> None:
+    assert "The lead" not in said(STRONG)
+    write_comparison([MISSING], tmp_path)
+    assert "not run" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
+
+
+def test_quoted_numbers_are_set_beside_the_same_family_alone() -> None:
+    own = replace(STRONG, network="resnet50v2-small")
+    words = said(own, *STUDY)["Beside the quoted numbers"]
+    assert "ResNet50V2" in words
+    assert "GoogLeNet" not in words
+
+
+def test_a_publications_remarks_are_checked_on_the_models_here() -> None:
+    by_heart = history([0.5, 0.7, 0.8, 0.85], [0.5, 0.6, 0.62, 0.63], [1.3, 1.1, 1.05, 1.04])
+    words = said(replace(STRONG, name="ours", network="vit-compact", history=by_heart), *STUDY)
+    text = words["ours beside ViT (the study)"]
+    assert STRONG.evaluation is not None
+    fear = STRONG.evaluation.per_class["fear"].recall
+    assert f"Hardest there: fear and sad; here: fear ({fear:.0%})" in text
+    assert f"fear 52% there, {fear:.0%} here" in text
+    assert "there: no over-fitting; here: it learns its training images by heart" in text
+    assert not any("beside ResNet50V2" in title for title in words)
+
+
+def test_the_page_sets_recalls_beside_the_quoted_ones(written: Path) -> None:
+    assert STRONG.evaluation is not None
+    happy = f"{STRONG.evaluation.per_class['happy'].recall:.1%}"
+    markdown = (written / "comparison.md").read_text(encoding="utf-8")
+    table = markdown.partition("## Recall of each class")[2].partition("##")[0]
+    assert any(line.startswith("| strong |") and happy in line for line in table.splitlines())
+    assert "| ResNet50V2 (the study) | – | 54.9% | 46.8% | 88.1% | – | 78.3% | – |" in table
+    assert "GoogLeNet (the study)" not in table  # It gives no numbers.
+    page = (written / "comparison.html").read_text(encoding="utf-8").partition("<h2>Recall of each class</h2>")[2]
+    assert happy in page
+    assert "78.3%" in page
+
+
+def test_training_costs_core_hours_where_the_cores_are_known() -> None:
+    flat = table_rows([replace(STRONG, core_hours=2.0), STRONG])
+    assert [row["core_hours"] for row in flat] == [2.0, None]
+
+
+@pytest.mark.parametrize(
+    ("train", "held", "loss", "kind"),
+    [
+        ([0.5, 0.7, 0.9, 0.97], [0.5, 0.6, 0.62, 0.61], [1.3, 1.1, 1.2, 1.5], "over-fits"),
+        ([0.5, 0.7, 0.8, 0.85], [0.5, 0.6, 0.62, 0.63], [1.3, 1.1, 1.05, 1.04], "memorizes"),
+        ([0.3, 0.4, 0.5, 0.55], [0.3, 0.4, 0.5, 0.56], [1.7, 1.5, 1.3, 1.2], "unfinished"),
+        ([0.3, 0.5, 0.6, 0.62], [0.3, 0.5, 0.6, 0.59], [1.7, 1.3, 1.1, 1.1], "settled"),
+        # A constant rate makes the loss waver; one bad epoch at the end says nothing.
+        ([0.5] * 20, [0.5, 0.51] * 10, [1.2, 1.25, 1.15, 1.26, 1.2] * 3 + [1.2, 1.25, 1.15, 1.2, 1.3], "settled"),
+    ],
+)
+def test_curves_are_read(train: list[float], held: list[float], loss: list[float], kind: str) -> None:
+    seen = reading(history(train, held, loss))
+    assert seen is not None
+    assert seen.kind == kind
+    assert reading([{"epoch": 1, "train_loss": 1.0}]) is None
+
+
+def test_figures_come_as_png_too_and_the_same_data_gives_the_same_bytes() -> None:
+    table = np.diag([3, 0])
+    assert plots.confusion(table, ("a", "b"), "png").startswith(b"\x89PNG")
+    assert plots.confusion(table, ("a", "b")) == plots.confusion(table, ("a", "b"))
+    assert b">100 %<" in plots.confusion(table, ("a", "b")).replace(b"\n", b"")
+
+
+def test_the_page_shows_what_leaving_uncertain_answers_out_gives(written: Path) -> None:
+    assert STRONG.evaluation is not None
+    assert f"{STRONG.evaluation.accuracy_at_80:.1%} of the 80 % most certain" in (written / "comparison.md").read_text()
+    drawn = (written / "figures" / "strong-risk.svg").read_bytes()
+    assert b"the 80 % most certain" in drawn
+    assert b"not marked uncertain" not in drawn  # No threshold was set.
+    marked = plots.risk_coverage_curve(np.array([0.9, 0.6, 0.3]), np.array([True, True, False]), 0.5)
+    assert b"not marked uncertain: 0.0 % wrong" in marked
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_cost_alone_has_an_axis_too() -> None:
+    assert b"first" in plots.scatter([plots.Point("first", 2.0, 0.6, 0.01, "#000", "o")], "hours")
+
+
+def test_labels_of_near_points_do_not_hide_each_other() -> None:
+    points = [plots.Point(n, 1.0 + 0.01 * i, 0.6, 0.0, "#000", "o") for i, n in enumerate(("first", "second", "third"))]
+    root = ElementTree.fromstring(plots.scatter(points, "hours"))
+    places = {t.text: t.attrib.get("style", "") + str(t.attrib) for t in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"first", "second", "third"} <= places.keys()
+    assert len({places[n] for n in ("first", "second", "third")}) == 3
+
+
+def test_the_table_has_plain_numbers() -> None:
+    flat = table_rows([STRONG, MISSING])
+    assert flat[0]["training_hours"] == 1.0
+    assert flat[0]["deduplicated_n"] == int((TRUTH != 1).sum())
+    assert flat[0].keys() == flat[1].keys()
+    assert flat[1]["n"] is None
+    text = io.StringIO()
+    csv.DictWriter(text, list(flat[0])).writerows(flat)
+
+
+def test_the_card_says_what_it_is_scores_and_cannot_tell() -> None:
+    spec = ModelSpec("m", "compact", FER2013.labels, parameters=3_100_000, license="MIT", trained={"seed": 0})
+    card = model_card(spec, STRONG.evaluation)
+    assert "3,100,000 parameters" in card
+    assert "seed: 0" in card
+    assert "| fear |" in card
+    assert "not what a person feels" in card
+    assert "public test: 0.6800" in model_card(spec.replace(scores={"public_test": 0.68}))
+    assert "Not measured." in model_card(spec)

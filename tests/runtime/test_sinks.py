@@ -1,0 +1,106 @@
+"""Answers on disk: as they come, whole after each, on a full disk too."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from disk import room
+
+from moue.runtime.outputs import sinks
+from moue.runtime.outputs.dataframe import to_rows
+from moue.runtime.outputs.sinks import open_sink
+from moue.runtime.results import Faces, Predictions
+
+LABELS = ("happy", "so, so")
+FORMATS = ("json", "jsonl", "csv", "parquet")
+
+
+def answer(i: int) -> Faces:
+    said = Predictions(np.array([[0.25, 0.75]], np.float32), LABELS)
+    boxes, scores, tracks = np.array([[1, 2, 3, 4]], np.float32), np.ones(1, np.float32), np.ones(1, np.int64)
+    return Faces("video\u2028 ü.mp4", "ok", 9, 9, boxes, scores, None, said, tracks, frame=i, timestamp=i / 25)
+
+
+def frames(content: bytes, format: str) -> list[int]:
+    """The numbers of the frames in a file of answers."""
+    rows: list[Any]
+    if format == "parquet":
+        import pyarrow.parquet as parquet
+
+        rows = parquet.read_table(io.BytesIO(content)).to_pylist()
+    elif format == "csv":
+        rows = list(csv.DictReader(io.StringIO(content.decode())))
+    else:
+        rows = json.loads(content) if format == "json" else [json.loads(line) for line in content.split(b"\n")[:-1]]
+    return [int(row["frame"]) for row in rows]
+
+
+@pytest.mark.parametrize("format", FORMATS[:3])
+def test_text_is_whole_after_every_answer(format: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    path.write_text("an older and longer file " * 100)
+    file = open_sink(path, format, LABELS)
+    for i in range(4):
+        file.write(answer(i))
+        # Whatever ends the program now.
+        assert frames(path.read_bytes(), format) == list(range(i + 1))
+    file.close()
+    assert frames(path.read_bytes(), format) == [0, 1, 2, 3]
+
+
+def test_json_is_what_it_would_be_in_one_go(tmp_path: Path) -> None:
+    file = open_sink(tmp_path / "rows", "json", LABELS)
+    for i in range(3):
+        file.write(answer(i))
+    file.close()
+    whole = json.dumps([answer(i).to_dict() for i in range(3)], indent=2, ensure_ascii=False) + "\n"
+    assert (tmp_path / "rows").read_text(encoding="utf-8") == whole
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_full_disk_is_told_and_what_was_written_stays_whole(
+    format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks, "GROUP", 10)
+    path = tmp_path / "rows"
+    file, taken = open_sink(path, format, LABELS), 0
+    with room(90_000 if format == "parquet" else 5_000):
+        try:
+            for taken in range(200):
+                file.write(answer(taken))
+        except OSError as error:
+            ended = (error.filename, error.strerror)
+        file.close()
+    assert ended == (str(path), "File too large")
+    kept = frames(path.read_bytes(), format)
+    assert kept == list(range(len(kept)))
+    assert 0 < taken < 199
+    # Only the group that waits may be lost, and of text nothing.
+    assert len(kept) > taken - 10 if format == "parquet" else len(kept) == taken
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_interrupted_a_file_has_what_came_and_no_file_is_left_of_nothing(format: str, tmp_path: Path) -> None:
+    file = open_sink(tmp_path / "rows", format, LABELS)
+    file.write(answer(0))
+    file.close()
+    assert frames((tmp_path / "rows").read_bytes(), format) == [0]
+    open_sink(tmp_path / "none", format, LABELS).close()
+    assert not (tmp_path / "none").exists()
+
+
+def test_parquet_has_the_columns_of_the_tidy_rows_whatever_is_empty(tmp_path: Path) -> None:
+    import pyarrow.parquet as parquet
+
+    rows = [Faces("a.jpg", "no_face", 4, 4), answer(3)]
+    file = open_sink(tmp_path / "rows", "parquet", LABELS)
+    for row in rows:
+        file.write(row)
+    file.close()
+    assert parquet.read_table(tmp_path / "rows").to_pylist() == to_rows(rows, LABELS)
