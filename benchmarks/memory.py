@@ -54,7 +54,7 @@ def main() -> None:
     args = parser.parse_args()
     from moue.runtime.outputs.sinks import open_sink
     from moue.runtime.outputs.timeline import Timeline
-    from moue.runtime.video.stream import read_video
+    from moue.runtime.video.stream import stream_video
 
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "video.mp4"
@@ -65,7 +65,7 @@ def main() -> None:
         annotated = str(Path(folder) / "annotated.mp4") if args.out else None
         file = open_sink(Path(folder) / "answers", args.out, reader.spec.labels) if args.out else None
         timeline = Timeline()
-        for row in read_video(reader, str(video), every=args.every, annotated=annotated):
+        for row in stream_video(reader, str(video), every=args.every, annotated=annotated):
             rows, faces = rows + 1, faces + len(row)
             if file is not None:
                 file.write(row)

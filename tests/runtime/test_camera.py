@@ -13,7 +13,7 @@ from videos import SquareReader, scene
 from moue.errors import MissingExtra, UsageError
 from moue.runtime.draw import draw
 from moue.runtime.video import camera
-from moue.runtime.video.camera import camera_frames, watch_camera
+from moue.runtime.video.camera import camera_frames, stream_camera
 
 
 class Images:
@@ -70,7 +70,7 @@ def test_a_lost_camera_ends_with_a_row_that_says_so() -> None:
     for error in (None, RuntimeError("bus reset")):
         capture, screen, rows = Images(3, error=error), Screen(), []
         capture.more.release()
-        for row in watch_camera(SquareReader(), capture=capture, window=screen):
+        for row in stream_camera(SquareReader(), capture=capture, window=screen):
             rows.append(row)
             capture.more.release()
         assert [r.status for r in rows] == ["ok", "ok", "ok", "camera_lost"]
@@ -109,7 +109,7 @@ def capture_is_over(capture: Images) -> bool:
 
 def test_the_user_ends_the_window_and_the_camera_is_given_back() -> None:
     capture, screen = Endless(), Screen(after=2)
-    rows = list(watch_camera(SquareReader(), capture=capture, window=screen))
+    rows = list(stream_camera(SquareReader(), capture=capture, window=screen))
     assert len(rows) == 2
     assert rows[-1].status == "ok"
     assert screen.closed
@@ -122,7 +122,7 @@ def test_the_user_ends_the_window_and_the_camera_is_given_back() -> None:
 
 def test_stopping_early_gives_the_camera_back() -> None:
     capture = Endless()
-    rows = watch_camera(SquareReader(), capture=capture)
+    rows = stream_camera(SquareReader(), capture=capture)
     next(rows)
     rows.close()
     assert capture_is_over(capture)
@@ -134,7 +134,7 @@ def test_without_opencv_the_error_says_what_to_install(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(camera, "require", absent)
     with pytest.raises(MissingExtra, match=r"moue\[camera\]"):
-        watch_camera(SquareReader(), 0)
+        stream_camera(SquareReader(), 0)
     with pytest.raises(MissingExtra, match=r"moue\[camera\]"):
         camera_frames(0)
 
@@ -183,7 +183,7 @@ def test_opencv_s_window_shows_bgr_with_names_and_rate_until_the_camera_is_lost(
         return draw(image, row, **options)
 
     monkeypatch.setattr(camera, "draw", noted)
-    rows = list(watch_camera(SquareReader(), 0, window=True))
+    rows = list(stream_camera(SquareReader(), 0, window=True))
     assert rows[-1].status == "camera_lost"
     assert len(cv2.shown) == len(rows) - 1 == len(captions) > 0
     assert all(caption.endswith(" frames/s") for caption in captions)
@@ -192,7 +192,7 @@ def test_opencv_s_window_shows_bgr_with_names_and_rate_until_the_camera_is_lost(
     assert cv2.windows == []
     assert cv2.capture.released
     with pytest.raises(UsageError, match="no camera 1"):
-        watch_camera(SquareReader(), 1, window=True)
+        stream_camera(SquareReader(), 1, window=True)
 
 
 @pytest.mark.parametrize("key", [ord("q"), 27])
@@ -200,7 +200,7 @@ def test_q_and_esc_end_opencv_s_window(key: int, monkeypatch: pytest.MonkeyPatch
     cv2 = FakeCv2()
     cv2.key = key
     monkeypatch.setitem(sys.modules, "cv2", cv2)
-    rows = list(watch_camera(SquareReader(), 0, window=True))
+    rows = list(stream_camera(SquareReader(), 0, window=True))
     assert [row.status for row in rows] == ["ok"]
     assert cv2.windows == []
 
@@ -210,5 +210,5 @@ def test_a_machine_without_a_screen_is_a_sentence(monkeypatch: pytest.MonkeyPatc
     cv2.imshow = lambda *_: (_ for _ in ()).throw(cv2.error("no display"))  # type: ignore[method-assign]
     monkeypatch.setitem(sys.modules, "cv2", cv2)
     with pytest.raises(UsageError, match="no screen"):
-        list(watch_camera(SquareReader(), 0, window=True))
+        list(stream_camera(SquareReader(), 0, window=True))
     assert cv2.capture.released

@@ -11,7 +11,7 @@ from moue.errors import MissingExtra, UsageError
 from moue.runtime.outputs import timeline
 from moue.runtime.outputs.timeline import plot_timeline, summarize
 from moue.runtime.video.decode import open_video
-from moue.runtime.video.stream import read_video
+from moue.runtime.video.stream import stream_video
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_one_row_a_frame_with_number_time_and_track(video: Path) -> None:
-    rows = list(read_video(SquareReader(), video, smooth=0))
+    rows = list(stream_video(SquareReader(), video, smooth=0))
     assert [r.frame for r in rows] == list(range(50))
     assert [r.timestamp for r in rows] == pytest.approx(np.arange(50) / 25)
     assert [r.status for r in rows] == ["ok"] * 10 + ["no_face"] * 10 + ["ok"] * 30
@@ -39,7 +39,7 @@ def test_batches_change_nothing_but_the_number_of_calls(video: Path) -> None:
     answers = []
     for batch in (1, 8, 64):
         reader = SquareReader()
-        answers.append([r.to_dict() for r in read_video(reader, video, batch=batch)])
+        answers.append([r.to_dict() for r in stream_video(reader, video, batch_size=batch)])
         assert max(reader.sizes) == min(batch, 50)
         assert sum(reader.sizes) == 50
     assert answers[0] == answers[1] == answers[2]
@@ -47,37 +47,37 @@ def test_batches_change_nothing_but_the_number_of_calls(video: Path) -> None:
 
 def test_frames_are_read_no_faster_than_they_are_asked_for(video: Path) -> None:
     reader = SquareReader()
-    rows = read_video(reader, video, batch=4)
+    rows = stream_video(reader, video, batch_size=4)
     next(rows)
     assert reader.sizes == [4]
     rows.close()
 
 
 def test_smoothing_delays_a_change_by_about_its_constant(video: Path) -> None:
-    quick = [r.predictions.probabilities[0, 3] for r in read_video(SquareReader(), video, smooth=0) if len(r)]
-    slow = [r.predictions.probabilities[0, 3] for r in read_video(SquareReader(), video, smooth=0.3) if len(r)]
+    quick = [r.predictions.probabilities[0, 3] for r in stream_video(SquareReader(), video, smooth=0) if len(r)]
+    slow = [r.predictions.probabilities[0, 3] for r in stream_video(SquareReader(), video, smooth=0.3) if len(r)]
     turn = next(i for i, p in enumerate(quick) if p < 0.5)
     assert quick[0] == slow[0]
     assert slow[turn] > 0.7
     # 0.3 s is 7.5 frames: by then 63 % of the way is gone.
     assert (slow[turn] - slow[turn + 7]) / (slow[turn] - 0.02) == pytest.approx(0.6, abs=0.06)
-    raw = list(read_video(SquareReader(), video, track=False))
+    raw = list(stream_video(SquareReader(), video, track=False))
     assert all(r.tracks is None for r in raw)
 
 
 def test_every_and_fps_read_fewer_frames(video: Path) -> None:
-    assert [r.frame for r in read_video(SquareReader(), video, every=20)] == [0, 20, 40]
-    assert [r.frame for r in read_video(SquareReader(), video, fps=2)] == [0, 13, 25, 38]
-    for wrong in ({"every": 0}, {"fps": -1}, {"smooth": -1}, {"batch": 0}):
+    assert [r.frame for r in stream_video(SquareReader(), video, every=20)] == [0, 20, 40]
+    assert [r.frame for r in stream_video(SquareReader(), video, fps=2)] == [0, 13, 25, 38]
+    for wrong in ({"every": 0}, {"fps": -1}, {"smooth": -1}, {"batch_size": 0}):
         with pytest.raises(UsageError):
-            read_video(SquareReader(), video, **wrong)
+            stream_video(SquareReader(), video, **wrong)
 
 
 def test_what_cannot_be_read_is_a_row_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     make_sound(tmp_path / "song.mp4")
     for name, words in (("empty.mp4", "empty"), ("song.mp4", "sound alone"), ("missing.mp4", "no such file")):
-        (row,) = read_video(SquareReader(), tmp_path / name, annotated=tmp_path / "out.mp4")
+        (row,) = stream_video(SquareReader(), tmp_path / name, annotated=tmp_path / "out.mp4")
         assert row.status == "unreadable"
         assert words in str(row.reason)
         assert row.source == str(tmp_path / name)
@@ -87,17 +87,17 @@ def test_what_cannot_be_read_is_a_row_with_the_reason(tmp_path: Path) -> None:
 def test_a_video_of_more_pixels_than_allowed_is_a_row_before_any_of_it_is_decoded(video: Path) -> None:
     opened = open_video(video)
     pixels = opened.width * opened.height
-    (row,) = read_video(SquareReader(), video, max_pixels=pixels - 1)
+    (row,) = stream_video(SquareReader(), video, max_pixels=pixels - 1)
     assert row.status == "too_large"
     assert "max_pixels" in str(row.reason)
-    assert len(list(read_video(SquareReader(), video, max_pixels=pixels, every=25))) == 2
+    assert len(list(stream_video(SquareReader(), video, max_pixels=pixels, every=25))) == 2
 
 
 def test_a_video_cut_off_in_the_middle_gives_its_rows_and_a_last_one_with_the_reason(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 120, (50, 96, 160, 3), np.uint8)
     path = make_video(tmp_path / "cut.mp4", list(noise), options={"movflags": "faststart"})
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    *rows, last = read_video(SquareReader(), path, annotated=tmp_path / "out.mp4")
+    *rows, last = stream_video(SquareReader(), path, annotated=tmp_path / "out.mp4")
     assert len(rows) > 10
     assert {r.status for r in rows} == {"no_face"}
     assert [r.frame for r in rows] == list(range(len(rows)))
@@ -108,13 +108,13 @@ def test_a_video_cut_off_in_the_middle_gives_its_rows_and_a_last_one_with_the_re
 
 def test_progress_is_reported_to_the_end(video: Path) -> None:
     told: list[tuple[int, int | None]] = []
-    list(read_video(SquareReader(), video, every=5, report=lambda done, total: told.append((done, total))))
+    list(stream_video(SquareReader(), video, every=5, report=lambda done, total: told.append((done, total))))
     assert told[-1] == (50, 50) or told[-1] == (46, 50)
     assert told == sorted(told)
 
 
 def test_summary_has_a_row_a_track(video: Path) -> None:
-    rows = list(read_video(SquareReader(), video, smooth=0))
+    rows = list(stream_video(SquareReader(), video, smooth=0))
     (row,) = summarize(rows)
     assert (row["track"], row["first"], row["last"], row["frames"]) == (1, 0.0, 1.96, 40)
     happy = sum(r.predictions.class_names[0] == "happy" for r in rows if len(r))
@@ -125,13 +125,13 @@ def test_summary_has_a_row_a_track(video: Path) -> None:
     json.dumps(row, allow_nan=False)
     assert summarize([]) == []
     with pytest.raises(UsageError, match="no tracks"):
-        summarize(read_video(SquareReader(), video, track=False))
+        summarize(stream_video(SquareReader(), video, track=False))
 
 
 def test_summary_keeps_the_people_of_different_videos_apart(video: Path, tmp_path: Path) -> None:
     other = make_video(tmp_path / "other $1.mp4", [scene(i) for i in range(10)])
     content = other.read_bytes()
-    rows = [row for source in (video, other, other, content, content) for row in read_video(SquareReader(), source)]
+    rows = [row for source in (video, other, other, content, content) for row in stream_video(SquareReader(), source)]
     found = [(row["source"], row["track"], row["frames"], row["last"]) for row in summarize(rows)]
     again = (1, 10, 0.36)
     assert found == [(str(video), 1, 40, 1.96), *[(str(other), *again)] * 2, *[("<video>", *again)] * 2]
@@ -143,7 +143,7 @@ def test_summary_keeps_the_people_of_different_videos_apart(video: Path, tmp_pat
 def test_the_timeline_is_an_image(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 
-    plot_timeline(read_video(SquareReader(), video), tmp_path / "line.png")
+    plot_timeline(stream_video(SquareReader(), video), tmp_path / "line.png")
     plot_timeline([], tmp_path / "none.png")
     with Image.open(tmp_path / "line.png") as image:
         assert image.width == 1000

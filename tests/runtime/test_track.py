@@ -42,7 +42,7 @@ def test_the_order_of_detections_does_not_matter() -> None:
 @pytest.mark.parametrize("rate", [50, 25, 5])
 def test_short_losses_are_bridged_and_long_ones_are_not_counted_in_seconds(rate: int) -> None:
     for away, same in ((0.8, True), (2.0, False)):
-        tracker = Tracker(patience=1.0)
+        tracker = Tracker(max_lost_seconds=1.0)
         for i in range(rate):
             tracker.update(boxes((10, 10)), SURE, i / rate)
         for i in range(rate, rate + round(away * rate)):
@@ -52,7 +52,7 @@ def test_short_losses_are_bridged_and_long_ones_are_not_counted_in_seconds(rate:
 
 
 def test_frames_that_are_further_apart_than_the_patience_do_not_lose_anybody() -> None:
-    tracker = Tracker(patience=1.0)
+    tracker = Tracker(max_lost_seconds=1.0)
     assert {int(tracker.update(boxes((10 + i, 10)), SURE, 5.0 * i)[0]) for i in range(5)} == {1}
 
 
@@ -75,7 +75,7 @@ def test_a_certain_detection_chooses_before_a_doubtful_one() -> None:
 
 
 def test_identities_are_whole_numbers_from_one_and_never_given_twice() -> None:
-    tracker = Tracker(patience=0.0)
+    tracker = Tracker(max_lost_seconds=0.0)
     given: list[int] = []
     for i in range(20):
         ids = tracker.update(boxes(*[((i % 2) * 500 + 90 * k, 0) for k in range(3)]), np.ones(3, np.float32), float(i))

@@ -30,7 +30,7 @@ def ntsc(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "ts", "avi", "mov"])
 def test_a_rate_of_29_97_stays_exact_in_every_container(tmp_path: Path, kind: str) -> None:
     video = open_video(make_video(tmp_path / f"video.{kind}", [scene(i) for i in range(30)], rate=NTSC))
-    assert video.rate == NTSC
+    assert video.frame_rate == NTSC
     times = [frame.timestamp for frame in video.frames()]
     # Matroska counts in milliseconds, MPEG-TS in 1/90000 s; nobody may drift.
     np.testing.assert_allclose(times, np.arange(30) * 1001 / 30000, atol=1.1e-3 if kind == "mkv" else 1.2e-5)
@@ -46,7 +46,13 @@ def test_a_video_is_read_from_path_bytes_and_file_alike(ntsc: Path) -> None:
             assert frames[7].timestamp == pytest.approx(7 * 1001 / 30000, abs=1e-9)
             assert frames[0].image.shape == (96, 160, 3)
             assert frames[0].image.dtype == np.uint8
-            assert (video.length, video.width, video.height, video.codec, video.sound) == (60, 160, 96, "h264", False)
+            assert (video.frame_count, video.width, video.height, video.codec, video.has_sound) == (
+                60,
+                160,
+                96,
+                "h264",
+                False,
+            )
             assert video.duration == pytest.approx(60 * 1001 / 30000, abs=1e-4)
     assert np.abs(frames[0].image.astype(int) - scene(0)).mean() < 8
 
@@ -145,7 +151,7 @@ def test_a_clock_that_starts_late_is_no_video_cut_off(tmp_path: Path, kind: str)
     assert [f.timestamp for f in video.frames()] == pytest.approx(np.arange(30) / 10, abs=1e-4)
     assert video.duration is None or 2.9 <= video.duration <= 3.0
     # AVI fills the time before with images of no bytes, and counts them.
-    assert video.length in ((130,) if kind == "avi" else (None, 30))
+    assert video.frame_count in ((130,) if kind == "avi" else (None, 30))
 
 
 @pytest.mark.parametrize("count", [3, 40])

@@ -18,7 +18,7 @@ from moue.errors import UsageError
 from moue.runtime.results import Faces
 from moue.runtime.video import writer as writer_module
 from moue.runtime.video.decode import open_video
-from moue.runtime.video.stream import read_video
+from moue.runtime.video.stream import stream_video
 from moue.runtime.video.writer import VideoWriter
 
 
@@ -41,7 +41,7 @@ def loudness(path: Path) -> tuple[float, float]:
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "ts"])
 def test_the_annotated_video_keeps_times_and_marks_faces(tmp_path: Path, kind: str) -> None:
     source = make_video(tmp_path / f"in.{kind}", [scene(i) for i in range(40)], rate=Fraction(30000, 1001))
-    list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+    list(stream_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
     assert times(tmp_path / "out.mp4") == times(source)
     out = open_video(tmp_path / "out.mp4")
     assert (out.codec, out.width, out.height) == ("h264", 160, 96)
@@ -86,7 +86,7 @@ def test_players_show_the_annotated_video_in_the_colors_of_its_source(tmp_path: 
 def test_pixels_that_are_no_squares_become_some(tmp_path: Path, turn: int, size: tuple[int, int]) -> None:
     wide = Fraction(64, 45)
     source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(3)], rotation=turn, sample_aspect_ratio=wide)
-    rows = list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+    rows = list(stream_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
     assert {(row.width, row.height) for row in rows} == {size}
     with av.open(str(tmp_path / "out.mp4")) as file:
         stream = file.streams.video[0]
@@ -109,7 +109,7 @@ def test_another_frame_size_is_fitted_in(tmp_path: Path) -> None:
 )
 def test_the_sound_is_kept(tmp_path: Path, kind: str, codec: str, kept: str) -> None:
     source = make_video(tmp_path / f"in.{kind}", [scene(i) for i in range(50)], sound=codec)
-    list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+    list(stream_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
     with av.open(str(tmp_path / "out.mp4")) as file:
         assert file.streams.audio[0].codec_context.codec.canonical_name == kept
     (start, length), (old_start, old_length) = loudness(tmp_path / "out.mp4"), loudness(source)
@@ -120,7 +120,7 @@ def test_the_sound_is_kept(tmp_path: Path, kind: str, codec: str, kept: str) -> 
 
 def test_copied_sound_is_the_same_packets(tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(25)], sound="aac")
-    list(read_video(SquareReader(), source.read_bytes(), annotated=tmp_path / "out.mp4"))
+    list(stream_video(SquareReader(), source.read_bytes(), annotated=tmp_path / "out.mp4"))
     packets = []
     for path in (source, tmp_path / "out.mp4"):
         with av.open(str(path)) as file:
@@ -132,20 +132,20 @@ def test_copied_sound_is_the_same_packets(tmp_path: Path) -> None:
 def test_sound_and_images_come_from_one_file_object(tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(25)], sound="aac")
     with open(source, "rb") as file:
-        assert len(list(read_video(SquareReader(), file, annotated=tmp_path / "out.mp4"))) == 25
-    assert open_video(tmp_path / "out.mp4").sound
+        assert len(list(stream_video(SquareReader(), file, annotated=tmp_path / "out.mp4"))) == 25
+    assert open_video(tmp_path / "out.mp4").has_sound
 
 
 def test_all_frames_are_in_the_video_where_only_some_are_read(tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(30)])
-    rows = list(read_video(SquareReader(), source, every=10, annotated=tmp_path / "out.mp4"))
+    rows = list(stream_video(SquareReader(), source, every=10, annotated=tmp_path / "out.mp4"))
     assert len(rows) == 3
     assert times(tmp_path / "out.mp4") == times(source)
 
 
 def test_ctrl_c_leaves_a_video_that_plays(tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(60)], sound="aac")
-    rows = read_video(SquareReader(), source, annotated=tmp_path / "out.mp4", batch=4)
+    rows = stream_video(SquareReader(), source, annotated=tmp_path / "out.mp4", batch_size=4)
 
     def interrupted() -> Iterator[Faces]:
         for row in rows:
@@ -198,7 +198,7 @@ def test_a_full_disk_is_told_and_what_was_written_plays(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (100, 32, 48, 3), np.uint8)
     source = make_video(tmp_path / "in.mp4", list(noise), rate=Fraction(10), sound="aac")
     disk = FullDisk(100_000)
-    rows, error = drain(read_video(SquareReader(), source, annotated=disk))
+    rows, error = drain(stream_video(SquareReader(), source, annotated=disk))
     assert isinstance(error, OSError)
     assert (error.errno, error.filename) == (errno.ENOSPC, "full.mp4")
     assert "No space left" in str(error)
@@ -217,7 +217,7 @@ def test_wrong_names_and_places_are_refused(tmp_path: Path) -> None:
 def test_without_x264_another_encoder_writes_the_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "_ENCODERS", (("no_such_encoder", {}), ("mpeg4", {"q": "4"})))
     source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(10)], rate=Fraction(30000, 1001))
-    list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+    list(stream_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
     assert open_video(tmp_path / "out.mp4").codec == "mpeg4"
     assert times(tmp_path / "out.mp4") == times(source)
 
@@ -226,7 +226,7 @@ def test_sound_of_recordings_put_one_behind_the_other_goes_on(tmp_path: Path) ->
     once = make_video(tmp_path / "once.ts", [scene(i) for i in range(25)], sound="aac")
     twice = tmp_path / "twice.ts"
     twice.write_bytes(once.read_bytes() * 2)
-    assert len(list(read_video(SquareReader(), twice, annotated=tmp_path / "out.mp4"))) == 50
+    assert len(list(stream_video(SquareReader(), twice, annotated=tmp_path / "out.mp4"))) == 50
     assert times(tmp_path / "out.mp4") == times(twice)
     _, long = loudness(tmp_path / "out.mp4")
     assert long == pytest.approx(2, abs=0.15)
@@ -239,7 +239,7 @@ def test_sound_may_go_from_stereo_to_mono(tmp_path: Path) -> None:
     ]
     source = tmp_path / "both.ts"
     source.write_bytes(b"".join(part.read_bytes() for part in parts))
-    assert len(list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))) == 50
+    assert len(list(stream_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))) == 50
     _, long = loudness(tmp_path / "out.mp4")
     assert long == pytest.approx(2, abs=0.15)
 
@@ -253,7 +253,7 @@ def test_damaged_sound_ends_and_the_images_go_on(tmp_path: Path) -> None:
         for at in chance.choice(sound[5:], 20, replace=False):
             damaged[at + chance.integers(20, 188)] = chance.integers(256)
         source.write_bytes(damaged)
-        rows = list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+        rows = list(stream_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
         assert (len(rows), rows[-1].status) == (25, "ok")
         assert times(tmp_path / "out.mp4") == times(source)
 
@@ -268,7 +268,7 @@ def test_sound_whose_clock_leaps_ends_there(tmp_path: Path) -> None:
             # The 32nd bit of a time that counts 90,000 a second: 13 hours.
             data[begun + 9] |= 8
     source.write_bytes(data)
-    rows = list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+    rows = list(stream_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
     assert (len(rows), rows[-1].status) == (50, "ok")
     assert 0.5 < loudness(tmp_path / "out.mp4")[1] < 1.5
 
@@ -283,8 +283,8 @@ def test_sound_that_cannot_be_read_is_left_out(tmp_path: Path, kind: str) -> Non
     else:
         packets = [data[at : at + 188] for at in range(0, len(data), 188)]
         source.write_bytes(b"".join(p for p in packets if int.from_bytes(p[1:3], "big") & 0x1FFF != 257))
-    assert not open_video(source).sound
-    rows = list(read_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+    assert not open_video(source).has_sound
+    rows = list(stream_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
     assert (len(rows), rows[-1].status) == (25, "ok")
     assert times(tmp_path / "out.mp4") == times(source)
 
@@ -294,5 +294,5 @@ def test_the_video_that_is_read_is_not_written_over(tmp_path: Path, monkeypatch:
     before = source.read_bytes()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="another name"):
-        list(read_video(SquareReader(), source, annotated="in.mp4"))
+        list(stream_video(SquareReader(), source, annotated="in.mp4"))
     assert source.read_bytes() == before

@@ -263,7 +263,7 @@ def test_a_full_disk_is_told(client: TestClient, video: bytes, monkeypatch) -> N
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("moue.server.jobs.read_video", full)
+    monkeypatch.setattr("moue.server.jobs.stream_video", full)
     done = ended(client, client.post("/v1/videos", content=video).json()["id"])
     assert (done["status"], done["reason"]) == ("failed", "No space left on device")
 

@@ -125,13 +125,13 @@ def _answers(
     recognizer: Recognizer, source: Source, args: argparse.Namespace, report: Report, annotated: str | None = None
 ) -> Iterator[Faces]:
     if source.kind == "camera":
-        from moue.runtime.video.camera import watch_camera
+        from moue.runtime.video.camera import stream_camera
 
-        return watch_camera(recognizer.for_video(), int(source.path), smooth=args.smooth, window=not args.no_window)
+        return stream_camera(recognizer.for_video(), int(source.path), smooth=args.smooth, window=not args.no_window)
     if source.kind == "video":
-        from moue.runtime.video.stream import read_video
+        from moue.runtime.video.stream import stream_video
 
-        return read_video(
+        return stream_video(
             recognizer.for_video(),
             source.path,
             every=args.every,

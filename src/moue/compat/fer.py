@@ -182,7 +182,7 @@ class Video:
 
         Returns:
             One row a frame **with a face**: ``box0``, ``angry0``, … ``neutral0``, ``box1``, …; as fer does, frames
-            without a face have no row. :func:`moue.runtime.video.stream.read_video` has a row for each.
+            without a face have no row. :func:`moue.runtime.video.stream.stream_video` has a row for each.
 
         Raises:
             UsageError: for an option that cannot be used.
@@ -196,8 +196,8 @@ class Video:
         if save_fps is not None and not save_fps > 0:
             raise UsageError(f"save_fps must be above 0. Got {save_fps!r} instead.")
         every = int(frequency or 1)
-        if save_fps is not None and self._video.rate:
-            every = max(1, int(self._video.rate // save_fps))
+        if save_fps is not None and self._video.frame_rate:
+            every = max(1, int(self._video.frame_rate // save_fps))
         data: list[list[Row]] = []
         reader = detector.recognizer.for_video()
         with ExitStack() as stack:

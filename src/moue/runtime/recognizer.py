@@ -306,16 +306,16 @@ class Recognizer:
     def _moving(self, source: Any, every: int, fps: float | None, smooth: float) -> Iterator[Faces]:
         if isinstance(source, Source) and source.kind == "camera":
             return self._camera(int(source.path), smooth)
-        from moue.runtime.video.stream import read_video
+        from moue.runtime.video.stream import stream_video
 
         video = source.path if isinstance(source, Source) else source if hasattr(source, "read") else bytes(source)
         options: dict[str, Any] = {"every": every, "fps": fps, "smooth": smooth, "max_pixels": self._max_pixels}
-        return read_video(self.for_video(), video, **options)
+        return stream_video(self.for_video(), video, **options)
 
     def _camera(self, index: int, smooth: float = SMOOTH) -> Generator[Faces, None, None]:
-        from moue.runtime.video.camera import watch_camera
+        from moue.runtime.video.camera import stream_camera
 
-        yield from watch_camera(self.for_video(), index, smooth=smooth)
+        yield from stream_camera(self.for_video(), index, smooth=smooth)
 
 
 class _Look(NamedTuple):

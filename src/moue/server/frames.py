@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, HTTPException, WebSocket, WebSocketDisconnect
 from starlette.websockets import WebSocketState
 
 from moue.errors import MoueError
-from moue.runtime.results import Faces
-from moue.runtime.video.decode import Frame
 from moue.runtime.video.stream import TrackSmoother
 from moue.server.batcher import Batcher, Overloaded
 from moue.server.faces import wait
@@ -24,7 +20,6 @@ from moue.server.upload import known_parameters
 
 #: Seconds without a frame after which a camera is taken for gone.
 SILENCE = 60
-_NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 
 def routes(settings: Settings, shelf: ModelPool, batcher: Batcher, metrics: Metrics) -> APIRouter:
@@ -44,10 +39,10 @@ def routes(settings: Settings, shelf: ModelPool, batcher: Batcher, metrics: Metr
             cameras.add(socket)
             recognizer = await asyncio.to_thread(shelf.get, model, detector, videos=True)
             async with _Inbox(socket, settings.max_bytes) as inbox:
-                follow, start = TrackSmoother(), time.monotonic()
+                track_smoother, start = TrackSmoother(), time.monotonic()
                 while True:
                     index, content = await asyncio.wait_for(inbox.latest(), SILENCE)
-                    frame = Frame(index, time.monotonic() - start, _NO_IMAGE)
+                    timestamp = time.monotonic() - start
                     try:
                         [row] = await wait(batcher.submit(recognizer, [("camera", content)]), settings.answer_seconds)
                     except (Overloaded, HTTPException) as error:
@@ -56,7 +51,8 @@ def routes(settings: Settings, shelf: ModelPool, batcher: Batcher, metrics: Metr
                         row = recognizer.failed("camera", "busy", reason)
                         await asyncio.sleep(0.25)
                     metrics.image(row.status, len(row))
-                    await socket.send_json(_row(row, frame, follow))
+                    row = row.replace(frame=index, timestamp=timestamp)
+                    await socket.send_json((track_smoother(row) if row.readable else row).to_dict())
         except WebSocketDisconnect:
             pass
         except (TimeoutError, asyncio.TimeoutError):
@@ -67,12 +63,6 @@ def routes(settings: Settings, shelf: ModelPool, batcher: Batcher, metrics: Metr
             cameras.discard(socket)
 
     return router
-
-
-def _row(row: Faces, frame: Frame, follow: TrackSmoother) -> dict[str, Any]:
-    if row.readable:
-        row = follow(row, frame, row.source)
-    return row.replace(frame=frame.index, timestamp=frame.timestamp).to_dict()
 
 
 async def _end(socket: WebSocket, code: int, sentence: str) -> None:

@@ -23,7 +23,7 @@ from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
 from moue.runtime.video.container import known_video
 from moue.runtime.video.decode import Sampler, Video, open_video
-from moue.runtime.video.stream import read_video
+from moue.runtime.video.stream import stream_video
 from moue.server.batcher import Overloaded
 
 PREFIX = "moue-serve-"
@@ -146,7 +146,7 @@ class Jobs:
             video: the video, opened.
             wanted: ``every`` or ``fps``.
         """
-        job.status, job.total = "waiting", video.length
+        job.status, job.total = "waiting", video.frame_count
         self._reader.submit(self._run, job, recognizer, video, wanted)
 
     def remove(self, job: Job) -> None:
@@ -226,7 +226,7 @@ class Jobs:
                 )
 
         annotated = job.annotated if job.annotate else None
-        rows = read_video(recognizer, replace(video, name=job.name), annotated=annotated, report=report, **wanted)
+        rows = stream_video(recognizer, replace(video, name=job.name), annotated=annotated, report=report, **wanted)
         # Closing the generator is what finishes the annotated video.
         reading = cast("Generator[Faces, None, None]", rows)
         with open(job.answer, "w", encoding="utf-8") as file, closing(reading):
@@ -249,7 +249,7 @@ def opened(path: Path, max_pixels: int) -> Video:
 
 
 def sampler(every: int | None, fps: float | None) -> dict[str, Any]:
-    """``every`` and ``fps`` as :func:`read_video` takes them.
+    """``every`` and ``fps`` as :func:`stream_video` takes them.
 
     Raises:
         UsageError: when they cannot be used.

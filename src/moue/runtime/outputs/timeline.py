@@ -94,7 +94,7 @@ def summarize(rows: Iterable[Faces]) -> list[dict[str, Any]]:
     """One row a track, in the order in which they appear.
 
     Args:
-        rows: those of one video or of several, as :func:`moue.runtime.video.stream.read_video` gives them; read
+        rows: those of one video or of several, as :func:`moue.runtime.video.stream.stream_video` gives them; read
             through once.
 
     Returns:

@@ -16,7 +16,7 @@ from moue.runtime.draw import draw
 from moue.runtime.results import Faces
 from moue.runtime.video.decode import Frame
 from moue.runtime.video.smooth import SMOOTH
-from moue.runtime.video.stream import Reader, TrackSmoother
+from moue.runtime.video.stream import FaceReader, TrackSmoother, frame_result
 
 #: The rate in the window's corner is the mean over about this many seconds.
 _RATE_OVER = 1.0
@@ -131,8 +131,8 @@ def open_camera(index: int = 0) -> Capture:
     return capture
 
 
-def watch_camera(
-    recognizer: Reader,
+def stream_camera(
+    recognizer: FaceReader,
     index: int = 0,
     *,
     smooth: float = SMOOTH,
@@ -145,7 +145,7 @@ def watch_camera(
     A lost camera gives one last row of status "camera_lost" with the reason.
 
     Args:
-        recognizer: a :class:`moue.Recognizer`, or whatever else a :class:`moue.runtime.video.stream.Reader` is.
+        recognizer: a :class:`moue.Recognizer`, or whatever else a :class:`moue.runtime.video.stream.FaceReader` is.
         index: the camera's number.
         smooth: time constant of the probabilities' smoothing over time, in seconds.
         track: whether to give faces an identity that stays.
@@ -163,7 +163,7 @@ def watch_camera(
 
 
 def _rows(
-    recognizer: Reader, name: str, latest: _Latest, follow: TrackSmoother, window: Window | None
+    recognizer: FaceReader, name: str, latest: _Latest, follow: TrackSmoother, window: Window | None
 ) -> Iterator[Faces]:
     size = (0, 0)
     rate = before = 0.0
@@ -174,7 +174,7 @@ def _rows(
             stack.callback(window.close)
         for frame in frames:
             size = (frame.image.shape[1], frame.image.shape[0])
-            row = follow(recognizer.batch([frame.image])[0], frame, name)
+            row = follow(frame_result(recognizer.batch([frame.image])[0], frame, name))
             step, before = frame.timestamp - before, frame.timestamp
             if step > 0:
                 rate += min(1.0, step / _RATE_OVER) * (1 / step - rate) if rate else 1 / step

@@ -1,4 +1,4 @@
-"""Video files from outside: what kind of file it is, how it is opened, how its packets become frames (PyAV)."""
+"""Video files from outside: what kind of file it is, how it is open_container, how its packets become frames (PyAV)."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def known_video(head: bytes) -> bool:
 def is_sound(path: str | os.PathLike[str]) -> bool:
     """Whether a file that :func:`is_video` takes holds sound and no moving images, a cover at most."""
     try:
-        with opened(path) as container:
+        with open_container(path) as container:
             return bool(container.streams.audio) and not _image_streams(container)
     except (Unreadable, OSError):
         return False
@@ -86,7 +86,7 @@ def plain_path(path: str | os.PathLike[str]) -> str:
 
 
 @contextmanager
-def opened(source: VideoLike, *, edits: bool = False) -> Iterator[Any]:
+def open_container(source: VideoLike, *, edits: bool = False) -> Iterator[Any]:
     """The source as a PyAV input container, from its start.
 
     Args:

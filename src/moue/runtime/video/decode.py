@@ -26,7 +26,7 @@ from moue.runtime.video.container import (
     image_stream,
     is_video,
     name_of,
-    opened,
+    open_container,
     sound_stream,
 )
 
@@ -61,28 +61,28 @@ class Video:
     """Of the upright image, in pixels that are squares."""
     height: int
     """Of the upright image, in pixels that are squares."""
-    rate: Fraction | None
+    frame_rate: Fraction | None
     """Mean frames/s, exact: 30000/1001 for "29.97"; None where the file does not tell."""
     duration: float | None
     """Declared seconds; None where the file does not tell."""
-    length: int | None
+    frame_count: int | None
     """Declared (or, from rate and duration, expected) number of frames; None where it cannot be told."""
     rotation: int
     """Counter-clockwise degrees by which the coded images are turned to be upright: 0, 90, 180 or 270."""
     mirrored: bool
     """Whether left and right are exchanged after that."""
-    aspect: Fraction
+    pixel_aspect: Fraction
     """Width of a coded pixel over its height: other than 1 in DVDs and some cameras' videos. Images come widened, or
     made taller, to what players show, as a face would be squeezed else."""
-    colors: tuple[int, int, int]
+    color_codes: tuple[int, int, int]
     """Matrix from RGB, primaries and transfer of its coded colors, by their numbers in ITU-T H.273; 2: not told."""
-    sound: bool
+    has_sound: bool
     """Whether there is a sound track that can be read."""
     codec: str
     """The image codec's name ("h264")."""
     time_base: Fraction
     """The unit of the stream's clock, in seconds."""
-    start: Fraction
+    start_time: Fraction
     """The first image's time on the stream's own clock, in seconds; timestamps count from it."""
     source: VideoLike = field(repr=False)
     """What it was opened from."""
@@ -99,9 +99,9 @@ class Video:
             Unreadable: after all that could be decoded was given, when the video is cut off or damaged.
         """
         wanted = Sampler(every, fps)
-        return (frame for frame, taken in self.walk(wanted) if taken)
+        return (frame for frame, taken in self.iter_frames(wanted) if taken)
 
-    def walk(self, wanted: Sampler, *, all_images: bool = False) -> Generator[tuple[Frame, bool], None, None]:
+    def iter_frames(self, wanted: Sampler, *, all_images: bool = False) -> Generator[tuple[Frame, bool], None, None]:
         """Stream every frame, together with whether the sampler wants it.
 
         Args:
@@ -116,13 +116,13 @@ class Video:
 
         convert = VideoReformatter()
         nothing = np.zeros((0, 0, 3), np.uint8)
-        with opened(self.source) as container:
+        with open_container(self.source) as container:
             stream = image_stream(container)
             stream.thread_type = "AUTO"
             decoder = Decoder(container, stream)
             # Exact: rounded, the time of an image shown at once with the one before could seem to lie before it.
-            step = 1 / self.rate if self.rate else Fraction(0)
-            start, clock, index = self.start, -step, -1
+            step = 1 / self.frame_rate if self.frame_rate else Fraction(0)
+            start, clock, index = self.start_time, -step, -1
             for index, coded in enumerate(decoder):
                 if coded.pts is None:
                     clock += step
@@ -134,7 +134,7 @@ class Video:
                     clock = time - start
                 timestamp = float(clock)
                 taken = wanted(index, timestamp)
-                image = _upright(convert, coded, self.aspect) if taken or all_images else nothing
+                image = _upright(convert, coded, self.pixel_aspect) if taken or all_images else nothing
                 yield Frame(index, timestamp, image), taken
         if index < 0:
             raise Unreadable("not one image of this video can be decoded")
@@ -189,7 +189,7 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
         FileNotFoundError, PermissionError: when the file cannot be opened at all.
     """
     name = name_of(source)
-    with opened(source) as container:
+    with open_container(source) as container:
         stream = image_stream(container)
         context = stream.codec_context
         aspect = _aspect(stream)
@@ -208,17 +208,17 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
             name=name,
             width=size[rotation % 180 // 90],
             height=size[1 - rotation % 180 // 90],
-            rate=Fraction(rate) if rate else None,
+            frame_rate=Fraction(rate) if rate else None,
             duration=duration,
-            length=stream.frames or (round(duration * rate) if duration and rate else None),
+            frame_count=stream.frames or (round(duration * rate) if duration and rate else None),
             rotation=rotation,
             mirrored=mirrored,
-            aspect=aspect,
-            colors=(_matrix(context), context.color_primaries, context.color_trc),
-            sound=sound_stream(container) is not None,
+            pixel_aspect=aspect,
+            color_codes=(_matrix(context), context.color_primaries, context.color_trc),
+            has_sound=sound_stream(container) is not None,
             codec=context.name,
             time_base=Fraction(stream.time_base),
-            start=start,
+            start_time=start,
             source=source,
         )
 

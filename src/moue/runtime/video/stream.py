@@ -23,7 +23,7 @@ from moue.runtime.video.track import Tracker
 from moue.runtime.video.writer import VideoWriter
 
 
-class Reader(Protocol):
+class FaceReader(Protocol):
     """What a recognizer must be able to do here."""
 
     def batch(self, images: Sequence[NDArray[np.uint8]], /) -> Sequence[Faces]:
@@ -50,26 +50,35 @@ class TrackSmoother:
         self._tracker = Tracker() if track else None
         self._smoother = Smoother(smooth)
 
-    def __call__(self, faces: Faces, frame: Frame, source: str) -> Faces:
-        """The row of one frame; frames must come in order."""
-        row = faces.replace(source=source, frame=frame.index, timestamp=frame.timestamp)
+    def __call__(self, faces: Faces) -> Faces:
+        """The same faces with their tracks and smoothed probabilities.
+
+        Args:
+            faces: those of one frame, with its ``timestamp``; frames must come in order.
+        """
         if self._tracker is None:
-            return row
-        tracks = self._tracker.update(faces.boxes, faces.scores, frame.timestamp)
-        said = faces.predictions
-        smooth = self._smoother(tracks, said.probabilities, frame.timestamp)
-        return row.replace(tracks=tracks, predictions=Predictions(smooth, said.labels, said.uncertain_below))
+            return faces
+        assert faces.timestamp is not None
+        tracks = self._tracker.update(faces.boxes, faces.scores, faces.timestamp)
+        p = faces.predictions
+        smoothed = self._smoother(tracks, p.probabilities, faces.timestamp)
+        return faces.replace(tracks=tracks, predictions=Predictions(smoothed, p.labels, p.uncertain_below))
 
 
-def read_video(
-    recognizer: Reader,
+def frame_result(faces: Faces, frame: Frame, source: str) -> Faces:
+    """The faces of an image as those of a video's frame: with the video's name, the frame's number and its time."""
+    return faces.replace(source=source, frame=frame.index, timestamp=frame.timestamp)
+
+
+def stream_video(
+    recognizer: FaceReader,
     source: VideoLike | Video,
     *,
     every: int = 1,
     fps: float | None = None,
     smooth: float = SMOOTH,
     track: bool = True,
-    batch: int = 8,
+    batch_size: int = 8,
     annotated: str | os.PathLike[str] | BinaryIO | None = None,
     report: Report | None = None,
     max_pixels: int = MAX_PIXELS,
@@ -80,13 +89,13 @@ def read_video(
     that can be decoded, and then one last row, without frame number, of status "unreadable" with the reason.
 
     Args:
-        recognizer: a :class:`moue.Recognizer`, or whatever else a :class:`Reader` is.
+        recognizer: a :class:`moue.Recognizer`, or whatever else a :class:`FaceReader` is.
         source: path, bytes, seekable binary file object, or an opened :class:`Video`.
         every: read each Nth frame.
         fps: read at most that many frames a second of video; instead of ``every``.
         smooth: time constant of the probabilities' smoothing over time, in seconds; 0 for none.
         track: whether to give faces an identity that stays (1, 2, …); smoothing needs it.
-        batch: frames that go to the recognizer together.
+        batch_size: frames that go to the recognizer together.
         annotated: where to write an annotated video (.mp4); it has all frames, those not read with the faces last seen.
             Closing the iterator early leaves a video that plays.
         report: called after each batch with (frames gone by, frames in all or None).
@@ -98,17 +107,17 @@ def read_video(
     """
     wanted = Sampler(every, fps)
     follow = TrackSmoother(track, smooth)
-    check("batch", batch, 1, whole=True)
+    check("batch_size", batch_size, 1, whole=True)
     check("max_pixels", max_pixels, 1, whole=True)
-    return _rows(recognizer, source, wanted, follow, batch, annotated, report, max_pixels)
+    return _rows(recognizer, source, wanted, follow, batch_size, annotated, report, max_pixels)
 
 
 def _rows(
-    recognizer: Reader,
+    recognizer: FaceReader,
     source: VideoLike | Video,
     wanted: Sampler,
     follow: TrackSmoother,
-    batch: int,
+    batch_size: int,
     annotated: str | os.PathLike[str] | BinaryIO | None,
     report: Report | None,
     max_pixels: int,
@@ -126,13 +135,13 @@ def _rows(
     last: Faces | None = None
     with ExitStack() as stack:
         writer = stack.enter_context(VideoWriter(annotated, like=video)) if annotated is not None else None
-        walk = video.walk(wanted, all_images=writer is not None)
+        walk = video.iter_frames(wanted, all_images=writer is not None)
         stack.callback(walk.close)
         while ended is None:
             held: list[tuple[Frame, bool]] = []
             # Frames between those that are read are held too when a video is written, so they count for the memory.
             try:
-                while sum(taken for _, taken in held) < batch and len(held) < 2 * batch:
+                while sum(taken for _, taken in held) < batch_size and len(held) < 2 * batch_size:
                     held.append(next(walk))
             except StopIteration:
                 if not held:
@@ -142,12 +151,12 @@ def _rows(
             answers = iter(recognizer.batch([frame.image for frame, taken in held if taken]) if held else ())
             for frame, taken in held:
                 if taken:
-                    last = follow(next(answers), frame, name)
+                    last = follow(frame_result(next(answers), frame, name))
                 if writer is not None:
                     writer.write(draw(frame.image, last) if last is not None else frame.image, frame.timestamp)
                 if taken and last is not None:
                     yield last
             if report is not None and held:
-                report(held[-1][0].index + 1, video.length)
+                report(held[-1][0].index + 1, video.frame_count)
     if ended is not None:
         yield recognizer.failed(name, ended.status, str(ended)).replace(width=video.width, height=video.height)

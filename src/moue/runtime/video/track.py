@@ -64,18 +64,18 @@ class Tracker:
     """Gives each face of a video an identity, a number from 1, that stays through short losses.
 
     Args:
-        patience: seconds for which a lost face keeps its identity; one missed frame never loses it.
-        certain: detections from this score on choose their track first (0 to 1).
-        overlap: the least overlap, less the distance of centers, for two boxes to be one face (-1 to 1).
+        max_lost_seconds: seconds for which a lost face keeps its identity; one missed frame never loses it.
+        high_score: detections from this score on choose their track first (0 to 1).
+        min_diou: the least overlap, less the distance of centers, for two boxes to be one face (-1 to 1).
 
     Raises:
-        UsageError: when ``patience`` is negative.
+        UsageError: when ``max_lost_seconds`` is negative.
     """
 
-    def __init__(self, patience: float = 1.0, certain: float = 0.5, overlap: float = 0.0) -> None:
-        if not patience >= 0:
-            raise UsageError(f"patience must be 0 or more seconds. Got {patience!r} instead.")
-        self.patience, self.certain, self.overlap = patience, certain, overlap
+    def __init__(self, max_lost_seconds: float = 1.0, high_score: float = 0.5, min_diou: float = 0.0) -> None:
+        if not max_lost_seconds >= 0:
+            raise UsageError(f"max_lost_seconds must be 0 or more seconds. Got {max_lost_seconds!r} instead.")
+        self.max_lost_seconds, self.high_score, self.min_diou = max_lost_seconds, high_score, min_diou
         self._tracks: list[_Track] = []
         self._clock: float | None = None
         self._last = 0
@@ -97,7 +97,7 @@ class Tracker:
             track.predict(dt)
         identities = np.zeros(len(boxes), np.int64)
         free = list(self._tracks)
-        sure = scores >= self.certain
+        sure = scores >= self.high_score
         for group in (np.flatnonzero(sure), np.flatnonzero(~sure)):
             for row, track in self._pairs(boxes, group, free):
                 track.correct(_centerd(boxes[row]), timestamp)
@@ -105,7 +105,7 @@ class Tracker:
                 free.remove(track)
         for track in free:
             track.misses += 1
-        lost = [t for t in free if t.misses > 1 and timestamp - t.seen > self.patience]
+        lost = [t for t in free if t.misses > 1 and timestamp - t.seen > self.max_lost_seconds]
         self._tracks = [t for t in self._tracks if t not in lost]
         for row in np.flatnonzero(identities == 0).tolist():
             identities[row] = self._start(boxes[row], timestamp)
@@ -118,9 +118,9 @@ class Tracker:
         likeness = diou(np.asarray(boxes, np.float64)[rows], places)
         sizes = np.asarray(boxes, np.float64)[rows, 2:].prod(-1)[:, None] / places[:, 2:].prod(-1)
         # The same spot is not enough: nobody's face doubles or halves its side between two looks.
-        allowed = (likeness >= self.overlap) & (sizes < 4) & (sizes > 1 / 4)
+        allowed = (likeness >= self.min_diou) & (sizes < 4) & (sizes > 1 / 4)
         # A pair that is not allowed costs as much as leaving both alone.
-        gain = np.where(allowed, likeness - self.overlap + 1e-6, 0.0)
+        gain = np.where(allowed, likeness - self.min_diou + 1e-6, 0.0)
         return [(int(rows[i]), tracks[j]) for i, j in linear_assignment(-gain) if allowed[i, j]]
 
     def _start(self, box: Boxes, timestamp: float) -> int:

@@ -58,9 +58,9 @@ class VideoWriter:
         if like is not None and _same(path, like.source):
             raise UsageError(f"{self.name!r} is the video that is read. Give the one to be written another name.")
         self._like = like
-        self._rate = (like.rate if like else None) or rate
+        self._rate = (like.frame_rate if like else None) or rate
         self._clock = _clock(like.time_base if like else Fraction(1, 90_000))
-        self._matrix, *self._colors = like.colors if like else (2, 2, 2)
+        self._matrix, *self._colors = like.color_codes if like else (2, 2, 2)
         self._last = -1
         self._size: tuple[int, int] | None = None
         self._stream: Any = None
@@ -163,7 +163,7 @@ class VideoWriter:
         # Without B-frames the order of writing is the order of showing: a fragment that is written is complete.
         stream.codec_context.max_b_frames = 0
         self._stream = stream
-        if self._like is not None and self._like.sound:
+        if self._like is not None and self._like.has_sound:
             self._sound = Sound(self._like, self._container)
 
     def _failed(self, error: BaseException) -> OSError:
