@@ -38,12 +38,14 @@ demo: install  ## read a photo with the bundled model, then train and compare th
 test: install browser lint  ## lint, types, tests
 	@$(BIN)/python -m pytest
 
-lint: install  ## ruff and mypy
+lint: install  ## ruff's rules and format, and mypy: strict on src, plain on tests
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "The format is not ruff's. Type: make format" >&2; exit 1; }
 	@$(BIN)/mypy
 
-format: install  ## let ruff put imports and fixable findings right
+format: install  ## let ruff fix what it can and format the rest
 	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
 
 docs: install  ## build docs/ into site/
 	@$(BIN)/python scripts/docs.py site

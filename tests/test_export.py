@@ -41,6 +41,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.bias, 0, 0.2)
+            assert module.running_mean is not None
+            assert module.running_var is not None
             torch.nn.init.normal_(module.running_mean, 0, 0.2)
             torch.nn.init.uniform_(module.running_var, 0.5, 2)
     folder = tmp_path_factory.mktemp("runs") / "mine"
@@ -66,7 +68,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _traced_once() -> Iterator[None]:
     """All tests export the same network, and tracing is the slow part."""
     with pytest.MonkeyPatch.context() as patch:
-        trace, done = graphs.trace, []
+        trace = graphs.trace
+        done: list[bytes] = []
 
         def once(network: torch.nn.Module, spec: ModelSpec) -> onnx.ModelProto:
             done[:] = done or [trace(network, spec).SerializeToString()]
@@ -105,7 +108,7 @@ def table(run: Path, n: int = 60, labels: LabelSet = FER2013, size: int = 48) ->
 
 def test_the_work_of_a_graph_is_what_torch_counts(run: Path, tmp_path: Path) -> None:
     for store in ("float32", "int8"):
-        export(run, tmp_path / "mine.onnx", store=store)  # type: ignore[arg-type]
+        export(run, tmp_path / "mine.onnx", store=store)
         assert gflop(tmp_path / "mine.onnx") == describe("compact", len(FER2013), **OPTIONS)["gflop"] > 0
 
 
@@ -114,7 +117,7 @@ def test_both_engines_answer_as_the_network_does(run: Path, exported: Path) -> N
     images = np.concatenate([noise, drawn_images(70)])
     wanted = load_run(run).logits(images)
     for engine in ("onnxruntime", "openvino"):
-        model = open_model(exported, engine=engine)  # type: ignore[arg-type]
+        model = open_model(exported, engine=engine)
         answer = model.logits(images)
         assert np.abs(answer - wanted).max() < 1e-4
         assert np.array_equal(answer.argmax(1), wanted.argmax(1))
@@ -197,7 +200,7 @@ def test_weights_in_fewer_bits_make_a_smaller_file(
     images = drawn_images(20, seed=4)
     wanted = open_model(exported).logits(images)
     for engine in ("onnxruntime", "openvino"):
-        answer = open_model(tmp_path / "small.onnx", engine=engine).logits(images)  # type: ignore[arg-type]
+        answer = open_model(tmp_path / "small.onnx", engine=engine).logits(images)
         assert 0 < np.abs(answer - wanted).max() < apart * max(1, np.abs(wanted).max())
 
 
@@ -214,7 +217,7 @@ def test_int8_is_measured_on_rows_that_it_was_not_calibrated_on(
     images = drawn_images(40, seed=9)
     wanted = open_model(exported).logits(images).argmax(1)
     for engine in ("onnxruntime", "openvino"):
-        answer = open_model(tmp_path / "int8.onnx", engine=engine).logits(images).argmax(1)  # type: ignore[arg-type]
+        answer = open_model(tmp_path / "int8.onnx", engine=engine).logits(images).argmax(1)
         assert (answer == wanted).mean() >= 0.8
 
 

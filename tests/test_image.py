@@ -10,6 +10,7 @@ import threading
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,9 +44,18 @@ def test_path_bytes_file_image_and_array_agree(tmp_path: Path) -> None:
     path.write_bytes(content)
     expected = np.asarray(Image.open(path))
     with open(path, "rb") as file:
-        ways = [path, str(path), content, bytearray(content), file, Image.open(path), expected, expected[..., ::-1]]
+        ways: list[Any] = [
+            path,
+            str(path),
+            content,
+            bytearray(content),
+            file,
+            Image.open(path),
+            expected,
+            expected[..., ::-1],
+        ]
         for x, color in zip(ways, ["rgb"] * 7 + ["bgr"], strict=True):
-            image = read_image(x, color=color)
+            image = read_image(x, color="bgr" if color == "bgr" else "rgb")
             assert image.dtype == np.uint8
             np.testing.assert_array_equal(image, expected)
 
@@ -200,6 +210,7 @@ def test_heif_is_read_where_its_package_is_installed(brand: bytes, monkeypatch: 
         format = "HEIF"
 
         def _open(self) -> None:
+            assert self.fp is not None
             with Image.open(io.BytesIO(self.fp.read()[24:])) as inner:
                 inner.load()
             self._size, self._mode, self.im, self.tile = inner.size, inner.mode, inner.im, []
@@ -233,14 +244,15 @@ def test_bomb_is_refused_by_a_limit_that_can_be_raised(recwarn: pytest.WarningsR
 
 
 def test_paths_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for path, words in [
+    given: Any
+    for given, words in [
         (tmp_path, "folder"),
         (tmp_path / "gone.png", "no such file"),
         ("a\0b", "null"),
         ("http://x/y", "addr"),
     ]:
         with pytest.raises(Unreadable, match=words):
-            read_image(path)
+            read_image(given)
 
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")

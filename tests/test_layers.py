@@ -99,7 +99,7 @@ def _walk(node: ast.AST, name: str, package: bool, eager: bool) -> Iterator[Impo
             # A `require` whose module is not kept only asks whether the extra is there.
             if _called(child) in ("require", "import_module", "__import__") and not isinstance(node, ast.Expr):
                 yield Import(str(child.args[0].value), child.lineno, False)
-        elif isinstance(child, ast.Constant) and ENTRY.fullmatch(str(child.value)):
+        elif isinstance(child, ast.Constant) and isinstance(child.value, str) and ENTRY.fullmatch(child.value):
             yield Import(child.value.partition(":")[0], child.lineno, False)
         yield from _walk(child, name, package, eager and not later and not checked)
 

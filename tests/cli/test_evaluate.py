@@ -190,8 +190,8 @@ def test_what_is_read_is_never_written_over(
     (votes := tmp_path / "votes.csv").write_text("votes")
     (link := tmp_path / "link.csv").symlink_to(data)
     faces = folder_of(tmp_path / "faces", {"test/happy/a.jpg": jpeg(1)})
-    model = shutil.copy(tiny_onnx, tmp_path / "m.onnx")
-    spec = shutil.copy(tiny_onnx.with_suffix(".json"), tmp_path / "m.json")
+    model = Path(shutil.copy(tiny_onnx, tmp_path / "m.onnx"))
+    spec = Path(shutil.copy(tiny_onnx.with_suffix(".json"), tmp_path / "m.json"))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     def told(*extra: str, data: Path = data) -> str:

@@ -199,7 +199,7 @@ def test_names_that_no_file_can_have_get_their_row(
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="stdin has no name here")
 def test_an_image_on_stdin_is_read_under_its_name_and_is_no_list(tiny_onnx: Path, photos: Path) -> None:
     def piped(source: str) -> subprocess.CompletedProcess[bytes]:
-        asked = [sys.executable, "-m", "moue", "predict", source, "--model", tiny_onnx, "--detector", "none"]
+        asked = [sys.executable, "-m", "moue", "predict", source, "--model", str(tiny_onnx), "--detector", "none"]
         return subprocess.run(
             [*asked, "--format", "json"], input=(photos / "a.png").read_bytes(), capture_output=True, check=False
         )

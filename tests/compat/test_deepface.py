@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_no_face_is_a_value_error_unless_told_otherwise(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"actions": ["age"]}, {"actions": ["emotion", "race"]}, {"actions": []}, {"anti_spoofing": True}]
 )
-def test_what_is_not_told_here_is_refused(wrong: dict[str, object]) -> None:
+def test_what_is_not_told_here_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         DeepFace.analyze(scene(0), **wrong)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +20,11 @@ from moue.runtime.video.decode import open_video
 EMOTIONS = {"angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"}
 
 
+def reading(reader: SquareReader, **options: Any) -> FER:
+    """FER on a stand-in for the recognizer."""
+    return FER(recognizer=cast(Recognizer, reader), **options)
+
+
 class Corners(SquareReader):
     """Sees a face in every image: fear where its first pixel is red, surprise where it is blue."""
 
@@ -33,7 +38,7 @@ class Corners(SquareReader):
 
 @pytest.fixture
 def detector() -> FER:
-    return FER(mtcnn=True, recognizer=SquareReader())
+    return reading(SquareReader(), mtcnn=True)
 
 
 def test_faces_come_with_fer_s_keys(detector: FER) -> None:
@@ -57,7 +62,7 @@ def test_boxes_cut_the_image_they_are_of() -> None:
         def faces(self, image: np.ndarray, source: str = "", **more: Any) -> Faces:
             return super().faces(image, source).replace(boxes=np.array([[-5.2, -3.1, 90, 30.5]], np.float32))
 
-    assert FER(recognizer=Beyond()).find_faces(np.zeros((60, 60, 3), np.uint8)) == [(0, 0, 60, 27)]
+    assert reading(Beyond()).find_faces(np.zeros((60, 60, 3), np.uint8)) == [(0, 0, 60, 27)]
 
 
 def test_no_face_is_an_empty_list_and_no_top_emotion(detector: FER) -> None:
@@ -69,7 +74,7 @@ def test_arrays_are_bgr_and_files_know_their_own_order(tmp_path: Path) -> None:
     red = np.zeros((60, 60, 3), np.uint8)
     red[..., 0] = 255
     Image.fromarray(red).save(tmp_path / "red.png")
-    detector = FER(recognizer=Corners())
+    detector = reading(Corners())
     assert detector.top_emotion(red[:, :, ::-1])[0] == "fear"
     assert detector.top_emotion(red)[0] == "surprise"
     assert detector.top_emotion(str(tmp_path / "red.png"))[0] == "fear"
@@ -87,12 +92,12 @@ def test_faces_of_rgb_arrays_are_sought_in_their_own_colors(channels: int) -> No
             return super().faces(image, source)
 
     image = np.full((60, 60, 4), (250, 120, 10, 255), np.uint8)[:, :, :channels]
-    FER(recognizer=Seen()).find_faces(image, bgr=False)
+    reading(Seen()).find_faces(image, bgr=False)
     assert seen[0][0, 0].tolist() == [250, 120, 10]
 
 
 def test_small_faces_can_be_left_out_and_other_models_are_refused() -> None:
-    assert FER(min_face_size=30, recognizer=SquareReader()).detect_emotions(scene(0)) == []
+    assert reading(SquareReader(), min_face_size=30).detect_emotions(scene(0)) == []
     with pytest.raises(UsageError, match="recognizer="):
         FER(emotion_model="model.h5")
 

@@ -46,7 +46,7 @@ def test_fer2013_is_known_by_what_it_holds_not_by_its_layout(tmp_path: Path) -> 
     whole = [k for k, n in enumerate(fer2013_csv.TRAINING) for _ in range(n)]
     fer = table_of([0] * len(whole), whole)
     kaggle = load(folder_of(tmp_path / "f", {"happy/Training_17.jpg": jpeg(1)}))
-    voted = replace(table_of([1], [0]), votes=np.ones((1, 8), np.float32) / 8)
+    voted = replace(table_of([1], [0]), votes=np.full((1, 8), 1 / 8, np.float32))
     assert all(map(fer2013_csv.is_fer2013, (fer, fer.take(np.arange(100, len(fer))), kaggle, voted)))
     others = (load(write(tmp_path / "other.csv", simple_csv())), load("synth"), fer.take(np.arange(9000)))
     assert not any(map(fer2013_csv.is_fer2013, others))

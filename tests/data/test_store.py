@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sets import folder_of, jpeg, simple_csv, table_of, zip_of
 
-from moue.data import ImageTable, LeftOut, load, sources
+from moue.data import ImageTable, LeftOut, load
 from moue.data.readers import fer2013_csv, store
 from moue.errors import DataError, UsageError
 from moue.labels import FERPLUS
@@ -32,7 +32,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(file)
         return read(stream, file, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sources.competition, "read", counting)
+    monkeypatch.setattr(fer2013_csv, "read", counting)
     return seen
 
 

@@ -94,11 +94,15 @@ def test_fer2013_labels_keep_their_rows_and_get_votes_beside_them(files: tuple[P
     assert voted.votes is not None
     assert voted.votes.shape == (9, 8)
     judged = load(files[0], labels="ferplus", votes=files[1])
+    assert judged.targets is not None
     rows = [list(voted.source).index(s) for s in judged.source]
     assert np.array_equal(voted.votes[rows], judged.targets)
     again = load(files[0], votes=files[1])
+    assert again.votes is not None
     assert np.array_equal(again.votes, voted.votes), "the cache must keep the votes"
-    assert np.array_equal(voted.take(np.array([4, 1])).votes, voted.votes[[4, 1]])
+    taken = voted.take(np.array([4, 1])).votes
+    assert taken is not None
+    assert np.array_equal(taken, voted.votes[[4, 1]])
 
 
 def test_another_order_is_refused(files: tuple[Path, Path]) -> None:

@@ -14,7 +14,6 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from moue import files
 from moue.errors import UsageError
 from moue.evaluation.metrics import evaluate
 from moue.labels import FER2013
@@ -186,7 +185,7 @@ def test_a_failure_leaves_the_older_page_whole(tmp_path: Path, monkeypatch: pyte
         with path.open("wb") as file:
             return file.write(content)
 
-    monkeypatch.setattr(files.Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
         write_comparison(rows, tmp_path, title="other")
     monkeypatch.undo()

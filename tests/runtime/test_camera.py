@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,7 @@ def test_stopping_early_gives_the_camera_back() -> None:
     capture = Endless()
     rows = stream_camera(SquareReader(), capture=capture)
     next(rows)
+    assert isinstance(rows, Generator)
     rows.close()
     assert capture_is_over(capture)
 

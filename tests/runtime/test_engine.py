@@ -16,12 +16,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from moue.cache import cache_dir
 from moue.errors import MissingExtra, ModelError, UnknownName, UsageError
-from moue.runtime.engine import Engine, choose, open_graph, open_model
+from moue.runtime.engine import Engine, EngineName, choose, open_graph, open_model
 from moue.runtime.results import softmax
 from moue.runtime.throughput import faces_per_second
 from moue.spec import ModelSpec
 
-ENGINES = ["onnxruntime", "openvino"]
+ENGINES: list[EngineName] = ["onnxruntime", "openvino"]
 SPEC = ModelSpec("small", "linear", tuple("abcdefg"), size=12)
 
 
@@ -51,7 +51,7 @@ def images() -> np.ndarray:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_answers_do_not_depend_on_the_batch_or_its_order(engine: str, images: np.ndarray) -> None:
+def test_answers_do_not_depend_on_the_batch_or_its_order(engine: EngineName, images: np.ndarray) -> None:
     model = Engine(open_graph(linear(), engine=engine), SPEC)
     whole = model.logits(images)
     assert whole.dtype == np.float32
@@ -71,7 +71,7 @@ def test_both_engines_agree(images: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_one_engine_serves_many_threads(engine: str, images: np.ndarray) -> None:
+def test_one_engine_serves_many_threads(engine: EngineName, images: np.ndarray) -> None:
     model = Engine(open_graph(linear(), engine=engine, threads=1), SPEC)
     whole = model.logits(images)
     with ThreadPoolExecutor(8) as pool:
@@ -81,7 +81,7 @@ def test_one_engine_serves_many_threads(engine: str, images: np.ndarray) -> None
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_an_answer_survives_the_next_call(engine: str, images: np.ndarray) -> None:
+def test_an_answer_survives_the_next_call(engine: EngineName, images: np.ndarray) -> None:
     graph = open_graph(linear(), engine=engine)
     first = graph({"images": images[:5]})[0]
     kept = first.copy()
@@ -90,14 +90,14 @@ def test_an_answer_survives_the_next_call(engine: str, images: np.ndarray) -> No
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_strided_images_are_read_as_they_look(engine: str, images: np.ndarray) -> None:
+def test_strided_images_are_read_as_they_look(engine: EngineName, images: np.ndarray) -> None:
     model = Engine(open_graph(linear(), engine=engine), SPEC)
     mirrored = images[..., ::-1]
     assert np.abs(model.logits(mirrored) - model.logits(mirrored.copy())).max() < 1e-6
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_graph_tells_its_inputs_and_outputs(engine: str) -> None:
+def test_a_graph_tells_its_inputs_and_outputs(engine: EngineName) -> None:
     graph = open_graph(linear(channels=3), engine=engine)
     assert graph.engine == engine
     assert graph.inputs == {"images": ("uint8", (None, 3, 12, 12))}
@@ -142,7 +142,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_damaged_graph_is_a_sentence(engine: str, tmp_path: Path) -> None:
+def test_a_damaged_graph_is_a_sentence(engine: EngineName, tmp_path: Path) -> None:
     whole = linear()
     (tmp_path / "cut.onnx").write_bytes(whole[: len(whole) // 2])
     for source in (tmp_path / "cut.onnx", whole[: len(whole) // 2], b"not a graph"):
@@ -164,9 +164,9 @@ def test_a_damaged_graph_is_a_sentence(engine: str, tmp_path: Path) -> None:
         ({"rows": 4}, r"Got uint8 \(4, 1, 12, 12\)"),
     ],
 )
-def test_a_graph_of_another_shape_is_a_sentence(engine: str, graph: dict[str, int], words: str) -> None:
+def test_a_graph_of_another_shape_is_a_sentence(engine: EngineName, graph: dict[str, int], words: str) -> None:
     with pytest.raises(ModelError, match=words):
-        Engine(open_graph(linear(**graph), engine=engine), SPEC)  # type: ignore[arg-type]
+        Engine(open_graph(linear(**graph), engine=engine), SPEC)
 
 
 def test_wrong_use_is_a_sentence(images: np.ndarray) -> None:
@@ -176,7 +176,7 @@ def test_wrong_use_is_a_sentence(images: np.ndarray) -> None:
         open_graph(linear(), threads=-1)
     model = Engine(open_graph(linear()), SPEC)
     with pytest.raises(UsageError, match=r"takes uint8 \(N, 1, 12, 12\)\. Got float32 \(75, 1, 12, 12\)"):
-        model.logits(images.astype(np.float32))  # type: ignore[arg-type]
+        model.logits(images.astype(np.float32))
     with pytest.raises(UsageError, match=r"Got uint8 \(75, 12, 12\)"):
         model.logits(images[:, 0])
     with pytest.raises(UsageError, match="batch must be"):
@@ -184,7 +184,7 @@ def test_wrong_use_is_a_sentence(images: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_model_opens_by_its_path(engine: str, tiny_onnx: Path) -> None:
+def test_a_model_opens_by_its_path(engine: EngineName, tiny_onnx: Path) -> None:
     model = open_model(tiny_onnx, engine=engine, threads=1)
     assert model.spec.name == "tiny_random"
     assert model.logits(np.zeros((3, 1, 48, 48), np.uint8)).shape == (3, 7)

@@ -8,7 +8,7 @@ import pickle
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from videos import make_video, scene
 
 import moue
 from moue.errors import MissingExtra, UsageError
-from moue.runtime.detect import Detections, WholeImage
+from moue.runtime.detect import CenterFace, Detections, WholeImage
 from moue.runtime.outputs.dataframe import COLUMNS, to_frame, to_rows
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces, Predictions
@@ -150,7 +150,7 @@ def test_stream_reads_on_demand(halves: Recognizer) -> None:
             taken.append(1)
             yield image(len(taken))
 
-    stream = halves.stream(endless())  # type: ignore[arg-type]
+    stream = halves.stream(endless())
     assert next(stream).status == "ok"
     assert len(taken) < 40
     stream.close()  # type: ignore[attr-defined]
@@ -172,6 +172,7 @@ def test_names_that_no_file_can_have_are_answered(halves: Recognizer) -> None:
 def test_single_bad_input_is_an_answer_and_wrong_use_an_error(halves: Recognizer) -> None:
     answer = one(halves.read("gone.png"))
     assert (answer.status, answer.reason) == ("unreadable", "no such file")
+    x: Any
     for x in (None, {}, 1.5):
         with pytest.raises(UsageError, match="Got"):
             halves.read(x)
@@ -365,7 +366,8 @@ def test_a_recognizer_goes_to_another_process(model: Path, photo: NDArray[np.uin
     assert again.read(photo) == reader.read(photo)
     assert (again.spec.views, again.min_score) == (1, 0.6)
     videos = pickle.loads(pickle.dumps(reader.for_video()))
-    assert videos.detector.long_side == reader.for_video().detector.long_side != reader.detector.long_side
+    sizes = [cast(CenterFace, r.detector).long_side for r in (videos, reader.for_video(), reader)]
+    assert sizes[0] == sizes[1] != sizes[2]
 
 
 def test_a_wrong_order_of_channels_is_wrong_use_in_lists_too(halves: Recognizer) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +52,7 @@ def test_frames_are_read_no_faster_than_they_are_asked_for(video: Path) -> None:
     rows = stream_video(reader, video, batch_size=4)
     next(rows)
     assert reader.sizes == [4]
+    assert isinstance(rows, Generator)
     rows.close()
 
 
@@ -68,7 +71,8 @@ def test_smoothing_delays_a_change_by_about_its_constant(video: Path) -> None:
 def test_every_and_fps_read_fewer_frames(video: Path) -> None:
     assert [r.frame for r in stream_video(SquareReader(), video, every=20)] == [0, 20, 40]
     assert [r.frame for r in stream_video(SquareReader(), video, fps=2)] == [0, 13, 25, 38]
-    for wrong in ({"every": 0}, {"fps": -1}, {"smooth": -1}, {"batch_size": 0}):
+    unusable: list[dict[str, Any]] = [{"every": 0}, {"fps": -1}, {"smooth": -1}, {"batch_size": 0}]
+    for wrong in unusable:
         with pytest.raises(UsageError):
             stream_video(SquareReader(), video, **wrong)
 

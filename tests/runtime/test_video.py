@@ -104,7 +104,7 @@ def test_every_and_fps_choose_frames(ntsc: Path) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"every": 0}, {"every": 1.5}, {"fps": 0}, {"fps": float("nan")}, {"every": 2, "fps": 5}]
 )
-def test_unusable_choices_are_refused_at_once(ntsc: Path, wrong: dict[str, float]) -> None:
+def test_unusable_choices_are_refused_at_once(ntsc: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         open_video(ntsc).frames(**wrong)
 

@@ -4,7 +4,7 @@ import errno
 import io
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,8 @@ def test_variable_rates_and_odd_sizes_are_kept_even(tmp_path: Path) -> None:
 @pytest.mark.parametrize("matrix", [1, 2, 5, 9])
 def test_players_show_the_annotated_video_in_the_colors_of_its_source(tmp_path: Path, matrix: int) -> None:
     red = np.full((64, 64, 3), (200, 60, 40), np.uint8)
-    said = {"colorspace": matrix, "color_primaries": 9, "color_trc": 18}
-    source = make_video(tmp_path / "in.mp4", [red] * 3, **said)
+    tags: dict[str, Any] = {"colorspace": matrix, "color_primaries": 9, "color_trc": 18}
+    source = make_video(tmp_path / "in.mp4", [red] * 3, **tags)
     with VideoWriter(tmp_path / "out.mp4", like=open_video(source)) as writer:
         for frame in open_video(source).frames():
             writer.write(frame.image, frame.timestamp)
@@ -77,7 +77,7 @@ def test_players_show_the_annotated_video_in_the_colors_of_its_source(tmp_path: 
         with av.open(str(path)) as file:
             frame = next(file.decode(video=0))
             context = file.streams.video[0].codec_context
-            assert {name: getattr(context, name) for name in said} == said
+            assert {name: getattr(context, name) for name in tags} == tags
             coded.append([np.frombuffer(plane, np.uint8)[0] for plane in frame.planes])
     np.testing.assert_allclose(coded[1], coded[0], atol=3)
 
@@ -154,6 +154,7 @@ def test_ctrl_c_leaves_a_video_that_plays(tmp_path: Path) -> None:
                 raise KeyboardInterrupt
 
     assert isinstance(drain(interrupted())[1], KeyboardInterrupt)
+    assert isinstance(rows, Generator)
     rows.close()
     assert len(times(tmp_path / "out.mp4")) == 30
     # The sound ends with the images.

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,8 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def port(tiny_onnx: Path, folder: Path) -> Iterator[int]:
-    limits = {"max_bytes": LIMIT, "max_video_bytes": LIMIT, "upload_seconds": 1.0, "max_files": 32}
-    with running(Settings(models=(str(tiny_onnx),), detector="none", folder=folder, **limits)) as port:  # type: ignore[arg-type]
+    limits: dict[str, Any] = {"max_bytes": LIMIT, "max_video_bytes": LIMIT, "upload_seconds": 1.0, "max_files": 32}
+    with running(Settings(models=(str(tiny_onnx),), detector="none", folder=folder, **limits)) as port:
         yield port
 
 
@@ -54,10 +55,10 @@ def _goes_on(port: int, folder: Path, face: bytes) -> Iterator[None]:
         time.sleep(0.05)
 
 
-def asked(port: int, path: str, body: object, **headers: str) -> tuple[int, dict | list]:
+def asked(port: int, path: str, body: Any, **headers: str) -> tuple[int, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     given = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request("POST", path, body, given, encode_chunked=given.get("Transfer-Encoding") == "chunked")  # type: ignore[arg-type]
+    connection.request("POST", path, body, given, encode_chunked=given.get("Transfer-Encoding") == "chunked")
     answer = connection.getresponse()
     text = json.loads(answer.read())
     connection.close()
@@ -273,12 +274,12 @@ def test_a_wrong_content_type_is_refused(port: int, face: bytes, path: str) -> N
 
 def test_a_video_among_images_is_sent_where_videos_are_read(port: int) -> None:
     status, answer = asked(port, "/v1/faces", BAD["video.mp4"][0], Content_Type="video/mp4")
-    assert (status, "/v1/videos" in answer["detail"]) == (415, True)  # type: ignore[call-overload]
+    assert (status, "/v1/videos" in answer["detail"]) == (415, True)
 
 
 def test_who_sends_before_listening_hears_why(port: int, face: bytes) -> None:
     status, said = asked(port, "/v1/faces", bytes(40_000_000))
-    assert (status, "Got 40,000,000" in said["detail"]) == (413, True)  # type: ignore[call-overload]
+    assert (status, "Got 40,000,000" in said["detail"]) == (413, True)
     # A small body that is refused unread does not cost the connection.
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     for body, code in ((bytes(2 * LIMIT), 413), (face, 200)):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Page, Route, expect, sync_playwright
 from skimage import data
 from uploads import encoded, running
 from videos import make_video
@@ -66,7 +66,7 @@ def tab(browser: Browser, address: str) -> Iterator[tuple[Page, list[str]]]:
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     # What the server refuses is logged by the browser too, and told by the page.
-    page.on("console", lambda m: m.type == "error" and "status of 4" not in m.text and complaints.append(m.text))
+    page.on("console", lambda m: complaints.extend([m.text] * (m.type == "error" and "status of 4" not in m.text)))
     page.goto(address)
     expect(page.locator("#model option").nth(1)).to_be_attached()
     yield page, complaints
@@ -88,11 +88,13 @@ def page(tab: tuple[Page, list[str]], tmp_path: Path) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="module")
-def astronaut() -> dict[str, object]:
+def astronaut() -> FilePayload:
     return {"name": "astronaut.png", "mimeType": "image/png", "buffer": encoded(Image.fromarray(data.astronaut()))}
 
 
-def test_a_chosen_photo_is_shown_with_its_face_and_seven_bars(page: Page, astronaut: dict, tmp_path: Path) -> None:
+def test_a_chosen_photo_is_shown_with_its_face_and_seven_bars(
+    page: Page, astronaut: FilePayload, tmp_path: Path
+) -> None:
     page.set_input_files("#files", astronaut)
     expect(page.locator("#status")).to_contain_text("astronaut.png: 1 face")
     expect(page.locator(".bars li")).to_have_count(7)
@@ -114,7 +116,7 @@ def test_a_chosen_photo_is_shown_with_its_face_and_seven_bars(page: Page, astron
     assert (np.abs(drawn - data.astronaut()).sum(axis=2) > 60).mean() > 0.005
 
 
-def test_a_pasted_image_is_read(page: Page, astronaut: dict) -> None:
+def test_a_pasted_image_is_read(page: Page, astronaut: FilePayload) -> None:
     page.evaluate(
         """async (bytes) => {
             const data = new DataTransfer();
@@ -137,7 +139,7 @@ def test_two_models_stand_side_by_side_on_the_drawing(page: Page) -> None:
     expect(second).to_have_attribute("aria-pressed", "true")
 
 
-def test_errors_are_words(page: Page, astronaut: dict) -> None:
+def test_errors_are_words(page: Page, astronaut: FilePayload) -> None:
     page.set_input_files("#files", {"name": "notes.png", "mimeType": "image/png", "buffer": b"no image at all"})
     expect(page.locator("#errors")).to_contain_text("notes.png: not an image of a kind that is known here.")
     page.set_input_files("#files", {"name": "huge.png", "mimeType": "image/png", "buffer": bytes(3_000_000)})

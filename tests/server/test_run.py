@@ -19,7 +19,7 @@ import pytest
 import websockets.sync.client as websockets
 
 from moue.cli.main import main
-from moue.server.run import is_local
+from moue.server.security import is_local
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
 

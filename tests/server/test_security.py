@@ -54,7 +54,7 @@ def test_a_token_is_asked_for_everything_but_the_page(start: Start) -> None:
         answer = client.get(path)
         assert (answer.status_code, "token" in answer.json()["detail"]) == (401, True)
     assert client.get("/v1/models", headers={"authorization": "Bearer wrong"}).status_code == 401
-    assert client.get("/v1/models", headers={"authorization": "Bearer sécret".encode()}).status_code == 200
+    assert client.get("/v1/models", headers={b"authorization": "Bearer sécret".encode()}).status_code == 200
     with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/frames"):
         pass
     coded = base64.urlsafe_b64encode("sécret".encode()).decode().rstrip("=")

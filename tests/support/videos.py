@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from moue.errors import Unreadable
+from moue.errors import Status, Unreadable
 from moue.labels import FER2013
 from moue.runtime.results import Faces, Predictions
 
@@ -95,7 +95,12 @@ def make_song(path: Path) -> Path:
 def _hum(file, track, seconds: float) -> None:
     tone = (0.3 * np.sin(np.arange(round(48000 * seconds)) * 2 * np.pi * 440 / 48000)).astype(np.float32)
     whole = (tone * 32767).astype(np.int16)
-    formats = {"pcm_s16le": ("s16", whole), "mp2": ("s16", whole), "flac": ("s16", whole), "libopus": ("flt", tone)}
+    formats: dict[str, tuple[str, np.ndarray]] = {
+        "pcm_s16le": ("s16", whole),
+        "mp2": ("s16", whole),
+        "flac": ("s16", whole),
+        "libopus": ("flt", tone),
+    }
     format, samples = formats.get(track.codec_context.name, ("fltp", tone))
     for at in range(0, len(samples), 960):
         # Of samples that are packed, the same one for each channel.
@@ -138,7 +143,7 @@ class SquareReader:
         self.sizes.append(len(images))
         return [self.faces(image) for image in images]
 
-    def failed(self, source: str, status: str, reason: str) -> Faces:
+    def failed(self, source: str, status: Status, reason: str) -> Faces:
         return Faces(source, status, reason=reason, predictions=Predictions.empty(FER2013.labels))
 
     def for_video(self) -> SquareReader:

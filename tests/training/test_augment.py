@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +43,7 @@ def test_a_seed_gives_the_same_views_and_another_one_others(faces: torch.Tensor)
 
 
 @pytest.mark.parametrize("geometry", [{}, {"shift": 1e-9}])
-def test_flips_mirror_the_images_that_are_named(faces: torch.Tensor, geometry: dict[str, float]) -> None:
+def test_flips_mirror_the_images_that_are_named(faces: torch.Tensor, geometry: dict[str, Any]) -> None:
     flips = torch.arange(64) % 2 == 0
     out = Augment(replace(STILL, flip=True, **geometry))(faces, generator(), flips)
     assert torch.allclose(out[0], faces[0].float().flip(2), atol=1e-2)

@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ from moue.training.learner import Learner, Status
 from moue.training.loop import fit
 from moue.training.rows import Rows
 from moue.training.run_folder import LICENSE, Run
-from moue.training.tasks import ClassificationTask
+from moue.training.tasks import ClassificationTask, Task
 from moue.training.teachers import held_out
 
 SMALL = Config().override(
@@ -217,9 +217,10 @@ def test_the_command_that_began_a_run_goes_on_with_it(table: ImageTable, tmp_pat
 
 
 def test_too_little_memory_is_a_sentence(table: ImageTable, tmp_path: Path) -> None:
-    def task(*_: Any) -> dict[str, Tensor]:
+    def out_of_memory(*_: Any) -> dict[str, Tensor]:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
+    task = cast(Task, out_of_memory)
     with pytest.raises(TrainingError, match=r"batches of 64\. Try smaller ones, .*: --set optim\.batch=32"):
         fit(SMALL, table, tmp_path / "run", task=task)
     with pytest.raises(TrainingError, match=r"batches of 2\. Take a smaller network"):
@@ -244,7 +245,7 @@ def test_images_are_the_same_in_either_precision(table: ImageTable, tmp_path: Pa
                 return super().__call__(network, images, *rest)
 
         config = SMALL.override(["optim.epochs=1", "optim.steps=1", f"run.precision={precision}"])
-        fit(config, table, tmp_path / precision, task=Look(config.optim))
+        fit(config, table, tmp_path / precision, task=cast(Task, Look(config.optim)))
     assert torch.equal(seen["fp32"], seen["bf16"])
 
 
@@ -270,7 +271,7 @@ def test_a_loss_that_blows_up_ends_with_words_and_keeps_the_checkpoint(table: Im
 
     config = SMALL.override(["optim.steps=2"])
     with pytest.raises(TrainingError, match=r"no longer finite in epoch 2;.*another folder: --set optim\.lr=0\.001"):
-        fit(config, table, tmp_path / "run", task=Wild(config.optim))
+        fit(config, table, tmp_path / "run", task=cast(Task, Wild(config.optim)))
     last = tmp_path / "run" / "checkpoints" / "last.safetensors"
     assert checkpoints.load(last)["epoch"] == 0, "epochs count from 0 there"
     assert all(bool(v.isfinite().all()) for v in load_file(last).values())
@@ -293,7 +294,7 @@ def test_no_space_left_keeps_the_last_checkpoint(
         calls.append(1)
         if len(calls) > 1:
             raise OSError(28, "No space left on device")
-        real(*args, **kwargs)  # type: ignore[arg-type]
+        real(*args, **kwargs)
 
     monkeypatch.setattr(safetensors.torch, "save_file", sometimes)
     with pytest.raises(TrainingError, match="No space left"):

@@ -48,7 +48,7 @@ def test_muon_turns_published_weights_by_no_more_than_its_rate() -> None:
 
 def test_muon_steps_a_transformer_s_matrices_along_orthogonal_ones() -> None:
     network = create("vit-compact", 7, dim=24, heads=2, depth=1)
-    weight = network.layers[0].mlp[0].weight
+    weight = network.get_parameter("layers.0.mlp.0.weight")
     before = weight.detach().clone()
     optimizer = build(network, OptimConfig(name="muon", lr=0.1))
     network(torch.randint(0, 255, (4, 1, 48, 48)).float()).square().sum().backward()

@@ -204,7 +204,8 @@ def test_mixup_mixes_images_and_targets_alike() -> None:
 
 @pytest.mark.parametrize("name", ["vit", "googlenet", "vit-compact"])
 def test_layer_decay_reaches_into_what_holds_the_layers(name: str) -> None:
-    options: dict[str, object] = {"googlenet": {"width": 0.125}, "vit-compact": {"dim": 24, "heads": 2}}.get(name, {})
+    small: dict[str, dict[str, object]] = {"googlenet": {"width": 0.125}, "vit-compact": {"dim": 24, "heads": 2}}
+    options = small.get(name, {})
     if name == "vit":
         shape = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16}
         options = {"architecture": {"model_type": "vit", **shape}, "pretrained": False, "trainable_layers": -1}
@@ -237,5 +238,5 @@ def test_decay_spares_norms_and_biases_and_layers_get_their_rates() -> None:
     assert sum(len(g["params"]) for g in layered) == len(list(network.parameters()))
     rate = {id(p): g["lr"] for g in layered for p in g["params"]}
     assert rate[id(network.classifier.weight)] == 1.0  # type: ignore[union-attr]
-    stem = next(network.features.parameters())  # type: ignore[operator,union-attr]
+    stem = next(network.features.parameters())  # type: ignore[union-attr]
     assert rate[id(stem)] < 0.1
