@@ -23,7 +23,7 @@ PACKAGE = ROOT / "src" / "moue"
 
 #: From the ground up. A unit is a package or module right below `moue`; it imports its own layer and those below.
 LAYERS = [
-    {"_version", "errors", "labels", "spec", "preprocess", "tta", "image", "registry", "cache", "renames"}
+    {"_version", "errors", "labels", "spec", "preprocess", "tta", "image", "registry", "cache", "renames", "signatures"}
     | {"files", "run_folder", "progress"},
     {"runtime", "data", "models"},
     {"evaluation", "trained"},

@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 
 from moue.errors import Unreadable, UsageError, require
 from moue.preprocess import ImageArray
+from moue.signatures import HEIF_BRANDS, kind_of
 
 #: What :func:`read_image` takes.
 ImageLike: TypeAlias = (
@@ -32,12 +33,6 @@ MAX_PIXELS = 178_956_970
 
 #: Seconds for which somebody who writes to a pipe is waited for.
 PATIENCE = 10.0
-
-#: What systems leave in folders of images, in lower case; dot files are passed over too.
-LITTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-
-#: What an ISO media file of images in HEIF (HEIC) calls itself; AVIF, which Pillow knows, may share the last ones.
-HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"heif", b"mif1", b"msf1")
 
 #: TIFF's NewSubfileType, which is 1 for the smaller version of another image in the file.
 _SUBFILE = 254
@@ -163,7 +158,7 @@ def _identify(file: IO[bytes]) -> Image.Image:
             return image
     if lacking:
         raise Unreadable("a HEIF image, which needs a package that is not installed: pip install pillow-heif")
-    if prefix[4:8] == b"ftyp" and prefix[8:12] not in (*HEIF_BRANDS, b"avif", b"avis") and not damage:
+    if kind_of(prefix) == "video" and not damage:
         raise Unreadable("a video, not an image: a video is read from a file, its path ending as videos do")
     raise Unreadable(damage or "not an image of a kind that is known here")
 

@@ -22,7 +22,7 @@ from PIL import Image
 from videos import make_video, scene
 
 from moue.cli.main import main
-from moue.runtime.inputs.sources import Source
+from moue.runtime.inputs.source import Source
 from moue.runtime.outputs.folder import OutputFolder
 from moue.runtime.recognizer import Recognizer
 from moue.spec import ModelSpec

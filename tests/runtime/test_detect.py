@@ -117,7 +117,7 @@ def test_names_objects_and_damage(tmp_path: Path) -> None:
     own = WholeImage()
     assert open_detector(own) is own
     with pytest.raises(UnknownName, match="centerface"):
-        open_detector("centerface")
+        open_detector("centreface")
     with pytest.raises(UsageError, match="detect"):
         open_detector(object())  # type: ignore[arg-type]
     (tmp_path / "d.onnx").write_bytes(b"damaged")

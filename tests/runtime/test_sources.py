@@ -11,7 +11,9 @@ from PIL import Image
 from videos import make_song, make_sound, make_video, scene
 
 from moue.errors import UsageError
-from moue.runtime.inputs.sources import Source, expand, require_one
+from moue.runtime.inputs.paths import require_one
+from moue.runtime.inputs.resolve import resolve
+from moue.runtime.inputs.source import Source
 
 
 @pytest.fixture
@@ -29,11 +31,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def seen(sources: list[Source], root: Path) -> list[tuple[str, str]]:
-    return [(Path(s.path).relative_to(root).as_posix(), s.kind) for s in sources]
+    return [(Path(s.name).relative_to(root).as_posix(), s.kind) for s in sources]
 
 
 def test_folder_in_natural_order_with_nothing_lost(folder: Path) -> None:
-    found = list(expand([folder]))
+    found = list(resolve([folder]))
     assert seen(found, folder) == [
         ("2.png", "image"),
         ("10.png", "image"),
@@ -48,26 +50,26 @@ def test_folder_in_natural_order_with_nothing_lost(folder: Path) -> None:
 
 
 def test_glob_and_a_file_whose_name_looks_like_one(folder: Path) -> None:
-    assert seen(list(expand([f"{folder}/**/*.png"])), folder) == [
+    assert seen(list(resolve([f"{folder}/**/*.png"])), folder) == [
         ("2.png", "image"),
         ("10.png", "image"),
         ("sub/1.png", "image"),
     ]
     literal = folder / "a[1].png"
     Image.new("RGB", (4, 4)).save(literal)
-    assert [s.path for s in expand([str(literal)])] == [str(literal)]
-    [nothing] = expand([f"{folder}/*.gif"])
+    assert [s.name for s in resolve([str(literal)])] == [str(literal)]
+    [nothing] = resolve([f"{folder}/*.gif"])
     assert nothing.kind == "unreadable"
 
 
 def test_camera_and_a_list_on_stdin(folder: Path) -> None:
-    assert list(expand(["0"])) == [Source("0", "camera")]
+    assert list(resolve(["0"])) == [Source("0", "camera")]
     listed = io.StringIO(f"{folder}/2.png\n\n{folder}/sub\n0\n")
-    assert [s.path for s in expand(["-"], stdin=listed)] == [f"{folder}/2.png", f"{folder}/sub/1.png", "0"]
+    assert [s.name for s in resolve(["-"], stdin=listed)] == [f"{folder}/2.png", f"{folder}/sub/1.png", "0"]
 
 
 def test_file_that_is_named_itself_is_always_tried(folder: Path) -> None:
-    assert [s.kind for s in expand([folder / "notes.txt", "gone.png"])] == ["image", "image"]
+    assert [s.kind for s in resolve([folder / "notes.txt", "gone.png"])] == ["image", "image"]
 
 
 def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> None:
@@ -76,20 +78,20 @@ def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> No
     Image.new("RGB", (4, 4)).save(tmp_path / "elsewhere" / "deep" / "1.png")
     (tmp_path / "photos" / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "deep" / "back").symlink_to(tmp_path / "photos")
-    found = list(expand([tmp_path / "photos"]))
+    found = list(resolve([tmp_path / "photos"]))
     assert seen(found, tmp_path / "photos") == [("linked/deep/1.png", "image"), ("linked/deep/back", "skipped")]
     assert "link back" in str(found[1].reason)
     # The folder of the answers is passed over by whatever way it is reached.
-    assert [s.kind for s in expand([tmp_path / "photos"], without=tmp_path / "elsewhere" / "deep")] == ["skipped"]
+    assert [s.kind for s in resolve([tmp_path / "photos"], exclude=tmp_path / "elsewhere" / "deep")] == ["skipped"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have no names here")
 def test_a_pipe_in_a_folder_is_not_opened(tmp_path: Path) -> None:
     for name in ("pipe", "pipe.jpg", "pipe.mp4"):
         os.mkfifo(tmp_path / name)
-    assert {(s.kind, s.reason) for s in expand([tmp_path])} == {("skipped", "neither a file nor a folder")}
+    assert {(s.kind, s.reason) for s in resolve([tmp_path])} == {("skipped", "neither a file nor a folder")}
     # Named itself it is tried, as what its name says.
-    assert [s.kind for s in expand([tmp_path / "pipe", tmp_path / "pipe.mp4"])] == ["image", "video"]
+    assert [s.kind for s in resolve([tmp_path / "pipe", tmp_path / "pipe.mp4"])] == ["image", "video"]
 
 
 def piped(data: bytes) -> io.TextIOWrapper:
@@ -104,12 +106,12 @@ def test_sound_in_a_folder_is_skipped_whatever_its_container(tmp_path: Path) -> 
     make_song(folder / "song.mp3")
     (folder / "song.m4b").write_bytes((folder / "song.m4a").read_bytes().replace(b"ftypM4A ", b"ftypM4B "))
     make_video(folder / "video.mkv", [scene(i) for i in range(5)], sound="aac").rename(folder / "no suffix")
-    kinds = {Path(source.path).name: source.kind for source in expand([folder])}
+    kinds = {Path(source.name).name: source.kind for source in resolve([folder])}
     assert kinds.pop("no suffix") == "video"
     assert len(kinds) == 6
     assert set(kinds.values()) == {"skipped"}
     # Named itself it is tried, and says that it holds sound alone.
-    assert [s.kind for s in expand([folder / "song.m4a"])] == ["video"]
+    assert [s.kind for s in resolve([folder / "song.m4a"])] == ["video"]
 
 
 def test_an_image_or_video_on_stdin_is_no_list(tmp_path: Path) -> None:
@@ -117,33 +119,33 @@ def test_an_image_or_video_on_stdin_is_no_list(tmp_path: Path) -> None:
         sink = io.BytesIO()
         Image.new("RGB", (40, 30)).save(sink, format)
         with pytest.raises(UsageError, match="moue predict /dev/stdin"):
-            list(expand(["-"], stdin=piped(sink.getvalue())))
+            list(resolve(["-"], stdin=piped(sink.getvalue())))
     for kind in ("mp4", "mkv", "ts", "avi"):
         video = make_video(tmp_path / f"video.{kind}", [scene(i) for i in range(5)])
         with pytest.raises(UsageError, match="a video came: save it"):
-            list(expand(["-"], stdin=piped(video.read_bytes())))
+            list(resolve(["-"], stdin=piped(video.read_bytes())))
 
 
 def test_a_list_on_stdin_may_hold_any_name() -> None:
     names = [b"BMW.jpg", b"P5.jpg", b"caf\xe9.jpg", "ü.jpg".encode()]
     listed = piped(b"\r\n".join(names))
-    assert [s.path for s in expand(["-"], stdin=listed)] == [os.fsdecode(name) for name in names]
+    assert [s.name for s in resolve(["-"], stdin=listed)] == [os.fsdecode(name) for name in names]
 
 
 def test_a_list_may_begin_with_the_mark_of_its_encoding() -> None:
     listed = piped("\ufeffone.jpg\r\ntwo.jpg\r\n".encode())
-    assert [s.path for s in expand(["-"], stdin=listed)] == ["one.jpg", "two.jpg"]
+    assert [s.name for s in resolve(["-"], stdin=listed)] == ["one.jpg", "two.jpg"]
 
 
 def test_names_that_no_file_can_have() -> None:
     listed = io.StringIO("a\0.jpg\na\0.mp4\n")
-    assert [s.kind for s in expand(["-"], stdin=listed)] == ["image", "video"]
-    assert [s.kind for s in expand(["\0", "\0/*"])] == ["image", "image"]
+    assert [s.kind for s in resolve(["-"], stdin=listed)] == ["image", "video"]
+    assert [s.kind for s in resolve(["\0", "\0/*"])] == ["image", "image"]
 
 
 def test_addresses_are_no_files() -> None:
     for address in ("https://example.org/video.mp4", "https://example.org/photo?size=large", "rtsp://camera/1"):
-        assert [s.kind for s in expand([address])] == ["image"]
+        assert [s.kind for s in resolve([address])] == ["image"]
         with pytest.raises(UsageError, match=r"local files.*curl -LO '?\w+://"):
             require_one([address])
 
@@ -153,7 +155,7 @@ def test_folder_without_permission_has_its_row(folder: Path, monkeypatch: pytest
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "iterdir", refuse)
-    assert list(expand([folder])) == [Source(str(folder), "unreadable", "permission denied")]
+    assert list(resolve([folder])) == [Source(str(folder), "unreadable", "permission denied")]
 
 
 def test_names_of_which_none_is_there(folder: Path) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from moue.explain.explainer import Explainer, Explanation
     from moue.explain.faces import ExplainedFaces
     from moue.runtime.detect import Detector
-    from moue.runtime.inputs.sources import Source
+    from moue.runtime.inputs.source import Source
     from moue.runtime.outputs.folder import OutputFolder
     from moue.runtime.results import Faces
 
@@ -69,13 +69,13 @@ def _photos(args: argparse.Namespace) -> int:
     """Explain the faces of photos, one after the other."""
     from moue.explain.explainer import Explainer
     from moue.runtime.detect import open_detector
-    from moue.runtime.inputs.sources import expand
+    from moue.runtime.inputs.resolve import resolve
     from moue.runtime.outputs.folder import OutputFolder
     from moue.runtime.results import Faces
     from moue.runtime.weights import files_of
 
     output_folder = OutputFolder(args.out, files_of(args.model)) if args.out else None
-    sources = list(expand(args.sources, without=output_folder.folder if output_folder else None))
+    sources = list(resolve(args.sources, exclude=output_folder.folder if output_folder else None))
     explainer = Explainer(args.model, args.method)
     if args.label is not None:
         explainer.target(args.label)
@@ -86,7 +86,7 @@ def _photos(args: argparse.Namespace) -> int:
     try:
         with Progress("explaining", "inputs") as progress:
             for done, source in enumerate(sources, start=1):
-                named, said = {"source": source.path}, _photo(source, explainer, detector, args)
+                named, said = {"source": source.name}, _photo(source, explainer, detector, args)
                 rows.append(said.to_dict())
                 if isinstance(said, Faces):
                     failed |= said.status != "skipped"
@@ -119,10 +119,10 @@ def _photo(
     try:
         if source.kind != "image":
             raise Unreadable(source.reason or "a moving image: explain takes photos, as single frames of it")
-        image = read_image(source.path)
+        image = read_image(source.data)
     except Unreadable as error:
-        return Faces(source.path, "skipped" if source.kind == "skipped" else error.status, reason=str(error))
-    return explain_faces(explainer, detector, image, source.path, label=args.label, min_score=args.min_score)
+        return Faces(source.name, "skipped" if source.kind == "skipped" else error.status, reason=str(error))
+    return explain_faces(explainer, detector, image, source.name, label=args.label, min_score=args.min_score)
 
 
 def _classes(args: argparse.Namespace) -> int:

@@ -18,7 +18,9 @@ from moue.cli.progress import Progress
 from moue.errors import Unreadable, UsageError
 from moue.image import MAX_PIXELS
 from moue.progress import Report
-from moue.runtime.inputs.sources import Source, expand, require_list, require_one
+from moue.runtime.inputs.paths import require_list, require_one
+from moue.runtime.inputs.resolve import resolve
+from moue.runtime.inputs.source import Source
 from moue.runtime.outputs.folder import OutputFolder
 from moue.runtime.outputs.sinks import ParquetSink, Text
 from moue.runtime.outputs.timeline import Timeline
@@ -113,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _counted(names: list[str], without: Path | None) -> tuple[Iterator[Source], int | None]:
     """The sources, and their number or, for a video, a camera or a list on stdin, None."""
-    found = expand(names, without=without)
+    found = resolve(names, exclude=without)
     if "-" in names:
         return found, None
     every = list(found)
@@ -127,13 +129,13 @@ def _answers(
     if source.kind == "camera":
         from moue.runtime.video.camera import stream_camera
 
-        return stream_camera(recognizer.for_video(), int(source.path), smooth=args.smooth, window=not args.no_window)
+        return stream_camera(recognizer.for_video(), int(source.name), smooth=args.smooth, window=not args.no_window)
     if source.kind == "video":
         from moue.runtime.video.stream import stream_video
 
         return stream_video(
             recognizer.for_video(),
-            source.path,
+            source.name,
             every=args.every,
             fps=args.fps,
             smooth=args.smooth,
@@ -155,7 +157,7 @@ def _keep(
     """Read one input, and write its rows and its annotated image or video as they come."""
     stem = output_folder.stem(source)
     if source.kind == "image":
-        _keep_image(recognizer, source.path, stem, args.format, output_folder, printer)
+        _keep_image(recognizer, source.name, stem, args.format, output_folder, printer)
         return
     annotated = str(output_folder.folder / f"{stem}.mp4") if source.kind == "video" else None
     timeline = Timeline()

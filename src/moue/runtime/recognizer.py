@@ -18,8 +18,8 @@ from moue.preprocess import ImageArray
 from moue.runtime.crop import face_inputs
 from moue.runtime.detect import STRIDE, CenterFace, Detector, PrecomputedDetector, WholeImage, open_detector
 from moue.runtime.engine import Engine, EngineName, open_model
-from moue.runtime.inputs.kinds import each, is_camera, is_image, is_one, is_video, items, named
-from moue.runtime.inputs.sources import Source
+from moue.runtime.inputs.resolve import is_input, resolve, resolve_single
+from moue.runtime.inputs.source import Source
 from moue.runtime.results import Faces, Predictions, softmax
 from moue.runtime.validation import check
 from moue.runtime.video.decode import Sampler
@@ -137,14 +137,16 @@ class Recognizer:
         check_order(color)
         Sampler(every, fps)
         check("smooth", smooth, 0)
-        if is_image(x):
-            return self._one(x, color, boxes)
+        single = resolve_single(x)
+        if single is not None and single.kind == "image":
+            detector = None if boxes is None else PrecomputedDetector(boxes)
+            return self._answer([self._open_and_look(single, color, detector)])[0]
         if boxes is not None:
             raise UsageError("boxes belong to one image: read the images one by one.")
-        if is_camera(x):
-            with closing(self._camera(int(x))) as frames:
+        if single is not None and single.kind == "camera":
+            with closing(self._camera(single)) as frames:
                 return next(frames)
-        return list(self.stream(x, color=color, every=every, fps=fps, smooth=smooth))
+        return list(self.stream(x if single is None else single, color=color, every=every, fps=fps, smooth=smooth))
 
     def stream(
         self,
@@ -176,18 +178,17 @@ class Recognizer:
         check("smooth", smooth, 0)
         held: list[_Look] = []
         crops = 0
-        for x in each(sources):
-            for item in items(x):
-                if is_video(item):
-                    yield from self._answer(held)
-                    held, crops = [], 0
-                    yield from self._moving(item, every, fps, smooth)
-                    continue
-                held.append(self._try(item, color))
-                crops += len(held[-1].crops)
-                if len(held) >= MAX_PENDING or crops >= self._batch:
-                    yield from self._answer(held)
-                    held, crops = [], 0
+        for source in resolve(sources):
+            if source.kind in ("video", "camera"):
+                yield from self._answer(held)
+                held, crops = [], 0
+                yield from self._moving(source, every, fps, smooth)
+                continue
+            held.append(self._try(source, color))
+            crops += len(held[-1].crops)
+            if len(held) >= MAX_PENDING or crops >= self._batch:
+                yield from self._answer(held)
+                held, crops = [], 0
         yield from self._answer(held)
 
     def faces(self, image: NDArray[Any], source: str = "", boxes: ArrayLike | None = None) -> Faces:
@@ -201,7 +202,8 @@ class Recognizer:
         Raises:
             Unreadable: when the array is no image.
         """
-        return self._answer([self._look(read_image(image), source, boxes)])[0]
+        detector = None if boxes is None else PrecomputedDetector(boxes)
+        return self._answer([self._look(read_image(image), source, detector)])[0]
 
     def batch(self, images: Sequence[NDArray[Any]]) -> list[Faces]:
         """Read several images, their faces classified together; the answers are those of :meth:`faces`.
@@ -210,7 +212,7 @@ class Recognizer:
             Unreadable: when one of the arrays is no image.
             UsageError: when it is one image that came, and no list.
         """
-        if is_one(images):
+        if is_input(images):
             raise UsageError(f"batch takes a list of images. Got one {type(images).__name__} instead.")
         return self._answer([self._look(read_image(image), "") for image in images])
 
@@ -245,38 +247,29 @@ class Recognizer:
     def _predictions(self, probabilities: NDArray[np.float32]) -> Predictions:
         return Predictions(probabilities, self.spec.labels, self.spec.uncertain_below)
 
-    def _one(self, x: Any, color: Order, boxes: ArrayLike | None) -> Faces:
-        given = None if boxes is None else PrecomputedDetector(boxes)
+    def _open_and_look(self, source: Source, color: Order, detector: Detector | None = None) -> _Look:
         try:
-            return self._answer([self._look(self.open(x, color), named(x), given)])[0]
+            return self._look(self.open(source.data, color), source.name, detector)
         except Unreadable as error:
-            return self.failed(named(x), error.status, str(error))
+            return _Look(self.failed(source.name, error.status, str(error)))
 
-    def _try(self, item: Any, color: Order) -> _Look:
-        if isinstance(item, Source):
-            if item.reason is not None:
-                status: Status = "skipped" if item.kind == "skipped" else "unreadable"
-                return _Look(self.failed(item.path, status, item.reason))
-            item = item.path
+    def _try(self, source: Source, color: Order) -> _Look:
+        if source.reason is not None:
+            status: Status = "skipped" if source.kind == "skipped" else "unreadable"
+            return _Look(self.failed(source.name, status, source.reason))
         try:
-            return self._look(self.open(item, color), named(item))
-        except (Unreadable, UsageError) as error:
+            return self._open_and_look(source, color)
+        except UsageError as error:
             # Of many inputs one of a wrong type is as little reason to lose the rest as a damaged file.
-            return _Look(self.failed(named(item), getattr(error, "status", "unreadable"), str(error)))
+            return _Look(self.failed(source.name, "unreadable", str(error)))
 
     def open(self, x: Any, color: Order = "rgb") -> ImageArray:
         """:func:`moue.read_image` under this recognizer's limit on pixels."""
         return read_image(x, color=color, max_pixels=self._max_pixels)
 
-    def _look(self, image: ImageArray, source: str, boxes: ArrayLike | PrecomputedDetector | None = None) -> _Look:
+    def _look(self, image: ImageArray, source: str, detector: Detector | None = None) -> _Look:
         """Find the faces of one image and cut them out."""
-        detector = (
-            self.detector
-            if boxes is None
-            else boxes
-            if isinstance(boxes, PrecomputedDetector)
-            else PrecomputedDetector(boxes)
-        )
+        detector = detector or self.detector
         found = detector.detect(image, min_score=self.min_score)
         row = Faces(
             source,
@@ -303,19 +296,18 @@ class Recognizer:
             start = end
         return rows
 
-    def _moving(self, source: Any, every: int, fps: float | None, smooth: float) -> Iterator[Faces]:
-        if isinstance(source, Source) and source.kind == "camera":
-            return self._camera(int(source.path), smooth)
+    def _moving(self, source: Source, every: int, fps: float | None, smooth: float) -> Iterator[Faces]:
+        if source.kind == "camera":
+            return self._camera(source, smooth)
         from moue.runtime.video.stream import stream_video
 
-        video = source.path if isinstance(source, Source) else source if hasattr(source, "read") else bytes(source)
         options: dict[str, Any] = {"every": every, "fps": fps, "smooth": smooth, "max_pixels": self._max_pixels}
-        return stream_video(self.for_video(), video, **options)
+        return stream_video(self.for_video(), source.data, **options)
 
-    def _camera(self, index: int, smooth: float = SMOOTH) -> Generator[Faces, None, None]:
+    def _camera(self, source: Source, smooth: float = SMOOTH) -> Generator[Faces, None, None]:
         from moue.runtime.video.camera import stream_camera
 
-        yield from stream_camera(self.for_video(), index, smooth=smooth)
+        yield from stream_camera(self.for_video(), int(source.name), smooth=smooth)
 
 
 class _Look(NamedTuple):

@@ -11,7 +11,6 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import JSONResponse
 
-from moue.runtime.inputs.kinds import is_video
 from moue.runtime.results import Faces
 from moue.server.batcher import Batcher
 from moue.server.metrics import Metrics
@@ -19,6 +18,7 @@ from moue.server.model_pool import ModelPool
 from moue.server.schemas import Problem, Row, Unread
 from moue.server.settings import Settings
 from moue.server.upload import images, media_type
+from moue.signatures import HEAD, kind_of
 
 _BODY = {
     "requestBody": {
@@ -58,7 +58,9 @@ def routes(settings: Settings, shelf: ModelPool, batcher: Batcher, metrics: Metr
             found = await images(request, settings)
             rows = await wait(batcher.submit(recognizer, found), settings.answer_seconds)
         rows = [
-            row if row.readable or not is_video(content) else row.replace(reason="a video: send it to /v1/videos")
+            row
+            if row.readable or kind_of(content[:HEAD]) != "video"
+            else row.replace(reason="a video: send it to /v1/videos")
             for row, (_, content) in zip(rows, found, strict=True)
         ]
         for row in rows:

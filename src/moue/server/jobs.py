@@ -21,10 +21,10 @@ from typing import Any, BinaryIO, cast
 from moue.errors import MoueError, Unreadable
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
-from moue.runtime.video.container import known_video
 from moue.runtime.video.decode import Sampler, Video, open_video
 from moue.runtime.video.stream import stream_video
 from moue.server.batcher import Overloaded
+from moue.signatures import HEAD, kind_of
 
 PREFIX = "moue-serve-"
 _LOCK = "owner.lock"
@@ -243,7 +243,7 @@ def opened(path: Path, max_pixels: int) -> Video:
         Unreadable: when it is none, or its images are too large.
     """
     with open(path, "rb") as file:
-        if not known_video(file.read(512)):
+        if kind_of(file.read(HEAD)) != "video":
             raise Unreadable("not a video of a kind that is known here: send MP4, WebM, Matroska, AVI, MPEG or Ogg.")
     return open_video(path, max_pixels=max_pixels)
 

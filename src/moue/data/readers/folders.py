@@ -11,10 +11,11 @@ from moue.data.readers.archive import DAMAGE, MAX_MEMBER, Member, outside, reaso
 from moue.data.row_errors import RowErrors
 from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError, UnknownName
-from moue.image import LITTER, read_image
+from moue.image import read_image
 from moue.labels import ALIASES, LabelSet, label_set
 from moue.preprocess import ImageArray, to_input
 from moue.progress import Report
+from moue.signatures import IMAGE_SUFFIXES, SYSTEM_FILES
 from moue.spec import Color
 
 #: Folder names that are splits, not classes. Some call their validation part "eval", others their test part: as a test
@@ -39,9 +40,6 @@ SPLIT_FOLDERS = {
 
 #: File prefixes that name the competition's split, where the folder says nothing finer.
 PREFIXES = {"Training_": "train", "PublicTest_": "public_test", "PrivateTest_": "private_test"}
-
-#: A file outside of the class folders is an error when it is an image; read-me files may lie there.
-IMAGES = frozenset(["jpg", "jpeg", "png", "bmp", "gif", "webp", "tif", "tiff", "pgm", "ppm"])
 
 #: Cuts the faces out of an image: ``(image, source) -> images``, one a face.
 Crop = Callable[[ImageArray, str], "list[ImageArray]"]
@@ -130,7 +128,7 @@ def _places(members: Sequence[Member], bad: RowErrors, labels: str) -> list[tupl
     kept: list[tuple[Member, list[str]]] = []
     for member in members:
         parts = member.path.replace("\\", "/").split("/")
-        if any((p.startswith(".") and p != "..") or p.lower() in LITTER for p in parts):
+        if any((p.startswith(".") and p != "..") or p.lower() in SYSTEM_FILES for p in parts):
             continue
         if outside(member.path):
             bad.add(member.path, "a file's path must stay inside of its archive")
@@ -187,7 +185,7 @@ def _strays(paths: Sequence[Sequence[str]], known: Collection[str]) -> dict[str,
 
 def is_image(name: str) -> bool:
     """Whether a file's name ends as an image's does."""
-    return name.rpartition(".")[2].lower() in IMAGES
+    return f".{name.rpartition('.')[2].lower()}" in IMAGE_SUFFIXES
 
 
 def _names(labels: str) -> set[str]:

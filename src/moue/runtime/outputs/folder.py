@@ -14,7 +14,7 @@ from PIL import Image
 
 from moue.errors import UsageError
 from moue.files import atomic_write
-from moue.runtime.inputs.sources import Source
+from moue.runtime.inputs.source import Source
 from moue.runtime.outputs.sinks import ResultSink, open_sink
 
 #: What follows the stem of a video's answers, before the suffix: ``clip.json``, ``clip.tracks.json`` and so on.
@@ -54,10 +54,10 @@ class OutputFolder:
             UsageError: when the input lies in this folder, so that answers could overwrite inputs.
         """
         # A name from a list may hold what no file's can.
-        path = source.path.replace("\0", "")
+        path = source.name.replace("\0", "")
         if source.kind != "camera" and self._inside in Path(os.path.realpath(path)).parents:
             raise UsageError(f"{path} lies in {self.folder}: choose another folder for the answers.")
-        name = f"camera{source.path}" if source.kind == "camera" else Path(path).stem or "answers"
+        name = f"camera{source.name}" if source.kind == "camera" else Path(path).stem or "answers"
         endings = VIDEO_ENDINGS if source.kind == "video" else ("",)
         for stem in _numbered(name):
             # Some file systems do not tell upper from lower case.

@@ -13,23 +13,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from moue.errors import Unreadable
-from moue.image import HEIF_BRANDS
+from moue.signatures import HEAD, VIDEO_SUFFIXES, kind_of
 
 VideoLike = str | os.PathLike[str] | bytes | BinaryIO
 
-#: Endings that name a video where the content cannot be told (an empty or damaged file).
-SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *("mp4", "m4v", "mov", "mkv", "webm", "avi", "mpg", "mpeg", "ts", "mts"),
-        *("m2ts", "wmv", "flv", "3gp", "ogv", "mxf", "h264", "264", "hevc"),
-    )
-)
-
-_IMAGES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\0\0\1\0", b"8BPS", b"%PDF", b"PK\3\4")
-_VIDEOS = (b"\x1aE\xdf\xa3", b"FLV\1", b"0&\xb2u\x8ef\xcf\x11", b"\0\0\1\xba", b"OggS")
-#: ISO media brands that are images: HEIF and AVIF.
-_IMAGE_BRANDS = (*HEIF_BRANDS, b"avif", b"avis")
 #: FFmpeg demuxers that read single images, or anything at all, as if it were a video.
 _NO_VIDEOS = ("image2", "_pipe", "gif", "apng", "webp", "tty", "lrc", "bin", "adf", "idf", "xbin", "rawvideo", "data")
 
@@ -44,23 +31,16 @@ def is_video(path: str | os.PathLike[str]) -> bool:
     try:
         # Only files: what is taken from a pipe here is gone, and to open one may wait for ever.
         if not stat.S_ISREG(path.stat().st_mode):
-            return path.suffix.lower() in SUFFIXES
+            return path.suffix.lower() in VIDEO_SUFFIXES
         with open(path, "rb") as file:
-            head = file.read(512)
+            head = file.read(HEAD)
     except (OSError, ValueError):
-        return path.suffix.lower() in SUFFIXES
-    known = _by_signature(head)
-    if known is None and head:
-        known = _by_probe(path)
-    return path.suffix.lower() in SUFFIXES if known is None else known
-
-
-def known_video(head: bytes) -> bool:
-    """Whether a file's first 512 bytes are those of a common kind of video.
-
-    For content from first_misaligned: FFmpeg alone would also take a playlist, and open the files and addresses in it.
-    """
-    return _by_signature(head) is True
+        return path.suffix.lower() in VIDEO_SUFFIXES
+    kind = kind_of(head)
+    if kind is not None:
+        return kind == "video"
+    known = _by_probe(path) if head else None
+    return path.suffix.lower() in VIDEO_SUFFIXES if known is None else known
 
 
 def is_sound(path: str | os.PathLike[str]) -> bool:
@@ -274,20 +254,6 @@ class _Timed:
         if self._numbered and not self._shown_early:
             frame.pts = None if frame.dts is None or self._delay is None else frame.dts - self._delay
         return frame
-
-
-def _by_signature(head: bytes) -> bool | None:
-    """Video, no video, or None for "cannot tell"."""
-    if head[4:8] == b"ftyp":
-        return head[8:12] not in _IMAGE_BRANDS
-    if head[:4] == b"RIFF":
-        return head[8:12] == b"AVI "
-    if head.startswith(_IMAGES):
-        return False
-    if head.startswith(_VIDEOS) or (len(head) > 376 and head[0] == head[188] == head[376] == 0x47):
-        return True
-    # Text: FFmpeg takes some of it for subtitles, lyrics or terminal art.
-    return False if head and all(byte >= 0x20 or byte in b"\t\r\n\f" for byte in head) else None
 
 
 def _by_probe(path: Path) -> bool | None:

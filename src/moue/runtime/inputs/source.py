@@ -1,0 +1,28 @@
+"""One input, understood: what it is, what it is called, and where its content is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["image", "video", "camera", "skipped", "unreadable"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input, as :func:`moue.runtime.inputs.resolve.resolve` understands it."""
+
+    name: str
+    """What results call it: a path; a camera's number; the name of an open file; or, where there is none, its type, as
+    "<ndarray>", and "<video>" for a video."""
+    kind: Kind
+    """What to open it as. "skipped" and "unreadable" are not opened."""
+    reason: str | None = None
+    """Why it is skipped or unreadable; None for the other kinds."""
+    content: Any = field(default=None, compare=False, repr=False)
+    """Bytes, an open file, a Pillow image or an array; None where the name is a path or a camera's number."""
+
+    @property
+    def data(self) -> Any:
+        """What to give to :func:`moue.read_image` or :func:`moue.runtime.video.decode.open_video`."""
+        return self.name if self.content is None else self.content
