@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from moue.data.sources import load, origin
+from moue.data.loading import load, source_files
 from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError, MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require
 from moue.evaluation.evaluate_model import rows_of
@@ -77,7 +77,7 @@ def compare(
         names: recipes (trained into ``out/runs/`` unless a run of theirs is there; an interrupted one is taken up), run
             folders, or models; by default the study's three recipes. The name of a trained model is the model:
             ``./NAME`` is the run and ``recipe:NAME`` the recipe of that name.
-        data: any source that :func:`moue.data.sources.load` reads.
+        data: any source that :func:`moue.data.loading.load` reads.
         out: where the page, its table and the runs go.
         minutes: time for each training.
         split: the rows to evaluate on; by default "public_test", and "test" where the data have no such rows.
@@ -111,7 +111,7 @@ def compare(
     given = {name: value for name, value in changes.items() if value is not None}
     plans = {name: _plan(name, settings, given) for name in names}
     _need_own_runs((name for name, plan in plans.items() if isinstance(plan, Plan)), out)
-    inputs = [*origin(data), *([Path(votes)] if votes is not None else [])]
+    inputs = [*source_files(data), *([Path(votes)] if votes is not None else [])]
     for plan in plans.values():
         # What cannot be opened is a row that says why.
         with suppress(MoueError):

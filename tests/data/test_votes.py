@@ -9,7 +9,7 @@ import pytest
 from sets import broken, csv_text, faces
 
 from moue.data import load
-from moue.data.votes import COLUMNS, distribution, majority
+from moue.data.votes import COLUMNS, majority, vote_shares
 from moue.errors import DataError
 from moue.labels import FER2013, FERPLUS
 
@@ -58,7 +58,7 @@ def test_the_vote_columns_are_the_label_set() -> None:
 
 
 def test_distribution_drops_single_votes_and_what_is_no_expression() -> None:
-    shares = distribution(np.array([(6, 0, 1, 2, 0, 0, 0, 0, 2, 0), (1,) * 10]))
+    shares = vote_shares(np.array([(6, 0, 1, 2, 0, 0, 0, 0, 2, 0), (1,) * 10]))
     assert shares[0].tolist() == [0.75, 0, 0, 0.25, 0, 0, 0, 0]
     assert shares[1].sum() == 0
 

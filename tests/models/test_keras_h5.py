@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from moue.errors import ModelError, WeightsMissing
-from moue.models import create, keras_h5
-from moue.models.keras_h5 import load_resnet50v2, read_h5
+from moue.models import create
+from moue.models.keras_h5 import read_h5
+from moue.models.resnet50v2 import fetch_imagenet, load_keras
 
 SIDE = 96
 
@@ -98,14 +99,14 @@ def test_files_of_another_kind_are_refused(keras_file, tmp_path):
         file.create_group("conv1_conv").attrs["weight_names"] = [b"conv1_conv/bias"]
         file["conv1_conv"]["conv1_conv/bias"] = np.zeros(64, np.float32)
     with pytest.raises(ModelError, match="lacks the layer"):
-        load_resnet50v2(create("resnet50v2", 7, upsample=32), other)
+        load_keras(create("resnet50v2", 7, upsample=32), other)
 
 
 def test_a_wrong_shape_is_named(keras_file):
     network = create("resnet50v2", 7, upsample=32)
     network.post_bn = torch.nn.BatchNorm2d(8)
     with pytest.raises(ModelError, match="post_bn"):
-        load_resnet50v2(network, keras_file)
+        load_keras(network, keras_file)
 
 
 def test_published_weights_are_fetched_once_checked_and_missed_in_words(
@@ -117,14 +118,14 @@ def test_published_weights_are_fetched_once_checked_and_missed_in_words(
     published.parent.mkdir()
     published.write_bytes(b"weights")
     md5 = hashlib.md5(b"weights", usedforsecurity=False).hexdigest()
-    fetched = keras_h5.published_resnet50v2(published.as_uri(), md5)
+    fetched = fetch_imagenet(published.as_uri(), md5)
     assert fetched.read_bytes() == b"weights"
     published.unlink()
-    assert keras_h5.published_resnet50v2(published.as_uri(), md5) == fetched, "the second time it is at hand"
+    assert fetch_imagenet(published.as_uri(), md5) == fetched, "the second time it is at hand"
     fetched.write_bytes(b"damaged")
     with pytest.raises(WeightsMissing, match="resnet50v2-small"):
-        keras_h5.published_resnet50v2(published.as_uri(), md5)
+        fetch_imagenet(published.as_uri(), md5)
     published.write_bytes(b"another")
     with pytest.raises(WeightsMissing, match="another file"):
-        keras_h5.published_resnet50v2(published.as_uri(), md5)
+        fetch_imagenet(published.as_uri(), md5)
     assert not [p for p in fetched.parent.iterdir() if p.name.startswith(".")]

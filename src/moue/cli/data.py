@@ -123,12 +123,12 @@ def _cutter(args: argparse.Namespace) -> Any:
 
 def _info(args: argparse.Namespace) -> int:
     if args.out is not None:
-        from moue.data.sources import origin
+        from moue.data.loading import source_files
         from moue.files import require_directory, require_no_overwrite
         from moue.report.charts import FILES, draw
 
         require_directory(args.out)
-        require_no_overwrite([args.out / name for name in FILES], origin(args.set))
+        require_no_overwrite([args.out / name for name in FILES], source_files(args.set))
     table = _load(args)
     if args.out is not None:
         for path in draw(table, args.out, _augmentation()):

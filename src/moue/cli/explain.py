@@ -127,7 +127,7 @@ def _photo(
 
 def _classes(args: argparse.Namespace) -> int:
     """Explain the classes of a data set."""
-    from moue.data.sources import load
+    from moue.data.loading import load
     from moue.evaluation.evaluate_model import rows_of
     from moue.explain.classes import explain_classes
     from moue.explain.explainer import Explainer

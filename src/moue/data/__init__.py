@@ -1,7 +1,7 @@
 """Data sets: readers of every layout into one :class:`ImageTable`; votes, splits, balance, the synthetic set."""
 
 from moue.data.holdout import hold_out_test
-from moue.data.sources import load
+from moue.data.loading import load
 from moue.data.splits import Split, deduplicated, stratified_split
 from moue.data.table import SPLITS, ImageTable, LeftOut
 

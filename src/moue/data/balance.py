@@ -1,4 +1,4 @@
-"""Which rows are drawn how often, and what they count: remedies for unequal classes, and bootstrap samples."""
+"""Class weights and oversampling against class imbalance, and bootstrap samples."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def oversample(
 ) -> NDArray[np.int64]:
     """Rows of one epoch in which every class is drawn as often as the largest one.
 
-    Every row comes at least as often as the count of its class goes into the largest; what is missing then is drawn
-    without repeats. Augmentation makes the repeats differ.
+    Every row is repeated as often as the count of its class goes into the largest; the remainder is drawn without
+    replacement. Augmentation makes the repeats differ.
 
     Args:
         labels: int ``(N,)``, 0 to ``k - 1``.
@@ -52,8 +52,8 @@ def oversample(
     drawn = []
     for label in range(k):
         rows = np.flatnonzero(labels == label)
-        whole, rest = divmod(largest, len(rows))
-        drawn += [np.tile(rows, whole), generator.choice(rows, rest, replace=False)]
+        times, remainder = divmod(largest, len(rows))
+        drawn += [np.tile(rows, times), generator.choice(rows, remainder, replace=False)]
     return generator.permutation(np.concatenate(drawn)).astype(np.int64)
 
 
@@ -90,6 +90,6 @@ def _counts(labels: NDArray[np.integer], k: int, names: Sequence[str]) -> NDArra
         empty = int(counts.argmin())
         name = f"{names[empty]!r}" if len(names) == k else str(empty)
         raise DataError(
-            f"every class needs at least one row to be balanced; class {name} has none. Do without, or add rows."
+            f"every class needs at least one row to be balanced; class {name} has none. Add some, or do not balance."
         )
     return counts

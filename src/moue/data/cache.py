@@ -1,4 +1,4 @@
-"""Parsed sets in the user's cache folder, so that a source is parsed once. A cache that fails is as good as none."""
+"""Parsed sets in the user's cache folder, so that a source is parsed once. Errors of the cache are ignored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from moue.cache import cache_dir
 from moue.data.readers import store
-from moue.data.readers.archive import walk
+from moue.data.readers.archive import list_files
 from moue.data.table import ImageTable
 from moue.errors import DataError
 
@@ -16,21 +16,21 @@ from moue.errors import DataError
 READERS = 5
 
 
-def place(source: Path, votes: Path | None, options: dict[str, object]) -> Path | None:
+def cache_path(source: Path, votes: Path | None, options: dict[str, object]) -> Path | None:
     """The cache file of a source: the same path, size, time of change, options and versions give the same one.
 
     None where there is no cache folder and none can be made.
     """
     options = {**options, "version": (store.VERSION, READERS)}
-    what = _digest(f"{source.resolve()}|{votes.resolve() if votes else ''}|{sorted(options.items())}")
+    identity = _digest(f"{source.resolve()}|{votes.resolve() if votes else ''}|{sorted(options.items())}")
     state = _digest("".join(_state(p) for p in (source, votes) if p))
     try:
-        return cache_dir("sets") / f"{what}-{state}.npz"
+        return cache_dir("sets") / f"{identity}-{state}.npz"
     except OSError:
         return None
 
 
-def load(path: Path) -> ImageTable | None:
+def load_cached(path: Path) -> ImageTable | None:
     """The cached table, or None where there is none that can be used."""
     try:
         return store.load(path)
@@ -38,8 +38,8 @@ def load(path: Path) -> ImageTable | None:
         return None
 
 
-def save(table: ImageTable, path: Path) -> None:
-    """Keep a table; what an earlier state of the same source left behind goes. Never fails."""
+def save_cached(table: ImageTable, path: Path) -> None:
+    """Keep a table, and delete those of earlier states of the same source. Never fails."""
     with contextlib.suppress(OSError):
         store.save(table, path)
         for old in path.parent.glob(f"{path.stem.partition('-')[0]}-*.npz"):
@@ -48,7 +48,7 @@ def save(table: ImageTable, path: Path) -> None:
 
 
 def _state(path: Path) -> str:
-    files = [path] if path.is_file() else walk(path)
+    files = [path] if path.is_file() else list_files(path)
     lines = []
     for file in files:
         stat = file.stat()

@@ -1,4 +1,4 @@
-"""A test part for a set that has none: cut from Training once, and written with the set."""
+"""A test part for a set that has none: cut from Training once, and saved with the set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from moue.errors import DataError, UsageError
 
 
 def hold_out_test(table: ImageTable, fraction: float = 0.2, seed: int = 0) -> ImageTable:
-    """File a share of the "train" rows under "test".
+    """Move a share of the "train" rows to "test".
 
     Each class gives its share of rows, and none of them has an exact duplicate in what stays in "train" or
     "validation"; see :func:`moue.data.splits.stratified_split`.
@@ -34,17 +34,17 @@ def hold_out_test(table: ImageTable, fraction: float = 0.2, seed: int = 0) -> Im
     if seed < 0:
         raise UsageError(f"the seed of the test part must be 0 or more. Got {seed!r} instead.")
     name = table.name or "the data set"
-    own = sorted(set(table.split.tolist()) - {"train", "validation"})
-    if own:
-        raise DataError(f"{name} has test rows of its own ({', '.join(own)}). Leave --test out.")
+    test_splits = sorted(set(table.split.tolist()) - {"train", "validation"})
+    if test_splits:
+        raise DataError(f"{name} has test rows of its own ({', '.join(test_splits)}). Leave --test out.")
     train, rows = table.part("train"), np.flatnonzero(table.split == "train")
-    # What has a duplicate in the set's own validation part stays in training, whose runs leave it out.
+    # Rows with a duplicate in the set's own validation part stay in training, whose runs leave them out.
     rows = rows[deduplicated(train, table.take(table.split == "validation"))]
-    held = rows[stratified_split(table.take(rows), fraction, seed).validation]
-    if not len(held):
+    held_out = rows[stratified_split(table.take(rows), fraction, seed).validation]
+    if not len(held_out):
         raise DataError(
             f"{name} has too few images to give {fraction:g} of any class. Add images, or ask for a larger share."
         )
     split = table.split.copy()
-    split[held] = "test"
+    split[held_out] = "test"
     return replace(table, split=split)

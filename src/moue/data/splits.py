@@ -23,11 +23,11 @@ class Split:
     """Ascending positions in the whole table; none of them has an exact duplicate in ``train``."""
     seed: int
     fraction: float
-    """What was asked for; the share held out comes as near to it as whole groups of duplicates allow."""
+    """The requested share; the actual one is as close to it as whole groups of duplicates allow."""
     fingerprint: str
     """Of the table that the positions belong to."""
     fold: int = 0
-    """Which of the parts that Training can be cut into was held out."""
+    """Which of the 1 / ``fraction`` parts of Training was held out, from 0."""
 
     def save(self, path: Path | str) -> None:
         """Write the split as JSON."""
@@ -100,43 +100,44 @@ def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0, fo
     rows = np.flatnonzero(table.split == "train")
     if not len(rows):
         table.part("train")
-    own = np.flatnonzero(table.split == "validation")
-    if len(own):
+    validation = np.flatnonzero(table.split == "validation")
+    if len(validation):
         if fold:
             raise UsageError(f"{table.name or 'the set'} has a validation part of its own: fold must be 0. Got {fold}.")
-        return Split(rows[deduplicated(table.take(rows), table.take(own))], own, seed, fraction, table.fingerprint)
+        train = rows[deduplicated(table.take(rows), table.take(validation))]
+        return Split(train, validation, seed, fraction, table.fingerprint)
     groups = duplicate_groups(table)[rows]
     rng = np.random.default_rng(seed)
     labels = table.labels[rows]
     counts = np.bincount(labels, minlength=len(table.label_set))
     order = rng.permutation(len(rows))
     _, first, size = np.unique(groups, return_index=True, return_counts=True)
-    single = np.zeros(len(rows), bool)
-    single[first[size == 1]] = True
+    unique = np.zeros(len(rows), bool)
+    unique[first[size == 1]] = True
     members: dict[int, list[int]] = {}
-    for i in order[~single[order]]:
+    for i in order[~unique[order]]:
         members.setdefault(int(groups[i]), []).append(int(i))
     free = np.ones(len(rows), bool)
     for part in range(fold + 1):
-        # What is left over by a share such as 0.33 goes to the last part.
+        # A remainder, as with 0.33, goes to the last part.
         last = part > 0 and part == folds - 1 and 1 - folds * fraction < fraction / 10
         due = counts if last else np.rint(counts * fraction * (part + 1)).astype(np.int64)
-        # A class that is there at all stays in training.
-        wanted = np.minimum(due - np.bincount(labels[~free], minlength=len(counts)), np.maximum(counts - 1, 0))
+        # One row of each class stays in training at least.
+        room = np.minimum(due - np.bincount(labels[~free], minlength=len(counts)), np.maximum(counts - 1, 0))
         chance = 1 if last else fraction / (1 - part * fraction)
-        held = np.zeros(len(rows), bool)
-        # Groups of duplicates are drawn first, while there is room for whole ones; single rows then fill up exactly.
+        held_out = np.zeros(len(rows), bool)
+        # Groups of duplicates are drawn first, while there is room for whole ones; unique rows then fill up exactly.
         for group in members.values():
             if free[group[0]]:
-                need = np.bincount(labels[group], minlength=len(counts))
-                if rng.random() < chance and (need <= wanted).all():
-                    held[group] = True
-                    wanted -= need
-        for label, room in enumerate(wanted):
-            alone = order[(single & free)[order] & (labels[order] == label)]
-            held[alone[:room]] = True
-        free &= ~held
-    return Split(rows[~held], rows[held], seed, fraction, table.fingerprint, fold)
+                size_by_class = np.bincount(labels[group], minlength=len(counts))
+                if rng.random() < chance and (size_by_class <= room).all():
+                    held_out[group] = True
+                    room -= size_by_class
+        for label, count in enumerate(room):
+            candidates = order[(unique & free)[order] & (labels[order] == label)]
+            held_out[candidates[:count]] = True
+        free &= ~held_out
+    return Split(rows[~held_out], rows[held_out], seed, fraction, table.fingerprint, fold)
 
 
 def duplicate_groups(table: ImageTable) -> NDArray[np.int64]:

@@ -24,9 +24,9 @@ class LeftOut:
     """File, and row where there is one: "fer2013.csv row 17"."""
     reason: str
     by_rule: bool = False
-    """Whether the label set's own rule left it out (no FER+ majority), rather than damage."""
+    """Whether the label set's own rule left it out (no FER+ majority), rather than an error."""
     earlier: bool = field(default=False, compare=False)
-    """Whether it was left out when the set was written, which said so then; of that set every row can be read."""
+    """Whether it was left out, and reported, when the set file was written; all rows of that file can be read."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ImageTable:
     """``(N,)``: where each row comes from ("row 17", "train/happy/a.jpg")."""
     label_set: LabelSet
     targets: NDArray[np.float32] | None = None
-    """Soft targets, float32 ``(N, K)`` with rows that add up to 1 (FER+ votes); None where labels are all there is."""
+    """Soft targets, float32 ``(N, K)`` with rows that add up to 1 (FER+ votes); None for labels alone."""
     votes: NDArray[np.float32] | None = None
     """FER+'s vote shares beside labels of another set, float32 ``(N, 8)``, for a second head; a row of zeros where no
     expression has votes. None where no votes were read, or where they are the targets."""
@@ -87,11 +87,11 @@ class ImageTable:
     @property
     def fingerprint(self) -> str:
         """A hex fingerprint of all pixels, labels and splits: equal tables have equal ones."""
-        whole = hashlib.blake2b(b"".join(self.digests), digest_size=16)
-        whole.update(np.ascontiguousarray(self.labels).tobytes())
-        whole.update("\n".join(self.split.tolist()).encode())
-        whole.update("\n".join(self.label_set.labels).encode())
-        return whole.hexdigest()
+        digest = hashlib.blake2b(b"".join(self.digests), digest_size=16)
+        digest.update(np.ascontiguousarray(self.labels).tobytes())
+        digest.update("\n".join(self.split.tolist()).encode())
+        digest.update("\n".join(self.label_set.labels).encode())
+        return digest.hexdigest()
 
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> ImageTable:
         """The table of some rows, by index or mask."""
@@ -117,10 +117,10 @@ class ImageTable:
         """
         rows = ~np.isin(self.split, ("train", "validation")) if split == "test" else self.split == split
         if not rows.any():
-            own = set(self.split.tolist())
-            has = ", ".join(sorted(own)) or "no rows at all"
-            trained = {"train", "validation"}
-            lacks_test = split not in trained and "train" in own and own <= trained
+            splits = set(self.split.tolist())
+            has = ", ".join(sorted(splits)) or "no rows at all"
+            training = {"train", "validation"}
+            lacks_test = split not in training and "train" in splits and splits <= training
             remedy = " `moue data import SRC -o SET --test 0.2` cuts a test part." if lacks_test else ""
             raise DataError(f"{self.name or 'the data set'} has no rows in the split {split!r}; it has {has}.{remedy}")
         return self.take(rows)

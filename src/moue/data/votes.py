@@ -8,22 +8,23 @@ wins, and rows won by "unknown" or "not a face", or by no class, are left out.
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moue.data.readers.fer2013_csv import USAGES
+from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError
 from moue.labels import FER2013, FERPLUS
 
 #: The vote columns in FER+'s own words, in the order of :data:`moue.labels.FERPLUS`; then what is no expression.
 COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "nf")
 
-#: Rows in a row that are looked at together, and the least share of them whose label has most votes. Of FER-2013's own
-#: rows it is 0.51 or more; where the votes are those of another row, 0.27 or less.
-WINDOW, AGREEING = 200, 0.4
+#: How many consecutive rows are compared together, and the least share of them whose label must have most votes. Of
+#: FER-2013's own rows it is 0.51 or more; where the votes are those of another row, 0.27 or less.
+WINDOW, MIN_AGREEMENT = 200, 0.4
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Votes:
     """``(M,)``."""
 
 
-def read(path: Path) -> Votes:
+def read_votes(path: Path) -> Votes:
     """Read ``fer2013new.csv``.
 
     Raises:
@@ -70,9 +71,9 @@ def read(path: Path) -> Votes:
 def majority(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """The class of each row of votes ``(M, 10)``: 0 to 7 in FER+'s order, -1 where no expression has a majority."""
     kept = np.where(counts > 1, counts, 0)
-    top = kept.argmax(axis=1)
-    wins = 2 * kept.max(axis=1) > kept.sum(axis=1)
-    return np.where(wins & (top < len(FERPLUS)), top, -1).astype(np.int64)
+    winner = kept.argmax(axis=1)
+    has_majority = 2 * kept.max(axis=1) > kept.sum(axis=1)
+    return np.where(has_majority & (winner < len(FERPLUS)), winner, -1).astype(np.int64)
 
 
 def first_misaligned(counts: NDArray[np.int64], labels: NDArray[np.int64]) -> tuple[int, float] | None:
@@ -86,16 +87,77 @@ def first_misaligned(counts: NDArray[np.int64], labels: NDArray[np.int64]) -> tu
         The first of :data:`WINDOW` positions of which too few agree, and the share that does; None where all is well,
         or there are too few rows to tell.
     """
-    own = np.array([FERPLUS.index(name) for name in FER2013.labels])
-    sums = np.cumsum(np.r_[0, own[labels] == counts[:, : len(FERPLUS)].argmax(axis=1)])
+    ferplus = np.array([FERPLUS.index(name) for name in FER2013.labels])
+    sums = np.cumsum(np.r_[0, ferplus[labels] == counts[:, : len(FERPLUS)].argmax(axis=1)])
     shares = (sums[WINDOW:] - sums[:-WINDOW]) / WINDOW
-    found = np.flatnonzero(shares < AGREEING)
+    found = np.flatnonzero(shares < MIN_AGREEMENT)
     return (int(found[0]), float(shares[found[0]])) if len(found) else None
 
 
-def distribution(counts: NDArray[np.int64]) -> NDArray[np.float32]:
+def vote_shares(counts: NDArray[np.int64]) -> NDArray[np.float32]:
     """Votes ``(M, 10)`` to float32 ``(M, 8)``: shares of the eight expressions, single votes dropped; or zeros."""
     kept = np.where(counts > 1, counts, 0)[:, : len(FERPLUS)].astype(np.float64)
     total = kept.sum(axis=1, keepdims=True)
     shares: NDArray[np.float64] = np.divide(kept, total, out=np.zeros_like(kept), where=total > 0)
     return shares.astype(np.float32)
+
+
+def votes_of(table: ImageTable, numbers: NDArray[np.int64], vote_file: Path, path: Path) -> NDArray[np.int64]:
+    """The votes of a competition table's rows.
+
+    Args:
+        table: as read from the CSV.
+        numbers: int64 ``(N,)``: the number of each of its rows in the CSV, from 1.
+        vote_file: FER+'s votes.
+        path: of the CSV, for messages.
+
+    Returns:
+        int64 ``(N, 10)``.
+
+    Raises:
+        DataError: when the two files' rows are not those of the same images.
+    """
+    votes = read_votes(vote_file)
+    if numbers.max() > len(votes.counts):
+        raise DataError(
+            f"{vote_file} has {len(votes.counts):,} rows, {path} has row {numbers.max():,}: they do not match."
+        )
+    index = numbers - 1
+    differs = votes.split[index] != table.split
+    if differs.any():
+        row = int(numbers[differs.argmax()])
+        raise DataError(
+            f"{path}, row {row}: Usage differs from row {row} of {vote_file}. Votes are joined by row, so the CSV "
+            "must keep the original order of fer2013.csv."
+        )
+    counts = votes.counts[index]
+    # Within one Usage a removed row moves all that follow it, which only the labels can show.
+    if (misaligned := first_misaligned(counts, table.labels)) is not None:
+        first, share = misaligned
+        raise DataError(
+            f"{path}, from row {numbers[first]} on: the labels of {WINDOW} rows agree with {vote_file} for "
+            f"{share:.0%}, where FER-2013's do for 63 %. Votes are joined by row, so the CSV must keep the original "
+            "order of fer2013.csv, with no row left out."
+        )
+    return counts
+
+
+def majority_table(table: ImageTable, counts: NDArray[np.int64], path: Path) -> ImageTable:
+    """The table with FER+'s labels and soft targets; rows without a majority are left out and listed.
+
+    Raises:
+        DataError: when no row has one.
+    """
+    winner = majority(counts)
+    kept = winner >= 0
+    if not kept.any():
+        raise DataError(f"no row of {path} has a majority among FER+'s votes.")
+    reason = "FER+'s votes have no majority for an expression"
+    left_out = [LeftOut(f"{path}, {table.source[i]}", reason, by_rule=True) for i in np.flatnonzero(~kept).tolist()]
+    return replace(
+        table.take(kept),
+        labels=winner[kept],
+        targets=vote_shares(counts[kept]),
+        label_set=FERPLUS,
+        left_out=(*table.left_out, *left_out),
+    )

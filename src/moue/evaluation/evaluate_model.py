@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from moue.data.sources import load, origin
+from moue.data.loading import load, source_files
 from moue.data.table import SPLITS, ImageTable, LeftOut
 from moue.errors import DataError, UnknownName, UsageError
 from moue.evaluation.metrics import Evaluation
@@ -43,7 +43,7 @@ def evaluate_model(
 
     Args:
         name: a name of ``moue models``, a run folder, or an ``.onnx`` with its ``.json``.
-        data: any source that :func:`moue.data.sources.load` reads.
+        data: any source that :func:`moue.data.loading.load` reads.
         split: one of :data:`moue.data.table.SPLITS`; see :func:`rows_of`.
         labels: the label set of the data; by default the one that a written set has, and of other data the one that
             suits the model, see :func:`moue.trained.open.labels_of`.
@@ -74,7 +74,9 @@ def evaluate_model(
     if predictions is not None:
         check_suffix(predictions)
     if outputs:
-        require_no_overwrite(outputs, [*origin(data), *([Path(votes)] if votes is not None else []), *files_of(name)])
+        require_no_overwrite(
+            outputs, [*source_files(data), *([Path(votes)] if votes is not None else []), *files_of(name)]
+        )
     model = open_any(name)
     suiting = labels or labels_of(name, votes is not None)
     if votes is not None and suiting != FERPLUS.name:

@@ -1,4 +1,4 @@
-"""Keras' published weights into ours: the legacy H5 layout, read with h5py and without Keras.
+"""Weights in Keras' legacy H5 layout into torch modules, read with h5py and without Keras.
 
 In that layout the file (or its group `model_weights`, in a saved whole model) has an attribute `layer_names`, each
 layer's group an attribute `weight_names`, and each weight its array under that name inside the group. Attributes too
@@ -10,26 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from moue.cache import cache_dir
 from moue.errors import ModelError, WeightsMissing, require
 from moue.files import atomic_write
-from moue.models.resnet50v2 import Bottleneck, ResNet50V2
 
-#: Where Keras publishes ResNet50V2 without its top.
-RESNET50V2_FILE = "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5"
-RESNET50V2_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/resnet/{RESNET50V2_FILE}"
-
-#: MD5 of that file, as Keras itself checks it.
-RESNET50V2_MD5 = "fac2f116257151a9d068a22e544a4917"
-
-#: Layers of the ImageNet classifier, which files with a top have and our head replaces.
+#: Layers of the ImageNet classifier, which files with a top have and a network's own head replaces.
 TOP = {"predictions", "probs"}
 
 #: Keras' last part of a weight's name to torch's.
@@ -58,10 +52,7 @@ def read_h5(path: Path) -> Weights:
     """
     h5py = require("h5py", "train")
     if not path.is_file():
-        raise WeightsMissing(
-            f"there is no Keras weight file {path}. Fetch {RESNET50V2_URL} and give its path, or train "
-            f"'resnet50v2-small', which needs no published weights."
-        )
+        raise WeightsMissing(f"there is no Keras weight file {path}. Give the path of one.")
     try:
         with h5py.File(path, "r") as file:
             root = file.get("model_weights", file)
@@ -74,33 +65,34 @@ def read_h5(path: Path) -> Weights:
     return {layer: arrays for layer, arrays in weights.items() if arrays}
 
 
-def published_resnet50v2(url: str = RESNET50V2_URL, md5: str = RESNET50V2_MD5) -> Path:
-    """The published ImageNet weights (94 MB): from our cache, from Keras' own, or fetched once.
+def fetch(url: str, md5: str, remedy: str) -> Path:
+    """A published weight file: from our cache, from Keras' own, or downloaded once.
+
+    Args:
+        url: where it is published.
+        md5: of its content, as Keras itself checks it.
+        remedy: a sentence for the error: what to do where it cannot be fetched.
 
     Raises:
-        WeightsMissing: when they cannot be fetched, or what came is something else.
+        WeightsMissing: when it cannot be fetched, or the download has another hash.
     """
     name = url.rsplit("/", 1)[-1]
-    own = cache_dir("weights") / name
-    for path in (own, Path.home() / ".keras" / "models" / name):
+    cached = cache_dir("weights") / name
+    for path in (cached, Path.home() / ".keras" / "models" / name):
         if path.is_file() and _md5(path) == md5:
             return path
     try:
-        with atomic_write(own) as part:
-            with urllib.request.urlopen(url, timeout=30) as answer, open(part, "wb") as file:
-                while block := answer.read(1 << 20):
+        with atomic_write(cached) as part:
+            with urllib.request.urlopen(url, timeout=30) as response, open(part, "wb") as file:
+                while block := response.read(1 << 20):
                     file.write(block)
             if _md5(part) != md5:
-                raise WeightsMissing(
-                    f"{url} gave another file than Keras publishes. Fetch it elsewhere and give its path."
-                )
+                raise WeightsMissing(f"{url} gave another file than Keras publishes. {remedy}")
     except OSError as error:
         raise WeightsMissing(
-            f"Keras' ImageNet weights cannot be fetched from {url} ({getattr(error, 'reason', error)}). "
-            f"Fetch them elsewhere and type --set model.options.weights=PATH.h5, or train 'resnet50v2-small', which "
-            f"needs none."
+            f"Keras' weights cannot be fetched from {url} ({getattr(error, 'reason', error)}). {remedy}"
         ) from error
-    return own
+    return cached
 
 
 def _md5(path: Path) -> str:
@@ -111,51 +103,33 @@ def _md5(path: Path) -> str:
     return digest.hexdigest()
 
 
-def load_resnet50v2(network: ResNet50V2, path: Path) -> None:
-    """Fill a network's stem, stacks and last normalization from a Keras file; the head is left as it is.
+def load_layers(modules: Mapping[str, nn.Module], path: Path) -> None:
+    """Fill modules with the weights of the layers of the same names.
+
+    Args:
+        modules: by Keras' layer name, every layer of the file that has weights; those of :data:`TOP` may be left out.
+        path: a file in Keras' legacy H5 layout.
 
     Raises:
         WeightsMissing: when there is no such file.
-        ModelError: when a layer lacks, is unknown, or has another shape.
+        ModelError: when a layer is missing, unknown, or has another shape.
         MissingExtra: without h5py.
     """
     weights = read_h5(path)
-    modules = resnet50v2_layers(network)
     missing, unknown = modules.keys() - weights.keys(), weights.keys() - modules.keys() - TOP
     if missing or unknown:
-        what = f"lacks the layer {min(missing)}" if missing else f"has a layer {min(unknown)}, which ResNet50V2 has not"
-        raise ModelError(f"{path} does not hold a ResNet50V2: it {what}.")
+        problem = f"lacks the layer {min(missing)}" if missing else f"has an unknown layer {min(unknown)}"
+        raise ModelError(f"{path} does not hold this network: it {problem}.")
     for layer, module in modules.items():
-        state = {NAMES.get(name, name): torch.from_numpy(_turned(array)) for name, array in weights[layer].items()}
-        own = {key: value for key, value in module.state_dict().items() if key != "num_batches_tracked"}
+        state = {NAMES.get(name, name): torch.from_numpy(_to_torch(a)) for name, a in weights[layer].items()}
+        targets = {key: value for key, value in module.state_dict().items() if key != "num_batches_tracked"}
         shapes = {key: tuple(value.shape) for key, value in state.items()}
-        wanted = {key: tuple(value.shape) for key, value in own.items()}
-        if shapes != wanted:
-            raise ModelError(f"{path}: the layer {layer} must hold {wanted}. Got {shapes} instead.")
+        expected = {key: tuple(value.shape) for key, value in targets.items()}
+        if shapes != expected:
+            raise ModelError(f"{path}: the layer {layer} must hold {expected}. Got {shapes} instead.")
         with torch.no_grad():
-            for key, value in own.items():
+            for key, value in targets.items():
                 value.copy_(state[key])
-
-
-def resnet50v2_layers(network: ResNet50V2) -> dict[str, torch.nn.Module]:
-    """Keras' layer names to our modules, for every layer that has weights."""
-    layers: dict[str, torch.nn.Module] = {"conv1_conv": network.conv1, "post_bn": network.post_bn}
-    for i, stack in enumerate(network.stacks):
-        assert isinstance(stack, torch.nn.Sequential)
-        for j, block in enumerate(stack):
-            assert isinstance(block, Bottleneck)
-            name = f"conv{i + 2}_block{j + 1}"
-            layers |= {
-                f"{name}_preact_bn": block.preact_bn,
-                f"{name}_1_conv": block.conv1,
-                f"{name}_1_bn": block.bn1,
-                f"{name}_2_conv": block.conv2,
-                f"{name}_2_bn": block.bn2,
-                f"{name}_3_conv": block.conv3,
-            }
-            if block.shortcut is not None:
-                layers[f"{name}_0_conv"] = block.shortcut
-    return layers
 
 
 def _layer(group: Any) -> dict[str, NDArray[np.float32]]:
@@ -177,6 +151,6 @@ def _names(group: Any, attribute: str) -> list[str]:
     return [n.decode() if isinstance(n, bytes) else str(n) for part in parts for n in group.attrs[part]]
 
 
-def _turned(array: NDArray[np.float32]) -> NDArray[np.float32]:
+def _to_torch(array: NDArray[np.float32]) -> NDArray[np.float32]:
     """A convolution's kernel from Keras' (height, width, in, out) to torch's (out, in, height, width)."""
     return np.ascontiguousarray(array.transpose(3, 2, 0, 1)) if array.ndim == 4 else array

@@ -13,8 +13,9 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from moue.errors import UsageError
+from moue.errors import UsageError, WeightsMissing
 from moue.models.base import InputSpec, Network
+from moue.models.keras_h5 import fetch, load_layers
 from moue.spec import Color, channels_of
 
 #: Blocks in each of the four stacks.
@@ -22,6 +23,19 @@ DEPTHS = (3, 4, 6, 3)
 
 #: Keras' batch normalization; its momentum of 0.99 is torch's 0.01.
 EPSILON, MOMENTUM = 1.001e-5, 0.01
+
+#: Where Keras publishes its ImageNet weights (94 MB, without the top), and the MD5 of that file.
+WEIGHTS_URL = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
+    "resnet50v2_weights_tf_dim_ordering_tf_kernels_notop.h5"
+)
+WEIGHTS_MD5 = "fac2f116257151a9d068a22e544a4917"
+
+#: What to do without them.
+REMEDY = (
+    "Fetch them elsewhere and type --set model.options.weights=PATH.h5, or train 'resnet50v2-small', which needs no "
+    "published weights."
+)
 
 
 def resnet50v2(
@@ -58,9 +72,7 @@ def resnet50v2(
         head_dropout=head_dropout,
     )
     if weights is not None:
-        from moue.models.keras_h5 import load_resnet50v2, published_resnet50v2
-
-        load_resnet50v2(network, published_resnet50v2() if weights == "imagenet" else Path(weights))
+        load_keras(network, fetch_imagenet() if weights == "imagenet" else Path(weights))
         network.rebuild = {"weights": None}
     return network
 
@@ -248,6 +260,45 @@ class Bottleneck(nn.Module):
         y = F.relu(self.bn2(self.conv2(y)))
         out: Tensor = self.conv3(y) + short
         return out
+
+
+def fetch_imagenet(url: str = WEIGHTS_URL, md5: str = WEIGHTS_MD5) -> Path:
+    """The ImageNet weights that Keras publishes; see :func:`moue.models.keras_h5.fetch`."""
+    return fetch(url, md5, REMEDY)
+
+
+def load_keras(network: ResNet50V2, path: Path) -> None:
+    """Fill a network's stem, stacks and last normalization from a Keras file; the head is left as it is.
+
+    Raises:
+        WeightsMissing: when there is no such file.
+        ModelError: when a layer is missing, unknown, or has another shape.
+        MissingExtra: without h5py.
+    """
+    if not path.is_file():
+        raise WeightsMissing(f"there is no Keras weight file {path}. The published one is {WEIGHTS_URL}. {REMEDY}")
+    load_layers(keras_layers(network), path)
+
+
+def keras_layers(network: ResNet50V2) -> dict[str, nn.Module]:
+    """Keras' layer names to our modules, for every layer that has weights."""
+    layers: dict[str, nn.Module] = {"conv1_conv": network.conv1, "post_bn": network.post_bn}
+    for i, stack in enumerate(network.stacks):
+        assert isinstance(stack, nn.Sequential)
+        for j, block in enumerate(stack):
+            assert isinstance(block, Bottleneck)
+            name = f"conv{i + 2}_block{j + 1}"
+            layers |= {
+                f"{name}_preact_bn": block.preact_bn,
+                f"{name}_1_conv": block.conv1,
+                f"{name}_1_bn": block.bn1,
+                f"{name}_2_conv": block.conv2,
+                f"{name}_2_bn": block.bn2,
+                f"{name}_3_conv": block.conv3,
+            }
+            if block.shortcut is not None:
+                layers[f"{name}_0_conv"] = block.shortcut
+    return layers
 
 
 def _norm(channels: int, flat: bool = False) -> nn.BatchNorm1d | nn.BatchNorm2d:

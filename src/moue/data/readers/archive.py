@@ -1,7 +1,7 @@
 """Compressed files and archives, read in memory and within limits; nothing is ever extracted to the disk.
 
 Limits that keep a small file from becoming a huge one: :data:`MAX_TOTAL` bytes over all members, :data:`MAX_MEMBER`
-bytes in one image, and for anything above :data:`RATIO_FREE` bytes at most :data:`MAX_RATIO` times the compressed
+bytes in one image, and above :data:`RATIO_EXEMPT_BYTES` bytes at most :data:`MAX_RATIO` times the compressed
 size. FER-2013's zip grows 3.2 times; a bomb of zeros grows 1,000 times.
 """
 
@@ -27,11 +27,11 @@ MAX_MEMBER = 256 << 20
 #: Uncompressed bytes for each compressed one.
 MAX_RATIO = 100
 #: Below this many uncompressed bytes the ratio does not matter.
-RATIO_FREE = 16 << 20
+RATIO_EXEMPT_BYTES = 16 << 20
 
-#: What reading an archive raises that is damaged or, a RuntimeError (of which NotImplementedError is one), encrypted or
-#: packed in a way that zipfile does not know; besides the OSError of a missing file.
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError)
+#: What reading a damaged archive raises, and RuntimeError (NotImplementedError among them) for one that is encrypted or
+#: compressed by an unsupported method; besides the OSError of a missing file.
+ARCHIVE_ERRORS = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError)
 
 Kind = Literal["zip", "tar", "gzip", "plain"]
 
@@ -46,8 +46,8 @@ class Member:
     """Its whole content."""
 
 
-def kind_of(path: Path) -> Kind:
-    """What a file is, by its first bytes (its name may lie).
+def archive_kind(path: Path) -> Kind:
+    """What a file is, by its first bytes, whatever its name.
 
     Raises:
         DataError: when the file is missing or empty.
@@ -65,38 +65,40 @@ def kind_of(path: Path) -> Kind:
         with gzip.open(path) as stream:
             try:
                 inner = stream.read(512)
-            except DAMAGE as error:
-                raise damaged(path, error) from error
+            except ARCHIVE_ERRORS as error:
+                raise archive_error(path, error) from error
         return "tar" if inner[257:262] == b"ustar" else "gzip"
     return "tar" if head[257:262] == b"ustar" else "plain"
 
 
-def damaged(path: Path, error: BaseException) -> DataError:
+def archive_error(path: Path, error: BaseException) -> DataError:
     """The error for an archive that cannot be read to its end, or not at all."""
     if isinstance(error, RuntimeError):
-        return DataError(f"{path} cannot be read ({reason(error)}). Unpack it yourself and give the folder or file.")
-    return DataError(f"{path} is truncated or damaged ({reason(error)}). Download or copy it again.")
+        return DataError(
+            f"{path} cannot be read ({error_text(error)}). Unpack it yourself and give the folder or file."
+        )
+    return DataError(f"{path} is truncated or damaged ({error_text(error)}). Download or copy it again.")
 
 
-def reason(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """An exception in words."""
     return str(error).rstrip(".") or type(error).__name__
 
 
-def outside(path: str) -> bool:
-    """Whether an archive's member claims a place outside of the archive."""
+def escapes_archive(path: str) -> bool:
+    """Whether the path of an archive's member would lie outside of the folder that it is extracted to."""
     pure = PurePosixPath(path.replace("\\", "/"))
     return pure.is_absolute() or ".." in pure.parts or ":" in (pure.parts[0] if pure.parts else "")
 
 
-class Readable(Protocol):
+class SupportsRead(Protocol):
     """An open file, compressed or not."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Up to ``size`` bytes."""
 
 
-class Limited(io.RawIOBase):
+class LimitedReader(io.RawIOBase):
     """A stream that refuses to give more than :data:`MAX_TOTAL` bytes, or to grow beyond :data:`MAX_RATIO`.
 
     Args:
@@ -104,12 +106,12 @@ class Limited(io.RawIOBase):
         name: for the error message.
         compressed: size of the compressed file in bytes.
         total: uncompressed size where the archive tells it, for :attr:`fraction`.
-        position: the place in the compressed file, in bytes, for :attr:`fraction` where the total is unknown.
+        position: gives the position in the compressed file, in bytes, for :attr:`fraction` where the total is unknown.
     """
 
     def __init__(
         self,
-        stream: Readable,
+        stream: SupportsRead,
         name: str,
         compressed: int,
         total: int | None = None,
@@ -131,7 +133,7 @@ class Limited(io.RawIOBase):
         """
         block = self._stream.read(size)
         self._read += len(block)
-        check_growth(self._name, self._read, self._compressed)
+        check_decompressed_size(self._name, self._read, self._compressed)
         return block
 
     @property
@@ -142,15 +144,15 @@ class Limited(io.RawIOBase):
         return min(1.0, self._position() / self._compressed) if self._position else 0.0
 
 
-def check_growth(name: str, size: int, compressed: int) -> None:
-    """Refuse a bomb.
+def check_decompressed_size(name: str, size: int, compressed: int) -> None:
+    """Refuse a decompression bomb.
 
     Raises:
         DataError: when ``size`` bytes out of ``compressed`` are beyond the limits.
     """
     if size > MAX_TOTAL:
         raise DataError(f"{name} holds more than {MAX_TOTAL >> 30} GiB uncompressed, the limit. Import it in parts.")
-    if size > RATIO_FREE and size > MAX_RATIO * compressed:
+    if size > RATIO_EXEMPT_BYTES and size > MAX_RATIO * compressed:
         raise DataError(
             f"{name} grows more than {MAX_RATIO} times when unpacked, as a decompression bomb does. "
             "If you trust it, unpack it yourself and give the folder or file."
@@ -165,15 +167,15 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     """
     try:
         archive = zipfile.ZipFile(path)
-    except DAMAGE as error:
-        raise damaged(path, error) from error
+    except ARCHIVE_ERRORS as error:
+        raise archive_error(path, error) from error
     infos = archive.infolist()
     total = sum(i.file_size for i in infos)
     try:
         # Members may share compressed bytes (an overlapping bomb), so the file's own size is what counts.
-        check_growth(str(path), total, path.stat().st_size)
+        check_decompressed_size(str(path), total, path.stat().st_size)
         for info in infos:
-            check_growth(f"{path}, {info.filename}", info.file_size, info.compress_size)
+            check_decompressed_size(f"{path}, {info.filename}", info.file_size, info.compress_size)
     except DataError:
         archive.close()
         raise
@@ -191,21 +193,21 @@ def zip_members(archive: zipfile.ZipFile) -> list[Member]:
 
 def folder_members(root: Path) -> Iterator[Member]:
     """The files below a folder, sorted by path."""
-    for path in walk(root):
+    for path in list_files(root):
         yield Member(path.relative_to(root).as_posix(), path.read_bytes)
 
 
-def walk(root: Path) -> list[Path]:
-    """The files below a folder, sorted; links to folders are followed, but never in a circle."""
+def list_files(root: Path) -> list[Path]:
+    """The files below a folder, sorted; links to folders are followed, cyclic ones once."""
     found: list[Path] = []
-    above = {root: {os.path.realpath(root)}}
+    parents = {root: {os.path.realpath(root)}}
     for folder, inner, names in os.walk(root, followlinks=True):
-        here = above.pop(Path(folder))
+        visited = parents.pop(Path(folder))
         found += [path for name in names if (path := Path(folder) / name).is_file()]
         for name in [*inner]:
             real = os.path.realpath(Path(folder) / name)
-            if real in here:
+            if real in visited:
                 inner.remove(name)
             else:
-                above[Path(folder) / name] = here | {real}
+                parents[Path(folder) / name] = visited | {real}
     return sorted(found)

@@ -1,4 +1,4 @@
-"""The competition's CSV in whatever it is wrapped: itself, gzip, a zip or a tar."""
+"""The competition's CSV, plain or inside gzip, a zip or a tar."""
 
 from __future__ import annotations
 
@@ -11,73 +11,86 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from moue.data.readers import fer2013_csv
-from moue.data.readers.archive import DAMAGE, Limited, damaged, kind_of, open_zip, outside
+from moue.data.readers.archive import (
+    ARCHIVE_ERRORS,
+    LimitedReader,
+    archive_error,
+    archive_kind,
+    escapes_archive,
+    open_zip,
+)
 from moue.errors import DataError
 
 
 def is_csv(name: str) -> bool:
     """Whether a member of an archive is a CSV that may be read."""
     base = PurePosixPath(name.replace("\\", "/")).name
-    return base.lower().endswith(".csv") and not base.startswith(".") and "__MACOSX" not in name and not outside(name)
+    return (
+        base.lower().endswith(".csv")
+        and not base.startswith(".")
+        and "__MACOSX" not in name
+        and not escapes_archive(name)
+    )
 
 
 @contextmanager
-def open_csv(path: Path) -> Iterator[Limited]:
-    """The bytes of the competition's CSV, in whatever it is wrapped.
+def open_csv(path: Path) -> Iterator[LimitedReader]:
+    """The bytes of the competition's CSV, decompressed where it is compressed.
 
     Raises:
         DataError: when an archive is damaged or holds no CSV.
     """
-    kind, size = kind_of(path), path.stat().st_size
+    kind, size = archive_kind(path), path.stat().st_size
     if kind == "plain":
         with open(path, "rb") as file:
-            yield Limited(file, str(path), size, total=size)
+            yield LimitedReader(file, str(path), size, total=size)
     elif kind == "gzip":
         with open(path, "rb") as raw, gzip.GzipFile(fileobj=raw) as packed:
-            yield Limited(packed, str(path), size, position=raw.tell)
+            yield LimitedReader(packed, str(path), size, position=raw.tell)
     elif kind == "zip":
         with open_zip(path) as archive:
             infos = [i for i in archive.infolist() if is_csv(i.filename)]
 
-            def open_info(info: zipfile.ZipInfo) -> Limited:
-                return Limited(archive.open(info), f"{path}, {info.filename}", info.compress_size, total=info.file_size)
+            def open_info(info: zipfile.ZipInfo) -> LimitedReader:
+                return LimitedReader(
+                    archive.open(info), f"{path}, {info.filename}", info.compress_size, total=info.file_size
+                )
 
-            best = _best([i.filename for i in infos], lambda n: open_info(infos[n]), path)
-            yield open_info(infos[best])
+            chosen = _face_csv([i.filename for i in infos], lambda n: open_info(infos[n]), path)
+            yield open_info(infos[chosen])
     else:
         try:
             with open(path, "rb") as raw:
                 yield from _open_tar(path, raw, size)
         except tarfile.TarError as error:
-            raise damaged(path, error) from error
+            raise archive_error(path, error) from error
 
 
-def _open_tar(path: Path, raw: IO[bytes], size: int) -> Iterator[Limited]:
+def _open_tar(path: Path, raw: IO[bytes], size: int) -> Iterator[LimitedReader]:
     # Once for the list, once for the rows: a compressed tar can only be read forwards.
     with tarfile.open(fileobj=raw, mode="r:*") as archive:
         try:
             infos = [m for m in archive if m.isfile() and is_csv(m.name)]
-        except DAMAGE as error:
-            raise damaged(path, error) from error
+        except ARCHIVE_ERRORS as error:
+            raise archive_error(path, error) from error
 
-        def open_info(number: int) -> Limited:
+        def open_info(number: int) -> LimitedReader:
             stream = archive.extractfile(infos[number])
             assert stream is not None  # regular files alone were listed
-            return Limited(stream, f"{path}, {infos[number].name}", size, total=infos[number].size)
+            return LimitedReader(stream, f"{path}, {infos[number].name}", size, total=infos[number].size)
 
-        best = _best([m.name for m in infos], open_info, path)
-        yield open_info(best)
+        yield open_info(_face_csv([m.name for m in infos], open_info, path))
 
 
-def _best(names: list[str], open_one: Callable[[int], Limited], path: Path) -> int:
+def _face_csv(names: list[str], open_member: Callable[[int], LimitedReader], path: Path) -> int:
     """Which CSV of an archive holds the faces: the one with emotion and pixels, best with Usage too."""
-    score = []
+    scores = []
     for number in range(len(names)):
         try:
-            columns = fer2013_csv.read_columns(open_one(number), names[number])[0]
-        except DAMAGE as error:
-            raise damaged(path, error) from error
-        score.append(sum(c in columns for c in ("emotion", "pixels", "usage")) if "pixels" in columns else 0)
-    if not score:
+            columns = fer2013_csv.read_columns(open_member(number), names[number])[0]
+        except ARCHIVE_ERRORS as error:
+            raise archive_error(path, error) from error
+        scores.append(sum(c in columns for c in ("emotion", "pixels", "usage")) if "pixels" in columns else 0)
+    if not scores:
         raise DataError(f"{path} holds no CSV. Give fer2013.csv, or an archive that holds it.")
-    return max(range(len(score)), key=score.__getitem__)
+    return max(range(len(scores)), key=scores.__getitem__)

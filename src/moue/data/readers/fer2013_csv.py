@@ -16,7 +16,7 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.data.readers.archive import DAMAGE, Limited, reason
+from moue.data.readers.archive import ARCHIVE_ERRORS, LimitedReader, error_text
 from moue.data.row_errors import RowErrors
 from moue.data.table import ImageTable
 from moue.errors import DataError, UnknownName
@@ -35,11 +35,11 @@ TRAINING = (3995, 436, 4097, 7215, 4830, 3171, 4965)
 #: How Kaggle's folders name the images.
 IMAGE = re.compile(r"(Training|PublicTest|PrivateTest)_\d+\.jpg", re.IGNORECASE)
 
-# 16 rows of text and their index arrays stay in the cache of one core.
+# Rows that are parsed at once: their text and index arrays fit in the cache of one core.
 _BATCH = 16
-# What a truncated archive can cost beyond its damage.
+# Bytes that are read at once, hence that a truncated archive loses at most; and the longest line.
 _BLOCK = 1 << 16
-_LONGEST = 1 << 20
+_MAX_LINE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class Rows:
 
 
 def is_fer2013(table: ImageTable) -> bool:
-    """Whether a table holds FER-2013's images, whatever they came in; its layout alone is other sets' too.
+    """Whether a table holds FER-2013's images, whatever format they were in; other sets use the same layouts.
 
-    FER+'s votes are joined to them alone, Kaggle's files bear their names, and no other set has as many of each class,
-    but for a few that were left out.
+    Only they are joined with FER+'s votes or named as Kaggle names them, and no other set has as many images of each
+    class, give or take a few that were left out.
     """
-    voted = table.votes is not None or (table.targets is not None and table.label_set == FERPLUS)
-    if voted or any(map(IMAGE.search, table.source)):
+    has_votes = table.votes is not None or (table.targets is not None and table.label_set == FERPLUS)
+    if has_votes or any(map(IMAGE.search, table.source)):
         return True
     if table.label_set != FER2013:
         return False
@@ -70,12 +70,12 @@ def is_fer2013(table: ImageTable) -> bool:
     return bool(np.allclose(counts, TRAINING, rtol=0.05))
 
 
-def read_columns(stream: Limited, file: str) -> tuple[dict[str, int], bytes]:
-    """The header's columns in lower case, and what was read after it."""
+def read_columns(stream: LimitedReader, file: str) -> tuple[dict[str, int], bytes]:
+    """The header's columns in lower case with their positions, and the bytes that were read after it."""
     head = b""
     while b"\n" not in head and (block := stream.read(4096)):
         head += block
-        if len(head) > _LONGEST:
+        if len(head) > _MAX_LINE:
             break
     line, _, rest = head.partition(b"\n")
     try:
@@ -86,18 +86,18 @@ def read_columns(stream: Limited, file: str) -> tuple[dict[str, int], bytes]:
         ) from None
     columns: dict[str, int] = {}
     for i, name in enumerate(name.strip().lower() for name in names):
-        # Columns without a name, or with one that was there before, count, too: a spreadsheet leaves such behind.
+        # Columns without a name or with a repeated one count, too: spreadsheets write such.
         columns[name if name and name not in columns else f"column {i + 1}"] = i
     return columns, rest
 
 
-def read(stream: Limited, file: str, bad: RowErrors, progress: Report | None = None) -> Rows:
+def read(stream: LimitedReader, file: str, errors: RowErrors, progress: Report | None = None) -> Rows:
     """Read a competition CSV.
 
     Args:
         stream: its bytes.
         file: its name, for messages.
-        bad: where rows that cannot be used go.
+        errors: collects or raises what is wrong with a row.
         progress: called with the rows read and, once it can be estimated, their total.
 
     Raises:
@@ -117,7 +117,7 @@ def read(stream: Limited, file: str, bad: RowErrors, progress: Report | None = N
 
     def flush() -> None:
         nonlocal first
-        values, good = _parse(fields, [f"row {n}" for n in numbers[first:]], bad)
+        values, good = _parse(fields, [f"row {n}" for n in numbers[first:]], errors)
         images.append(values)
         labels[first:] = compress(labels[first:], good)
         splits[first:] = compress(splits[first:], good)
@@ -126,14 +126,14 @@ def read(stream: Limited, file: str, bad: RowErrors, progress: Report | None = N
         fields.clear()
 
     number = 0
-    for number, line in enumerate(_lines(stream, rest, bad), start=1):
+    for number, line in enumerate(_lines(stream, rest, errors), start=1):
         try:
             parts = _fields(line, len(columns))
             if len(parts) != len(columns):
                 raise ValueError(f"must have {len(columns)} columns. Got {len(parts)} instead")
             label, split = _label(parts[emotion]), "train" if usage is None else _split(parts[usage])
         except (ValueError, csv.Error) as error:
-            bad.add(f"row {number}", str(error))
+            errors.add(f"row {number}", str(error))
             continue
         labels.append(label)
         splits.append(split)
@@ -156,20 +156,20 @@ def read(stream: Limited, file: str, bad: RowErrors, progress: Report | None = N
     )
 
 
-def _lines(stream: Limited, rest: bytes, bad: RowErrors) -> Iterator[bytes]:
+def _lines(stream: LimitedReader, rest: bytes, errors: RowErrors) -> Iterator[bytes]:
     """The lines that are not blank."""
     count = 0
     while True:
         try:
             block = stream.read(_BLOCK)
-        except DAMAGE as error:
-            bad.add(f"from row {count + 1} on", f"the file is truncated or damaged ({reason(error)})")
+        except ARCHIVE_ERRORS as error:
+            errors.add(f"from row {count + 1} on", f"the file is truncated or damaged ({error_text(error)})")
             return
         *lines, rest = (rest + block).split(b"\n")
         if not block:
             lines.append(rest)
-        elif len(rest) > _LONGEST:
-            raise DataError(f"{bad.file}, row {count + len(lines) + 1}: a line must be shorter than 1 MiB.")
+        elif len(rest) > _MAX_LINE:
+            raise DataError(f"{errors.file}, row {count + len(lines) + 1}: a line must be shorter than 1 MiB.")
         for line in lines:
             if stripped := line.strip():
                 count += 1
@@ -183,7 +183,7 @@ def _fields(line: bytes, columns: int) -> list[bytes]:
     fields = line.replace(b'"', b"").split(b",")
     if len(fields) == columns or b'"' not in line:
         return fields
-    # Slower by far: a comma within quotes is none of those between columns.
+    # Much slower: commas within quotes do not separate columns.
     return [field.encode() for field in next(csv.reader([line.decode("utf-8", "replace")]))]
 
 
@@ -207,24 +207,24 @@ def _split(field: bytes) -> str:
     return USAGES[text.lower()]
 
 
-def _parse(fields: list[bytes], wheres: list[str], bad: RowErrors) -> tuple[NDArray[np.uint8], list[bool]]:
+def _parse(fields: list[bytes], names: list[str], errors: RowErrors) -> tuple[NDArray[np.uint8], list[bool]]:
     """Pixel fields to uint8 ``(rows, 2304)``, and which of the fields could be used."""
     if (fast := _parse_fast(fields)) is not None:
         return fast, [True] * len(fields)
     values: list[NDArray[np.uint8]] = []
     good: list[bool] = []
-    for field, where in zip(fields, wheres, strict=True):
+    for field, name in zip(fields, names, strict=True):
         try:
             values.append(_parse_slow(field))
             good.append(True)
         except ValueError as error:
-            bad.add(where, str(error))
+            errors.add(name, str(error))
             good.append(False)
     return np.array(values, np.uint8).reshape(-1, PIXELS), good
 
 
 def _parse_fast(fields: list[bytes]) -> NDArray[np.uint8] | None:
-    """The numbers of well-formed fields, all at once; None when any of them is not, to be looked at one by one."""
+    """The numbers of well-formed fields, all at once; None when any of them is not, for :func:`_parse_slow`."""
     if not fields:
         return np.zeros((0, PIXELS), np.uint8)
     text = np.frombuffer(b" ".join(fields) + b" ", np.uint8)

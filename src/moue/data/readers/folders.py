@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
-from moue.data.readers.archive import DAMAGE, MAX_MEMBER, Member, outside, reason
+from moue.data.readers.archive import ARCHIVE_ERRORS, MAX_MEMBER, Member, error_text, escapes_archive
 from moue.data.row_errors import RowErrors
 from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError, UnknownName
@@ -18,8 +18,8 @@ from moue.progress import Report
 from moue.signatures import IMAGE_SUFFIXES, SYSTEM_FILES
 from moue.spec import Color
 
-#: Folder names that are splits, not classes. Some call their validation part "eval", others their test part: as a test
-#: part no weights are chosen on it, whichever it is.
+#: Folder names that are splits, not classes. "eval" is a validation part in some sets and a test part in others; as a
+#: test part no weights are chosen on it.
 SPLIT_FOLDERS = {
     "train": "train",
     "training": "train",
@@ -48,7 +48,7 @@ Crop = Callable[[ImageArray, str], "list[ImageArray]"]
 def read(
     members: Sequence[Member],
     name: str,
-    bad: RowErrors,
+    errors: RowErrors,
     *,
     labels: str = "fer2013",
     size: int = 48,
@@ -66,7 +66,7 @@ def read(
     Args:
         members: the files, with paths relative to the folder or zip.
         name: of the folder or zip.
-        bad: where images that cannot be used go.
+        errors: collects or raises what is wrong with an image.
         labels: a label set's name; "folders" takes the folders' own names, sorted.
         size: height and width of the table's images.
         color: of the table's images.
@@ -77,110 +77,127 @@ def read(
         DataError: when there are no class folders, and, unless they are skipped, for bad files, unknown classes, and
             folders of an unknown name that hold the classes of the splits beside them.
     """
-    placed = _places(members, bad, labels)
-    found = sorted({cls for _, _, cls in placed})
-    classes = label_set(labels, found)
-    index = _class_index(Counter(cls for _, _, cls in placed), classes, bad)
-    images, numbers, splits, sources = [], [], [], []
-    for done, (member, split, cls) in enumerate(placed, start=1):
+    images = _labeled_images(members, errors, labels)
+    folders = Counter(folder for _, _, folder in images)
+    classes = label_set(labels, sorted(folders))
+    index = _class_index(folders, classes, errors)
+    faces, numbers, splits, sources = [], [], [], []
+    for done, (member, split, folder) in enumerate(images, start=1):
         if progress:
-            progress(done, len(placed))
-        if cls not in index:
+            progress(done, len(images))
+        if folder not in index:
             continue
         try:
-            faces = _faces(member, crop)
+            found = _read_faces(member, crop)
         except ValueError as error:
-            bad.add(member.path, str(error))
+            errors.add(member.path, str(error))
             continue
-        if not faces:
-            bad.left_out.append(LeftOut(f"{bad.file}, {member.path}", "no face was found"))
-        for number, face in enumerate(faces, start=1):
-            images.append(to_input(face, size, color))
-            numbers.append(index[cls])
+        if not found:
+            errors.left_out.append(LeftOut(f"{errors.file}, {member.path}", "no face was found"))
+        for number, face in enumerate(found, start=1):
+            faces.append(to_input(face, size, color))
+            numbers.append(index[folder])
             splits.append(split)
-            sources.append(member.path if len(faces) == 1 else f"{member.path} face {number}")
-    if not images:
-        raise DataError(f"{bad.file} gave no image. A set is a CSV, or images in one sub-folder a class.")
+            sources.append(member.path if len(found) == 1 else f"{member.path} face {number}")
+    if not faces:
+        raise DataError(f"{errors.file} gave no image. A set is a CSV, or images in one sub-folder a class.")
     return ImageTable(
-        images=np.stack(images),
+        images=np.stack(faces),
         labels=np.array(numbers, np.int64),
         split=np.array(splits),
         source=sources,
         label_set=classes,
-        left_out=tuple(bad.left_out),
+        left_out=tuple(errors.left_out),
         name=name,
     )
 
 
-def _faces(member: Member, crop: Crop | None) -> list[ImageArray]:
+def _read_faces(member: Member, crop: Crop | None) -> list[ImageArray]:
     try:
         data = member.read()
-    except (*DAMAGE, OSError) as error:
-        raise ValueError(f"cannot be read ({reason(error)})") from error
+    except (*ARCHIVE_ERRORS, OSError) as error:
+        raise ValueError(f"cannot be read ({error_text(error)})") from error
     if len(data) > MAX_MEMBER:
         raise ValueError(f"an image file may have {MAX_MEMBER >> 20} MiB. Got {len(data) >> 20} MiB instead")
     image = read_image(data)
     return [image] if crop is None else crop(image, member.path)
 
 
-def _places(members: Sequence[Member], bad: RowErrors, labels: str) -> list[tuple[Member, str, str]]:
+def _labeled_images(members: Sequence[Member], errors: RowErrors, labels: str) -> list[tuple[Member, str, str]]:
     """Each image with its split and class folder."""
-    kept: list[tuple[Member, list[str]]] = []
+    classes = set() if labels == "folders" else _class_names(labels)
+    files = _without_wrapper(_visible_files(members, errors), {*SPLIT_FOLDERS, *classes})
+    misnamed = _misnamed_splits([parts for _, parts in files], classes)
+    for folder, shared in misnamed.items():
+        errors.add(
+            f"folder {folder!r}",
+            f"it holds the same classes as the splits beside it ({', '.join(shared)}), so it must be named as one "
+            f"({', '.join(SPLIT_FOLDERS)})",
+        )
+    images = []
+    for member, (*folders, name) in files:
+        if folders and folders[0] in misnamed:
+            continue
+        split = SPLIT_FOLDERS.get(folders[0].lower()) if len(folders) > 1 else None
+        if split:
+            folders = folders[1:]
+        if not folders or (len(folders) == 1 and folders[0].lower() in SPLIT_FOLDERS):
+            if is_image(name):
+                errors.add(member.path, "an image must be in a folder that names its class")
+            continue
+        prefix_split = next((s for prefix, s in PREFIXES.items() if name.startswith(prefix)), "train")
+        # On Kaggle test/ holds both halves. Where prefix and folder differ, someone has sorted the images anew.
+        if split is None or (split == "test" and prefix_split != "train"):
+            split = prefix_split
+        images.append((member, split, folders[0]))
+    return images
+
+
+def _visible_files(members: Sequence[Member], errors: RowErrors) -> list[tuple[Member, list[str]]]:
+    """The files that belong to a set, each with the parts of its path."""
+    files = []
     for member in members:
         parts = member.path.replace("\\", "/").split("/")
         if any((p.startswith(".") and p != "..") or p.lower() in SYSTEM_FILES for p in parts):
             continue
-        if outside(member.path):
-            bad.add(member.path, "a file's path must stay inside of its archive")
+        if escapes_archive(member.path):
+            errors.add(member.path, "a file's path must stay inside of its archive")
             continue
-        kept.append((member, parts))
-    known = set() if labels == "folders" else _names(labels)
-    # A zip often wraps everything in one folder.
+        files.append((member, parts))
+    return files
+
+
+def _without_wrapper(files: list[tuple[Member, list[str]]], known: Collection[str]) -> list[tuple[Member, list[str]]]:
+    """The files relative to the folder that holds the splits or classes: a zip often wraps everything in one folder.
+
+    Args:
+        files: with the parts of their paths.
+        known: names of splits and classes, which are no wrapper, in lower case.
+    """
     while True:
-        # Read-me files may lie beside the classes, inside the wrapping or outside of it.
-        images = [parts for _, parts in kept if is_image(parts[-1])] or [parts for _, parts in kept]
-        if len({parts[0] for parts in images}) != 1 or not all(len(parts) > 2 for parts in images):
-            break
-        top = images[0][0]
-        if top.lower() in SPLIT_FOLDERS or top.lower() in known:
-            break
-        kept = [(member, parts[1:]) for member, parts in kept if parts[0] == top]
-    strays = _strays([parts for _, parts in kept], known)
-    for top, shared in strays.items():
-        bad.add(
-            f"folder {top!r}",
-            f"it holds the same classes as the splits beside it ({', '.join(shared)}), so it must be named as one "
-            f"({', '.join(SPLIT_FOLDERS)})",
-        )
-    placed = []
-    for member, parts in kept:
-        if parts[0] in strays:
-            continue
-        *folders, file = parts
-        split = None
-        if len(folders) > 1 and folders[0].lower() in SPLIT_FOLDERS:
-            split = SPLIT_FOLDERS[folders[0].lower()]
-            folders = folders[1:]
-        if not folders or (len(folders) == 1 and folders[0].lower() in SPLIT_FOLDERS):
-            if is_image(file):
-                bad.add(member.path, "an image must be in a folder that names its class")
-            continue
-        named = next((s for prefix, s in PREFIXES.items() if file.startswith(prefix)), "train")
-        # On Kaggle test/ holds both halves. Where prefix and folder differ, someone has sorted the images anew.
-        if split is None or (split == "test" and named != "train"):
-            split = named
-        placed.append((member, split, folders[0]))
-    return placed
+        # Read-me files may lie beside the classes, inside the wrapper or outside of it.
+        images = [parts for _, parts in files if is_image(parts[-1])] or [parts for _, parts in files]
+        tops = {parts[0] for parts in images}
+        if len(tops) != 1 or any(len(parts) < 3 for parts in images):
+            return files
+        [top] = tops
+        if top.lower() in known:
+            return files
+        files = [(member, parts[1:]) for member, parts in files if parts[0] == top]
 
 
-def _strays(paths: Sequence[Sequence[str]], known: Collection[str]) -> dict[str, list[str]]:
+def _misnamed_splits(paths: Sequence[Sequence[str]], classes: Collection[str]) -> dict[str, list[str]]:
     """Folders beside the splits, neither splits nor known classes, with the classes that they share with the splits."""
-    inside: dict[str, set[str]] = {}
-    for top, below in (parts[:2] for parts in paths if len(parts) > 2):
-        inside.setdefault(top, set()).add(below)
-    classes = {below for top, found in inside.items() if top.lower() in SPLIT_FOLDERS for below in found}
-    others = {top: found & classes for top, found in inside.items() if top.lower() not in {*SPLIT_FOLDERS, *known}}
-    return {top: sorted(shared) for top, shared in others.items() if shared}
+    subfolders: dict[str, set[str]] = {}
+    for folder, below in (parts[:2] for parts in paths if len(parts) > 2):
+        subfolders.setdefault(folder, set()).add(below)
+    in_splits = {name for folder, names in subfolders.items() if folder.lower() in SPLIT_FOLDERS for name in names}
+    shared = {
+        folder: sorted(names & in_splits)
+        for folder, names in subfolders.items()
+        if folder.lower() not in {*SPLIT_FOLDERS, *classes}
+    }
+    return {folder: names for folder, names in shared.items() if names}
 
 
 def is_image(name: str) -> bool:
@@ -188,21 +205,21 @@ def is_image(name: str) -> bool:
     return f".{name.rpartition('.')[2].lower()}" in IMAGE_SUFFIXES
 
 
-def _names(labels: str) -> set[str]:
-    own = set(label_set(labels).labels)
-    return own | {alias for alias, name in ALIASES.items() if name in own}
+def _class_names(labels: str) -> set[str]:
+    names = set(label_set(labels).labels)
+    return names | {alias for alias, name in ALIASES.items() if name in names}
 
 
-def _class_index(found: Mapping[str, int], classes: LabelSet, bad: RowErrors) -> dict[str, int]:
-    """Class folder to label, of folders with their numbers of files; unknown ones go to ``bad``."""
+def _class_index(folders: Mapping[str, int], classes: LabelSet, errors: RowErrors) -> dict[str, int]:
+    """Class folder to label, of folders with their numbers of files; unknown ones go to ``errors``."""
     index = {}
-    for folder, files in found.items():
+    for folder, files in folders.items():
         try:
-            # Own names are kept apart even where two are synonyms.
+            # The folders' own names are kept apart even where two are synonyms.
             index[folder] = classes.labels.index(folder) if classes.name == "folders" else classes.index(folder)
         except UnknownName as error:
-            bad.add(
+            errors.add(
                 f"folder {folder!r} ({files:,} files)",
-                f"{reason(error)} (--labels folders keeps the folders' own names)",
+                f"{error_text(error)} (--labels folders keeps the folders' own names)",
             )
     return index

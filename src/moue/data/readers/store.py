@@ -1,4 +1,4 @@
-"""moue's own set file: an uncompressed ``.npz`` of plain arrays, without pickles, written whole or not at all."""
+"""moue's own set file: an uncompressed ``.npz`` of plain arrays, without pickles, written atomically."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from moue.data.readers.archive import DAMAGE, check_growth
+from moue.data.readers.archive import ARCHIVE_ERRORS, archive_kind, check_decompressed_size, open_zip
 from moue.data.table import SPLITS, ImageTable, LeftOut
 from moue.errors import DataError
 from moue.files import atomic_write
@@ -18,7 +18,7 @@ from moue.labels import LabelSet
 #: Raised by one when the layout changes; caches of another version are read anew.
 VERSION = 1
 #: The member that tells a set of ours from any other zip.
-MARK = "moue.npy"
+MARKER = "moue.npy"
 
 
 def save(table: ImageTable, path: Path | str) -> None:
@@ -48,6 +48,18 @@ def save(table: ImageTable, path: Path | str) -> None:
         np.savez(file, **arrays)
 
 
+def is_saved_set(path: Path) -> bool:
+    """Whether a file is one that :func:`save` wrote.
+
+    Raises:
+        DataError: when it is missing, empty or a damaged archive.
+    """
+    if archive_kind(path) != "zip":
+        return False
+    with open_zip(path) as archive:
+        return MARKER in archive.namelist()
+
+
 def load(path: Path | str) -> ImageTable:
     """Read a file that :func:`save` wrote.
 
@@ -57,7 +69,7 @@ def load(path: Path | str) -> ImageTable:
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            check_growth(str(path), sum(i.file_size for i in archive.infolist()), path.stat().st_size)
+            check_decompressed_size(str(path), sum(i.file_size for i in archive.infolist()), path.stat().st_size)
         with np.load(path, allow_pickle=False) as arrays:
             meta = json.loads(arrays["moue"].tobytes())
             if meta["version"] != VERSION:
@@ -77,5 +89,5 @@ def load(path: Path | str) -> ImageTable:
             )
     except DataError:
         raise
-    except (*DAMAGE, ValueError, KeyError, IndexError, TypeError, MemoryError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is damaged, or no set of moue's ({error}). Import its source again.") from error
+    except (*ARCHIVE_ERRORS, ValueError, KeyError, IndexError, TypeError, MemoryError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is damaged, or no set that moue wrote ({error}). Import its source again.") from error

@@ -74,6 +74,23 @@ def synthetic(n: int = 7000, seed: int = 0) -> ImageTable:
     )
 
 
+def is_synthetic(source: object) -> bool:
+    """Whether a data source names the synthetic set: "synth", "synth:N" or "synth:N:SEED"."""
+    return str(source) == "synth" or str(source).startswith("synth:")
+
+
+def read(source: str) -> ImageTable:
+    """The set of a source such as "synth:7000:0".
+
+    Raises:
+        UsageError: for another form, fewer than 10 faces, or a seed below 0.
+    """
+    parts = source.split(":")[1:]
+    if len(parts) > 2 or not all(p.isdecimal() for p in parts):
+        raise UsageError(f"the synthetic set is synth, synth:N or synth:N:SEED. Got {source!r} instead.")
+    return synthetic(*(int(p) for p in parts))
+
+
 def _shares(n: int) -> NDArray[np.int64]:
     """``n`` labels in FER-2013's shares, each class at least once where there is room."""
     counts = np.maximum(1, np.floor(np.array(SHARES) * n)).astype(np.int64)

@@ -1,0 +1,193 @@
+"""Every data set by one function: :func:`load`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+from moue.data.cache import cache_path, load_cached, save_cached
+from moue.data.readers import fer2013_csv, folders, store, synth
+from moue.data.readers.archive import ARCHIVE_ERRORS, Member, archive_kind, folder_members, open_zip, zip_members
+from moue.data.readers.compressed_csv import is_csv, open_csv
+from moue.data.readers.folders import Crop
+from moue.data.row_errors import RowErrors
+from moue.data.table import ImageTable
+from moue.data.votes import majority_table, vote_shares, votes_of
+from moue.errors import DataError, UsageError
+from moue.labels import FER2013, label_set
+from moue.preprocess import to_inputs
+from moue.progress import Report
+from moue.spec import Color
+
+
+def load(
+    source: str | Path,
+    *,
+    labels: str | None = None,
+    fallback: str = "fer2013",
+    votes: str | Path | None = None,
+    size: int | None = None,
+    color: Color | None = None,
+    skip_bad: bool = False,
+    cache: bool = True,
+    progress: Report | None = None,
+    crop: Crop | None = None,
+) -> ImageTable:
+    """Read a data set, whatever its form, which is recognized from its content.
+
+    Args:
+        source: the competition's CSV (plain, .gz, .zip, .tar.gz), class folders (a folder or zip), a file that
+            ``moue data import`` wrote, or "synth" or "synth:N:SEED" for the synthetic set.
+        labels: "fer2013"; "ferplus", for a CSV together with ``votes``, whose soft targets and majorities become the
+            table's; "folders" for the class folders' own names. None takes the label set that a file that moue wrote
+            or the synthetic set has, and ``fallback`` for any other source.
+        fallback: a label set.
+        votes: path of FER+'s ``fer2013new.csv``. With "ferplus" its majorities become the labels; with "fer2013" its
+            shares become the table's ``votes``, beside the labels. For a CSV alone.
+        size: height and width of the table's images in pixels; by default 48, or those of a file that moue wrote.
+        color: "gray" or "rgb"; by default "gray", or that of a file that moue wrote.
+        skip_bad: go on without rows that cannot be used, and list them in ``left_out``.
+        cache: keep the parsed set in the user's cache folder (see :mod:`moue.data.cache`), and read it from there.
+        progress: called as ``progress(done, total or None)`` with counts of rows or files.
+        crop: cuts the faces out of each image of a folder, ``(image, source) -> images``; never cached.
+
+    Raises:
+        DataError: when the set, or without ``skip_bad`` one of its rows, cannot be used; names file, row and remedy.
+        UsageError: for an option that does not go with the source, as a label set that is not the written file's.
+        UnknownName: for an unknown label set.
+    """
+    label_set(labels or fallback)
+    if (size is not None and size < 1) or color not in ("gray", "rgb", None):
+        raise UsageError(f"size must be at least 1 and color 'gray' or 'rgb'. Got {size!r} and {color!r} instead.")
+    if synth.is_synthetic(source):
+        if labels not in (None, FER2013.name) or votes is not None:
+            raise UsageError("the synthetic set has FER-2013's labels and no votes. Leave --labels and --votes out.")
+        return _resized(synth.read(str(source)), size or 48, color or "gray")
+    path = Path(source)
+    vote_file = Path(votes) if votes is not None and labels != "folders" else None
+    if not path.is_dir() and store.is_saved_set(path):
+        return _load_saved(path, labels, vote_file, size, color)
+    labels, size, color = labels or fallback, size or 48, color or "gray"
+    if vote_file is not None and not vote_file.is_file():
+        raise DataError(f"the votes file {vote_file} does not exist. Get fer2013new.csv from the FER+ repository.")
+    options: dict[str, object] = {"labels": labels, "size": size, "color": color, "skip_bad": skip_bad}
+    cached = cache_path(path, vote_file, options) if cache and crop is None else None
+    if cached is not None and (table := load_cached(cached)) is not None:
+        return table
+    [path] = source_files(path)
+    errors = RowErrors(str(path), skip_bad)
+    with _image_files(path) as members:
+        if members is not None:
+            if vote_file is not None:
+                raise UsageError(
+                    f"{path} holds images, and FER+'s votes go with the rows of fer2013.csv. Give that file, or leave "
+                    "out --votes."
+                )
+            name = path.resolve().name if path.is_dir() else path.name
+            table = folders.read(
+                members, name, errors, labels=labels, size=size, color=color, crop=crop, progress=progress
+            )
+        elif labels == "folders":
+            raise UsageError(f"{path} is a CSV, which has no class folders. Leave out --labels folders.")
+        elif crop is not None:
+            raise UsageError(f"{path} is a CSV of cropped faces; faces are detected in folders of photos alone.")
+        else:
+            table = _resized(_read_csv(path, labels, vote_file, errors, progress), size, color)
+    if cached is not None:
+        save_cached(table, cached)
+    return table
+
+
+def source_files(source: str | Path) -> list[Path]:
+    """What :func:`load` reads a set from: a file, a folder of images, or nothing for the synthetic set."""
+    if synth.is_synthetic(source):
+        return []
+    path = Path(source)
+    csvs = _face_csvs(path) if path.is_dir() else []
+    return csvs if len(csvs) == 1 else [path]
+
+
+def _load_saved(
+    path: Path, labels: str | None, vote_file: Path | None, size: int | None, color: Color | None
+) -> ImageTable:
+    """A set that moue wrote, with its own label set, size and color where none are asked for."""
+    table = store.load(path)
+    if labels not in (None, table.label_set.name):
+        raise UsageError(
+            f"{path} has {table.label_set.name} labels. Import its source again with --labels {labels}, or leave it."
+        )
+    if vote_file is not None and table.votes is None and table.label_set.name != "ferplus":
+        raise UsageError(f"{path} holds no votes. Import its CSV again with --votes {vote_file}")
+    table = replace(table, left_out=tuple(replace(row, earlier=True) for row in table.left_out))
+    return _resized(table, size or table.size, color or ("rgb" if table.images.shape[1] == 3 else "gray"))
+
+
+@contextmanager
+def _image_files(path: Path) -> Iterator[list[Member] | None]:
+    """The files of a folder or zip of class folders; None for a CSV, plain or compressed."""
+    if path.is_dir():
+        members, csvs = list(folder_members(path)), _face_csvs(path)
+        if not members:
+            raise DataError(f"{path} is an empty folder. A set has one sub-folder a class, or is a CSV.")
+        if len(csvs) > 1 and not any(folders.is_image(m.path) for m in members):
+            names = ", ".join(csv.name for csv in csvs)
+            raise DataError(f"{path} holds {len(csvs)} CSVs of faces ({names}). Give one of them.")
+        yield members
+    elif archive_kind(path) == "zip":
+        with open_zip(path) as archive:
+            members = zip_members(archive)
+            csv_infos = [info for info in archive.infolist() if is_csv(info.filename)]
+            # Class folders may hold a list of their images, too.
+            has_images = any(folders.is_image(m.path) for m in members)
+            has_faces = csv_infos and (not has_images or any(_has_pixels(archive.open, info) for info in csv_infos))
+            yield None if has_faces else members
+    else:
+        yield None
+
+
+def _face_csvs(folder: Path) -> list[Path]:
+    """The competition's CSVs that lie in a folder."""
+    csvs = [p for p in sorted(folder.iterdir()) if p.is_file() and is_csv(p.name)]
+    return [p for p in csvs if _has_pixels(p.open, "rb")]
+
+
+def _has_pixels(open_file: Callable[..., IO[bytes]], argument: object) -> bool:
+    """Whether a CSV has the competition's column of pixels."""
+    try:
+        with open_file(argument) as file:
+            return b"pixels" in file.readline(4096).lower()
+    except (*ARCHIVE_ERRORS, OSError):
+        return True  # Reading it reports what is wrong.
+
+
+def _read_csv(
+    path: Path, labels: str, vote_file: Path | None, errors: RowErrors, progress: Report | None
+) -> ImageTable:
+    """The competition's CSV, joined with FER+'s votes where they are given."""
+    with open_csv(path) as stream:
+        rows = fer2013_csv.read(stream, str(path), errors, progress)
+    table = ImageTable(
+        images=rows.images,
+        labels=rows.labels,
+        split=rows.split,
+        source=[f"row {n}" for n in rows.numbers],
+        label_set=FER2013,
+        left_out=tuple(errors.left_out),
+        name=path.name,
+    )
+    if labels == "ferplus":
+        if vote_file is None:
+            raise UsageError("FER+ labels come from its votes: type --votes fer2013new.csv.")
+        return majority_table(table, votes_of(table, rows.numbers, vote_file, path), path)
+    if vote_file is not None:
+        return replace(table, votes=vote_shares(votes_of(table, rows.numbers, vote_file, path)))
+    return table
+
+
+def _resized(table: ImageTable, size: int, color: Color) -> ImageTable:
+    """The table with images of another size or color."""
+    images = to_inputs(table.images, size, color)
+    return table if images is table.images else replace(table, images=images, _digests=[])
