@@ -13,8 +13,8 @@ from PIL import Image
 from videos import drain, make_song, make_sound, make_video, pieces, scene
 
 from moue.errors import Unreadable, UsageError
-from moue.runtime.video.container import Decoder
-from moue.runtime.video.decode import is_video, open_video
+from moue.runtime.video.container import is_video
+from moue.runtime.video.decode import Decoder, open_video
 from moue.runtime.video.writer import VideoWriter
 
 NTSC = Fraction(30000, 1001)
@@ -293,4 +293,4 @@ def test_streams_that_come_up_on_the_way_cost_no_image(ntsc: Path) -> None:
 
     with av.open(str(ntsc)) as file:
         decoder = Decoder(Grown(), file.streams.video[0])
-        assert (len(list(decoder)), decoder.failed) == (60, 0)
+        assert (len(list(decoder)), decoder.errors) == (60, 0)

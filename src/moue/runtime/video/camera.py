@@ -16,7 +16,7 @@ from moue.runtime.draw import draw
 from moue.runtime.results import Faces
 from moue.runtime.video.decode import Frame
 from moue.runtime.video.smooth import SMOOTH
-from moue.runtime.video.stream import FaceReader, TrackSmoother, frame_result
+from moue.runtime.video.stream import FaceReader, TrackSmoother
 
 #: The rate in the window's corner is the mean over about this many seconds.
 _RATE_OVER = 1.0
@@ -174,7 +174,9 @@ def _rows(
             stack.callback(window.close)
         for frame in frames:
             size = (frame.image.shape[1], frame.image.shape[0])
-            row = follow(frame_result(recognizer.batch([frame.image])[0], frame, name))
+            row = follow(
+                recognizer.batch([frame.image])[0].replace(source=name, frame=frame.index, timestamp=frame.timestamp)
+            )
             step, before = frame.timestamp - before, frame.timestamp
             if step > 0:
                 rate += min(1.0, step / _RATE_OVER) * (1 / step - rate) if rate else 1 / step

@@ -1,14 +1,14 @@
-"""Videos as streams of upright RGB images with exact times, in constant memory.
+"""Videos as streams of upright RGB images with exact timestamps, in constant memory.
 
-Times come from the stream's own clock (presentation timestamps), never from counting frames, so 29.97 frames/s stays
-30000/1001 and variable rates keep their gaps. Every coded image is read, those that an edit list hides too: nothing
-in a file goes unseen.
+Times are the stream's own presentation timestamps, never a count of frames, so 29.97 frames/s stays 30000/1001 and
+variable frame rates keep their gaps. Every coded frame is read, those that an edit list hides too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -20,75 +20,74 @@ from moue.errors import Unreadable, UsageError
 from moue.image import MAX_PIXELS, check_pixels
 from moue.runtime.validation import check
 from moue.runtime.video.container import (
-    Decoder,
+    Packets,
     VideoLike,
     declared_end,
-    image_stream,
-    is_video,
     name_of,
     open_container,
     sound_stream,
+    video_stream,
 )
 
-__all__ = ["Frame", "Sampler", "Video", "is_video", "open_video"]
+#: A pixel aspect ratio beyond this comes from a damaged file; its pixels are taken for squares.
+_MAX_PIXEL_ASPECT = 4
 
-#: Pixels that are told to be wider or taller than this come from a damaged file, and are taken for squares.
-_ASPECT = 4
-
-#: Matrices from RGB that FFmpeg's scaler knows, by their numbers in ITU-T H.273; 2 is "not told".
-_MATRICES = (1, 2, 4, 5, 6, 7, 9)
+#: Color matrices that FFmpeg's scaler knows, by their codes in ITU-T H.273; 2 is "unspecified".
+_COLOR_MATRICES = (1, 2, 4, 5, 6, 7, 9)
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One image of a video or camera."""
+    """One frame of a video or camera."""
 
     index: int
-    """Its number in the stream, from 0; frames that were stepped over count."""
+    """Its number in the stream, from 0; skipped frames count."""
     timestamp: float
-    """Seconds from the first image of the stream."""
+    """Seconds from the first frame of the stream."""
     image: NDArray[np.uint8]
     """uint8 ``(H, W, 3)``, RGB, upright."""
+    sampled: bool = True
+    """Whether a :class:`Sampler` takes it."""
 
 
 @dataclass(frozen=True)
 class Video:
-    """A video that can be read as often as wanted; :func:`open_video` makes it."""
+    """An opened video (:func:`open_video`), which can be read any number of times."""
 
     name: str
     """Its path, or "<video>" for bytes and file objects."""
     width: int
-    """Of the upright image, in pixels that are squares."""
+    """Of the upright image, in square pixels."""
     height: int
-    """Of the upright image, in pixels that are squares."""
+    """Of the upright image, in square pixels."""
     frame_rate: Fraction | None
-    """Mean frames/s, exact: 30000/1001 for "29.97"; None where the file does not tell."""
+    """Mean frames/s, exact: 30000/1001 for "29.97"; None where the file declares none."""
     duration: float | None
-    """Declared seconds; None where the file does not tell."""
+    """Declared seconds; None where the file declares none."""
     frame_count: int | None
-    """Declared (or, from rate and duration, expected) number of frames; None where it cannot be told."""
+    """Number of frames, declared or estimated from rate and duration; None where neither is possible."""
     rotation: int
-    """Counter-clockwise degrees by which the coded images are turned to be upright: 0, 90, 180 or 270."""
+    """Counter-clockwise degrees by which coded images are rotated to be upright: 0, 90, 180 or 270."""
     mirrored: bool
-    """Whether left and right are exchanged after that."""
+    """Whether left and right are exchanged after the rotation."""
     pixel_aspect: Fraction
-    """Width of a coded pixel over its height: other than 1 in DVDs and some cameras' videos. Images come widened, or
-    made taller, to what players show, as a face would be squeezed else."""
+    """Width of a coded pixel over its height: other than 1 in DVDs and some cameras' videos. Images are scaled up to
+    square pixels, as players show them, so that faces keep their proportions."""
     color_codes: tuple[int, int, int]
-    """Matrix from RGB, primaries and transfer of its coded colors, by their numbers in ITU-T H.273; 2: not told."""
+    """Color matrix, primaries and transfer function, by their codes in ITU-T H.273; 2: unspecified."""
     has_sound: bool
-    """Whether there is a sound track that can be read."""
+    """Whether there is an audio stream that can be decoded."""
     codec: str
-    """The image codec's name ("h264")."""
+    """The video codec's name ("h264")."""
     time_base: Fraction
-    """The unit of the stream's clock, in seconds."""
+    """The unit of the stream's timestamps, in seconds."""
     start_time: Fraction
-    """The first image's time on the stream's own clock, in seconds; timestamps count from it."""
+    """The first frame's presentation timestamp, in seconds; :attr:`Frame.timestamp` counts from it."""
     source: VideoLike = field(repr=False)
     """What it was opened from."""
 
     def frames(self, every: int = 1, fps: float | None = None) -> Iterator[Frame]:
-        """Stream the images, from the start, in the order in which they are shown.
+        """Stream the images, from the start, in presentation order.
 
         Args:
             every: take each Nth frame.
@@ -96,56 +95,57 @@ class Video:
 
         Raises:
             UsageError: when ``every`` or ``fps`` cannot be used, or both are given.
-            Unreadable: after all that could be decoded was given, when the video is cut off or damaged.
+            Unreadable: after the last frame that can be decoded, when the video is cut off or damaged.
         """
-        wanted = Sampler(every, fps)
-        return (frame for frame, taken in self.iter_frames(wanted) if taken)
+        sampler = Sampler(every, fps)
+        return (frame for frame in self.iter_frames(sampler) if frame.sampled)
 
-    def iter_frames(self, wanted: Sampler, *, all_images: bool = False) -> Generator[tuple[Frame, bool], None, None]:
-        """Stream every frame, together with whether the sampler wants it.
+    def iter_frames(self, sampler: Sampler, *, convert_all: bool = False) -> Generator[Frame, None, None]:
+        """Stream every frame, those that are not sampled too.
 
         Args:
-            wanted: decides by index and timestamp.
-            all_images: convert the images of unwanted frames too; they are empty, ``(0, 0, 3)``, otherwise.
+            sampler: sets the frames' ``sampled``.
+            convert_all: whether to convert the images of frames that are not sampled; they are empty otherwise,
+                ``(0, 0, 3)``.
 
         Raises:
-            Unreadable: after all that could be decoded was given, when the video is cut off or damaged.
+            Unreadable: after the last frame that can be decoded, when the video is cut off or damaged.
         """
         # Imported late: reading photos does not need FFmpeg's libraries.
         from av.video.reformatter import VideoReformatter
 
-        convert = VideoReformatter()
-        nothing = np.zeros((0, 0, 3), np.uint8)
+        reformatter = VideoReformatter()
+        no_image = np.zeros((0, 0, 3), np.uint8)
         with open_container(self.source) as container:
-            stream = image_stream(container)
+            stream = video_stream(container)
             stream.thread_type = "AUTO"
             decoder = Decoder(container, stream)
-            # Exact: rounded, the time of an image shown at once with the one before could seem to lie before it.
-            step = 1 / self.frame_rate if self.frame_rate else Fraction(0)
-            start, clock, index = self.start_time, -step, -1
+            # Fractions: rounded, the time of a frame shown at once with the one before could seem to lie before it.
+            interval = 1 / self.frame_rate if self.frame_rate else Fraction(0)
+            start, time, index = self.start_time, -interval, -1
             for index, coded in enumerate(decoder):
                 if coded.pts is None:
-                    clock += step
+                    time += interval
                 else:
-                    time = coded.pts * Fraction(coded.time_base)
-                    if index and time - start < clock:
-                        # Recordings put one behind the other, each with a clock from zero: go on from where we are.
-                        start = time - clock - step
-                    clock = time - start
-                timestamp = float(clock)
-                taken = wanted(index, timestamp)
-                image = _upright(convert, coded, self.pixel_aspect) if taken or all_images else nothing
-                yield Frame(index, timestamp, image), taken
+                    pts = coded.pts * Fraction(coded.time_base)
+                    if index and pts - start < time:
+                        # Concatenated recordings, each with timestamps from zero: continue one interval later.
+                        start = pts - time - interval
+                    time = pts - start
+                timestamp = float(time)
+                sampled = sampler(index, timestamp)
+                image = _to_rgb(reformatter, coded, self.pixel_aspect) if sampled or convert_all else no_image
+                yield Frame(index, timestamp, image, sampled)
         if index < 0:
             raise Unreadable("not one image of this video can be decoded")
-        if self.duration and self.duration - clock > max(0.5, 3 * float(step), 2 * decoder.longest):
-            raise Unreadable(f"the video is cut off: it ends after {float(clock):.2f} of {self.duration:.2f} seconds")
-        if decoder.failed:
-            raise Unreadable(f"the video is damaged: {decoder.failed} of its packets could not be decoded")
+        if self.duration and self.duration - time > max(0.5, 3 * float(interval), 2 * decoder.max_duration):
+            raise Unreadable(f"the video is cut off: it ends after {float(time):.2f} of {self.duration:.2f} seconds")
+        if decoder.errors:
+            raise Unreadable(f"the video is damaged: {decoder.errors} of its packets could not be decoded")
 
 
 class Sampler:
-    """Which frames to take: each Nth, or so many a second of video.
+    """Chooses frames: each Nth, or at most so many a second of video.
 
     Args:
         every: take each Nth frame.
@@ -162,17 +162,17 @@ class Sampler:
             if every != 1:
                 raise UsageError("every and fps both choose the frames to read: give one of them.")
         self.every, self.fps = every, fps
-        self._due = 0
+        self._next_slot = 0
 
     def __call__(self, index: int, timestamp: float) -> bool:
-        """Whether to take this frame; to be asked once a frame, in order."""
+        """Whether to take this frame (its number, and seconds); call it once a frame, in order."""
         if self.fps is None:
             return index % self.every == 0
-        # A millisecond of grace: a clock that counts in milliseconds must not lose frames of a 30 frames/s video.
+        # A tolerance of 1 ms: timestamps that are rounded to milliseconds must not lose frames of a 30 frames/s video.
         slot = math.floor((timestamp + 1e-3) * self.fps)
-        if slot < self._due:
+        if slot < self._next_slot:
             return False
-        self._due = slot + 1
+        self._next_slot = slot + 1
         return True
 
 
@@ -188,33 +188,34 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
             ``max_pixels``, of status "too_large".
         FileNotFoundError, PermissionError: when the file cannot be opened at all.
     """
-    name = name_of(source)
     with open_container(source) as container:
-        stream = image_stream(container)
+        stream = video_stream(container)
         context = stream.codec_context
-        aspect = _aspect(stream)
-        check_pixels(*_shown(context.width, context.height, aspect), max_pixels)
+        aspect = _pixel_aspect(stream)
+        check_pixels(*_display_size(context.width, context.height, aspect), max_pixels)
         rate = stream.average_rate or stream.guessed_rate
         end = declared_end(container, stream)
-        # Only a decoded image tells its size and rotation for certain.
+        # Only a decoded frame tells size and rotation reliably.
         first = next(iter(Decoder(container, stream)), None)
         if first is None:
             raise Unreadable("not one image of this video can be decoded")
         rotation, mirrored = _orientation(first)
-        size = _shown(first.width, first.height, aspect)
+        width, height = _display_size(first.width, first.height, aspect)
+        if rotation % 180:
+            width, height = height, width
         start = (first.pts or 0) * Fraction(first.time_base or stream.time_base)
         duration = float(end - start) if end is not None and end > start else None
         return Video(
-            name=name,
-            width=size[rotation % 180 // 90],
-            height=size[1 - rotation % 180 // 90],
+            name=name_of(source),
+            width=width,
+            height=height,
             frame_rate=Fraction(rate) if rate else None,
             duration=duration,
             frame_count=stream.frames or (round(duration * rate) if duration and rate else None),
             rotation=rotation,
             mirrored=mirrored,
             pixel_aspect=aspect,
-            color_codes=(_matrix(context), context.color_primaries, context.color_trc),
+            color_codes=(_color_matrix(context), context.color_primaries, context.color_trc),
             has_sound=sound_stream(container) is not None,
             codec=context.name,
             time_base=Fraction(stream.time_base),
@@ -223,36 +224,102 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
         )
 
 
-def _aspect(stream: Any) -> Fraction:
+class Decoder:
+    """All frames of a video stream (PyAV's), in presentation order.
+
+    A packet that cannot be decoded is counted in ``errors``, and the next one tried.
+    """
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        self.errors = 0
+        self.max_duration = 0.0
+        """The longest duration of a packet, in seconds."""
+        self._packets = Packets(container, stream)
+        self._codec_context = stream.codec_context
+
+    def __iter__(self) -> Iterator[Any]:
+        import av
+
+        corrector = _PtsCorrector()
+        for packet in self._packets:
+            if packet.duration and packet.time_base:
+                self.max_duration = max(self.max_duration, float(packet.duration * packet.time_base))
+            corrector.observe(packet)
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                self.errors += 1
+                continue
+            yield from map(corrector.correct, frames)
+        self.errors += self._packets.truncated
+        # Flush: a file that broke off had no packet to do so. A decoder that was flushed says so by an error.
+        with suppress(av.error.FFmpegError):
+            yield from map(corrector.correct, self._codec_context.decode(None))
+
+
+class _PtsCorrector:
+    """Gives frames presentation timestamps where the file has only decoding timestamps.
+
+    AVI numbers its packets in decoding order, and so does a file whose packets were copied out of one. A B-frame is
+    shown before a frame that was decoded before it, so its packet must have an earlier timestamp than one before; where
+    no packet has, the timestamps are those of decoding, and frames are shown at that pace in the order in which the
+    decoder returns them.
+    """
+
+    def __init__(self) -> None:
+        self._max_pts = -math.inf
+        self._reordered = self._has_b_frames = False
+        self._delay: int | None = None
+
+    def observe(self, packet: Any) -> None:
+        """Note a packet's timestamp before it is decoded."""
+        if packet.pts is not None:
+            self._reordered |= packet.pts < self._max_pts
+            self._max_pts = max(self._max_pts, packet.pts)
+
+    def correct(self, frame: Any) -> Any:
+        """The frame with its ``pts`` corrected; None where nothing tells its time."""
+        from av.video.frame import PictureType
+
+        if self._delay is None and frame.pts is not None and frame.dts is not None:
+            self._delay = frame.dts - frame.pts
+        self._has_b_frames |= frame.pts is not None and frame.pict_type == PictureType.B
+        if self._has_b_frames and not self._reordered:
+            frame.pts = None if frame.dts is None or self._delay is None else frame.dts - self._delay
+        return frame
+
+
+def _pixel_aspect(stream: Any) -> Fraction:
     aspect = Fraction(stream.sample_aspect_ratio or 1)
-    return aspect if Fraction(1, _ASPECT) <= aspect <= _ASPECT else Fraction(1)
+    return aspect if Fraction(1, _MAX_PIXEL_ASPECT) <= aspect <= _MAX_PIXEL_ASPECT else Fraction(1)
 
 
-def _shown(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
-    """Size of a coded image whose pixels are made squares; none is lost."""
+def _display_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+    """Width and height of a coded image scaled to square pixels; it is never scaled down."""
     return (round(width * aspect), height) if aspect >= 1 else (width, round(height / aspect))
 
 
 def _orientation(coded: Any) -> tuple[int, bool]:
-    """Counter-clockwise degrees, to the nearest quarter turn, and whether the turned image is to be mirrored."""
+    """Counter-clockwise degrees, to the nearest quarter turn, and whether to mirror the rotated image."""
     matrix = coded.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return 0, False
-    # Of a coded pixel's place it makes x = a p + c q and y = b p + d q.
+    # It maps the coded pixel (p, q) to x = a p + c q and y = b p + d q.
     a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].astype(float)
     mirrored = bool(a * d < b * c)
     return round(-math.degrees(math.atan2(b, -a if mirrored else a)) / 90) % 4 * 90, mirrored
 
 
-def _matrix(coded: Any) -> int:
-    # The scaler refuses others, also the reserved ones that some cameras write; to players they are as good as none.
-    return coded.colorspace if coded.colorspace in _MATRICES else 2
+def _color_matrix(coded: Any) -> int:
+    # The scaler refuses others, also the reserved ones that some cameras write; players ignore those.
+    return coded.colorspace if coded.colorspace in _COLOR_MATRICES else 2
 
 
-def _upright(convert: Any, coded: Any, aspect: Fraction) -> NDArray[np.uint8]:
-    coded.colorspace = _matrix(coded)
-    width, height = _shown(coded.width, coded.height, aspect)
-    image: NDArray[np.uint8] = convert.reformat(coded, width, height, format="rgb24").to_ndarray()
+def _to_rgb(reformatter: Any, coded: Any, aspect: Fraction) -> NDArray[np.uint8]:
+    """A coded frame as uint8 ``(H, W, 3)`` RGB, upright, with square pixels."""
+    coded.colorspace = _color_matrix(coded)
+    width, height = _display_size(coded.width, coded.height, aspect)
+    image: NDArray[np.uint8] = reformatter.reformat(coded, width, height, format="rgb24").to_ndarray()
     rotation, mirrored = _orientation(coded)
     image = np.rot90(image, rotation // 90)
     return np.ascontiguousarray(image[:, ::-1] if mirrored else image)

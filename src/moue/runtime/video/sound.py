@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from fractions import Fraction
 from typing import Any
 
-from moue.runtime.video.container import image_stream, open_container, sound_stream
+from moue.runtime.video.container import open_container, sound_stream, video_stream
 from moue.runtime.video.decode import Video
 
 #: Codecs that MP4 holds and that common players play from it.
@@ -29,7 +29,7 @@ class Sound:
         self._output = output
         with ExitStack() as stack:
             # The track's own edit list counts here: it holds back the encoder's priming samples.
-            source = stack.enter_context(open_container(video.source, edits=True))
+            source = stack.enter_context(open_container(video.source, edit_list=True))
             track = sound_stream(source)
             assert track is not None
             self._origin = _origin(video)
@@ -153,10 +153,10 @@ def _origin(video: Video) -> Fraction:
     Images are read without the edit list and sound with it; the packet that comes first with it says how far the two
     clocks are apart.
     """
-    with open_container(video.source, edits=True) as file:
-        shown = next((p for p in _intact(file, image_stream(file)) if p.pts is not None), None)
+    with open_container(video.source, edit_list=True) as file:
+        shown = next((p for p in _intact(file, video_stream(file)) if p.pts is not None), None)
     with open_container(video.source) as file:
-        for packet in _intact(file, image_stream(file)):
+        for packet in _intact(file, video_stream(file)):
             if shown is not None and packet.pts is not None and packet.pos == shown.pos:
                 apart: Fraction = shown.pts * Fraction(shown.time_base) - packet.pts * Fraction(packet.time_base)
                 return video.start_time + apart

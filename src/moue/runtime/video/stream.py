@@ -1,10 +1,11 @@
-"""A video in, one row a frame out: recognized in batches, tracked, smoothed, and annotated on request."""
+"""A video in, one result a frame out: recognized in batches, tracked, smoothed, and annotated on request."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from moue.errors import Status, Unreadable
 from moue.image import MAX_PIXELS
 from moue.progress import Report
 from moue.runtime.draw import draw
-from moue.runtime.results import Faces, Predictions
+from moue.runtime.results import Faces
 from moue.runtime.validation import check
 from moue.runtime.video.container import VideoLike, name_of
 from moue.runtime.video.decode import Frame, Sampler, Video, open_video
@@ -24,22 +25,22 @@ from moue.runtime.video.writer import VideoWriter
 
 
 class FaceReader(Protocol):
-    """What a recognizer must be able to do here."""
+    """What videos and cameras need of a recognizer."""
 
     def batch(self, images: Sequence[NDArray[np.uint8]], /) -> Sequence[Faces]:
-        """One answer for each image, uint8 ``(H, W, 3)`` RGB."""
+        """The faces of each image, uint8 ``(H, W, 3)`` RGB."""
         ...
 
     def failed(self, source: str, status: Status, reason: str, /) -> Faces:
-        """The answer where there is no image, with the reason."""
+        """The result of an input that cannot be read, with the reason."""
         ...
 
 
 class TrackSmoother:
-    """Turns the answers for single frames into those of a video: who is who, and steady probabilities.
+    """Adds to the results of single frames what only a sequence has: tracks and smoothed probabilities.
 
     Args:
-        track: whether to give faces an identity; without it nothing is smoothed either.
+        track: whether to track faces; without it nothing is smoothed either.
         smooth: time constant in seconds; 0 for none.
 
     Raises:
@@ -60,14 +61,8 @@ class TrackSmoother:
             return faces
         assert faces.timestamp is not None
         tracks = self._tracker.update(faces.boxes, faces.scores, faces.timestamp)
-        p = faces.predictions
-        smoothed = self._smoother(tracks, p.probabilities, faces.timestamp)
-        return faces.replace(tracks=tracks, predictions=Predictions(smoothed, p.labels, p.uncertain_below))
-
-
-def frame_result(faces: Faces, frame: Frame, source: str) -> Faces:
-    """The faces of an image as those of a video's frame: with the video's name, the frame's number and its time."""
-    return faces.replace(source=source, frame=frame.index, timestamp=frame.timestamp)
+        smoothed = self._smoother(tracks, faces.predictions.probabilities, faces.timestamp)
+        return faces.replace(tracks=tracks, predictions=replace(faces.predictions, probabilities=smoothed))
 
 
 def stream_video(
@@ -83,13 +78,13 @@ def stream_video(
     report: Report | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Iterator[Faces]:
-    """Read the faces in a video, one row a frame, in constant memory.
+    """Read the faces in a video, one result a frame, in constant memory.
 
-    A video that cannot be read gives one row that says why. One that is cut off or damaged gives a row for each frame
-    that can be decoded, and then one last row, without frame number, of status "unreadable" with the reason.
+    A video that cannot be read gives one result that says why. One that is cut off or damaged gives a result for each
+    frame that can be decoded, and then a last one, without frame number, of status "unreadable" with the reason.
 
     Args:
-        recognizer: a :class:`moue.Recognizer`, or whatever else a :class:`FaceReader` is.
+        recognizer: a :class:`moue.Recognizer`, or another :class:`FaceReader`.
         source: path, bytes, seekable binary file object, or an opened :class:`Video`.
         every: read each Nth frame.
         fps: read at most that many frames a second of video; instead of ``every``.
@@ -98,25 +93,25 @@ def stream_video(
         batch_size: frames that go to the recognizer together.
         annotated: where to write an annotated video (.mp4); it has all frames, those not read with the faces last seen.
             Closing the iterator early leaves a video that plays.
-        report: called after each batch with (frames gone by, frames in all or None).
-        max_pixels: a video of larger images is refused; an opened one is not asked again.
+        report: called after each batch with (frames decoded, frames in all or None).
+        max_pixels: refuse a video whose images have more pixels; an opened :class:`Video` is not checked again.
 
     Raises:
         UsageError: at once, when an option cannot be used.
         OSError: when the annotated video cannot be written (disk full); what was written plays.
     """
-    wanted = Sampler(every, fps)
-    follow = TrackSmoother(track, smooth)
+    sampler = Sampler(every, fps)
+    smoother = TrackSmoother(track, smooth)
     check("batch_size", batch_size, 1, whole=True)
     check("max_pixels", max_pixels, 1, whole=True)
-    return _rows(recognizer, source, wanted, follow, batch_size, annotated, report, max_pixels)
+    return _stream(recognizer, source, sampler, smoother, batch_size, annotated, report, max_pixels)
 
 
-def _rows(
+def _stream(
     recognizer: FaceReader,
     source: VideoLike | Video,
-    wanted: Sampler,
-    follow: TrackSmoother,
+    sampler: Sampler,
+    smoother: TrackSmoother,
     batch_size: int,
     annotated: str | os.PathLike[str] | BinaryIO | None,
     report: Report | None,
@@ -131,32 +126,49 @@ def _rows(
     except OSError as error:
         yield recognizer.failed(name, "unreadable", (error.strerror or str(error)).lower())
         return
-    ended: Unreadable | None = None
-    last: Faces | None = None
+    damage: Unreadable | None = None
+    latest: Faces | None = None
     with ExitStack() as stack:
         writer = stack.enter_context(VideoWriter(annotated, like=video)) if annotated is not None else None
-        walk = video.iter_frames(wanted, all_images=writer is not None)
-        stack.callback(walk.close)
-        while ended is None:
-            held: list[tuple[Frame, bool]] = []
-            # Frames between those that are read are held too when a video is written, so they count for the memory.
-            try:
-                while sum(taken for _, taken in held) < batch_size and len(held) < 2 * batch_size:
-                    held.append(next(walk))
-            except StopIteration:
-                if not held:
-                    break
-            except Unreadable as error:
-                ended = error
-            answers = iter(recognizer.batch([frame.image for frame, taken in held if taken]) if held else ())
-            for frame, taken in held:
-                if taken:
-                    last = follow(frame_result(next(answers), frame, name))
-                if writer is not None:
-                    writer.write(draw(frame.image, last) if last is not None else frame.image, frame.timestamp)
-                if taken and last is not None:
-                    yield last
-            if report is not None and held:
-                report(held[-1][0].index + 1, video.frame_count)
-    if ended is not None:
-        yield recognizer.failed(name, ended.status, str(ended)).replace(width=video.width, height=video.height)
+        frames = video.iter_frames(sampler, convert_all=writer is not None)
+        stack.callback(frames.close)
+        try:
+            for batch in _batches(frames, batch_size):
+                results = iter(recognizer.batch([frame.image for frame in batch if frame.sampled]))
+                for frame in batch:
+                    if frame.sampled:
+                        faces = next(results).replace(source=name, frame=frame.index, timestamp=frame.timestamp)
+                        latest = smoother(faces)
+                    if writer is not None:
+                        image = frame.image if latest is None else draw(frame.image, latest)
+                        writer.write(image, frame.timestamp)
+                    if frame.sampled and latest is not None:
+                        yield latest
+                if report is not None:
+                    report(batch[-1].index + 1, video.frame_count)
+        except Unreadable as error:
+            damage = error
+    if damage is not None:
+        yield recognizer.failed(name, damage.status, str(damage)).replace(width=video.width, height=video.height)
+
+
+def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
+    """Frames in lists with ``size`` sampled ones each, and at most twice as many frames in all.
+
+    Frames that are not sampled count, as they take memory too when a video is written. An Unreadable that ends the
+    frames is raised after the last list.
+    """
+    batch: list[Frame] = []
+    damage: Unreadable | None = None
+    try:
+        for frame in frames:
+            batch.append(frame)
+            if len(batch) == 2 * size or sum(frame.sampled for frame in batch) == size:
+                yield batch
+                batch = []
+    except Unreadable as error:
+        damage = error
+    if batch:
+        yield batch
+    if damage is not None:
+        raise damage

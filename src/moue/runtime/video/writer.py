@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moue.errors import MoueError, UsageError
-from moue.runtime.video.container import plain_path
+from moue.runtime.video.container import local_path
 from moue.runtime.video.decode import Video
 from moue.runtime.video.sound import Sound
 
@@ -73,7 +73,7 @@ class VideoWriter:
         }
         file: Any = path
         if isinstance(path, (str, os.PathLike)):
-            file = plain_path(path)
+            file = local_path(path)
             # FFmpeg opens it with the first packet only: a folder that is missing should be told before any work.
             open(path, "wb").close()
         self._container = av.open(file, "w", format="mp4", options=options)
