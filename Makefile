@@ -4,15 +4,24 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= demo
 
+WORKERS ?= 2
+
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PROJECTS := . $(wildcard packages/moue-models)
 MANIFESTS := $(wildcard pyproject.toml hatch_build.py packages/*/pyproject.toml packages/*/hatch_build.py)
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 BROWSERS := chromium chromium-browser google-chrome
+
+# What the base install and the extras `fast` and `parquet` can do, and what testing it takes.
+PYTHONS ?= 3.10 3.11 3.12 3.13
+READING_TESTS := tests/runtime tests/compat tests/data tests/cli/test_predict.py tests/cli/test_data.py \
+    tests/test_bundled.py tests/test_image.py tests/test_layers.py tests/test_tta.py
+READING_TOOLS := pytest pytest-timeout hypothesis onnx pandas scikit-image
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format docs bench check-scores wheel browser clean
+.PHONY: help install demo test test-matrix coverage lint format docs bench check-scores wheel browser clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
@@ -35,8 +44,26 @@ demo: install  ## read a photo with the bundled model, then train and compare th
 	@ls $(OUT)/faces $(OUT)/study >/dev/null
 	@echo "the annotated photo: $(OUT)/faces/astronaut.png   the comparison: $(OUT)/study/comparison.html"
 
-test: install browser lint  ## lint, types, tests
-	@$(BIN)/python -m pytest
+test: install browser lint  ## lint, types, tests (in WORKERS processes, 2 by default)
+	@$(PYTEST)
+
+coverage: install browser  ## the tests again, with the lines of moue that none of them runs
+	@$(PYTEST) --cov --cov-report=term-missing:skip-covered
+
+# Reading and the base install are promised for every Python from 3.10 on, training for the one that .venv has.
+# The pins of constraints.txt need Python 3.11; on 3.10 pip chooses.
+test-matrix: install  ## the tests of the base install and of reading on every Python of $(PYTHONS) that is installed
+	@rm -rf build/matrix && mkdir -p build/matrix
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/matrix .
+	@for version in $(PYTHONS); do \
+	    python=$$(command -v python$$version || ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python 2>/dev/null | tail -n 1); \
+	    $$python -c '' 2>/dev/null || { echo "Python $$version: not installed here"; continue; }; \
+	    echo "Python $$version"; \
+	    $$python -m venv build/matrix/$$version && \
+	    build/matrix/$$version/bin/python -m pip install --quiet --disable-pip-version-check \
+	        $$(test $$version = 3.10 || echo --constraint constraints.txt) "$$(ls build/matrix/moue-*.whl)[fast,parquet]" $(READING_TOOLS) && \
+	    build/matrix/$$version/bin/python -m pytest $(READING_TESTS) || exit 1; \
+	done
 
 lint: install  ## ruff's rules and format, and mypy: strict on src, plain on tests
 	@$(BIN)/ruff check .
@@ -75,5 +102,5 @@ browser:
 	fi
 
 clean:  ## remove what the other targets made, .venv too
-	rm -rf $(VENV) $(OUT) site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OUT) site build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,16 +1,36 @@
-"""What the tests share: a cache of their own, and a model small enough to be made on the spot."""
+"""What the tests share: one thread a process, a cache of their own, and a model small enough to be made on the spot."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from moue.labels import FER2013
 from moue.spec import ModelSpec, file_sha256
+
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadFileScheduling
+
+# `make test` has a process for each core. torch and OpenCV read these when they are imported, which no test module has
+# done yet; the commands that tests start inherit them.
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """A file's tests run in one process, as they share fixtures; so do all tests of the server and the browser."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFileOrServer(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "server" if nodeid.startswith("tests/server/") else super()._split_scope(nodeid)
+
+    return ByFileOrServer(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

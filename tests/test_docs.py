@@ -114,7 +114,7 @@ def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         Image.fromarray(photo).save(tmp_path / name)
     make_video(tmp_path / "clip.mp4", [photo] * 6)
     monkeypatch.chdir(tmp_path)
-    bodies = blocks(ROOT / page, "python")
+    bodies = list(blocks(ROOT / page, "python"))
     assert bodies
     for body in bodies:
         exec(compile(body, page, "exec"), {})
