@@ -148,14 +148,14 @@ def test_values_that_make_no_sense_are_one_sentence(
 
 
 def test_closed_output_and_debug_before_the_command(tmp_path: Path) -> None:
-    done = shell(["sh", "-c", f"{sys.executable} -m moue networks compact >&-"])
+    done = shell(["sh", "-c", f"{sys.executable} -m moue models --no-speed >&-"])
     assert (done.returncode, done.stderr) == (0, "")
     done = shell([sys.executable, "-m", "moue", "--debug", "predict", str(tmp_path / "absent.png")])
     assert "Traceback" in done.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
-    done = shell(["sh", "-c", f"({sys.executable} -m moue networks --format json; echo code $? >&2) | true"])
+    done = shell(["sh", "-c", f"({sys.executable} -m moue models --no-speed --format json; echo code $? >&2) | true"])
     assert "code 0" in done.stderr
     assert "Broken" not in done.stderr
     assert "Traceback" not in done.stderr

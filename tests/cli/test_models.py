@@ -23,6 +23,13 @@ def folder(tiny_onnx: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def _local_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the installed models out, whose speed takes seconds to measure."""
+    monkeypatch.setattr("moue.runtime.weights.BUNDLED", ())
+    monkeypatch.setattr("moue.runtime.weights.EXTRA", ())
+
+
 def test_it_lists_a_local_model_with_its_speed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", str(folder), "--format", "json"]) == 0
     out, err = capsys.readouterr()
@@ -34,6 +41,7 @@ def test_it_lists_a_local_model_with_its_speed(folder: Path, capsys: pytest.Capt
     assert err == ""
 
 
+@pytest.mark.usefixtures("_local_alone")
 def test_the_table_names_size_and_scores(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,6 +61,7 @@ def test_the_speed_can_be_left_out(folder: Path, capsys: pytest.CaptureFixture[s
     assert not any("faces_per_second" in row for row in json.loads(capsys.readouterr().out))
 
 
+@pytest.mark.usefixtures("_local_alone")
 def test_what_further_views_gain_and_cost_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = {"public_test": 0.66, "public_test_views_1": 0.65, "public_test_views_2": 0.66}
     further = {"public_test_views_6": 0.664, "public_test_views_10": 0.658}
@@ -66,6 +75,7 @@ def test_what_further_views_gain_and_cost_is_said(folder: Path, capsys: pytest.C
     assert row["further_views"][1] == {"views": 10, "accuracy": 0.658, "gain": -0.002, "cost": 5.0}
 
 
+@pytest.mark.usefixtures("_local_alone")
 def test_a_broken_model_is_a_row_with_a_remark(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "mine.json").write_text("{}")
     assert main(["models", str(folder), "--format", "csv"]) == 0
@@ -75,6 +85,7 @@ def test_a_broken_model_is_a_row_with_a_remark(folder: Path, capsys: pytest.Capt
     assert "needs labels, name, network" in row["remark"]
 
 
+@pytest.mark.usefixtures("_local_alone")
 def test_a_damaged_model_does_not_hide_the_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for suffix in (".onnx", ".json"):
         shutil.copy(folder / f"mine{suffix}", folder / f"torn{suffix}")
