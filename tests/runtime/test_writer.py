@@ -167,7 +167,7 @@ from fractions import Fraction
 import numpy as np
 from moue.runtime.video.writer import VideoWriter
 
-writer = VideoWriter(sys.argv[1], rate=Fraction(10))
+writer = VideoWriter(sys.argv[1], frame_rate=Fraction(10))
 noise = np.random.default_rng(0)
 for i in range(120):
     writer.write(noise.integers(0, 255, (32, 48, 3), np.uint8), i / 10)

@@ -1,10 +1,10 @@
-"""A camera in, one row a frame out, with a live window: the latest frame wins, a lost camera ends cleanly."""
+"""A camera in, one result a frame out, with a live window: the latest frame wins, a lost camera ends cleanly."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from typing import Any, Protocol
 
@@ -18,19 +18,19 @@ from moue.runtime.video.decode import Frame
 from moue.runtime.video.smooth import SMOOTH
 from moue.runtime.video.stream import FaceReader, TrackSmoother
 
-#: The rate in the window's corner is the mean over about this many seconds.
-_RATE_OVER = 1.0
+#: Time constant, in seconds, of the moving average that the window shows as frames/s.
+_FPS_TIME_CONSTANT = 1.0
 
 
 class Capture(Protocol):
-    """What a camera must be able to do; OpenCV's ``VideoCapture`` is one."""
+    """What is needed of a camera; OpenCV's ``VideoCapture`` is one."""
 
     def read(self) -> tuple[bool, Any]:
         """(whether there was an image, uint8 ``(H, W, 3)`` BGR); waits for the next one."""
         ...
 
     def release(self) -> None:
-        """Give the camera back."""
+        """Close the camera."""
         ...
 
 
@@ -38,62 +38,68 @@ class Window(Protocol):
     """Where images are shown."""
 
     def show(self, image: NDArray[np.uint8]) -> bool:
-        """Show one image, uint8 ``(H, W, 3)`` RGB; False when the user has ended it."""
+        """Show one image, uint8 ``(H, W, 3)`` RGB; False when the user closed the window."""
         ...
 
     def close(self) -> None:
-        """Take the window away."""
+        """Close the window."""
         ...
 
 
-class _Latest:
-    """Reads a capture in a thread of its own and holds the newest image, so that slow recognition never lags."""
+class _LatestFrames:
+    """Reads a capture in its own thread and keeps the newest image only, so that slow recognition never lags."""
 
-    def __init__(self, capture: Capture, clock: Callable[[], float]) -> None:
-        self._capture, self._clock = capture, clock
-        self._news = threading.Condition()
-        self._image: tuple[int, float, Any] | None = None
-        self._over = self._stop = False
+    def __init__(self, capture: Capture) -> None:
         self.error: Exception | None = None
+        """The driver's error that ended the capture, if any."""
+        self._capture = capture
+        self._changed = threading.Condition()
+        self._latest: tuple[int, float, Any] | None = None
+        self._ended = self._closing = False
         self._thread = threading.Thread(target=self._run, name="moue-camera", daemon=True)
         self._thread.start()
 
-    def next(self) -> tuple[int, float, Any] | None:
-        """(number, seconds, image), newer than what was taken before; None when the camera is gone."""
-        with self._news:
-            self._news.wait_for(lambda: self._image is not None or self._over)
-            taken, self._image = self._image, None
-            return taken
-
-    def close(self) -> None:
-        """Stop reading and give the camera back."""
-        self._stop = True
-        # A camera that hangs inside its driver must not hang the program too.
-        self._thread.join(timeout=2)
+    def __iter__(self) -> Generator[Frame, None, None]:
+        """Frames, each newer than the one before, until the camera is lost; closes it at the end."""
+        start: float | None = None
+        try:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._latest is not None or self._ended)
+                    latest, self._latest = self._latest, None
+                if latest is None:
+                    return
+                index, moment, image = latest
+                start = moment if start is None else start
+                yield Frame(index, moment - start, np.ascontiguousarray(image[:, :, ::-1]))
+        finally:
+            self._closing = True
+            # A camera that hangs inside its driver must not hang the program too.
+            self._thread.join(timeout=2)
 
     def _run(self) -> None:
         index = 0
         try:
-            while not self._stop:
-                there, image = self._capture.read()
-                if not there or image is None:
+            while not self._closing:
+                success, image = self._capture.read()
+                if not success or image is None:
                     break
-                with self._news:
-                    self._image = (index, self._clock(), image)
-                    self._news.notify()
+                with self._changed:
+                    self._latest = (index, time.monotonic(), image)
+                    self._changed.notify()
                 index += 1
         except Exception as error:
-            # A driver's own error ends the camera as unplugging it does; the row tells.
+            # A driver's own error ends the stream as unplugging does; its last result has the error's text.
             self.error = error
         finally:
             self._capture.release()
-            with self._news:
-                self._over = True
-                self._news.notify()
+            with self._changed:
+                self._ended = True
+                self._changed.notify()
 
 
 def camera_frames(index: int = 0, *, capture: Capture | None = None) -> Generator[Frame, None, None]:
-    """Stream a camera's images; those that come while the last one is worked on are stepped over.
+    """Stream a camera's images, the newest each time; those in between are skipped.
 
     Args:
         index: the camera's number.
@@ -103,18 +109,7 @@ def camera_frames(index: int = 0, *, capture: Capture | None = None) -> Generato
         MissingExtra: without opencv-python.
         UsageError: when there is no such camera.
     """
-    return _frames(_Latest(capture or open_camera(index), time.monotonic))
-
-
-def _frames(latest: _Latest) -> Generator[Frame, None, None]:
-    start: float | None = None
-    try:
-        while (news := latest.next()) is not None:
-            number, moment, image = news
-            start = moment if start is None else start
-            yield Frame(number, moment - start, np.ascontiguousarray(image[:, :, ::-1]))
-    finally:
-        latest.close()
+    return iter(_LatestFrames(capture or open_camera(index)))
 
 
 def open_camera(index: int = 0) -> Capture:
@@ -122,12 +117,12 @@ def open_camera(index: int = 0) -> Capture:
 
     Raises:
         MissingExtra: without opencv-python.
-        UsageError: when there is no such camera, or it is taken.
+        UsageError: when there is no such camera, or another program uses it.
     """
     cv2 = require("cv2", "camera")
     capture: Capture = cv2.VideoCapture(index)
     if not capture.isOpened():  # type: ignore[attr-defined]
-        raise UsageError(f"there is no camera {index}, or another program holds it.")
+        raise UsageError(f"there is no camera {index}, or another program uses it.")
     return capture
 
 
@@ -140,57 +135,55 @@ def stream_camera(
     window: bool | Window = False,
     capture: Capture | None = None,
 ) -> Iterator[Faces]:
-    """Read the faces before a camera, one row a frame, until it is lost or the window is closed.
+    """Read the faces before a camera, one result a frame, until it is lost or the window is closed.
 
-    A lost camera gives one last row of status "camera_lost" with the reason.
+    A lost camera gives one last result of status "camera_lost" with the reason.
 
     Args:
-        recognizer: a :class:`moue.Recognizer`, or whatever else a :class:`moue.runtime.video.stream.FaceReader` is.
+        recognizer: a :class:`moue.Recognizer`, or another :class:`moue.runtime.video.stream.FaceReader`.
         index: the camera's number.
         smooth: time constant of the probabilities' smoothing over time, in seconds.
         track: whether to give faces an identity that stays.
-        window: True for a window with boxes, names, probabilities and frames/s, which q or Esc closes; or one's own.
+        window: True for a window with boxes, names, probabilities and frames/s, which q or Esc closes; or another
+            :class:`Window`.
         capture: another source of BGR images, used instead of the camera.
 
     Raises:
         MissingExtra: without opencv-python.
         UsageError: when there is no such camera.
     """
-    follow = TrackSmoother(track, smooth)
-    latest = _Latest(capture or open_camera(index), time.monotonic)
+    smoother = TrackSmoother(track, smooth)
     shown = CameraWindow() if window is True else window or None
-    return _rows(recognizer, f"camera {index}", latest, follow, shown)
+    return _stream(recognizer, f"camera {index}", _LatestFrames(capture or open_camera(index)), smoother, shown)
 
 
-def _rows(
-    recognizer: FaceReader, name: str, latest: _Latest, follow: TrackSmoother, window: Window | None
+def _stream(
+    recognizer: FaceReader, name: str, latest: _LatestFrames, smoother: TrackSmoother, window: Window | None
 ) -> Iterator[Faces]:
-    size = (0, 0)
-    rate = before = 0.0
+    width = height = 0
+    fps = previous = 0.0
     with ExitStack() as stack:
-        frames = _frames(latest)
+        frames = iter(latest)
         stack.callback(frames.close)
         if window is not None:
             stack.callback(window.close)
         for frame in frames:
-            size = (frame.image.shape[1], frame.image.shape[0])
-            row = follow(
-                recognizer.batch([frame.image])[0].replace(source=name, frame=frame.index, timestamp=frame.timestamp)
-            )
-            step, before = frame.timestamp - before, frame.timestamp
-            if step > 0:
-                rate += min(1.0, step / _RATE_OVER) * (1 / step - rate) if rate else 1 / step
-            if window is not None and not window.show(draw(frame.image, row, caption=f"{rate:.1f} frames/s")):
-                yield row
+            height, width = frame.image.shape[:2]
+            [faces] = recognizer.batch([frame.image])
+            faces = smoother(faces.replace(source=name, frame=frame.index, timestamp=frame.timestamp))
+            interval, previous = frame.timestamp - previous, frame.timestamp
+            if interval > 0:
+                fps += min(1.0, interval / _FPS_TIME_CONSTANT) * (1 / interval - fps) if fps else 1 / interval
+            is_open = window is None or window.show(draw(frame.image, faces, caption=f"{fps:.1f} frames/s"))
+            yield faces
+            if not is_open:
                 return
-            yield row
-    why = f": {latest.error}" if latest.error else ""
-    lost = recognizer.failed(name, "camera_lost", f"the camera gives no more images{why}")
-    yield lost.replace(width=size[0], height=size[1])
+    reason = "the camera gives no more images" + (f": {latest.error}" if latest.error else "")
+    yield recognizer.failed(name, "camera_lost", reason).replace(width=width, height=height)
 
 
 class CameraWindow:
-    """A window on the screen (OpenCV); q, Esc or its own button ends it.
+    """A window on the screen (OpenCV); q, Esc or its close button ends it.
 
     Raises:
         MissingExtra: without opencv-python.
@@ -218,10 +211,10 @@ class CameraWindow:
             self._open = True
             return (cv2.waitKey(1) & 0xFF) not in (ord("q"), 27)
         except cv2.error as error:
-            raise UsageError("there is no screen to show the camera's window on: leave the window away.") from error
+            raise UsageError("there is no screen to show the camera's window on: turn the window off.") from error
 
     def close(self) -> None:
-        """Take the window away."""
+        """Close the window."""
         if self._open:
             self._cv2.destroyWindow(self._title)
             self._open = False

@@ -1,7 +1,7 @@
-"""Annotated videos: H.264 in MP4, with the source's clock, colors, shape of pixels and sound.
+"""Annotated videos: H.264 in MP4, with the source's timestamps, color description and sound.
 
-The file is written in fragments, each whole by itself, and turned into a plain MP4 when it is closed. So what was
-written plays, whether the writing ended well, by Ctrl-C, by a full disk or by a kill.
+The file is written as fragmented MP4 and turned into a plain one when it is closed. So what was written plays, however
+the writing ended: regularly, by Ctrl-C, by a full disk or by a kill.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image
 from moue.errors import MoueError, UsageError
 from moue.runtime.video.container import local_path
 from moue.runtime.video.decode import Video
-from moue.runtime.video.sound import Sound
+from moue.runtime.video.sound import SoundTrack
 
 #: Encoders, best first; a build of FFmpeg without x264 has one of the others.
 _ENCODERS: tuple[tuple[str, dict[str, str]], ...] = (
@@ -29,8 +29,8 @@ _ENCODERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("h264_videotoolbox", {"b": "4000000"}),
     ("mpeg4", {"q": "4"}),
 )
-#: Seconds between images that stand alone; a fragment begins at each.
-_FRAGMENT = 1
+#: Seconds between keyframes; a fragment begins at each.
+_KEYFRAME_INTERVAL = 1
 
 
 class VideoWriter:
@@ -38,9 +38,9 @@ class VideoWriter:
 
     Args:
         path: where to write; ends in .mp4, or a writable, seekable binary file object.
-        like: the video whose clock, rate, colors, shape of pixels and sound to take over; None for images from
+        like: the video whose time base, frame rate, color description and sound to take over; None for images from
             elsewhere.
-        rate: frames/s to expect where ``like`` does not tell; only a hint to the encoder.
+        frame_rate: frames/s to expect where ``like`` declares none; only a hint to the encoder.
 
     Raises:
         UsageError: when the name does not end in .mp4, or is that of ``like`` itself.
@@ -48,33 +48,32 @@ class VideoWriter:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str] | BinaryIO, *, like: Video | None = None, rate: Fraction = Fraction(30)
+        self, path: str | os.PathLike[str] | BinaryIO, *, like: Video | None = None, frame_rate: Fraction = Fraction(30)
     ) -> None:
         import av
 
         self.name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else getattr(path, "name", "<video>")
         if isinstance(path, (str, os.PathLike)) and Path(path).suffix.lower() != ".mp4":
             raise UsageError(f"videos are written as .mp4. Got {self.name!r} instead.")
-        if like is not None and _same(path, like.source):
+        if like is not None and _same_file(path, like.source):
             raise UsageError(f"{self.name!r} is the video that is read. Give the one to be written another name.")
         self._like = like
-        self._rate = (like.frame_rate if like else None) or rate
-        self._clock = _clock(like.time_base if like else Fraction(1, 90_000))
-        self._matrix, *self._colors = like.color_codes if like else (2, 2, 2)
-        self._last = -1
-        self._size: tuple[int, int] | None = None
+        self._frame_rate = (like.frame_rate if like else None) or frame_rate
+        self._time_base = _mp4_time_base(like.time_base if like else Fraction(1, 90_000))
+        self._color_codes = like.color_codes if like else (2, 2, 2)
+        self._last_pts = -1
         self._stream: Any = None
-        self._sound: Sound | None = None
-        self._broken = False
+        self._sound: SoundTrack | None = None
+        self._failed = False
         options = {
             "movflags": _movflags(),
             "flush_packets": "1",
-            "video_track_timescale": str(self._clock.denominator),
+            "video_track_timescale": str(self._time_base.denominator),
         }
         file: Any = path
         if isinstance(path, (str, os.PathLike)):
             file = local_path(path)
-            # FFmpeg opens it with the first packet only: a folder that is missing should be told before any work.
+            # FFmpeg opens it with the first packet only: a missing folder should be reported before any work.
             open(path, "wb").close()
         self._container = av.open(file, "w", format="mp4", options=options)
 
@@ -85,9 +84,9 @@ class VideoWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.close(sound_to_the_end=kind is None)
+            self.close(rest_of_sound=kind is None)
         except (MoueError, OSError):
-            # The first error tells more than the one of tidying up after it.
+            # The first error tells more than the one of closing after it.
             if kind is None:
                 raise
 
@@ -95,8 +94,8 @@ class VideoWriter:
         """Append one image.
 
         Args:
-            image: uint8 ``(H, W, 3)`` RGB. The first one sets the video's size; others are fitted into it.
-            timestamp: seconds from the video's start, more than that of the image before.
+            image: uint8 ``(H, W, 3)`` RGB. The first one sets the video's size; others are letterboxed.
+            timestamp: seconds from the video's start, greater than the one before.
 
         Raises:
             OSError: when the disk is full or the file cannot be written; what was written so far still plays.
@@ -105,23 +104,25 @@ class VideoWriter:
 
         try:
             if self._stream is None:
-                self._begin(image)
-            frame = av.VideoFrame.from_ndarray(_fitted(image, self._size), format="rgb24")
-            # Two images in one tick of the clock would be refused by the container.
-            self._last = max(round(timestamp / self._clock), self._last + 1)
-            frame.pts, frame.time_base = self._last, self._clock
-            frame.colorspace = self._matrix
+                self._add_stream(image)
+            frame = av.VideoFrame.from_ndarray(
+                _letterboxed(image, self._stream.width, self._stream.height), format="rgb24"
+            )
+            # The container refuses two images with one timestamp.
+            self._last_pts = max(round(timestamp / self._time_base), self._last_pts + 1)
+            frame.pts, frame.time_base = self._last_pts, self._time_base
+            frame.colorspace = self._color_codes[0]
             self._container.mux(self._stream.encode(frame))
             if self._sound is not None:
-                self._sound.until(timestamp)
+                self._sound.write_until(timestamp)
         except (OSError, av.error.FFmpegError) as error:
-            raise self._failed(error) from error
+            raise self._write_error(error) from error
 
-    def close(self, *, sound_to_the_end: bool = True) -> None:
+    def close(self, *, rest_of_sound: bool = True) -> None:
         """Finish the file.
 
         Args:
-            sound_to_the_end: whether sound that lasts longer than the images is kept.
+            rest_of_sound: whether to write sound that lasts longer than the images.
 
         Raises:
             OSError: when the rest cannot be written.
@@ -132,50 +133,50 @@ class VideoWriter:
             return
         container, self._container = self._container, None
         try:
-            if self._stream is not None and not self._broken:
+            if self._stream is not None and not self._failed:
                 container.mux(self._stream.encode(None))
-                if self._sound is not None and sound_to_the_end:
-                    self._sound.until(None)
+                if self._sound is not None and rest_of_sound:
+                    self._sound.write_until(None)
         except (OSError, av.error.FFmpegError) as error:
-            raise self._failed(error) from error
+            raise self._write_error(error) from error
         finally:
             if self._sound is not None:
                 self._sound.close()
             try:
                 container.close()
             except (OSError, av.error.FFmpegError) as error:
-                if not self._broken:
-                    raise self._failed(error) from error
+                if not self._failed:
+                    raise self._write_error(error) from error
 
-    def _begin(self, image: NDArray[np.uint8]) -> None:
+    def _add_stream(self, image: NDArray[np.uint8]) -> None:
+        """Add the video stream, of the size of its first image, and the sound."""
         height, width = image.shape[:2]
-        # 4:2:0 halves the color planes.
-        self._size = (width + width % 2, height + height % 2)
         codec, options = _encoder()
-        stream = self._container.add_stream(codec, rate=self._rate, options=options)
-        stream.width, stream.height = self._size
+        stream = self._container.add_stream(codec, rate=self._frame_rate, options=options)
+        # Even: 4:2:0 halves the color planes.
+        stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = self._clock
-        # What the source says: players would show a copy that says nothing in other colors.
-        stream.codec_context.colorspace = self._matrix
-        stream.codec_context.color_primaries, stream.codec_context.color_trc = self._colors
-        stream.codec_context.gop_size = max(1, round(self._rate * _FRAGMENT))
-        # Without B-frames the order of writing is the order of showing: a fragment that is written is complete.
-        stream.codec_context.max_b_frames = 0
+        context = stream.codec_context
+        context.time_base = self._time_base
+        # As the source declares them: without a declaration players would show other colors.
+        context.colorspace, context.color_primaries, context.color_trc = self._color_codes
+        context.gop_size = max(1, round(self._frame_rate * _KEYFRAME_INTERVAL))
+        # Without B-frames decoding order is presentation order: a fragment that is written is complete.
+        context.max_b_frames = 0
         self._stream = stream
         if self._like is not None and self._like.has_sound:
-            self._sound = Sound(self._like, self._container)
+            self._sound = SoundTrack(self._like, self._container)
 
-    def _failed(self, error: BaseException) -> OSError:
-        """The error with the video's name in it; a file object's own error arrives wrapped by FFmpeg's."""
-        self._broken = True
+    def _write_error(self, error: BaseException) -> OSError:
+        """The error with the video's name in it; FFmpeg's errors wrap those of a file object."""
+        self._failed = True
         causes = [e for e in (error, error.__cause__, error.__context__) if isinstance(e, OSError)]
-        number, words = (causes[0].errno, causes[0].strerror) if causes else (errno.EIO, str(error))
-        return OSError(number, f"{words or error}; the video so far is kept", self.name)
+        code, message = (causes[0].errno, causes[0].strerror) if causes else (errno.EIO, str(error))
+        return OSError(code, f"{message or error}; the video so far is kept", self.name)
 
 
-def _same(path: object, source: object) -> bool:
-    """Whether both are paths of one file that is there."""
+def _same_file(path: object, source: object) -> bool:
+    """Whether both are paths of one existing file."""
     if not isinstance(path, (str, os.PathLike)) or not isinstance(source, (str, os.PathLike)):
         return False
     return Path(path).exists() and Path(path).samefile(source)
@@ -184,9 +185,9 @@ def _same(path: object, source: object) -> bool:
 def _movflags() -> str:
     import av
 
-    # FFmpeg 8 makes a plain file of the fragments at the end; before, they stay.
-    recent = av.library_versions["libavformat"] >= (62,)
-    return "hybrid_fragmented+frag_keyframe" if recent else "frag_keyframe+empty_moov+default_base_moof"
+    # FFmpeg 8 turns the fragments into a plain file at the end; older versions leave them.
+    hybrid = av.library_versions["libavformat"] >= (62,)
+    return "hybrid_fragmented+frag_keyframe" if hybrid else "frag_keyframe+empty_moov+default_base_moof"
 
 
 def _encoder() -> tuple[str, dict[str, str]]:
@@ -201,21 +202,20 @@ def _encoder() -> tuple[str, dict[str, str]]:
     raise MoueError("this build of PyAV has no encoder for videos. Type: pip install --force-reinstall av")
 
 
-def _clock(time_base: Fraction) -> Fraction:
-    """A unit of time that holds the source's times exactly, where MP4 and the encoders can take it."""
+def _mp4_time_base(time_base: Fraction) -> Fraction:
+    """A time base that keeps the source's timestamps exact, where MP4 and the encoders can take it."""
     return Fraction(1, time_base.denominator) if 1000 <= time_base.denominator <= 1_000_000 else Fraction(1, 90_000)
 
 
-def _fitted(image: NDArray[np.uint8], size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """The image at the video's size: a lacking row or column repeated, another size fitted between black bars."""
-    height, width = image.shape[:2]
-    assert size is not None
-    if (width, height) == size:
+def _letterboxed(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """The image at a size of even numbers: an odd edge repeated, another size scaled between black bars."""
+    h, w = image.shape[:2]
+    if (w, h) == (width, height):
         return np.ascontiguousarray(image)
-    if (width + width % 2, height + height % 2) == size:
-        return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    scale = min(size[0] / width, size[1] / height)
-    small = Image.fromarray(image).resize((max(1, round(width * scale)), max(1, round(height * scale))))
-    canvas = Image.new("RGB", size)
-    canvas.paste(small, ((size[0] - small.width) // 2, (size[1] - small.height) // 2))
+    if (w + w % 2, h + h % 2) == (width, height):
+        return np.pad(image, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")
+    scale = min(width / w, height / h)
+    scaled = Image.fromarray(image).resize((max(1, round(w * scale)), max(1, round(h * scale))))
+    canvas = Image.new("RGB", (width, height))
+    canvas.paste(scaled, ((width - scaled.width) // 2, (height - scaled.height) // 2))
     return np.asarray(canvas)
