@@ -4,9 +4,8 @@
 
     import moue
 
-    faces = moue.read("photo.jpg")
-    for box, label in zip(faces.boxes, faces.predictions.class_names):
-        print(box, label)
+    for face in moue.read("photo.jpg"):
+        print(face.box, face.label, face.confidence)
 
 Importing this package loads nothing but itself; each public name loads its module when it is first used.
 """
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from moue.errors import MoueError
     from moue.image import read_image
     from moue.runtime.detect import CenterFace, Detections, Detector, WholeImage
+    from moue.runtime.face import Face
     from moue.runtime.recognizer import Recognizer, read
     from moue.runtime.results import Faces, Predictions
     from moue.spec import ModelSpec
@@ -31,6 +31,7 @@ _HOMES = {
     "Detections": "moue.runtime.detect",
     "Detector": "moue.runtime.detect",
     "WholeImage": "moue.runtime.detect",
+    "Face": "moue.runtime.face",
     "Faces": "moue.runtime.results",
     "Predictions": "moue.runtime.results",
     "ModelSpec": "moue.spec",
@@ -44,6 +45,7 @@ __all__ = [
     "CenterFace",
     "Detections",
     "Detector",
+    "Face",
     "Faces",
     "ModelSpec",
     "MoueError",

@@ -342,13 +342,33 @@ def test_answers_are_compared_by_what_they_hold(halves: Recognizer) -> None:
 
 def test_faces_are_chosen_and_gone_through(halves: Recognizer) -> None:
     both = halves.faces(np.zeros((40, 80, 3), np.uint8), "wide.png")
-    assert [len(one) for one in both] == [1, 1]
-    assert both[both.scores > 0.85] == both[0] == both[:1] == both[[0]]
-    np.testing.assert_array_equal(both[1].boxes, both.boxes[1:])
-    assert both[1].predictions == both.predictions[1]
+    assert [len(both[i : i + 1]) for i in range(2)] == [1, 1]
+    assert both[both.scores > 0.85] == both[:1] == both[[0]]
+    np.testing.assert_array_equal(both[1:].boxes, both.boxes[1:])
+    assert both[1:].predictions == both.predictions[1]
     assert both[:0].predictions.labels == both.predictions.labels
     with pytest.raises(IndexError):
         both[2]
+
+
+def test_faces_are_a_sequence_of_people(halves: Recognizer) -> None:
+    both = halves.faces(image(0)).replace(tracks=np.array([5, 2]), landmarks=np.arange(20).reshape(2, 5, 2))
+    assert list(both) == [both[0], both[1]] == [both[np.int64(0)], both[-1]]
+    assert both[0] != both[1]
+    assert len({both[0], both[1]}) == 2
+    face = both[1]
+    np.testing.assert_array_equal(face.box, both.boxes[1])
+    np.testing.assert_array_equal(face.landmarks, both.landmarks[1])  # type: ignore[index]
+    assert (face.score, face.track) == (float(both.scores[1]), 2)
+    assert (face.label, face.confidence) == (both.predictions.class_names[1], both.predictions.confidence[1])
+    assert face.probabilities[face.label] == face.confidence == max(face.probabilities.values())
+    assert tuple(face.probabilities) == halves.spec.labels
+    assert [f.to_dict() for f in both] == both.to_dict()["faces"]
+    assert f"{face.label} " in repr(face)
+    assert "track 2" in repr(face)
+    assert (both[:1].replace(landmarks=None, tracks=None)[0].landmarks, halves.faces(image(0))[0].track) == (None, None)
+    assert [f.uncertain for f in both] == both.predictions.uncertain.tolist()
+    assert list(one(halves.read("absent.png"))) == []
 
 
 def test_answers_show_what_they_say(halves: Recognizer) -> None:
@@ -398,5 +418,5 @@ def test_a_list_on_stdin_is_read_from_its_first_line(
     for name in names:
         Image.new("RGB", (20, 20)).save(name)
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(names)))
-    answers = moue.read("-", model=model, detector="none")
+    answers = many(moue.read("-", model=model, detector="none"))
     assert [answer.source for answer in answers] == names

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from moue.compat.image import by_name, shared_recognizer, to_rgb, whole_box
+from moue.compat.image import emotions, pixel_box, shared_recognizer, to_rgb
 from moue.errors import Unreadable, UsageError
 from moue.runtime.results import Faces
 
@@ -65,19 +65,19 @@ def analyze(
 
 def _rows(faces: Faces, whole: bool = False) -> list[dict[str, Any]]:
     rows = []
-    for i, box in enumerate(faces.boxes):
-        x, y, w, h = whole_box(box, faces)
-        emotion = {name: 100 * p for name, p in by_name(faces.predictions, i).items()}
-        # moue counts eyes from the image's left, deepface from the person's: they are the other way round.
+    for face in faces:
+        x, y, w, h = pixel_box(face, faces)
+        emotion = {name: 100 * p for name, p in emotions(face).items()}
+        # moue orders the eyes from the image's left, deepface from the person's.
         eyes: list[tuple[int, int] | None] = [None, None]
-        if faces.landmarks is not None and not whole:
-            eyes = [(round(float(px)), round(float(py))) for px, py in faces.landmarks[i, 1::-1]]
+        if face.landmarks is not None and not whole:
+            eyes = [(round(px), round(py)) for px, py in face.landmarks[1::-1].tolist()]
         rows.append(
             {
                 "emotion": emotion,
                 "dominant_emotion": max(emotion, key=emotion.__getitem__),
                 "region": {"x": x, "y": y, "w": w, "h": h, "left_eye": eyes[0], "right_eye": eyes[1]},
-                "face_confidence": 0.0 if whole else round(float(faces.scores[i]), 2),
+                "face_confidence": 0.0 if whole else round(face.score, 2),
             }
         )
     return rows

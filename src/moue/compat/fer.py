@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.compat.image import by_name, shared_recognizer, to_rgb, whole_box
+from moue.compat.image import emotions, pixel_box, shared_recognizer, to_rgb
 from moue.errors import Unreadable, UsageError, require
 from moue.image import read_image
 from moue.runtime.draw import draw
@@ -106,13 +106,12 @@ class FER:
         return [face["box"] for face in self.detect_emotions(img)]
 
     def rows(self, faces: Faces) -> list[Row]:
-        """An answer of moue in fer's shape."""
+        """A result of moue in fer's shape."""
         rows = []
-        for i, box in enumerate(faces.boxes):
-            x, y, width, height = whole_box(box, faces)
-            if min(width, height) >= self.min_face_size:
-                emotions = {name: round(p, 4) for name, p in by_name(faces.predictions, i).items()}
-                rows.append({"box": (x, y, width, height), "emotions": emotions})
+        for face in faces:
+            box = pixel_box(face, faces)
+            if min(box[2:]) >= self.min_face_size:
+                rows.append({"box": box, "emotions": {name: round(p, 4) for name, p in emotions(face).items()}})
         return rows
 
 

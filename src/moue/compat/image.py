@@ -1,4 +1,4 @@
-"""What the stand-ins share: images as their users hand them over, expressions as they expect them back."""
+"""What the replacements share: images as their users pass them, expressions as they expect them back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from moue.errors import Unreadable, UsageError
 from moue.image import read_image
 from moue.labels import FER2013, canonical
-from moue.runtime.results import Faces, Predictions
+from moue.runtime.face import Face
+from moue.runtime.results import Faces
 
 if TYPE_CHECKING:
     from moue.runtime.recognizer import Recognizer
@@ -53,16 +54,15 @@ def _decoded(text: str) -> bytes:
         raise Unreadable("the data: address holds no base64 image.") from error
 
 
-def by_name(predictions: Predictions, row: int) -> dict[str, float]:
-    """One face's probabilities under FER-2013's names and in its order; a model's further classes come after them."""
-    values = dict(zip((canonical(n) for n in predictions.labels), predictions.probabilities[row].tolist(), strict=True))
-    names = [*FER2013.labels, *(n for n in values if n not in FER2013.labels)]
-    return {name: float(values.get(name, 0.0)) for name in names}
+def emotions(face: Face) -> dict[str, float]:
+    """A face's probabilities under FER-2013's names and in its order; a model's other classes come after them."""
+    values = {canonical(name): p for name, p in face.probabilities.items()}
+    return dict.fromkeys(FER2013.labels, 0.0) | values
 
 
-def whole_box(box: NDArray[np.float32], faces: Faces) -> tuple[int, int, int, int]:
-    """A box of an answer as whole pixels x, y, width, height that lie in its image, so that they can cut it."""
-    x, y, w, h = (round(float(v)) for v in box)
+def pixel_box(face: Face, faces: Faces) -> tuple[int, int, int, int]:
+    """A face's box as whole pixels x, y, width, height inside its image, so that they can slice it."""
+    x, y, w, h = (round(v) for v in face.box.tolist())
     left, top = max(0, x), max(0, y)
     return left, top, min(x + w, faces.width) - left, min(y + h, faces.height) - top
 

@@ -1,4 +1,4 @@
-"""What results have in common: they are compared by what they hold, arrays included."""
+"""Equality by value for results, whose fields may be arrays."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 
 class ArrayEquality:
-    """A dataclass (made with ``eq=False``) that equals another one of its type where all fields do.
+    """A dataclass (made with ``eq=False``) that equals another one of its type where all fields are equal.
 
-    Its hash is that of the fields that are no arrays, so that it can be a key and be in a set.
+    Its hash is that of the hashable fields, so that it can be a key and be in a set.
     """
 
     __slots__ = ()
@@ -22,11 +22,11 @@ class ArrayEquality:
         return all(_same(a, b) for a, b in zip(_values(self), _values(other), strict=True))
 
     def __hash__(self) -> int:
-        return hash(tuple(value for value in _values(self) if not isinstance(value, np.ndarray)))
+        return hash(tuple(value for value in _values(self) if not isinstance(value, (np.ndarray, dict))))
 
 
-def _values(one: Any) -> list[Any]:
-    return [getattr(one, field.name) for field in fields(one)]
+def _values(result: Any) -> list[Any]:
+    return [getattr(result, field.name) for field in fields(result)]
 
 
 def _same(a: Any, b: Any) -> bool:

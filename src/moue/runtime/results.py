@@ -1,27 +1,28 @@
-"""The one result type: from the recognizer to the command line, the server, videos and metrics.
+"""The one result type, from the recognizer to the command line, the server, videos and metrics.
 
-Everything is a numpy array inside and validated on creation; plain Python types appear at the edges alone
-(:meth:`Faces.to_dict`). Coordinates are pixels of the upright image, times are seconds, probabilities fractions of 1.
+Everything is a numpy array inside and validated on creation; plain Python types appear in :meth:`Faces.to_dict` alone.
+Coordinates are pixels of the upright image, times are seconds, probabilities fractions of 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import Status, UsageError
 from moue.runtime.array_equality import ArrayEquality
+from moue.runtime.face import Face
 
 if TYPE_CHECKING:
     from moue.image import ImageLike
 
 
-#: What chooses rows of an answer.
-Rows = int | slice | Sequence[int] | NDArray[np.bool_] | NDArray[np.integer]
+#: An index of several rows: a slice, numbers, or a mask.
+Rows: TypeAlias = slice | Sequence[int] | NDArray[np.bool_] | NDArray[np.integer]
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float32]:
@@ -46,7 +47,7 @@ class Predictions(ArrayEquality):
     labels: tuple[str, ...]
     """The K class names, in column order."""
     uncertain_below: float = 0.0
-    """Answers whose top probability is below this are uncertain."""
+    """A prediction whose top probability is below this is uncertain."""
 
     def __post_init__(self) -> None:
         p = _numbers("probabilities", self.probabilities, np.float32)
@@ -58,15 +59,15 @@ class Predictions(ArrayEquality):
 
     @classmethod
     def empty(cls, labels: tuple[str, ...] = ()) -> Predictions:
-        """Those of no face at all."""
+        """Predictions without rows."""
         return cls(np.zeros((0, len(labels)), np.float32), labels)
 
     def __len__(self) -> int:
         return len(self.probabilities)
 
-    def __getitem__(self, rows: Rows) -> Predictions:
+    def __getitem__(self, rows: int | Rows) -> Predictions:
         """Some of the rows, by number, slice, mask or list."""
-        return replace(self, probabilities=self.probabilities[_chosen(rows, len(self))])
+        return replace(self, probabilities=self.probabilities[_indices(rows, len(self))])
 
     def __iter__(self) -> Iterator[Predictions]:
         return (self[i] for i in range(len(self)))
@@ -76,15 +77,15 @@ class Predictions(ArrayEquality):
 
     @property
     def summary(self) -> str:
-        """The most probable classes in words: "happy 89%, neutral 54%"."""
-        # 100% is for what is certain, which no network is.
+        """The most probable class of each row as text: "happy 89%, neutral 54%"."""
+        # A network is never certain: only 1 itself is shown as 100 %.
         shares = [min(p, 0.99) if p < 1 else p for p in self.confidence.tolist()]
         return ", ".join(f"{name} {p:.0%}" for name, p in zip(self.class_names, shares, strict=True))
 
     @property
     def class_ids(self) -> NDArray[np.int64]:
         """int64 ``(N,)``: the most probable class of each row."""
-        # Without rows there may be no columns either, and nothing to choose from.
+        # Without rows there may be no columns either, and argmax needs one.
         best: NDArray[np.int64] = np.asarray(self.probabilities.argmax(axis=1) if len(self) else [], np.int64)
         return best
 
@@ -106,7 +107,9 @@ class Predictions(ArrayEquality):
 
 @dataclass(frozen=True, eq=False)
 class Faces(ArrayEquality):
-    """The answer for one input: a photo, a frame of a video, or something that could not be read.
+    """The result for one input: a photo, a frame of a video, or something that could not be read.
+
+    It is a sequence of :class:`Face`: ``for face in faces: print(face.label)``.
 
     Raises:
         UsageError: when the arrays disagree in length or shape.
@@ -120,17 +123,17 @@ class Faces(ArrayEquality):
     width: int = 0
     height: int = 0
     """The upright image's, in pixels; 0 where it could not be read."""
-    boxes: NDArray[np.float32] = None  # type: ignore[assignment]
+    boxes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     """float32 ``(F, 4)``: x, y, width, height. A face at the image's border may reach over it: x and y below 0."""
-    scores: NDArray[np.float32] = None  # type: ignore[assignment]
-    """float32 ``(F,)``: the detector's certainty that this is a face."""
+    scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    """float32 ``(F,)``: the detector's scores, 0 to 1."""
     landmarks: NDArray[np.float32] | None = None
     """float32 ``(F, 5, 2)``: x, y of the eye to the image's left, the eye to its right, nose, left and right mouth
     corner; or None."""
-    predictions: Predictions = None  # type: ignore[assignment]
+    predictions: Predictions = field(default_factory=Predictions.empty)
     """One row a face."""
     tracks: NDArray[np.int64] | None = None
-    """int64 ``(F,)``: an identity that stays with a person over a video; None for photos."""
+    """int64 ``(F,)``: a number that stays with a person over a video; None for photos."""
     reason: str | None = None
     """Why it could not be read; None when it could."""
     frame: int | None = None
@@ -139,14 +142,6 @@ class Faces(ArrayEquality):
     """Seconds from the video's start; None for photos."""
 
     def __post_init__(self) -> None:
-        empty = {
-            "boxes": np.zeros((0, 4), np.float32),
-            "scores": np.zeros(0, np.float32),
-            "predictions": Predictions.empty(),
-        }
-        for name, value in empty.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
         for name in ("boxes", "scores", "landmarks", "tracks"):
             if (value := getattr(self, name)) is not None:
                 dtype = np.int64 if name == "tracks" else np.float32
@@ -164,22 +159,28 @@ class Faces(ArrayEquality):
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def __getitem__(self, faces: Rows) -> Faces:
-        """The same answer with some of its faces, by number, slice, mask or list: ``faces[faces.scores > 0.8]``."""
-        rows = _chosen(faces, len(self))
+    @overload
+    def __getitem__(self, index: int) -> Face: ...
+
+    @overload
+    def __getitem__(self, index: Rows) -> Faces: ...
+
+    def __getitem__(self, index: int | Rows) -> Face | Faces:
+        """One face, by number; or the same result with some of its faces: ``faces[faces.scores > 0.8]``."""
+        rows = _indices(index, len(self))
+        if isinstance(index, (int, np.integer)):
+            return self._face(int(rows[0]))
         per_face = ("boxes", "scores", "landmarks", "predictions", "tracks")
         return self.replace(**{n: v[rows] for n in per_face if (v := getattr(self, n)) is not None})
 
-    def __iter__(self) -> Iterator[Faces]:
-        """One answer with one face for each face."""
-        return (self[i] for i in range(len(self)))
+    def __iter__(self) -> Iterator[Face]:
+        return (self._face(i) for i in range(len(self)))
 
     def __repr__(self) -> str:
-        place = "" if self.frame is None else f", frame {self.frame}"
-        why = "" if self.reason is None else f", {self.reason!r}"
-        return (
-            f"<Faces {self.source!r}{place}: {self.status}{why}{', ' if len(self) else ''}{self.predictions.summary}>"
-        )
+        frame = "" if self.frame is None else f", frame {self.frame}"
+        reason = "" if self.reason is None else f", {self.reason!r}"
+        summary = f", {self.predictions.summary}" if len(self) else ""
+        return f"<Faces {self.source!r}{frame}: {self.status}{reason}{summary}>"
 
     @property
     def readable(self) -> bool:
@@ -203,11 +204,11 @@ class Faces(ArrayEquality):
             row["frame"] = self.frame
         if self.timestamp is not None:
             row["timestamp"] = round(self.timestamp, 6)
-        row["faces"] = [self._face(i) for i in range(len(self))]
+        row["faces"] = [face.to_dict() for face in self]
         return row
 
     def to_frame(self) -> Any:
-        """The answer as a pandas ``DataFrame``, one row per face; see :func:`moue.runtime.outputs.dataframe.to_frame`.
+        """The result as a pandas ``DataFrame``, one row per face; see :func:`moue.runtime.outputs.dataframe.to_frame`.
 
         Raises:
             MissingExtra: without pandas.
@@ -222,24 +223,22 @@ class Faces(ArrayEquality):
 
         return draw(image, self)
 
-    def _face(self, i: int) -> dict[str, Any]:
-        p = self.predictions
-        face: dict[str, Any] = {
-            "box": [round(float(v), 2) for v in self.boxes[i]],
-            "score": round(float(self.scores[i]), 4),
-        }
-        if self.landmarks is not None:
-            face["landmarks"] = [[round(float(x), 2), round(float(y), 2)] for x, y in self.landmarks[i]]
-        if self.tracks is not None:
-            face["track"] = int(self.tracks[i])
-        face["label"] = p.class_names[i]
-        face["uncertain"] = bool(p.uncertain[i])
-        face["probabilities"] = {n: round(float(v), 5) for n, v in zip(p.labels, p.probabilities[i], strict=True)}
-        return face
+    def _face(self, i: int) -> Face:
+        prediction = self.predictions[i]
+        return Face(
+            box=self.boxes[i],
+            score=float(self.scores[i]),
+            label=prediction.class_names[0],
+            confidence=float(prediction.confidence[0]),
+            uncertain=bool(prediction.uncertain[0]),
+            probabilities=dict(zip(prediction.labels, prediction.probabilities[0].tolist(), strict=True)),
+            landmarks=None if self.landmarks is None else self.landmarks[i],
+            track=None if self.tracks is None else int(self.tracks[i]),
+        )
 
 
-def _chosen(rows: Rows, n: int) -> NDArray[np.int64]:
-    """Numbers of the rows that an index of any kind stands for, always as a list of them."""
+def _indices(rows: int | Rows, n: int) -> NDArray[np.int64]:
+    """The numbers of the rows that an index of any kind stands for."""
     # Of a number too large, numpy raises the IndexError that is expected of a sequence.
     return np.atleast_1d(np.arange(n)[rows])
 

@@ -1,13 +1,12 @@
-"""Answers as tidy rows: one a face, for tables, CSV, Parquet and pandas."""
+"""Results as tidy rows: one a face, for tables, CSV, Parquet and pandas."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from moue.errors import require
 from moue.runtime.outputs.tabular import probability_columns
-from moue.runtime.results import Faces
 
 #: The columns before those of the expressions.
 COLUMNS = ("source", "status", "frame", "timestamp", "track", "x", "y", "w", "h", "score", "label", "uncertain")
@@ -19,24 +18,38 @@ _PANDAS_TYPES = {
 }
 
 
-def to_rows(faces: Faces | Iterable[Faces], labels: Sequence[str] | None = None) -> list[dict[str, Any]]:
-    """One flat dictionary a face, and one with None in the face's columns for an answer without faces.
+@runtime_checkable
+class Result(Protocol):
+    """A :class:`moue.Faces`, which itself needs this module."""
+
+    @property
+    def predictions(self) -> Any:
+        """Has the ``labels``."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row of ``moue predict --format json``."""
+        ...
+
+
+def to_rows(faces: Result | Iterable[Result], labels: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """One flat dictionary a face, and one with None in the face's columns for a result without faces.
 
     Args:
-        faces: one answer or many.
-        labels: the expressions' columns; those of the answers where left out.
+        faces: one :class:`moue.Faces` or many.
+        labels: the expressions' columns; those of the results where left out.
 
     Returns:
         Rows that all have the keys of :data:`COLUMNS`, then one an expression with its probability, 0 to 1; see
         :func:`columns_of`.
     """
-    answers = [faces] if isinstance(faces, Faces) else list(faces)
+    results = [faces] if isinstance(faces, Result) else list(faces)
     if labels is None:
-        labels = list(dict.fromkeys(label for answer in answers for label in answer.predictions.labels))
-    return [row for answer in answers for row in _rows(answer, labels)]
+        labels = list(dict.fromkeys(label for result in results for label in result.predictions.labels))
+    return [row for result in results for row in _rows(result.to_dict(), labels)]
 
 
-def to_frame(faces: Faces | Iterable[Faces], labels: Sequence[str] | None = None) -> Any:
+def to_frame(faces: Result | Iterable[Result], labels: Sequence[str] | None = None) -> Any:
     """:func:`to_rows` as a pandas ``DataFrame``; what is missing is NaN among numbers and NA elsewhere.
 
     Raises:
@@ -54,11 +67,10 @@ def columns_of(labels: Iterable[str]) -> list[str]:
     return probability_columns(labels, COLUMNS)
 
 
-def _rows(answer: Faces, labels: Sequence[str]) -> Iterable[dict[str, Any]]:
-    whole = answer.to_dict()
-    for face in whole["faces"] or [None]:
+def _rows(result: dict[str, Any], labels: Sequence[str]) -> Iterable[dict[str, Any]]:
+    for face in result["faces"] or [None]:
         row: dict[str, Any] = dict.fromkeys((*COLUMNS, *columns_of(labels)))
-        row.update(source=answer.source, status=answer.status, frame=answer.frame, timestamp=whole.get("timestamp"))
+        row.update({name: result.get(name) for name in ("source", "status", "frame", "timestamp")})
         if face is not None:
             row.update(zip("xywh", face["box"], strict=True))
             row.update(score=face["score"], track=face.get("track"), label=face["label"], uncertain=face["uncertain"])
