@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Checks before a file is written, and writing that leaves a complete file or none."""
 
 from __future__ import annotations
 
@@ -7,89 +7,129 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 from moue.errors import UsageError
 
 
 def require_directory(path: Path) -> None:
-    """Say before any work that there is a file where a folder is to be written.
+    """Check, before any work, that an output folder can be made.
 
     Raises:
-        UsageError: when there is one.
+        UsageError: when there is a file of that name.
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file, and --out is a folder. Give another name.")
 
 
 def require_writable(path: Path) -> None:
-    """Say before any work that a file cannot be written there; folders that are missing can be made.
+    """Check, before any work, that a file can be written; its folder may be missing.
 
     Raises:
-        UsageError: when there is a folder of that name, or what it would lie in is a file or may not be written to.
+        UsageError: when there is a folder of that name, or its parent is a file or a folder without write permission.
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder, and a file is to be written. Name a file in it.")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir():
-        raise UsageError(f"{path} cannot be written, as {above} is a file. Give another name.")
-    if not os.access(above, os.W_OK):
-        raise UsageError(f"{path} cannot be written, as {above} takes no files from you. Give another folder.")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise UsageError(f"{path} cannot be written, as {parent} is a file. Give another name.")
+    if not os.access(parent, os.W_OK):
+        raise UsageError(f"{path} cannot be written: no write permission for {parent}. Give another folder.")
 
 
 def require_no_overwrite(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """Say before any work that a file to be written would replace or join those that are read, or be written twice.
+    """Check, before any work, that no output replaces an input, lies in an input folder, or is written twice.
 
     Args:
         outputs: the files to be written.
-        inputs: what is read: files, or folders all of whose content is.
+        inputs: what is read: files, or whole folders.
 
     Raises:
-        UsageError: when it would.
+        UsageError: when one does.
     """
-    taken = {_identity(path): path for path in inputs}
+    used = {_identity(path): path for path in inputs}
     for output in outputs:
-        place = Path(os.path.realpath(output))
-        if _identity(place) in taken:
+        resolved = Path(os.path.realpath(output))
+        if _identity(resolved) in used:
             raise UsageError(f"{output} is read or written by this command already. Give another name.")
-        for above in place.parents:
-            if (folder := taken.get(_identity(above))) is not None:
+        for parent in resolved.parents:
+            if (folder := used.get(_identity(parent))) is not None:
                 raise UsageError(f"{output} lies in {folder}, all of which this command reads. Give another folder.")
-        taken[_identity(place)] = output
+        used[_identity(resolved)] = output
 
 
 def _identity(path: Path) -> object:
-    """Equal for all names of a file, as links or upper and lower case give it several."""
+    """Equal for all names of one file: links, and upper and lower case, give it several."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return os.path.realpath(path)
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
+
+
+@contextlib.contextmanager
+def naming_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Put a file's name into each :class:`OSError` that has none.
+
+    Args:
+        path: the file that the user asked for.
+        temporary: a file whose name the errors may have instead, and that the user does not know.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, temporary and str(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def reserve(file: IO[bytes], start: int, size: int) -> None:
+    """Write ``size`` zeros from byte ``start`` on, and go back there.
+
+    Raises:
+        OSError: when there is no space for them; those that fit stay.
+    """
+    try:
+        file.seek(start)
+        while size > 0:
+            size -= file.write(bytes(min(size, 1 << 20)))
+    finally:
+        file.seek(start)
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Write a file in one step: ``with atomic_write(path) as part: part.write_bytes(content)``.
 
-    What is written to ``part`` becomes ``path`` when the block ends; when it fails, what was there before stays, and
-    nothing of the new file is left.
+    What is written to ``part`` becomes ``path`` when the block ends. When the block fails, the older file stays, and
+    nothing of the new one is left.
 
     Args:
         path: the file to write or to replace, in a folder that exists.
+
+    Yields:
+        The temporary file to write: in the same folder, as a rename is atomic within one file system alone.
+
+    Raises:
+        OSError: when it cannot be written; names ``path``.
     """
-    part = _beside(path)
+    # Hidden; unique, as two processes may write the same file; and short, as the name of `path` may be as long as names
+    # can be. No mkstemp, whose files only their owner can read.
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        yield part
-        part.replace(path)
+        with naming_errors(path, part):
+            yield part
+            part.replace(path)
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
 
 
 def atomic_write_many(contents: Mapping[Path, bytes]) -> list[Path]:
-    """Write several files beside their places, then move all into them: a failure to write leaves older ones whole.
+    """Write several files, then rename all of them: when one cannot be written, the older ones stay.
 
     Args:
-        contents: by path; folders are made where they are missing.
+        contents: by path; missing folders are made.
 
     Returns:
         The paths, in the order given.
@@ -97,25 +137,8 @@ def atomic_write_many(contents: Mapping[Path, bytes]) -> list[Path]:
     Raises:
         OSError: when a file cannot be written; nothing was replaced then.
     """
-    fresh: dict[Path, Path] = {}
-    try:
+    with contextlib.ExitStack() as stack:
         for path, content in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            fresh[path] = _beside(path)
-            fresh[path].write_bytes(content)
-        for path, part in fresh.items():
-            part.replace(path)
-    finally:
-        for part in fresh.values():
-            part.unlink(missing_ok=True)
+            stack.enter_context(atomic_write(path)).write_bytes(content)
     return list(contents)
-
-
-def _beside(path: Path) -> Path:
-    """A name for what will become ``path``.
-
-    Hidden, and beside its place, as a rename is atomic on one file system alone; of its own, as two processes may write
-    the same file; and short, as the name of ``path`` may be as long as names can be. No mkstemp, whose files the owner
-    alone can read.
-    """
-    return path.with_name(f".{secrets.token_hex(8)}.part")

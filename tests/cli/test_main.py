@@ -82,7 +82,7 @@ def test_an_interrupted_command_ends_with_130(
 ) -> None:
     command(raising(KeyboardInterrupt()))
     assert cli.main(["probe"]) == 130
-    assert capsys.readouterr().err == "moue: interrupted; what was done is whole\n"
+    assert capsys.readouterr().err == "moue: interrupted; completed output is intact\n"
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -319,7 +319,7 @@ def test_list_on_stdin(
 def test_folder_of_answers_must_be_a_folder(tmp_path: Path, predict: Predict, photos: Path) -> None:
     (tmp_path / "file").write_text("")
     assert predict(photos, "--out", tmp_path / "file") == 2
-    assert OutputFolder(tmp_path / "fresh").folder.is_dir()
+    assert OutputFolder(tmp_path / "fresh").path.is_dir()
 
 
 def test_a_video_is_a_row_a_person_and_leaves_its_tracks(

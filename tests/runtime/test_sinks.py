@@ -67,7 +67,7 @@ def test_json_is_what_it_would_be_in_one_go(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_and_what_was_written_stays_whole(
     format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sinks, "GROUP", 10)
+    monkeypatch.setattr(sinks, "ROW_GROUP", 10)
     path = tmp_path / "rows"
     file, taken = open_sink(path, format, LABELS), 0
     with room(90_000 if format == "parquet" else 5_000):

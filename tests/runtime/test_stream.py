@@ -11,7 +11,8 @@ from videos import SquareReader, make_sound, make_video, scene
 
 from moue.errors import MissingExtra, UsageError
 from moue.runtime.outputs import timeline
-from moue.runtime.outputs.timeline import plot_timeline, summarize
+from moue.runtime.outputs.people import summarize
+from moue.runtime.outputs.timeline import plot_timeline
 from moue.runtime.video.decode import open_video
 from moue.runtime.video.stream import stream_video
 

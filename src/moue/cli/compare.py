@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from moue.cli.evaluate import SPLITS
-from moue.cli.main import PARTLY, WRONG_USE
+from moue.cli.main import PARTIAL, USAGE_ERROR
 from moue.cli.output import add_format, tell, tell_names, write
 from moue.cli.progress import Progress
 from moue.errors import require
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         write(table, args.format)
     if all(row.status != "not run" for row in rows):
         return max(codes)
-    return PARTLY if any(row.ran for row in rows) else WRONG_USE
+    return PARTIAL if any(row.ran for row in rows) else USAGE_ERROR
 
 
 def _say(text: str) -> None:

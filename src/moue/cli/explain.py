@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import io
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
 from moue.cli.evaluate import SPLITS
-from moue.cli.main import OK, PARTLY
+from moue.cli.main import OK, PARTIAL
 from moue.cli.output import add_format, tell, tell_names, write
 from moue.cli.progress import Progress
 from moue.errors import Unreadable, UsageError
@@ -75,7 +73,7 @@ def _photos(args: argparse.Namespace) -> int:
     from moue.runtime.weights import files_of
 
     output_folder = OutputFolder(args.out, files_of(args.model)) if args.out else None
-    sources = list(resolve(args.sources, exclude=output_folder.folder if output_folder else None))
+    sources = list(resolve(args.sources, exclude=output_folder.path if output_folder else None))
     explainer = Explainer(args.model, args.method)
     if args.label is not None:
         explainer.target(args.label)
@@ -106,7 +104,7 @@ def _photos(args: argparse.Namespace) -> int:
             _answer(args, output_folder, lines, rows)
         raise
     _answer(args, output_folder, lines, rows)
-    return PARTLY if failed else OK
+    return PARTIAL if failed else OK
 
 
 def _photo(
@@ -154,13 +152,9 @@ def _classes(args: argparse.Namespace) -> int:
 
 
 def _keep(output_folder: OutputFolder, stem: str, faces: list[tuple[NDArray[np.uint8], Explanation]]) -> None:
-    from PIL import Image
-
     from moue.explain.panel import panel
 
-    sink = io.BytesIO()
-    Image.fromarray(panel(faces)).save(sink, "PNG")
-    sys.stderr.write(f"{output_folder.write(f'{stem}.explain.png', sink.getvalue())}\n")
+    sys.stderr.write(f"{output_folder.write_image(f'{stem}.explain', panel(faces), 'png')}\n")
 
 
 def _answer(
@@ -171,8 +165,7 @@ def _answer(
 ) -> None:
     """Print the rows; in a folder they stand as JSON."""
     if output_folder is not None:
-        text = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        sys.stderr.write(f"{output_folder.write('explain.json', text.encode())}\n")
+        sys.stderr.write(f"{output_folder.write_json('explain.json', rows)}\n")
     write(lines, args.format, rows)
 
 

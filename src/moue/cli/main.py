@@ -34,14 +34,14 @@ COMMANDS = {
 
 DEBUG = "show the traceback of an error"
 
-OK, WRONG_USE, PARTLY, INTERRUPTED = 0, 2, 3, 130
+OK, USAGE_ERROR, PARTIAL, INTERRUPTED = 0, 2, 3, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 all read, 2 wrong use or unusable data, 3 answered but some inputs could not be read, 130 interrupted.
+        0 all read, 2 usage error or unusable data, 3 some inputs could not be read, 130 interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     # Streams that were closed (`moue … >&-`) take what is written and drop it.
@@ -59,10 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser.parse_args(argv)
         if not getattr(args, "command", None):
             parser.print_help()
-            return WRONG_USE
+            return USAGE_ERROR
         return importlib.import_module(f"moue.cli.{args.command}").run(args) or OK
     except KeyboardInterrupt as stop:
-        _say("; ".join(["interrupted", "what was done is whole", *map(str, stop.args)]))
+        _say("; ".join(["interrupted", "completed output is intact", *map(str, stop.args)]))
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, a closed pager) went away: not an error, and the flush at exit must not complain either.
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         _say(_sentence(error))
-        return WRONG_USE
+        return USAGE_ERROR
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

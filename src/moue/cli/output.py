@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from moue.cli.main import OK, PARTLY
+from moue.cli.main import OK, PARTIAL
 from moue.errors import UsageError, require
 from moue.run_folder import is_run
 from moue.runtime.outputs.tabular import to_csv, to_parquet
@@ -80,7 +80,7 @@ def tell(left_out: Iterable[LeftOut]) -> int:
 
 def code(left_out: Iterable[LeftOut]) -> int:
     """The exit code of a command that goes on without some rows: 3 where one could not be read, else 0."""
-    return PARTLY if any(not row.by_rule and not row.earlier for row in left_out) else OK
+    return PARTIAL if any(not row.by_rule and not row.earlier for row in left_out) else OK
 
 
 def tell_names(names: Iterable[str]) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moue.files import atomic_write
 from moue.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -32,10 +32,7 @@ def write_model(path: Path, graph: onnx.ModelProto, spec: ModelSpec) -> ModelSpe
     content = graph.SerializeToString()
     spec = spec.replace(sha256=hashlib.sha256(content).hexdigest())
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
-        model, described = Path(folder) / "model.onnx", Path(folder) / "model.json"
+    with atomic_write(path.with_suffix(".json")) as described, atomic_write(path) as model:
         model.write_bytes(content)
         spec.save(described)
-        model.replace(path)
-        described.replace(path.with_suffix(".json"))
     return spec

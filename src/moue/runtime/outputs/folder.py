@@ -1,11 +1,13 @@
-"""A folder of answers: for each input its rows and its annotated image or video."""
+"""A folder of results: for each input its rows and its annotated image or video."""
 
 from __future__ import annotations
 
 import io
 import itertools
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,57 +16,63 @@ from PIL import Image
 
 from moue.errors import UsageError
 from moue.files import atomic_write
+from moue.preprocess import ImageArray
+from moue.runtime.draw import draw
 from moue.runtime.inputs.source import Source
+from moue.runtime.outputs.people import People
 from moue.runtime.outputs.sinks import ResultSink, open_sink
+from moue.runtime.outputs.timeline import plot_timeline
+from moue.runtime.results import Faces
 
-#: What follows the stem of a video's answers, before the suffix: ``clip.json``, ``clip.tracks.json`` and so on.
+#: What stands between a video's stem and the suffix: ``clip.json``, ``clip.tracks.json``, ``clip.timeline.png``.
 VIDEO_ENDINGS = ("", ".tracks", ".timeline")
 #: Bytes of UTF-8 that a stem may have: file systems take names of 255, and ".timeline.png" is the longest ending.
-STEM_BYTES = 255 - len(".timeline.png")
+MAX_STEM_BYTES = 255 - len(".timeline.png")
+#: JPEG takes at most 65,535 pixels a side.
+MAX_JPEG_SIDE = 65_500
 
 
 class OutputFolder:
     """Names and writes the files of one run.
 
     Args:
-        folder: where to; made where it is missing.
-        spared: files, as the model's, whose names no answer takes where they lie in that folder.
+        path: the folder; made where it is missing.
+        protected: files, such as the model's, whose names are not used where they lie in that folder.
 
     Raises:
         UsageError: when there is a file of that name.
         OSError: when it cannot be made.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], spared: Iterable[Path] = ()) -> None:
-        self.folder = Path(folder)
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UsageError(f"{self.folder} is a file; the answers need a folder.")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._inside = Path(os.path.realpath(self.folder))
-        places = (Path(os.path.realpath(path)) for path in spared)
-        self._taken = {place.stem.lower() for place in places if place.parent == self._inside}
+    def __init__(self, path: str | os.PathLike[str], protected: Iterable[Path] = ()) -> None:
+        self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{self.path} is a file; the results need a folder.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._resolved = Path(os.path.realpath(self.path))
+        resolved = (Path(os.path.realpath(file)) for file in protected)
+        self._used = {file.stem.lower() for file in resolved if file.parent == self._resolved}
 
     def stem(self, source: Source) -> str:
-        """A name for the answers of an input: its own without suffix, numbered where an earlier input had it.
+        """The stem of the files of an input: its own, with a number where it is used already.
 
-        What is spared counts as such an input. The name is cut off where the files' would be longer than file systems
-        take.
+        It is cut off where the file names would be longer than file systems allow.
 
         Raises:
-            UsageError: when the input lies in this folder, so that answers could overwrite inputs.
+            UsageError: when the input lies in this folder, so that results could overwrite inputs.
         """
-        # A name from a list may hold what no file's can.
+        # A name from a list may hold a NUL, which no file name can.
         path = source.name.replace("\0", "")
-        if source.kind != "camera" and self._inside in Path(os.path.realpath(path)).parents:
-            raise UsageError(f"{path} lies in {self.folder}: choose another folder for the answers.")
-        name = f"camera{source.name}" if source.kind == "camera" else Path(path).stem or "answers"
+        if source.kind != "camera" and self._resolved in Path(os.path.realpath(path)).parents:
+            raise UsageError(f"{path} lies in {self.path}: choose another folder for the results.")
+        name = f"camera{source.name}" if source.kind == "camera" else Path(path).stem or "results"
         endings = VIDEO_ENDINGS if source.kind == "video" else ("",)
         for stem in _numbered(name):
-            # Some file systems do not tell upper from lower case.
-            wanted = {f"{stem}{ending}".lower() for ending in endings}
-            if not wanted & self._taken:
+            # Some file systems do not distinguish upper from lower case.
+            names = {f"{stem}{ending}".lower() for ending in endings}
+            if not names & self._used:
                 break
-        self._taken |= wanted
+        self._used |= names
         return stem
 
     def write(self, name: str, content: bytes) -> Path:
@@ -73,56 +81,102 @@ class OutputFolder:
         Raises:
             OSError: when it cannot be written; nothing of it is left then.
         """
-        path = self.folder / name
-        try:
-            with atomic_write(path) as part:
-                part.write_bytes(content)
-        except OSError as error:
-            error.filename, error.filename2 = str(path), None
-            raise
+        path = self.path / name
+        with atomic_write(path) as part:
+            part.write_bytes(content)
         return path
 
-    def answers(self, stem: str, format: str, labels: tuple[str, ...]) -> ResultSink:
-        """A file for an input's answers, written as they come; see :func:`moue.runtime.outputs.sinks.open_sink`.
+    def write_image(self, stem: str, image: NDArray[np.uint8], format: str = "jpeg") -> Path:
+        """Write an image, as PNG where a JPEG cannot be that large.
 
         Args:
-            stem: from :meth:`stem`.
-            format: "json", "jsonl", "csv" or "parquet"; the file's suffix too.
-            labels: the expressions, in the order of the columns.
-
-        Raises:
-            MissingExtra: for Parquet without pyarrow.
-            OSError: when it cannot be made.
-        """
-        return open_sink(self.folder / f"{stem}.{format}", format, labels)
-
-    def image(self, stem: str, image: NDArray[np.uint8], like: str) -> Path:
-        """Write an annotated image: a PNG where the input's name ends so, else a JPEG.
-
-        Args:
-            stem: from :meth:`stem`.
+            stem: the file's name without suffix.
             image: uint8 ``(H, W, 3)`` RGB.
-            like: the input's name.
+            format: "jpeg" or "png".
 
         Raises:
-            OSError: when it cannot be written.
+            OSError: when it cannot be written; nothing of it is left then.
         """
-        # JPEG ends at 65,535 pixels a side.
-        png = like.lower().endswith(".png") or max(image.shape[:2]) > 65_500
-        sink = io.BytesIO()
-        Image.fromarray(image).save(sink, "PNG" if png else "JPEG", **({} if png else {"quality": 92}))
-        return self.write(f"{stem}.png" if png else f"{stem}.jpg", sink.getvalue())
+        png = format == "png" or max(image.shape[:2]) > MAX_JPEG_SIDE
+        content = io.BytesIO()
+        Image.fromarray(image).save(content, "PNG" if png else "JPEG", **({} if png else {"quality": 92}))
+        return self.write(f"{stem}.png" if png else f"{stem}.jpg", content.getvalue())
+
+    def write_json(self, name: str, value: object) -> Path:
+        """Write a value as indented JSON.
+
+        Raises:
+            OSError: when it cannot be written; nothing of it is left then.
+        """
+        return self.write(name, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+class FolderSink(ResultSink):
+    """Writes the rows of each input, an image with its faces marked, and the people of a video that is annotated.
+
+    Args:
+        folder: where to write.
+        format: of the rows: "json", "jsonl", "csv" or "parquet".
+        labels: the class names, in the order of the columns.
+        on_file: called with each file that is complete, but for the rows.
+    """
+
+    def __init__(
+        self, folder: OutputFolder, format: str, labels: tuple[str, ...], on_file: Callable[[Path], object]
+    ) -> None:
+        self._folder, self._format, self._labels, self._on_file = folder, format, labels, on_file
+        self._rows: ResultSink | None = None
+
+    def begin(self, source: Source) -> Path | None:
+        """See :class:`ResultSink`."""
+        stem = self._folder.stem(source)
+        self._source, self._stem = source, stem
+        self._people = People()
+        self._annotated_image: tuple[ImageArray, Faces] | None = None
+        self._annotated_video = self._folder.path / f"{stem}.mp4" if source.kind == "video" else None
+        self._rows = open_sink(self._folder.path / f"{stem}.{self._format}", self._format, self._labels)
+        return self._annotated_video
+
+    def write(self, faces: Faces, image: ImageArray | None = None) -> None:
+        """See :class:`ResultSink`."""
+        assert self._rows is not None
+        self._rows.write(faces)
+        if image is not None:
+            self._annotated_image = image, faces
+        if self._source.kind == "video":
+            self._people.add(faces)
+
+    def end(self) -> None:
+        """See :class:`ResultSink`."""
+        self.close()
+        if self._annotated_image is not None:
+            format = "png" if self._source.name.lower().endswith(".png") else "jpeg"
+            self._on_file(self._folder.write_image(self._stem, draw(*self._annotated_image), format))
+        # Of a video that cannot be opened there is none.
+        if self._annotated_video is not None and self._annotated_video.exists():
+            self._on_file(self._annotated_video)
+            self._on_file(self._folder.write_json(f"{self._stem}.tracks.json", self._people.summary()))
+            if find_spec("matplotlib") is not None:
+                timeline = self._folder.path / f"{self._stem}.timeline.png"
+                plot_timeline(self._people, timeline)
+                self._on_file(timeline)
+
+    def close(self, complete: bool = True) -> None:
+        """See :class:`ResultSink`."""
+        if self._rows is not None:
+            self._rows.close(complete)
+            self._rows = None
 
 
 def _numbered(name: str) -> Iterator[str]:
     for ending in itertools.chain([""], (f"-{number}" for number in itertools.count(2))):
-        yield _cut(name, STEM_BYTES - len(ending)) + ending
+        yield _truncated(name, MAX_STEM_BYTES - len(ending)) + ending
 
 
-def _cut(name: str, most: int) -> str:
-    """The beginning of a name, of so many bytes at most."""
-    # No character has less than a byte; what is no text has three here, and fewer in the name.
-    name = name[:most]
-    while len(name.encode("utf-8", "surrogatepass")) > most:
+def _truncated(name: str, size: int) -> str:
+    """The beginning of a name, at most so many bytes of UTF-8."""
+    # No character has less than a byte. A lone surrogate counts three here, and fewer in the file's name.
+    name = name[:size]
+    while len(name.encode("utf-8", "surrogatepass")) > size:
         name = name[:-1]
     return name

@@ -144,6 +144,19 @@ class Video:
             raise Unreadable(f"the video is damaged: {decoder.errors} of its packets could not be decoded")
 
 
+def check_sampling(every: int, fps: float | None) -> None:
+    """Refuse values of ``every`` and ``fps`` that :class:`Sampler` cannot use.
+
+    Raises:
+        UsageError: for a value out of its range, or for both together.
+    """
+    check("every", every, 1, whole=True)
+    if fps is not None:
+        check("fps", fps, 0, above=True)
+        if every != 1:
+            raise UsageError("every and fps both choose the frames to read: give one of them.")
+
+
 class Sampler:
     """Chooses frames: each Nth, or at most so many a second of video.
 
@@ -156,11 +169,7 @@ class Sampler:
     """
 
     def __init__(self, every: int = 1, fps: float | None = None) -> None:
-        check("every", every, 1, whole=True)
-        if fps is not None:
-            check("fps", fps, 0, above=True)
-            if every != 1:
-                raise UsageError("every and fps both choose the frames to read: give one of them.")
+        check_sampling(every, fps)
         self.every, self.fps = every, fps
         self._next_slot = 0
 

@@ -1,0 +1,75 @@
+"""The table of ``moue predict``: a row a face, and a row a person of a video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from moue.cli.output import write
+from moue.preprocess import ImageArray
+from moue.runtime.outputs.people import People
+from moue.runtime.outputs.sinks import ResultSink
+from moue.runtime.results import Faces
+
+
+class TableSink(ResultSink):
+    """Prints a table when all results are there, as the width of its columns depends on all of them.
+
+    Of a video it has a row a person instead of thousands of frames.
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._people, self._frames, self._last = People(), 0, 0.0
+
+    def write(self, faces: Faces, image: ImageArray | None = None) -> None:
+        """See :class:`moue.runtime.outputs.sinks.ResultSink`."""
+        if faces.timestamp is None:
+            # After the frames of a video, this says why it ended.
+            self._end_video()
+            self._rows += _face_rows(faces)
+        else:
+            self._source, self._last = faces.source, faces.timestamp
+            self._frames += 1
+            self._people.add(faces)
+
+    def end(self) -> None:
+        """See :class:`moue.runtime.outputs.sinks.ResultSink`."""
+        self._end_video()
+
+    def close(self, complete: bool = True) -> None:
+        """See :class:`moue.runtime.outputs.sinks.ResultSink`; after an error, no empty table is printed."""
+        self._end_video()
+        if complete or self._rows:
+            write(self._rows, "table")
+
+    def _end_video(self) -> None:
+        if self._frames:
+            self._rows += self._video_rows()
+            self._people, self._frames = People(), 0
+
+    def _video_rows(self) -> Iterator[dict[str, Any]]:
+        people = self._people.summary()
+        for person in people:
+            time = f"{person['first']:.2f}–{person['last']:.2f} s"
+            remark = f"track {person['track']}, mean of {person['frames']} frames"
+            yield _row(self._source, time, "", person["label"], person["probabilities"][person["label"]], remark)
+        if not people:
+            yield _row(self._source, f"0.00–{self._last:.2f} s", remark=f"no face in {self._frames} frames")
+
+
+def _row(
+    source: str, time: str = "", box: str = "", label: str = "", p: float | None = None, remark: str = ""
+) -> dict[str, Any]:
+    # Three digits; 1 is left to what is certain, which no network is.
+    probability = None if p is None else f"{min(p, 0.999) if p < 1 else p:.3f}"
+    return {"source": source, "time": time, "box": box, "label": label, "probability": probability, "remark": remark}
+
+
+def _face_rows(faces: Faces) -> Iterator[dict[str, Any]]:
+    p = faces.predictions
+    if not len(faces):
+        yield _row(faces.source, remark="no face" if faces.readable else f"{faces.status}: {faces.reason}")
+    for i, (x, y, w, h) in enumerate(faces.boxes):
+        box, remark = f"{x:.0f} {y:.0f} {w:.0f} {h:.0f}", "uncertain" if p.uncertain[i] else ""
+        yield _row(faces.source, "", box, p.class_names[i], float(p.confidence[i]), remark)

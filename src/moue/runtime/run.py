@@ -1,0 +1,128 @@
+"""The one loop that reads inputs and hands the results to sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from moue.errors import Unreadable
+from moue.image import MAX_PIXELS
+from moue.preprocess import ImageArray
+from moue.progress import Report
+from moue.runtime.inputs.source import Source
+from moue.runtime.outputs.sinks import ResultSink
+from moue.runtime.recognizer import Recognizer
+from moue.runtime.results import Faces
+from moue.runtime.validation import check
+from moue.runtime.video.camera import stream_camera
+from moue.runtime.video.decode import check_sampling
+from moue.runtime.video.smooth import SMOOTH
+from moue.runtime.video.stream import stream_video
+
+#: Statuses that are no failures: a file that is neither image nor video, and a camera that was unplugged.
+NOT_FAILED = ("skipped", "camera_lost")
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How videos and cameras are read.
+
+    Raises:
+        UsageError: when an option cannot be used.
+    """
+
+    every: int = 1
+    """Of a video, read each Nth frame."""
+    fps: float | None = None
+    """Of a video, read at most that many frames a second; instead of ``every``."""
+    smooth: float = SMOOTH
+    """Time constant of the probabilities' smoothing over time, in seconds; 0 for none."""
+    window: bool = False
+    """Whether a camera's images are shown in a window."""
+    max_pixels: int = MAX_PIXELS
+    """A video of larger images is not read."""
+
+    def __post_init__(self) -> None:
+        check_sampling(self.every, self.fps)
+        check("smooth", self.smooth, 0)
+
+
+def run(
+    sources: Iterable[Source],
+    recognizer: Recognizer,
+    sinks: Sequence[ResultSink],
+    video: VideoOptions = VideoOptions(),
+    *,
+    total: int | None = None,
+    report: Report = lambda done, total: None,
+) -> int:
+    """Read one input after the other, in constant memory, and hand each result to every sink.
+
+    Args:
+        sources: the inputs.
+        recognizer: reads them.
+        sinks: take the results, in this order; the first that asks for an annotated video has it. They are closed after
+            an error or an interrupt too.
+        video: how videos and cameras are read.
+        total: the number of inputs, where it is known.
+        report: called after each input with (inputs read, total), and within a video as
+            :func:`moue.runtime.video.stream.stream_video` calls it.
+
+    Returns:
+        How many inputs could not be read, or not to their end.
+
+    Raises:
+        OSError: when a sink cannot write.
+    """
+    failed, complete = 0, False
+    try:
+        for done, source in enumerate(sources, start=1):
+            annotated = [path for sink in sinks if (path := sink.begin(source)) is not None]
+            # Closing it completes an annotated video.
+            with closing(_read(source, recognizer, video, annotated[0] if annotated else None, report)) as results:
+                for faces, image in results:
+                    failed += not faces.readable and faces.status not in NOT_FAILED
+                    for sink in sinks:
+                        sink.write(faces, image)
+            for sink in sinks:
+                sink.end()
+            report(done, total)
+        complete = True
+    finally:
+        with ExitStack() as stack:
+            for sink in reversed(sinks):
+                stack.callback(sink.close, complete)
+    return failed
+
+
+def _read(
+    source: Source, recognizer: Recognizer, options: VideoOptions, annotated: Path | None, report: Report
+) -> Generator[tuple[Faces, ImageArray | None], None, None]:
+    """The results of one input, and the image of an image."""
+    if source.kind == "image":
+        # Opened once, as it may come through a pipe.
+        try:
+            image = recognizer.open(source.data)
+        except Unreadable as error:
+            yield recognizer.failed(source.name, error.status, str(error)), None
+        else:
+            yield recognizer.faces(image, source.name), image
+    elif source.kind == "video":
+        frames = stream_video(
+            recognizer.for_video(),
+            source.data,
+            every=options.every,
+            fps=options.fps,
+            smooth=options.smooth,
+            annotated=annotated,
+            report=report,
+            max_pixels=options.max_pixels,
+        )
+        yield from ((faces, None) for faces in frames)
+    elif source.kind == "camera":
+        frames = stream_camera(recognizer.for_video(), int(source.name), smooth=options.smooth, window=options.window)
+        yield from ((faces, None) for faces in frames)
+    else:
+        yield recognizer.failed(source.name, source.kind, source.reason or ""), None
