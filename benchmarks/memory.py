@@ -1,8 +1,8 @@
-"""Does memory grow while a long video is read? Reads ten minutes of video and compares its memory with that after 10 s.
+"""Whether memory grows while a long video is read: compares the process's memory later with that after 10 s of video.
 
     python benchmarks/memory.py --minutes 10 --every 15 [--out csv] --json results.json
 
-The video is made first: one face that wanders over a 640×480 image, 30 frames a second.
+The video is made first: one face that moves over a 640×480 image, at 30 frames/s.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--every", type=int, default=15)
     parser.add_argument("--engine", default="onnxruntime")
-    parser.add_argument("--out", choices=("json", "jsonl", "csv", "parquet"), help="write answers and video too")
+    parser.add_argument(
+        "--out", choices=("json", "jsonl", "csv", "parquet"), help="also write results and an annotated video"
+    )
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     from moue.runtime.outputs.sinks import open_sink
@@ -63,7 +65,7 @@ def main() -> None:
         memory: list[tuple[float, float]] = []
         rows = faces = 0
         annotated = str(Path(folder) / "annotated.mp4") if args.out else None
-        file = open_sink(Path(folder) / "answers", args.out, reader.spec.labels) if args.out else None
+        file = open_sink(Path(folder) / "results", args.out, reader.spec.labels) if args.out else None
         timeline = Timeline()
         for row in stream_video(reader, str(video), every=args.every, annotated=annotated):
             rows, faces = rows + 1, faces + len(row)
@@ -76,7 +78,7 @@ def main() -> None:
             file.close()
             timeline.summary()
     first, later = memory[0][1], [mb for _, mb in memory[1:]]
-    answer = {
+    result = {
         "rows": rows,
         "faces": faces,
         "MB after 10 s": first,
@@ -85,10 +87,10 @@ def main() -> None:
         "growth": round(max(later) / first - 1, 4),
         "every 10 s": memory,
     }
-    print(json.dumps({k: v for k, v in answer.items() if k != "every 10 s"}, indent=1))
+    print(json.dumps({k: v for k, v in result.items() if k != "every 10 s"}, indent=1))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(answer, indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 import types
 from collections.abc import Generator
 from typing import Any
@@ -40,19 +39,18 @@ class Images:
 
 
 class Endless(Images):
-    """A camera that always has another image."""
+    """A camera that always has another image at once."""
 
     def __init__(self) -> None:
         super().__init__(10**9)
 
     def read(self) -> tuple[bool, Any]:
-        time.sleep(0.002)
         self.more.release()
         return super().read()
 
 
 class Screen:
-    """A window whose user ends it after some images."""
+    """A window whose user closes it after some images."""
 
     def __init__(self, after: int = 10**9) -> None:
         self.after = after
@@ -91,9 +89,8 @@ def test_the_latest_frame_wins() -> None:
     frames = camera_frames(capture=capture)
     assert next(frames).index == 0
     # Five more come while nobody looks, and then it is unplugged.
-    for _ in range(6):
-        capture.more.release()
-    assert capture_is_over(capture)
+    capture.more.release(6)
+    assert ended(capture)
     last = next(frames)
     assert last.index == 5
     np.testing.assert_array_equal(last.image, scene(5))
@@ -101,14 +98,15 @@ def test_the_latest_frame_wins() -> None:
         next(frames)
 
 
-def capture_is_over(capture: Images) -> bool:
+def ended(capture: Images) -> bool:
+    """Whether the camera was closed; waits until its thread has ended."""
     for thread in threading.enumerate():
         if thread.name == "moue-camera":
             thread.join(timeout=10)
     return capture.released
 
 
-def test_the_user_ends_the_window_and_the_camera_is_given_back() -> None:
+def test_closing_the_window_closes_the_camera() -> None:
     capture, screen = Endless(), Screen(after=2)
     rows = list(stream_camera(SquareReader(), capture=capture, window=screen))
     assert len(rows) == 2
@@ -121,13 +119,13 @@ def test_the_user_ends_the_window_and_the_camera_is_given_back() -> None:
     assert (screen.shown[0][:10, :40] != scene(0)[:10, :40]).any()
 
 
-def test_stopping_early_gives_the_camera_back() -> None:
+def test_stopping_early_closes_the_camera() -> None:
     capture = Endless()
     rows = stream_camera(SquareReader(), capture=capture)
     next(rows)
     assert isinstance(rows, Generator)
     rows.close()
-    assert capture_is_over(capture)
+    assert ended(capture)
 
 
 def test_without_opencv_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,11 +178,11 @@ def test_opencv_s_window_shows_bgr_with_names_and_rate_until_the_camera_is_lost(
     monkeypatch.setitem(sys.modules, "cv2", cv2)
     captions: list[str] = []
 
-    def noted(image: np.ndarray, row: Any, **options: Any) -> np.ndarray:
+    def recorded(image: np.ndarray, row: Any, **options: Any) -> np.ndarray:
         captions.append(options["caption"])
         return draw(image, row, **options)
 
-    monkeypatch.setattr(camera, "draw", noted)
+    monkeypatch.setattr(camera, "draw", recorded)
     rows = list(stream_camera(SquareReader(), 0, window=True))
     assert rows[-1].status == "camera_lost"
     assert len(cv2.shown) == len(rows) - 1 == len(captions) > 0
@@ -207,7 +205,7 @@ def test_q_and_esc_end_opencv_s_window(key: int, monkeypatch: pytest.MonkeyPatch
     assert cv2.windows == []
 
 
-def test_a_machine_without_a_screen_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_screen_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     cv2 = FakeCv2()
     cv2.imshow = lambda *_: (_ for _ in ()).throw(cv2.error("no display"))  # type: ignore[method-assign]
     monkeypatch.setitem(sys.modules, "cv2", cv2)

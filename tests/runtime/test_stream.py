@@ -24,7 +24,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(tmp_path_factory.mktemp("videos") / "video.mp4", images)
 
 
-def test_one_row_a_frame_with_number_time_and_track(video: Path) -> None:
+def test_one_result_a_frame_with_number_time_and_track(video: Path) -> None:
     rows = list(stream_video(SquareReader(), video, smooth=0))
     assert [r.frame for r in rows] == list(range(50))
     assert [r.timestamp for r in rows] == pytest.approx(np.arange(50) / 25)
@@ -39,13 +39,13 @@ def test_one_row_a_frame_with_number_time_and_track(video: Path) -> None:
 
 
 def test_batches_change_nothing_but_the_number_of_calls(video: Path) -> None:
-    answers = []
+    results = []
     for batch in (1, 8, 64):
         reader = SquareReader()
-        answers.append([r.to_dict() for r in stream_video(reader, video, batch_size=batch)])
+        results.append([r.to_dict() for r in stream_video(reader, video, batch_size=batch)])
         assert max(reader.sizes) == min(batch, 50)
         assert sum(reader.sizes) == 50
-    assert answers[0] == answers[1] == answers[2]
+    assert results[0] == results[1] == results[2]
 
 
 def test_frames_are_read_no_faster_than_they_are_asked_for(video: Path) -> None:
@@ -78,7 +78,7 @@ def test_every_and_fps_read_fewer_frames(video: Path) -> None:
             stream_video(SquareReader(), video, **wrong)
 
 
-def test_what_cannot_be_read_is_a_row_with_the_reason(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_a_result_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     make_sound(tmp_path / "song.mp4")
     for name, words in (("empty.mp4", "empty"), ("song.mp4", "sound alone"), ("missing.mp4", "no such file")):
@@ -112,10 +112,10 @@ def test_a_video_cut_off_in_the_middle_gives_its_rows_and_a_last_one_with_the_re
 
 
 def test_progress_is_reported_to_the_end(video: Path) -> None:
-    told: list[tuple[int, int | None]] = []
-    list(stream_video(SquareReader(), video, every=5, report=lambda done, total: told.append((done, total))))
-    assert told[-1] == (50, 50) or told[-1] == (46, 50)
-    assert told == sorted(told)
+    reports: list[tuple[int, int | None]] = []
+    list(stream_video(SquareReader(), video, every=5, report=lambda done, total: reports.append((done, total))))
+    assert reports[-1] == (50, 50) or reports[-1] == (46, 50)
+    assert reports == sorted(reports)
 
 
 def test_summary_has_a_row_a_track(video: Path) -> None:

@@ -9,22 +9,22 @@ from moue.errors import UsageError
 from moue.runtime.video.smooth import Smoother
 from moue.runtime.video.track import Tracker, diou, linear_assignment
 
-SURE = np.ones(1, np.float32)
+HIGH = np.ones(1, np.float32)
 
 
 def boxes(*corners: tuple[float, float], side: float = 40) -> np.ndarray:
     return np.array([[x, y, side, side] for x, y in corners], np.float32).reshape(-1, 4)
 
 
-def test_a_moving_face_keeps_its_identity_at_any_frame_rate() -> None:
+def test_a_moving_face_keeps_its_track_at_any_frame_rate() -> None:
     for rate in (60, 30, 10, 5):
         tracker = Tracker()
         # 80 pixels/s: two face widths a second.
-        seen = {int(tracker.update(boxes((80 * i / rate, 50)), SURE, i / rate)[0]) for i in range(3 * rate)}
+        seen = {int(tracker.update(boxes((80 * i / rate, 50)), HIGH, i / rate)[0]) for i in range(3 * rate)}
         assert seen == {1}, rate
 
 
-def test_two_people_who_cross_keep_their_identities() -> None:
+def test_two_people_who_cross_keep_their_tracks() -> None:
     tracker = Tracker()
     for i in range(90):
         t = i / 30
@@ -44,37 +44,37 @@ def test_short_losses_are_bridged_and_long_ones_are_not_counted_in_seconds(rate:
     for away, same in ((0.8, True), (2.0, False)):
         tracker = Tracker(max_lost_seconds=1.0)
         for i in range(rate):
-            tracker.update(boxes((10, 10)), SURE, i / rate)
+            tracker.update(boxes((10, 10)), HIGH, i / rate)
         for i in range(rate, rate + round(away * rate)):
             assert tracker.update(boxes(), np.zeros(0, np.float32), i / rate).shape == (0,)
-        back = tracker.update(boxes((12, 11)), SURE, 1 + away)
+        back = tracker.update(boxes((12, 11)), HIGH, 1 + away)
         assert (back[0] == 1) is np.bool_(same)
 
 
-def test_frames_that_are_further_apart_than_the_patience_do_not_lose_anybody() -> None:
+def test_frames_further_apart_than_max_lost_seconds_end_no_track() -> None:
     tracker = Tracker(max_lost_seconds=1.0)
-    assert {int(tracker.update(boxes((10 + i, 10)), SURE, 5.0 * i)[0]) for i in range(5)} == {1}
+    assert {int(tracker.update(boxes((10 + i, 10)), HIGH, 5.0 * i)[0]) for i in range(5)} == {1}
 
 
-def test_a_face_elsewhere_is_somebody_else() -> None:
+def test_a_face_elsewhere_starts_a_track() -> None:
     tracker = Tracker()
-    tracker.update(boxes((0, 0)), SURE, 0.0)
-    assert tracker.update(boxes((300, 200)), SURE, 0.04)[0] == 2
-    # Nor is a face of a quite different size at the same place.
-    assert tracker.update(boxes((310, 210), side=8), SURE, 0.08)[0] == 3
+    tracker.update(boxes((0, 0)), HIGH, 0.0)
+    assert tracker.update(boxes((300, 200)), HIGH, 0.04)[0] == 2
+    # So does a face of a very different size at the same position.
+    assert tracker.update(boxes((310, 210), side=8), HIGH, 0.08)[0] == 3
 
 
-def test_a_certain_detection_chooses_before_a_doubtful_one() -> None:
+def test_detections_of_high_score_are_matched_first() -> None:
     tracker = Tracker()
-    tracker.update(boxes((100, 100)), SURE, 0.0)
-    # The doubtful one overlaps better; the certain one has the first word all the same.
+    tracker.update(boxes((100, 100)), HIGH, 0.0)
+    # The one of low score overlaps better; that of high score is matched first all the same.
     ids = tracker.update(boxes((100, 100), (108, 100)), np.array([0.3, 0.9], np.float32), 0.04)
     assert ids.tolist() == [2, 1]
-    # Alone, a doubtful one carries the track on.
+    # Alone, a detection of low score continues the track.
     assert tracker.update(boxes((109, 100)), np.array([0.3], np.float32), 0.08).tolist() == [1]
 
 
-def test_identities_are_whole_numbers_from_one_and_never_given_twice() -> None:
+def test_track_ids_are_integers_from_one_and_never_reused() -> None:
     tracker = Tracker(max_lost_seconds=0.0)
     given: list[int] = []
     for i in range(20):
@@ -97,7 +97,7 @@ def test_assignment_is_the_best_of_all_pairings() -> None:
         assert sum(cost[i, j] for i, j in pairs) == pytest.approx(best)
 
 
-def test_nearness_is_one_for_equal_boxes_and_falls_with_distance() -> None:
+def test_diou_is_one_for_equal_boxes_and_falls_with_distance() -> None:
     a = boxes((0, 0))
     values = [diou(a, boxes((x, 0)))[0, 0] for x in (0, 10, 20, 60, 400)]
     assert values[0] == pytest.approx(1)

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from videos import drain, make_song, make_sound, make_video, pieces, scene
+from videos import drain, make_song, make_sound, make_video, mp4_boxes, scene
 
 from moue.errors import Unreadable, UsageError
 from moue.runtime.video.container import is_video
@@ -71,15 +71,15 @@ def test_images_have_square_pixels_as_players_show_them(tmp_path: Path, aspect: 
     assert (video.width, video.height) == shown
     image = next(video.frames()).image
     assert image.shape == (shown[1], shown[0], 3)
-    wanted = np.asarray(Image.fromarray(scene(5)).resize(shown, Image.Resampling.BILINEAR)).astype(int)
-    assert np.abs(image - wanted).mean() < 8
+    expected = np.asarray(Image.fromarray(scene(5)).resize(shown, Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(image - expected).mean() < 8
     if aspect == "2":
         with pytest.raises(Unreadable, match="320×96 pixels are more than the limit"):
             open_video(tmp_path / "in.mp4", max_pixels=160 * 96)
 
 
 @pytest.mark.parametrize("matrix", [8, 10, 12])
-def test_colors_of_a_kind_that_cannot_be_converted_are_taken_for_the_usual(tmp_path: Path, matrix: int) -> None:
+def test_color_matrices_that_cannot_be_converted_are_taken_for_unspecified(tmp_path: Path, matrix: int) -> None:
     video = make_video(tmp_path / "odd.mp4", [scene(0)] * 3, colorspace=matrix)
     images = [frame.image for frame in open_video(video).frames()]
     assert len(images) == 3
@@ -144,7 +144,7 @@ def test_a_mirror_in_the_metadata_is_applied(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "ts", "avi", "flv"])
-def test_a_clock_that_starts_late_is_no_video_cut_off(tmp_path: Path, kind: str) -> None:
+def test_timestamps_that_start_late_are_no_video_cut_off(tmp_path: Path, kind: str) -> None:
     times, tenth = range(100, 130), Fraction(1, 10)
     images = [scene(i) for i in range(30)]
     video = open_video(make_video(tmp_path / f"late.{kind}", images, rate=1 / tenth, times=times, time_base=tenth))
@@ -155,7 +155,7 @@ def test_a_clock_that_starts_late_is_no_video_cut_off(tmp_path: Path, kind: str)
 
 
 @pytest.mark.parametrize("count", [3, 40])
-def test_b_frames_have_their_times_where_the_file_numbers_images_as_decoded(tmp_path: Path, count: int) -> None:
+def test_b_frames_have_their_times_where_the_file_numbers_frames_as_decoded(tmp_path: Path, count: int) -> None:
     path = make_video(tmp_path / "video.avi", [scene(i) for i in range(count)], b_frames=3)
     copy = tmp_path / "copy.mkv"
     with av.open(str(path)) as file, av.open(str(copy), "w") as copied:
@@ -181,7 +181,7 @@ def test_the_frame_size_may_change_in_mid_video(tmp_path: Path) -> None:
     (tmp_path / "both.ts").write_bytes(small + large)
     frames = list(open_video(tmp_path / "both.ts").frames())
     assert [f.image.shape for f in frames] == [(96, 160, 3)] * 10 + [(192, 320, 3)] * 10
-    # The second part's own clock begins anew; the video's goes on.
+    # The second part's timestamps start again; the video's go on.
     assert [f.timestamp for f in frames] == pytest.approx(np.arange(20) / 25, abs=1e-4)
 
 
@@ -208,18 +208,18 @@ def test_a_video_that_is_cut_off_gives_what_is_there_and_then_says_so(tmp_path: 
         assert "cut off" in str(error)
 
 
-def test_damage_in_the_middle_is_told_at_the_end(tmp_path: Path) -> None:
+def test_damage_in_the_middle_is_an_error_at_the_end(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (50, 96, 160, 3), np.uint8)
     path = make_video(tmp_path / "a.mp4", list(noise))
     data = bytearray(path.read_bytes())
-    at, size = pieces(bytes(data))[b"mdat"]
+    at, size = mp4_boxes(bytes(data))[b"mdat"]
     data[at + size // 3 : at + size // 2] = bytes(size // 2 - size // 3)
     frames, error = drain(open_video(bytes(data)).frames())
     assert len(frames) > 10
     assert "damaged" in str(error)
 
 
-def test_what_is_no_video_says_why(tmp_path: Path) -> None:
+def test_an_error_says_why_a_file_is_no_video(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
     (tmp_path / "words.mp4").write_text("this is no video\n" * 50)
@@ -263,14 +263,14 @@ def test_videos_are_told_from_other_files_by_their_content(tmp_path: Path, ntsc:
         assert not is_video(path), path.name
 
 
-def test_images_shown_at_one_time_move_no_other(tmp_path: Path) -> None:
+def test_frames_with_one_timestamp_shift_no_other(tmp_path: Path) -> None:
     ticks = [0, 100, 100, 200, 300, 300, 400, 700]
     path = make_video(tmp_path / "video.mkv", [scene(i) for i in range(8)], times=ticks, time_base=Fraction(1, 1000))
     assert [frame.timestamp for frame in open_video(path).frames()] == [tick / 1000 for tick in ticks]
 
 
 @pytest.mark.parametrize("name", ["12:30.mp4", "file:clip.mp4", "http:clip.mp4"])
-def test_names_that_look_like_addresses_are_names(
+def test_names_that_look_like_urls_are_paths(
     tmp_path: Path, ntsc: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -283,7 +283,7 @@ def test_names_that_look_like_addresses_are_names(
     assert len(list(open_video(f"out-{name}").frames())) == 1
 
 
-def test_streams_that_come_up_on_the_way_cost_no_image(ntsc: Path) -> None:
+def test_streams_that_appear_midway_cost_no_image(ntsc: Path) -> None:
     class Grown:
         """What PyAV does at the end of a file whose streams became more; by chance, as it reads foreign memory."""
 

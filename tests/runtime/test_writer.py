@@ -40,7 +40,7 @@ def loudness(path: Path) -> tuple[float, float]:
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "ts"])
 def test_the_annotated_video_keeps_times_and_marks_faces(tmp_path: Path, kind: str) -> None:
-    source = make_video(tmp_path / f"in.{kind}", [scene(i) for i in range(40)], rate=Fraction(30000, 1001))
+    source = make_video(tmp_path / f"in.{kind}", [scene(i) for i in range(20)], rate=Fraction(30000, 1001))
     list(stream_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
     assert times(tmp_path / "out.mp4") == times(source)
     out = open_video(tmp_path / "out.mp4")
@@ -83,7 +83,7 @@ def test_players_show_the_annotated_video_in_the_colors_of_its_source(tmp_path: 
 
 
 @pytest.mark.parametrize(("turn", "size"), [(0, (228, 96)), (90, (96, 228))])
-def test_pixels_that_are_no_squares_become_some(tmp_path: Path, turn: int, size: tuple[int, int]) -> None:
+def test_the_annotated_video_has_square_pixels(tmp_path: Path, turn: int, size: tuple[int, int]) -> None:
     wide = Fraction(64, 45)
     source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(3)], rotation=turn, sample_aspect_ratio=wide)
     rows = list(stream_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
@@ -93,7 +93,7 @@ def test_pixels_that_are_no_squares_become_some(tmp_path: Path, turn: int, size:
         assert (stream.width, stream.height, stream.sample_aspect_ratio or 1) == (*size, 1)
 
 
-def test_another_frame_size_is_fitted_in(tmp_path: Path) -> None:
+def test_another_frame_size_is_letterboxed(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "out.mp4") as writer:
         for i, shape in enumerate(((96, 160), (200, 200), (3, 1))):
             writer.write(np.full((*shape, 3), 200, np.uint8), i / 10)
@@ -108,7 +108,7 @@ def test_another_frame_size_is_fitted_in(tmp_path: Path) -> None:
     [("mp4", "aac", "aac"), ("mp4", "libmp3lame", "mp3"), ("mkv", "libopus", "opus"), ("mkv", "pcm_s16le", "aac")],
 )
 def test_the_sound_is_kept(tmp_path: Path, kind: str, codec: str, kept: str) -> None:
-    source = make_video(tmp_path / f"in.{kind}", [scene(i) for i in range(50)], sound=codec)
+    source = make_video(tmp_path / f"in.{kind}", [scene(i) for i in range(25)], sound=codec)
     list(stream_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
     with av.open(str(tmp_path / "out.mp4")) as file:
         assert file.streams.audio[0].codec_context.codec.canonical_name == kept
@@ -169,7 +169,7 @@ from moue.runtime.video.writer import VideoWriter
 
 writer = VideoWriter(sys.argv[1], frame_rate=Fraction(10))
 noise = np.random.default_rng(0)
-for i in range(120):
+for i in range(80):
     writer.write(noise.integers(0, 255, (32, 48, 3), np.uint8), i / 10)
 os._exit(9)
 """
@@ -195,7 +195,7 @@ class FullDisk(io.BytesIO):
         return super().write(data)
 
 
-def test_a_full_disk_is_told_and_what_was_written_plays(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_what_was_written_plays(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (100, 32, 48, 3), np.uint8)
     source = make_video(tmp_path / "in.mp4", list(noise), rate=Fraction(10), sound="aac")
     disk = FullDisk(100_000)
@@ -223,7 +223,7 @@ def test_without_x264_another_encoder_writes_the_video(tmp_path: Path, monkeypat
     assert times(tmp_path / "out.mp4") == times(source)
 
 
-def test_sound_of_recordings_put_one_behind_the_other_goes_on(tmp_path: Path) -> None:
+def test_sound_of_concatenated_recordings_goes_on(tmp_path: Path) -> None:
     once = make_video(tmp_path / "once.ts", [scene(i) for i in range(25)], sound="aac")
     twice = tmp_path / "twice.ts"
     twice.write_bytes(once.read_bytes() * 2)
@@ -259,7 +259,7 @@ def test_damaged_sound_ends_and_the_images_go_on(tmp_path: Path) -> None:
         assert times(tmp_path / "out.mp4") == times(source)
 
 
-def test_sound_whose_clock_leaps_ends_there(tmp_path: Path) -> None:
+def test_sound_ends_where_its_timestamps_jump(tmp_path: Path) -> None:
     source = make_video(tmp_path / "in.ts", [scene(i) for i in range(50)], sound="aac")
     data = bytearray(source.read_bytes())
     sound = [at for at in range(0, len(data), 188) if int.from_bytes(data[at + 1 : at + 3], "big") & 0x1FFF == 257]

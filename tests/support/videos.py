@@ -68,7 +68,7 @@ def make_video(
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
         if track is not None:
-            _hum(file, track, float(len(images) / rate))
+            _encode_tone(file, track, float(len(images) / rate))
     return path
 
 
@@ -77,12 +77,12 @@ def make_sound(path: Path, seconds: float = 1.0, codec: str = "aac") -> Path:
     with av.open(str(path), "w") as file:
         track = file.add_stream(codec, rate=48000)
         track.layout = "mono"
-        _hum(file, track, seconds)
+        _encode_tone(file, track, seconds)
     return path
 
 
 def make_song(path: Path) -> Path:
-    """An MP3 file with an image for its cover."""
+    """An MP3 file with cover art."""
     sink = io.BytesIO()
     Image.fromarray(scene(0)).save(sink, "PNG")
     cover = b"\0image/png\0\3\0" + sink.getvalue()
@@ -92,7 +92,8 @@ def make_song(path: Path) -> Path:
     return path
 
 
-def _hum(file, track, seconds: float) -> None:
+def _encode_tone(file, track, seconds: float) -> None:
+    """Encode a tone of 440 Hz, at 48,000 samples/s."""
     tone = (0.3 * np.sin(np.arange(round(48000 * seconds)) * 2 * np.pi * 440 / 48000)).astype(np.float32)
     whole = (tone * 32767).astype(np.int16)
     formats: dict[str, tuple[str, np.ndarray]] = {
@@ -103,15 +104,15 @@ def _hum(file, track, seconds: float) -> None:
     }
     format, samples = formats.get(track.codec_context.name, ("fltp", tone))
     for at in range(0, len(samples), 960):
-        # Of samples that are packed, the same one for each channel.
-        heard = np.repeat(samples[None, at : at + 960], track.layout.nb_channels, axis=1)
-        frame = av.AudioFrame.from_ndarray(heard, format=format, layout=track.layout.name)
+        # Packed formats interleave the channels: repeat each sample.
+        chunk = np.repeat(samples[None, at : at + 960], track.layout.nb_channels, axis=1)
+        frame = av.AudioFrame.from_ndarray(chunk, format=format, layout=track.layout.name)
         frame.sample_rate, frame.pts, frame.time_base = 48000, at, Fraction(1, 48000)
         file.mux(track.encode(frame))
     file.mux(track.encode(None))
 
 
-def pieces(data: bytes, at: int = 0, end: int | None = None) -> dict[bytes, tuple[int, int]]:
+def mp4_boxes(data: bytes, at: int = 0, end: int | None = None) -> dict[bytes, tuple[int, int]]:
     """The boxes of an MP4 file at one level: name to (offset, size)."""
     found, end = {}, len(data) if end is None else end
     while at + 8 <= end:
@@ -123,21 +124,21 @@ def pieces(data: bytes, at: int = 0, end: int | None = None) -> dict[bytes, tupl
 
 def drain(items: Iterable[Any]) -> tuple[list[Any], BaseException | None]:
     """All items, and what ended them if it was an error."""
-    taken: list[Any] = []
+    drained: list[Any] = []
     try:
         for item in items:
-            taken.append(item)
+            drained.append(item)
     except (Unreadable, OSError, KeyboardInterrupt) as error:
-        return taken, error
-    return taken, None
+        return drained, error
+    return drained, None
 
 
 class SquareReader:
-    """Answers with the white square of :func:`scene` as a face; happy when it is in the left half, sad else."""
+    """A recognizer whose face is the white square of :func:`scene`: happy in the left half of the image, else sad."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
-        """How many images came with each call."""
+        """The number of images of each call of :meth:`batch`."""
 
     def batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Faces]:
         self.sizes.append(len(images))
