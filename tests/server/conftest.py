@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
-from uploads import Start, encoded
+from uploads import JobEvents, Start, encoded
 
 from moue.server.app import create_app
 from moue.server.settings import Settings
@@ -22,7 +22,7 @@ HERE = "http://127.0.0.1:8000"
 
 @pytest.fixture(scope="session")
 def other_onnx(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same network at a higher temperature: its answers are less sure."""
+    """The same network at a higher temperature: its predictions are less confident."""
     path = tmp_path_factory.mktemp("models") / "tiny_doubtful.onnx"
     path.write_bytes(tiny_onnx.read_bytes())
     spec = replace(ModelSpec.load(tiny_onnx.with_suffix(".json")), name="tiny_doubtful", temperature=40.0)
@@ -42,8 +42,8 @@ def start(tiny_onnx: Path, other_onnx: Path, tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def client(**changes: object) -> TestClient:
-            given = {"models": (str(tiny_onnx), str(other_onnx)), "detector": "none", "folder": tmp_path, **changes}
-            app = create_app(Settings(**given))  # type: ignore[arg-type]
+            models = (str(tiny_onnx), str(other_onnx))
+            app = create_app(Settings(**{"models": models, "detector": "none", "temp_folder": tmp_path, **changes}))  # type: ignore[arg-type]
             return stack.enter_context(TestClient(app, base_url=HERE, raise_server_exceptions=False))
 
         yield client
@@ -52,3 +52,8 @@ def start(tiny_onnx: Path, other_onnx: Path, tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture
 def client(start: Start) -> TestClient:
     return start()
+
+
+@pytest.fixture
+def job_events(monkeypatch: pytest.MonkeyPatch) -> JobEvents:
+    return JobEvents(monkeypatch)

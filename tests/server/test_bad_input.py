@@ -1,4 +1,4 @@
-"""What broken and hostile clients send, over real connections: each has its answer, and the server goes on."""
+"""Requests of broken and hostile clients, over real connections: each gets a response, and the server goes on."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,13 @@ import numpy as np
 import pytest
 import websockets.sync.client as websockets
 from PIL import Image
-from uploads import encoded, running
+from uploads import JobEvents, encoded, running
 from videos import make_video, scene
 
-from moue.server.jobs import PREFIX
 from moue.server.settings import Settings
+from moue.server.workspace import PREFIX
+
+pytestmark = pytest.mark.xdist_group("server")
 
 LIMIT = 300_000
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
@@ -39,45 +40,50 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def port(tiny_onnx: Path, folder: Path) -> Iterator[int]:
-    limits: dict[str, Any] = {"max_bytes": LIMIT, "max_video_bytes": LIMIT, "upload_seconds": 1.0, "max_files": 32}
-    with running(Settings(models=(str(tiny_onnx),), detector="none", folder=folder, **limits)) as port:
+    limits: dict[str, Any] = {
+        "max_bytes": LIMIT,
+        "max_video_bytes": LIMIT,
+        "upload_timeout_seconds": 1.0,
+        "max_files": 32,
+    }
+    with running(Settings(models=(str(tiny_onnx),), detector="none", temp_folder=folder, **limits)) as port:
         yield port
 
 
 @pytest.fixture(autouse=True)
-def _goes_on(port: int, folder: Path, face: bytes) -> Iterator[None]:
-    """Whatever a test does to the server, it answers the next one, and keeps nothing."""
+def _still_works(port: int, folder: Path, face: bytes, job_events: JobEvents) -> Iterator[None]:
+    """Whatever a test does to the server, it responds to the next request, and keeps no video."""
     yield
-    assert asked(port, "/v1/faces", face)[0] == 200
-    deadline = time.monotonic() + 30
-    while any(p.is_dir() for server in folder.glob(f"{PREFIX}*") for p in server.iterdir()):
-        assert time.monotonic() < deadline, "a video was left behind"
-        time.sleep(0.05)
+    assert post(port, "/v1/faces", face)[0] == 200
+    job_events.wait_for(lambda: not any(p.is_dir() for server in folder.glob(f"{PREFIX}*") for p in server.iterdir()))
 
 
-def asked(port: int, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+def post(port: int, path: str, body: Any, content_type: str | None = None) -> tuple[int, Any]:
+    return request(port, "POST", path, body, {"Content-Type": content_type} if content_type else {})
+
+
+def request(port: int, method: str, path: str, body: Any = None, headers: Any = None) -> tuple[int, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    given = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request("POST", path, body, given, encode_chunked=given.get("Transfer-Encoding") == "chunked")
-    answer = connection.getresponse()
-    text = json.loads(answer.read())
+    connection.request(method, path, body, headers or {})
+    response = connection.getresponse()
+    content = response.read()
     connection.close()
-    return answer.status, text
+    return response.status, json.loads(content) if content else None
 
 
-def opened(port: int, path: str, *lines: str) -> socket.socket:
-    """A connection on which a request has begun."""
-    door = socket.create_connection(("127.0.0.1", port), timeout=60)
+def begin_request(port: int, path: str, *lines: str) -> socket.socket:
+    """A connection on which the head of a request is sent."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
     head = "\r\n".join((f"POST {path} HTTP/1.1", "Host: 127.0.0.1", *lines, "", ""))
-    door.sendall(head.encode())
-    return door
+    connection.sendall(head.encode())
+    return connection
 
 
-def heard(door: socket.socket) -> tuple[int, str]:
-    """Code and sentence of the answer."""
-    answer = http.client.HTTPResponse(door)
-    answer.begin()
-    return answer.status, json.loads(answer.read())["detail"]
+def read_error(connection: socket.socket) -> tuple[int, str]:
+    """Status and message of the response."""
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return response.status, json.loads(response.read())["detail"]
 
 
 def form(files: list[tuple[str, bytes]]) -> tuple[bytes, str]:
@@ -127,105 +133,113 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_an_image_that_cannot_be_read_is_a_sentence(port: int, name: str) -> None:
+def test_an_unreadable_image_is_an_error_with_a_message(port: int, name: str) -> None:
     content, code, words = BAD[name]
     body, kind = form([(name, content)])
-    status, answer = asked(port, "/v1/faces", body, Content_Type=kind)
-    assert (status, words in answer["detail"]) == (code, True), answer
-    assert answer["detail"].startswith(f"{name}: ")
-    assert "\n" not in answer["detail"]
+    status, error = post(port, "/v1/faces", body, kind)
+    assert (status, words in error["detail"]) == (code, True), error
+    assert error["detail"].startswith(f"{name}: ")
+    assert "\n" not in error["detail"]
 
 
-def test_among_others_it_is_a_row(port: int) -> None:
-    given = [*((name, content) for name, (content, _, _) in BAD.items()), *GOOD.items()]
-    body, kind = form(given)
-    status, rows = asked(port, "/v1/faces", body, Content_Type=kind)
+def test_an_unreadable_image_among_others_is_a_row(port: int) -> None:
+    files = [*((name, content) for name, (content, _, _) in BAD.items()), *GOOD.items()]
+    body, kind = form(files)
+    status, rows = post(port, "/v1/faces", body, kind)
     assert status == 200
-    assert [row["source"] for row in rows] == [name for name, _ in given]
+    assert [row["source"] for row in rows] == [name for name, _ in files]
     for row in rows:
         assert (row["status"] == "ok") == (row["source"] in GOOD), row
         assert (row["reason"] is None) == (row["source"] in GOOD), row
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_images_out_of_the_ordinary_are_read(port: int, name: str) -> None:
-    status, [row] = asked(port, "/v1/faces", GOOD[name])
+def test_unusual_images_are_read(port: int, name: str) -> None:
+    status, [row] = post(port, "/v1/faces", GOOD[name])
     size = (1, 1) if name == "one.png" else (50, 40)
     assert (status, row["status"], len(row["faces"]), (row["width"], row["height"])) == (200, "ok", 1, size)
 
 
-def test_ten_thousand_tiny_files_are_refused(port: int) -> None:
+def test_ten_thousand_tiny_files_are_rejected(port: int) -> None:
     body, kind = form([("a.png", b"x")] * 10_000)
-    with opened(port, "/v1/faces", f"Content-Type: {kind}", "Transfer-Encoding: chunked") as door:
-        # As many as fit under the limit of bytes: their number alone is too large.
+    with begin_request(port, "/v1/faces", f"Content-Type: {kind}", "Transfer-Encoding: chunked") as connection:
+        # As many as fit into the byte limit: only their number is too large.
         piece = body[: LIMIT - 1000]
-        door.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
-        code, said = heard(door)
-    assert (code, "32 files at most" in said) == (413, True)
-    with opened(port, "/v1/faces", f"Content-Type: {kind}", f"Content-Length: {len(body)}") as door:
-        code, said = heard(door)
-    assert (code, f"{LIMIT:,} bytes at most" in said) == (413, True)
+        connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
+        code, detail = read_error(connection)
+    assert (code, "32 files at most" in detail) == (413, True)
+    with begin_request(port, "/v1/faces", f"Content-Type: {kind}", f"Content-Length: {len(body)}") as connection:
+        code, detail = read_error(connection)
+    assert (code, f"{LIMIT:,} bytes at most" in detail) == (413, True)
 
 
 @pytest.mark.parametrize("path", ["/v1/faces", "/v1/videos"])
-def test_two_gigabytes_are_refused_announced_or_not(port: int, path: str) -> None:
-    with opened(port, path, "Content-Length: 2000000000") as door:
-        code, said = heard(door)
-    assert (code, "2,000,000,000" in said) == (413, True)
-    with opened(port, path, "Transfer-Encoding: chunked") as door:
+def test_two_gigabytes_are_rejected_with_and_without_a_content_length(port: int, path: str) -> None:
+    with begin_request(port, path, "Content-Length: 2000000000") as connection:
+        code, detail = read_error(connection)
+    assert (code, "2,000,000,000" in detail) == (413, True)
+    with begin_request(port, path, "Transfer-Encoding: chunked") as connection:
         sent, piece = 0, b"10000\r\n" + bytes(0x10000) + b"\r\n"
-        # The server listens on for a while, so that who sends hears the answer, and not to the end.
-        while sent < 2_000_000_000 and not select.select([door], [], [], 0)[0]:
-            door.sendall(piece)
+        # The server reads on for a while, so that the client receives the response, but not to the end.
+        while sent < 2_000_000_000 and not select.select([connection], [], [], 0)[0]:
+            connection.sendall(piece)
             sent += 0x10000
-        code, said = heard(door)
-        assert (code, "bytes at most" in said) == (413, True)
+        code, detail = read_error(connection)
+        assert (code, "bytes at most" in detail) == (413, True)
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            door.sendall(piece * 2000)
+            connection.sendall(piece * 2000)
 
 
 @pytest.mark.parametrize("path", ["/v1/faces", "/v1/videos"])
-def test_a_slow_upload_is_given_up(port: int, path: str) -> None:
-    with opened(port, path, "Content-Length: 1000") as door:
-        door.sendall(b"x" * 10)
-        code, said = heard(door)
-    assert (code, "too long" in said) == (408, True)
+def test_a_slow_upload_times_out(port: int, path: str) -> None:
+    with begin_request(port, path, "Content-Length: 1000") as connection:
+        connection.sendall(b"x" * 10)
+        code, detail = read_error(connection)
+    assert (code, "too long" in detail) == (408, True)
 
 
-def test_silent_connections_do_not_keep_others_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moue.server.connection.SECONDS", 1.0)
+def test_idle_connections_are_closed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moue.server.connection.REQUEST_HEAD_TIMEOUT", 1.0)
     with ExitStack() as stack:
+        idle = []
         for i in range(260):
-            door = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+            idle.append(connection)
             if i % 2:
-                door.sendall(b"GET /healthz HTTP/1.1\r\nHo")
-        deadline = time.monotonic() + 30
-        while True:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-            connection.request("GET", "/healthz")
-            if connection.getresponse().status == 200:
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHo")
+        for connection in idle:
+            assert_closed(connection)
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        client.request("GET", "/healthz")
+        response = client.getresponse()
+        assert (response.status, bool(response.read())) == (200, True)
+        # On a connection that is kept alive, an incomplete head is no request either, however long it trickles in.
+        client.sock.sendall(b"GET /healthz HTTP/1.1\r\nHo")
+        for _ in range(300):
+            if select.select([client.sock], [], [], 0.1)[0]:
                 break
-            assert time.monotonic() < deadline
-            connection.close()
-            time.sleep(0.2)
-        # Some bytes more are no request either, on this connection as on those before.
-        connection.sock.sendall(b"GET /healthz HTTP/1.1\r\nHo")
-        while not select.select([connection.sock], [], [], 0.1)[0]:
-            assert time.monotonic() < deadline
-            connection.sock.sendall(b"o")
-        connection.close()
+            client.sock.sendall(b"o")
+        assert_closed(client.sock)
+        client.close()
 
 
-def test_who_has_said_what_it_wants_may_take_its_time(port: int, face: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moue.server.connection.SECONDS", 0.3)
-    with opened(port, "/v1/faces", f"Content-Length: {len(face)}") as door:
-        time.sleep(0.6)
-        door.sendall(face)
-        answer = http.client.HTTPResponse(door)
-        answer.begin()
-        assert (answer.status, len(json.loads(answer.read()))) == (200, 1)
+def assert_closed(connection: socket.socket) -> None:
+    """Wait for the server to close a connection on which it sent nothing."""
+    with suppress(ConnectionResetError):
+        assert connection.recv(1) == b""
+
+
+def test_after_the_head_a_client_has_time(port: int, face: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moue.server.connection.REQUEST_HEAD_TIMEOUT", 0.3)
+    with begin_request(port, "/v1/faces", f"Content-Length: {len(face)}") as connection:
+        assert not select.select([connection], [], [], 0.6)[0], "the server closed the connection"
+        connection.sendall(face)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        assert (response.status, len(json.loads(response.read()))) == (200, 1)
     with websockets.connect(f"ws://127.0.0.1:{port}/v1/frames") as camera:
-        time.sleep(0.6)
+        with pytest.raises(TimeoutError):
+            camera.recv(0.6)
         camera.send(face)
         assert json.loads(camera.recv(60))["status"] == "ok"
 
@@ -233,74 +247,64 @@ def test_who_has_said_what_it_wants_may_take_its_time(port: int, face: bytes, mo
 def test_a_connection_cut_in_mid_upload_leaves_nothing(port: int, folder: Path) -> None:
     for path in ("/v1/faces", "/v1/videos"):
         for ending in (b"", b"\x01\0\0\0\0\0\0\0"):
-            with opened(port, path, "Content-Length: 100000") as door:
-                door.sendall(b"x" * 5000)
+            with begin_request(port, path, "Content-Length: 100000") as connection:
+                connection.sendall(b"x" * 5000)
                 if ending:
                     # Closed with a reset instead of an end.
-                    door.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ending)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ending)
 
 
-def test_a_connection_cut_while_a_video_is_fetched(port: int, tmp_path: Path) -> None:
+def test_a_connection_cut_while_a_video_is_fetched(port: int, tmp_path: Path, job_events: JobEvents) -> None:
     video = make_video(tmp_path / "video.mp4", [scene(i) for i in range(30)]).read_bytes()
-    status, job = asked(port, "/v1/videos", video)
+    status, job = post(port, "/v1/videos", video)
     assert status == 202
-    deadline = time.monotonic() + 60
-    while told(port, "GET", job["id"])["status"] != "done":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    url = f"/v1/videos/{job['id']}"
+    job_events.wait_for(lambda: request(port, "GET", url)[1]["status"] == "done")
     for path in ("rows", "annotated"):
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as door:
-            door.sendall(f"GET /v1/videos/{job['id']}/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-            assert door.recv(20).startswith(b"HTTP/1.1 200")
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
-    assert told(port, "GET", job["id"])["status"] == "done"
-    told(port, "DELETE", job["id"])
-
-
-def told(port: int, method: str, identity: str) -> dict:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request(method, f"/v1/videos/{identity}")
-    answer = connection.getresponse().read()
-    connection.close()
-    return json.loads(answer) if answer else {}
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            connection.sendall(f"GET {url}/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            assert connection.recv(20).startswith(b"HTTP/1.1 200")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    assert request(port, "GET", url)[1]["status"] == "done"
+    assert request(port, "DELETE", url) == (204, None)
 
 
 @pytest.mark.parametrize("path", ["/v1/faces", "/v1/videos"])
-def test_a_wrong_content_type_is_refused(port: int, face: bytes, path: str) -> None:
+def test_a_wrong_content_type_is_rejected(port: int, face: bytes, path: str) -> None:
     for kind in ("text/html", "application/json"):
-        status, answer = asked(port, path, face, Content_Type=kind)
-        assert (status, kind in answer["detail"]) == (415, True)
+        status, error = post(port, path, face, kind)
+        assert (status, kind in error["detail"]) == (415, True)
 
 
-def test_a_video_among_images_is_sent_where_videos_are_read(port: int) -> None:
-    status, answer = asked(port, "/v1/faces", BAD["video.mp4"][0], Content_Type="video/mp4")
-    assert (status, "/v1/videos" in answer["detail"]) == (415, True)
+def test_a_video_sent_as_an_image_is_referred_to_the_route_for_videos(port: int) -> None:
+    status, error = post(port, "/v1/faces", BAD["video.mp4"][0], "video/mp4")
+    assert (status, "/v1/videos" in error["detail"]) == (415, True)
 
 
-def test_who_sends_before_listening_hears_why(port: int, face: bytes) -> None:
-    status, said = asked(port, "/v1/faces", bytes(40_000_000))
-    assert (status, "Got 40,000,000" in said["detail"]) == (413, True)
-    # A small body that is refused unread does not cost the connection.
+def test_a_client_that_sends_before_it_reads_receives_the_error(port: int, face: bytes) -> None:
+    status, error = post(port, "/v1/faces", bytes(40_000_000))
+    assert (status, "Got 40,000,000" in error["detail"]) == (413, True)
+    # After a small body that is rejected the connection is kept.
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     for body, code in ((bytes(2 * LIMIT), 413), (face, 200)):
         connection.request("POST", "/v1/faces", body)
-        answer = connection.getresponse()
-        assert (answer.status, bool(answer.read()), answer.will_close) == (code, True, False)
+        response = connection.getresponse()
+        assert (response.status, bool(response.read()), response.will_close) == (code, True, False)
     connection.close()
 
 
 @pytest.mark.parametrize(
     "noise", [b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03", b"GET\r\n\r\n", b"POST / HTTP/9.9\r\n\r\n", b"\0" * 999]
 )
-def test_what_is_no_http_is_sent_away(port: int, noise: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as door:
-        door.sendall(noise)
-        door.shutdown(socket.SHUT_WR)
-        answer = door.recv(100)
-    assert not answer or b" 400 " in answer or b" 505 " in answer
+def test_other_protocols_than_http_are_rejected(port: int, noise: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(noise)
+        connection.shutdown(socket.SHUT_WR)
+        response = connection.recv(100)
+    assert not response or b" 400 " in response or b" 505 " in response
 
 
-def test_what_a_killed_server_held_is_swept_by_the_next_one(tiny_onnx: Path, tmp_path: Path) -> None:
+def test_the_files_of_a_killed_server_are_removed_by_the_next_one(tiny_onnx: Path, tmp_path: Path) -> None:
     videos = tmp_path / "tmp"
     videos.mkdir()
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "TMPDIR": str(videos)}
@@ -312,9 +316,9 @@ def test_what_a_killed_server_held_is_swept_by_the_next_one(tiny_onnx: Path, tmp
         server = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
         assert server.stderr is not None
         try:
-            said = server.stderr.readline()
-            port = int(said.rstrip().rstrip("/").rpartition(":")[2])
-            assert asked(port, "/v1/videos", video)[0] == 202
+            line = server.stderr.readline()
+            port = int(line.rstrip().rstrip("/").rpartition(":")[2])
+            assert post(port, "/v1/videos", video)[0] == 202
             assert not any(folder.exists() for folder in left)
             left = list(videos.glob(f"{PREFIX}*"))
             assert len(left) == 1
@@ -324,5 +328,5 @@ def test_what_a_killed_server_held_is_swept_by_the_next_one(tiny_onnx: Path, tmp
             server.kill()
             server.wait(20)
             server.stderr.close()
-        # A killed one cannot clean up; one that was asked to end does.
+        # A killed server cannot clean up; one that is interrupted does.
         assert left[0].exists() == (ending is signal.SIGKILL)

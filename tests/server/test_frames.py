@@ -3,7 +3,9 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from fastapi import WebSocket
 from fastapi.testclient import TestClient
+from starlette.types import Message
 from uploads import Start
 
 from moue.runtime.detect import CenterFace
@@ -14,7 +16,7 @@ from moue.server.settings import Settings
 FRAMES = "ws://127.0.0.1:8000/v1/frames"
 
 
-def test_frames_are_answered_with_rows_of_a_video(client: TestClient, face: bytes) -> None:
+def test_each_frame_gets_a_row(client: TestClient, face: bytes) -> None:
     with client.websocket_connect(f"{FRAMES}") as socket:
         rows = []
         for _ in range(3):
@@ -26,25 +28,37 @@ def test_frames_are_answered_with_rows_of_a_video(client: TestClient, face: byte
 
 
 def test_the_latest_frame_wins(client: TestClient, face: bytes, monkeypatch) -> None:
-    gate, real, seen = threading.Event(), Recognizer.batch, []
+    reading, gate, real, sizes = threading.Event(), threading.Event(), Recognizer.batch, []
 
     def slow(self, images):
-        seen.append(len(images))
+        sizes.append(len(images))
+        reading.set()
         gate.wait(20)
         return real(self, images)
 
+    received, receive = threading.Event(), WebSocket.receive
+    messages: list[Message] = []
+
+    async def counting(self):
+        # Called again after a frame, the server has taken it in.
+        if len(messages) == 51:
+            received.set()
+        message = await receive(self)
+        messages.extend([message] * ("bytes" in message))
+        return message
+
     monkeypatch.setattr(Recognizer, "batch", slow)
+    monkeypatch.setattr(WebSocket, "receive", counting)
     with client.websocket_connect(f"{FRAMES}") as socket:
         socket.send_bytes(face)
-        while not seen:
-            threading.Event().wait(0.01)
+        assert reading.wait(20)
         for _ in range(50):
             socket.send_bytes(face)
-        threading.Event().wait(0.3)
+        assert received.wait(20)
         gate.set()
         rows = [socket.receive_json(), socket.receive_json()]
     assert [row["frame"] for row in rows] == [0, 50]
-    assert seen == [1, 1]
+    assert sizes == [1, 1]
 
 
 def test_a_bad_frame_has_its_row_and_the_next_one_is_read(client: TestClient, face: bytes) -> None:
@@ -56,8 +70,8 @@ def test_a_bad_frame_has_its_row_and_the_next_one_is_read(client: TestClient, fa
         assert socket.receive_json()["status"] == "ok"
 
 
-def test_what_is_no_frame_ends_with_a_sentence(start: Start, face: bytes) -> None:
-    client = start(max_bytes=len(face), cameras=1)
+def test_an_invalid_message_closes_the_connection_with_a_message(start: Start, face: bytes) -> None:
+    client = start(max_bytes=len(face), max_cameras=1)
     with client.websocket_connect(f"{FRAMES}") as socket:
         socket.send_text("hello")
         assert "binary message" in socket.receive_json()["detail"]
@@ -73,13 +87,13 @@ def test_what_is_no_frame_ends_with_a_sentence(start: Start, face: bytes) -> Non
         first.receive_json()
         with client.websocket_connect(f"{FRAMES}") as second:
             assert "too many cameras" in second.receive_json()["detail"]
-    assert "moue_cameras 0.0" in client.get("/metrics").text
+    assert "moue_active_cameras 0.0" in client.get("/metrics").text
 
 
-def test_cameras_search_as_videos_do_with_one_recognizer_for_all(tiny_onnx: Path) -> None:
-    shelf = ModelPool(Settings(models=(str(tiny_onnx),)))
-    camera, photo = shelf.get(videos=True), shelf.get()
-    assert camera is shelf.get(videos=True), "images of several cameras are read together"
+def test_cameras_share_the_recognizer_of_videos(tiny_onnx: Path) -> None:
+    pool = ModelPool(Settings(models=(str(tiny_onnx),)))
+    camera, photo = pool.get(video=True), pool.get()
+    assert camera is pool.get(video=True), "images of several cameras are read together"
     assert isinstance(camera.detector, CenterFace)
     assert isinstance(photo.detector, CenterFace)
     assert (camera.detector.long_side or 0) < (photo.detector.long_side or 0)

@@ -1,10 +1,9 @@
-"""The page in a real browser: what a person does, and what they are told."""
+"""The page in a real browser: what a person does, and what they see."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,14 +17,16 @@ from videos import make_video
 
 from moue.server.settings import Settings
 
-#: For a machine that has other things to do.
-PATIENCE = 40_000
+pytestmark = pytest.mark.xdist_group("browser")
+
+#: Milliseconds, for a busy machine.
+TIMEOUT = 40_000
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 def images(step: int) -> np.ndarray:
-    """A frame of a video: the astronaut's face, wandering to the right."""
+    """A frame of a video: the astronaut's face, moving to the right."""
     face = np.asarray(Image.fromarray(data.astronaut()[0:256, 96:352]).resize((160, 160)))
     image = np.full((240, 320, 3), 90, np.uint8)
     image[40:200, 20 + 4 * step % 120 : 180 + 4 * step % 120] = face
@@ -35,7 +36,7 @@ def images(step: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def address(tiny_onnx: Path, other_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("server")
-    settings = Settings(models=(str(tiny_onnx), str(other_onnx)), folder=folder, max_bytes=2_000_000)
+    settings = Settings(models=(str(tiny_onnx), str(other_onnx)), temp_folder=folder, max_bytes=2_000_000)
     with running(settings) as port:
         yield f"http://127.0.0.1:{port}/"
     assert not list(folder.iterdir()), "the server left videos behind"
@@ -59,32 +60,32 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def tab(browser: Browser, address: str) -> Iterator[tuple[Page, list[str]]]:
-    """The page, open, and what its console complains of."""
+    """The open page, and the errors in its console."""
     page = browser.new_page(viewport={"width": 1200, "height": 900}, accept_downloads=True)
-    page.set_default_timeout(PATIENCE)
-    expect.set_options(timeout=PATIENCE)
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    # What the server refuses is logged by the browser too, and told by the page.
-    page.on("console", lambda m: complaints.extend([m.text] * (m.type == "error" and "status of 4" not in m.text)))
+    page.set_default_timeout(TIMEOUT)
+    expect.set_options(timeout=TIMEOUT)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    # The browser logs rejected requests as well, which the page reports itself.
+    page.on("console", lambda m: errors.extend([m.text] * (m.type == "error" and "status of 4" not in m.text)))
     page.goto(address)
     expect(page.locator("#model option").nth(1)).to_be_attached()
-    yield page, complaints
+    yield page, errors
     page.close()
 
 
 @pytest.fixture
 def page(tab: tuple[Page, list[str]], tmp_path: Path) -> Iterator[Page]:
     """The page, cleared; a screenshot of it is kept in the test's folder."""
-    page, complaints = tab
+    page, errors = tab
     page.set_viewport_size({"width": 1200, "height": 900})
     page.select_option("#other", "")
     page.evaluate("document.getElementById('clear').click()")
     expect(page.locator("#status")).to_have_text("")
-    complaints.clear()
+    errors.clear()
     yield page
     page.screenshot(path=tmp_path / "page.png", full_page=True)
-    assert not complaints
+    assert not errors
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +129,7 @@ def test_a_pasted_image_is_read(page: Page, astronaut: FilePayload) -> None:
     expect(page.locator("#status")).to_contain_text("pasted.png: 1 face")
 
 
-def test_two_models_stand_side_by_side_on_the_drawing(page: Page) -> None:
+def test_two_models_are_shown_side_by_side_for_the_drawing(page: Page) -> None:
     page.select_option("#other", "tiny_doubtful")
     page.click("#sample")
     expect(page.locator(".card.two .answer h3")).to_have_text(["tiny_random", "tiny_doubtful"])
@@ -139,7 +140,7 @@ def test_two_models_stand_side_by_side_on_the_drawing(page: Page) -> None:
     expect(second).to_have_attribute("aria-pressed", "true")
 
 
-def test_errors_are_words(page: Page, astronaut: FilePayload) -> None:
+def test_errors_are_shown_as_messages(page: Page, astronaut: FilePayload) -> None:
     page.set_input_files("#files", {"name": "notes.png", "mimeType": "image/png", "buffer": b"no image at all"})
     expect(page.locator("#errors")).to_contain_text("notes.png: not an image of a kind that is known here.")
     page.set_input_files("#files", {"name": "huge.png", "mimeType": "image/png", "buffer": bytes(3_000_000)})
@@ -174,11 +175,8 @@ def test_a_video_is_read_with_progress_and_plays_annotated(page: Page, tmp_path:
     page.set_input_files("#files", video)
     expect(page.locator("#status")).to_contain_text("clip.mp4: 12 frames read.")
     video_shown = page.locator("#stage video")
-    deadline = time.monotonic() + 30
-    while video_shown.evaluate("v => v.readyState") < 1:
-        assert time.monotonic() < deadline, "the annotated video does not load"
-        time.sleep(0.1)
-    assert video_shown.evaluate("v => Math.abs(v.duration - 0.48) < 0.1")
+    loaded = "v => v.readyState || new Promise((done) => v.addEventListener('loadedmetadata', done, { once: true }))"
+    assert video_shown.evaluate(f"async (v) => {{ await ({loaded})(v); return Math.abs(v.duration - 0.48) < 0.1; }}")
     expect(page.locator("#stage .legend li")).to_have_count(7)
     page.screenshot(path=tmp_path / "video.png")
 
@@ -204,13 +202,10 @@ def test_a_video_can_be_cancelled(page: Page, address: str, tmp_path: Path) -> N
     expect(page.locator("#stage .count")).to_contain_text(" of 150 frames")
     page.click("text=Cancel")
     expect(page.locator("#status")).to_contain_text("long.mp4 was cancelled")
-    deadline = time.monotonic() + 30
-    while "moue_jobs 0.0" not in page.request.get(f"{address}metrics").text():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    assert "moue_video_jobs 0.0" in page.request.get(f"{address}metrics").text()
 
 
-def test_the_next_video_has_the_stage_of_the_one_that_it_ends(page: Page, tmp_path: Path) -> None:
+def test_the_next_video_replaces_the_one_that_it_cancels(page: Page, tmp_path: Path) -> None:
     page.set_input_files("#files", make_video(tmp_path / "long.mp4", [images(i) for i in range(150)]))
     expect(page.locator("#stage .count")).to_contain_text(" of 150 frames")
     page.set_input_files("#files", make_video(tmp_path / "next.mp4", [images(i) for i in range(6)]))
@@ -224,11 +219,11 @@ def test_a_video_of_hours_has_all_its_rows(page: Page, tmp_path: Path) -> None:
     row = '{"status":"no_face","frame":0,"timestamp":0,"faces":[]}\n'
     job = {"id": "x", "status": "done", "frames": many, "total": many, "rows": many, "annotated": False}
 
-    def answer(route: Route) -> None:
+    def respond(route: Route) -> None:
         rows = "/rows" in route.request.url
         route.fulfill(status=202, body=row * many if rows else json.dumps(job))
 
-    page.route("**/v1/videos**", answer)
+    page.route("**/v1/videos**", respond)
     try:
         page.set_input_files("#files", make_video(tmp_path / "hours.mp4", [images(0)]))
         expect(page.locator("#status")).to_contain_text(f"hours.mp4: {many} frames read.")
@@ -244,27 +239,32 @@ def test_a_camera_that_is_stopped_before_it_is_allowed_stays_off(browser: Browse
         """
         const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
         const allowed = new Promise((done) => { window.allow = done; });
-        navigator.mediaDevices.getUserMedia = async (wanted) => {
+        let askFor, ended;
+        window.asked = new Promise((done) => { askFor = done; });
+        window.stopped = new Promise((done) => { ended = done; });
+        navigator.mediaDevices.getUserMedia = async (constraints) => {
+          askFor();
           await allowed;
-          return (window.given = await real(wanted));
+          const stream = await real(constraints);
+          const [track] = stream.getTracks();
+          const stop = track.stop.bind(track);
+          track.stop = () => { stop(); ended(track.readyState); };
+          return stream;
         };
         """
     )
     page.goto(address)
     expect(page.locator("#model option").nth(1)).to_be_attached()
     page.click("#camera")
-    page.wait_for_timeout(200)
+    page.evaluate("asked")
     page.evaluate("document.getElementById('clear').click()")
     page.evaluate("allow()")
-    deadline = time.monotonic() + 30
-    while not page.evaluate("window.given?.getTracks().every((track) => track.readyState === 'ended') ?? false"):
-        assert time.monotonic() < deadline, "the camera stays on"
-        time.sleep(0.1)
+    assert page.evaluate("stopped") == "ended"
     expect(page.locator("#stage")).to_be_hidden()
     page.close()
 
 
-def test_the_answers_of_two_models_meet_at_the_face_that_they_are_of(page: Page) -> None:
+def test_the_results_of_two_models_are_matched_by_position(page: Page) -> None:
     here, there, away = ({"box": box} for box in ([10, 10, 40, 40], [200, 20, 40, 50], [400, 300, 30, 30]))
     other = {"faces": [{"box": [204, 24, 38, 46]}, {"box": [12, 11, 40, 42]}]}
     script = "async ([all, row]) => { const { same } = await import('/view.js'); return all.map((f) => same(f, row)); }"
@@ -274,13 +274,13 @@ def test_the_answers_of_two_models_meet_at_the_face_that_they_are_of(page: Page)
 def test_a_token_is_asked_for_once(browser: Browser, address: str) -> None:
     page = browser.new_page()
 
-    def answer(route: Route) -> None:
+    def respond(route: Route) -> None:
         if route.request.headers.get("authorization") == "Bearer right":
             route.continue_()
         else:
             route.fulfill(status=401, json={"detail": "this needs the server's token"})
 
-    page.route("**/v1/faces**", answer)
+    page.route("**/v1/faces**", respond)
     page.goto(address)
     expect(page.locator("#model option").nth(1)).to_be_attached()
     page.select_option("#other", "tiny_doubtful")
@@ -293,19 +293,19 @@ def test_a_token_is_asked_for_once(browser: Browser, address: str) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("dark", 1200), ("light", 360)])
-def test_it_fits_a_phone_and_the_dark(page: Page, scheme: str, width: int) -> None:
+def test_it_fits_a_phone_and_dark_mode(page: Page, scheme: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 780})
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.click("#sample")
     expect(page.locator(".card .faces button")).to_have_count(3)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert ground == ("rgb(22, 24, 27)" if scheme == "dark" else "rgb(247, 246, 243)")
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(22, 24, 27)" if scheme == "dark" else "rgb(247, 246, 243)")
 
 
-def test_where_browsers_refuse_the_camera_the_page_says_so(browser: Browser, address: str) -> None:
+def test_the_page_says_where_browsers_refuse_the_camera(browser: Browser, address: str) -> None:
     page = browser.new_page()
-    # What a page is told that came over plain HTTP from another machine.
+    # As for a page that came over plain HTTP from another machine.
     page.add_init_script("Object.defineProperty(window, 'isSecureContext', { value: false })")
     page.goto(address)
     expect(page.locator("#insecure")).to_contain_text("over HTTPS")
@@ -326,7 +326,7 @@ def test_it_is_used_from_the_keyboard_alone(page: Page) -> None:
     page.focus("#clear")
     page.keyboard.press("Enter")
     expect(page.locator(".card")).to_have_count(0)
-    assert page.evaluate("document.activeElement.id") == "files", "the keyboard has lost its place"
+    assert page.evaluate("document.activeElement.id") == "files", "the focus is lost"
     unnamed = page.evaluate(
         """() => [...document.querySelectorAll("button, input, select")].filter((e) =>
             !(e.textContent.trim() || e.labels?.length || e.getAttribute("aria-label"))).map((e) => e.outerHTML)"""

@@ -1,4 +1,4 @@
-"""`moue serve` as a process: it starts, says where, refuses what it must, and ends."""
+"""`moue serve` as a process: start, messages, usage errors, end."""
 
 from __future__ import annotations
 
@@ -21,53 +21,54 @@ import websockets.sync.client as websockets
 from moue.cli.main import main
 from moue.server.security import is_local
 
+pytestmark = pytest.mark.xdist_group("server")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
 
 
 @contextmanager
 def serving(model: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """A running server, and what it said."""
+    """A running server, and its messages."""
     words = [sys.executable, "-m", "moue", "serve", "--model", str(model), "--detector", "none", "--port", "0"]
     process = subprocess.Popen([*words, *arguments], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     assert process.stderr is not None
-    said = []
+    messages = []
     try:
         for line in process.stderr:
-            said.append(line.strip())
+            messages.append(line.strip())
             if "serving on" in line:
                 break
-        yield process, said
+        yield process, messages
     finally:
         process.kill()
         process.wait(20)
         process.stderr.close()
 
 
-def connect(said: list[str]) -> http.client.HTTPConnection:
-    address = next(word for line in said for word in line.split() if "://" in word)
+def connect(messages: list[str]) -> http.client.HTTPConnection:
+    address = next(word for line in messages for word in line.split() if "://" in word)
     return http.client.HTTPConnection("127.0.0.1", urlsplit(address).port or 0, timeout=60)
 
 
 def post(connection: http.client.HTTPConnection, content: bytes, **headers: str) -> tuple[int, object]:
     connection.request("POST", "/v1/faces", content, headers)
-    answer = connection.getresponse()
-    return answer.status, json.loads(answer.read())
+    response = connection.getresponse()
+    return response.status, json.loads(response.read())
 
 
-def test_it_answers_survives_bad_clients_and_ends_with_ctrl_c(tiny_onnx: Path, face: bytes) -> None:
-    with serving(tiny_onnx) as (process, said):
-        assert said[-1].startswith("moue: serving on http://127.0.0.1:")
-        connection = connect(said)
+def test_it_responds_survives_bad_clients_and_ends_with_ctrl_c(tiny_onnx: Path, face: bytes) -> None:
+    with serving(tiny_onnx) as (process, messages):
+        assert messages[-1].startswith("moue: serving on http://127.0.0.1:")
+        connection = connect(messages)
         assert post(connection, face)[0] == 200
         # A second server on the same port.
         words = ["serve", "--model", str(tiny_onnx), "--detector", "none", "--port", str(connection.port)]
         assert main(words) == 2
-        # Cut in mid-upload, of an image and of a video.
+        # Disconnected during the upload of an image and of a video.
         for path in ("/v1/faces", "/v1/videos"):
             with socket.create_connection(("127.0.0.1", connection.port), timeout=20) as cut:
                 head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\n"
                 cut.sendall(head.encode() + b"x" * 1000)
-        # 2 GB that are announced are refused before they are sent.
+        # A body of 2 GB is rejected before it is sent.
         with socket.create_connection(("127.0.0.1", connection.port), timeout=20) as large:
             large.sendall(b"POST /v1/faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2000000000\r\n\r\n")
             assert b" 413 " in large.recv(100)
@@ -79,11 +80,11 @@ def test_it_answers_survives_bad_clients_and_ends_with_ctrl_c(tiny_onnx: Path, f
         assert process.stderr.read().strip() == "moue: stopped"
 
 
-def test_another_host_makes_a_token_and_says_so(tiny_onnx: Path, face: bytes) -> None:
-    with serving(tiny_onnx, "--host", "0.0.0.0") as (_, said):
-        token = said[-1].partition("#token=")[2]
+def test_another_host_generates_a_token_and_prints_it(tiny_onnx: Path, face: bytes) -> None:
+    with serving(tiny_onnx, "--host", "0.0.0.0") as (_, messages):
+        token = messages[-1].partition("#token=")[2]
         assert len(token) > 20
-        connection = connect(said)
+        connection = connect(messages)
         assert post(connection, face)[0] == 401
         connection.close()
         assert post(connection, face, Authorization=f"Bearer {token}")[0] == 200
@@ -102,8 +103,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_https_and_wss_with_a_certificate(tiny_onnx: Path, face: bytes, certificate: tuple[Path, Path]) -> None:
     cert, key = map(str, certificate)
-    with serving(tiny_onnx, "--certfile", cert, "--keyfile", key) as (_, said):
-        address = urlsplit(said[-1].split()[-1])
+    with serving(tiny_onnx, "--certfile", cert, "--keyfile", key) as (_, messages):
+        address = urlsplit(messages[-1].split()[-1])
         assert address.scheme == "https"
         trusting = ssl.create_default_context(cafile=cert)
         connection = http.client.HTTPSConnection("127.0.0.1", address.port, timeout=60, context=trusting)
@@ -112,15 +113,15 @@ def test_https_and_wss_with_a_certificate(tiny_onnx: Path, face: bytes, certific
         with websockets.connect(f"wss://127.0.0.1:{address.port}/v1/frames", ssl=trusting) as socket_:
             socket_.send(face)
             assert json.loads(socket_.recv(60))["status"] == "ok"
-        # Who does not trust the certificate, and who speaks plain HTTP, gets nothing; the server goes on.
-        stranger = http.client.HTTPSConnection("127.0.0.1", address.port, timeout=60)
+        # Clients that do not trust the certificate, or speak plain HTTP, get no response; the server goes on.
+        untrusting = http.client.HTTPSConnection("127.0.0.1", address.port, timeout=60)
         with pytest.raises(ssl.SSLCertVerificationError):
-            post(stranger, face)
+            post(untrusting, face)
         plain = http.client.HTTPConnection("127.0.0.1", address.port, timeout=60)
         with pytest.raises((http.client.HTTPException, ConnectionError)):
             post(plain, face)
         assert post(connection, face)[0] == 200
-        for client in (connection, stranger, plain):
+        for client in (connection, untrusting, plain):
             client.close()
 
 
@@ -128,7 +129,7 @@ def test_https_and_wss_with_a_certificate(tiny_onnx: Path, face: bytes, certific
     ("arguments", "word"),
     [
         (["--port", "70000"], "0 to 65535"),
-        (["--host", "not a host"], "no host that is known"),
+        (["--host", "not a host"], "is unknown"),
         (["--keyfile", "key.pem"], "needs --certfile"),
         (["--certfile", "no-such.pem"], "no such file"),
         (["--certfile", __file__], "must be PEM files"),
@@ -137,14 +138,14 @@ def test_https_and_wss_with_a_certificate(tiny_onnx: Path, face: bytes, certific
         (["--host", "203.0.113.1"], "cannot listen"),
     ],
 )
-def test_wrong_use_is_one_sentence(arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_errors_are_one_sentence(arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--port", "0", *arguments]) == 2
-    said = capsys.readouterr().err
-    assert word in said
-    assert len(said.splitlines()) == 1
+    error = capsys.readouterr().err
+    assert word in error
+    assert len(error.splitlines()) == 1
 
 
-def test_an_empty_token_in_the_environment_is_named(
+def test_an_empty_token_in_the_environment_is_an_error_that_names_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MOUE_TOKEN", "")
@@ -152,7 +153,7 @@ def test_an_empty_token_in_the_environment_is_named(
     assert "MOUE_TOKEN" in capsys.readouterr().err
 
 
-def test_what_is_this_machine_alone() -> None:
+def test_which_hosts_are_local() -> None:
     for host, local in (
         *(("127.0.0.1", True), ("127.8.8.8", True), ("localhost", True), ("::1", True), ("[::1]", True)),
         *(("0.0.0.0", False), ("192.168.0.3", False), ("::", False), ("localhost.evil.example", False)),

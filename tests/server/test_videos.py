@@ -7,20 +7,20 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from uploads import Start
+from uploads import FINISHED, JobEvents, Start
 from videos import make_sound, make_video, scene
 
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.video.decode import open_video
 from moue.server.app import create_app
-from moue.server.jobs import PREFIX
 from moue.server.settings import Settings
 from moue.server.videos import _lines
+from moue.server.workspace import PREFIX
 
 
 @pytest.fixture(scope="module")
@@ -29,31 +29,55 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return make_video(folder / "video.mp4", [scene(i) for i in range(30)]).read_bytes()
 
 
-def ended(client: TestClient, identity: str) -> dict:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        job = client.get(f"/v1/videos/{identity}").json()
-        if job["status"] in ("done", "failed", "cancelled"):
-            return job
-        time.sleep(0.02)
-    raise AssertionError(job)
+Finish = Callable[[TestClient, str], dict]
 
 
-def held(folder: Path) -> list[Path]:
-    """The videos that lie in a server's folder."""
+@pytest.fixture
+def finish(job_events: JobEvents) -> Finish:
+    """Waits for the end of a job; its final state."""
+
+    def finish(client: TestClient, id: str) -> dict:
+        def state() -> dict:
+            return client.get(f"/v1/videos/{id}").json()
+
+        job_events.wait_for(lambda: state()["status"] in FINISHED)
+        return state()
+
+    return finish
+
+
+class Clock:
+    """Stands for the module ``time`` in the queue of jobs: its time passes where a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("moue.server.jobs.time", clock)
+    return clock
+
+
+def job_folders(folder: Path) -> list[Path]:
+    """The folders of the videos on a server."""
     return [p for server in folder.glob(f"{PREFIX}*") for p in server.iterdir() if p.is_dir()]
 
 
-def test_a_video_becomes_rows_and_an_annotated_video_and_nothing_stays(
-    client: TestClient, video: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_video_becomes_rows_and_an_annotated_video_and_can_be_deleted(
+    client: TestClient, video: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finish: Finish
 ) -> None:
-    # All rows come, however few are held at once.
-    monkeypatch.setattr("moue.server.videos._HELD", 7)
-    answer = client.post("/v1/videos", params={"name": "../my clip.mp4"}, content=video)
-    assert answer.status_code == 202
-    job = answer.json()
-    assert answer.headers["location"] == f"/v1/videos/{job['id']}"
-    done = ended(client, job["id"])
+    # In several chunks.
+    monkeypatch.setattr("moue.server.videos._ROWS_PER_CHUNK", 7)
+    response = client.post("/v1/videos", params={"name": "../my clip.mp4"}, content=video)
+    assert response.status_code == 202
+    job = response.json()
+    assert response.headers["location"] == f"/v1/videos/{job['id']}"
+    done = finish(client, job["id"])
     assert (done["status"], done["rows"], done["source"], done["annotated"]) == ("done", 30, "my clip.mp4", True)
     text = client.get(f"/v1/videos/{job['id']}/rows").text
     rows = [json.loads(line) for line in text.splitlines()]
@@ -61,16 +85,16 @@ def test_a_video_becomes_rows_and_an_annotated_video_and_nothing_stays(
     assert {row["source"] for row in rows} == {"my clip.mp4"}
     rest = client.get(f"/v1/videos/{job['id']}/rows", params={"start": 28}).text
     assert rest.splitlines() == text.splitlines()[28:]
-    made = open_video(client.get(f"/v1/videos/{job['id']}/annotated").content)
-    assert (made.width, made.height, len(list(made.frames()))) == (160, 96, 30)
+    annotated = open_video(client.get(f"/v1/videos/{job['id']}/annotated").content)
+    assert (annotated.width, annotated.height, len(list(annotated.frames()))) == (160, 96, 30)
     assert not list(tmp_path.rglob("upload"))
     assert client.delete(f"/v1/videos/{job['id']}").status_code == 204
     assert client.get(f"/v1/videos/{job['id']}").status_code == 404
-    assert not held(tmp_path)
+    assert not job_folders(tmp_path)
 
 
 def test_a_video_that_is_being_read_can_be_cancelled(
-    client: TestClient, video: bytes, tmp_path: Path, monkeypatch
+    client: TestClient, video: bytes, tmp_path: Path, monkeypatch, job_events: JobEvents
 ) -> None:
     reading, gate, real = threading.Event(), threading.Event(), Recognizer.batch
 
@@ -86,39 +110,38 @@ def test_a_video_that_is_being_read_can_be_cancelled(
     assert client.get(f"/v1/videos/{second}").json()["status"] == "waiting"
     early = client.get(f"/v1/videos/{first}/annotated")
     assert (early.status_code, "reading" in early.json()["detail"]) == (409, True)
-    for identity in (first, second):
-        assert client.delete(f"/v1/videos/{identity}").status_code == 204
+    for id in (first, second):
+        assert client.delete(f"/v1/videos/{id}").status_code == 204
     gate.set()
-    deadline = time.monotonic() + 20
-    while held(tmp_path):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    job_events.wait_for(lambda: not job_folders(tmp_path))
 
 
 @pytest.fixture(scope="module")
 def long_video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Twenty times as many frames as are gone through at once."""
+    """Forty times as many frames as go into a batch."""
     folder = tmp_path_factory.mktemp("videos")
     return make_video(folder / "long.mp4", [scene(i, 64, 64) for i in range(320)]).read_bytes()
 
 
-def test_frames_that_are_stepped_over_count_for_the_time(start: Start, long_video: bytes, monkeypatch) -> None:
+def test_skipped_frames_count_towards_the_timeout(
+    start: Start, long_video: bytes, monkeypatch, clock: Clock, finish: Finish
+) -> None:
     real = Recognizer.batch
 
     def slow(self, images):
-        time.sleep(0.1)
+        clock.now += 0.1
         return real(self, images)
 
     monkeypatch.setattr(Recognizer, "batch", slow)
-    client = start(job_seconds=0.3)
-    wanted = {"every": 10**9, "annotate": False}
-    done = ended(client, client.post("/v1/videos", params=wanted, content=long_video).json()["id"])
+    client = start(job_timeout_seconds=0.3)
+    options = {"every": 10**9, "annotate": False}
+    done = finish(client, client.post("/v1/videos", params=options, content=long_video).json()["id"])
     assert (done["status"], done["rows"], "longer than 0.3 s" in done["reason"]) == ("failed", 1, True)
     assert done["frames"] < 320
 
 
-def test_a_video_that_is_stepped_through_can_be_cancelled(
-    client: TestClient, long_video: bytes, tmp_path: Path, monkeypatch
+def test_a_video_whose_frames_are_skipped_can_be_cancelled(
+    client: TestClient, long_video: bytes, tmp_path: Path, monkeypatch, job_events: JobEvents
 ) -> None:
     calls, second, gate, real = [], threading.Event(), threading.Event(), Recognizer.batch
 
@@ -130,19 +153,16 @@ def test_a_video_that_is_stepped_through_can_be_cancelled(
         return real(self, images)
 
     monkeypatch.setattr(Recognizer, "batch", counting)
-    identity = client.post("/v1/videos", params={"fps": 0.01, "annotate": False}, content=long_video).json()["id"]
+    id = client.post("/v1/videos", params={"fps": 0.01, "annotate": False}, content=long_video).json()["id"]
     assert second.wait(20)
-    assert client.delete(f"/v1/videos/{identity}").status_code == 204
+    assert client.delete(f"/v1/videos/{id}").status_code == 204
     gate.set()
-    deadline = time.monotonic() + 20
-    while held(tmp_path):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    job_events.wait_for(lambda: not job_folders(tmp_path))
     assert calls == [1, 0]
 
 
-def test_a_row_that_is_being_written_is_given_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("moue.server.videos._HELD", 2)
+def test_incomplete_rows_are_left_out(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("moue.server.videos._ROWS_PER_CHUNK", 2)
     path = tmp_path / "rows.jsonl"
     path.write_text('{"frame": 0}\n{"fra')
     rows = _lines(path, 0)
@@ -153,17 +173,19 @@ def test_a_row_that_is_being_written_is_given_whole_or_not_at_all(tmp_path: Path
     assert list(_lines(path, 1)) == ['{"frame": 1}\n']
 
 
-def test_a_folder_that_was_cleared_away_is_made_anew(client: TestClient, video: bytes, tmp_path: Path) -> None:
+def test_a_folder_that_was_deleted_is_made_again(
+    client: TestClient, video: bytes, tmp_path: Path, finish: Finish
+) -> None:
     [folder] = tmp_path.glob(f"{PREFIX}*")
     shutil.rmtree(folder)
-    answer = client.post("/v1/videos", content=video)
-    assert answer.status_code == 202
-    assert ended(client, answer.json()["id"])["rows"] == 30
+    response = client.post("/v1/videos", content=video)
+    assert response.status_code == 202
+    assert finish(client, response.json()["id"])["rows"] == 30
     [folder] = tmp_path.glob(f"{PREFIX}*")
     assert folder.stat().st_mode & 0o077 == 0
 
 
-def test_what_is_no_video_is_refused_with_a_sentence(
+def test_files_that_are_not_videos_are_rejected_with_a_message(
     client: TestClient, video: bytes, face: bytes, tmp_path: Path
 ) -> None:
     sound = make_sound(tmp_path / "sound.mp4").read_bytes()
@@ -176,118 +198,120 @@ def test_what_is_no_video_is_refused_with_a_sentence(
         (video[:300], 422, "cannot be opened"),
         (sound, 422, "sound alone"),
     ):
-        answer = client.post("/v1/videos", content=content)
-        assert (answer.status_code, word in answer.json()["detail"]) == (code, True), answer.text
-        assert str(tmp_path) not in answer.text
+        response = client.post("/v1/videos", content=content)
+        assert (response.status_code, word in response.json()["detail"]) == (code, True), response.text
+        assert str(tmp_path) not in response.text
     for kind in ("multipart/form-data; boundary=x", "application/json"):
         assert client.post("/v1/videos", content=video, headers={"content-type": kind}).status_code == 415
     assert client.post("/v1/videos", params={"every": 0}, content=video).status_code == 400
     assert client.post("/v1/videos", params={"every": "x"}, content=video).status_code == 400
-    assert not held(tmp_path)
+    assert not job_folders(tmp_path)
 
 
-def test_a_video_cut_off_keeps_the_rows_it_has(client: TestClient, tmp_path: Path) -> None:
+def test_a_truncated_video_keeps_its_rows(client: TestClient, tmp_path: Path, finish: Finish) -> None:
     options = {"movflags": "frag_keyframe+empty_moov"}
     whole = make_video(tmp_path / "cut.mp4", [scene(i) for i in range(60)], options=options).read_bytes()
     job = client.post("/v1/videos", params={"annotate": False}, content=whole[: len(whole) * 2 // 3]).json()
-    done = ended(client, job["id"])
+    done = finish(client, job["id"])
     assert done["status"] == "done"
     assert 5 < done["rows"] < 61
     assert done["annotated"] is False
 
 
-def test_limits_of_videos(start: Start, video: bytes, tmp_path: Path) -> None:
+def test_limits_of_videos(start: Start, video: bytes, tmp_path: Path, finish: Finish) -> None:
     small = start(max_video_bytes=1000)
     assert small.post("/v1/videos", content=video).status_code == 413
     assert small.post("/v1/videos", content=iter([video])).status_code == 413
     few = start(max_pixels=1000)
-    answer = few.post("/v1/videos", content=video)
-    assert (answer.status_code, "160×96" in answer.json()["detail"]) == (413, True)
-    assert not held(tmp_path)
-    hasty = start(job_seconds=1e-6)
-    done = ended(hasty, hasty.post("/v1/videos", content=video).json()["id"])
+    response = few.post("/v1/videos", content=video)
+    assert (response.status_code, "160×96" in response.json()["detail"]) == (413, True)
+    assert not job_folders(tmp_path)
+    hasty = start(job_timeout_seconds=1e-6)
+    done = finish(hasty, hasty.post("/v1/videos", content=video).json()["id"])
     assert (done["status"], "longer than" in done["reason"]) == ("failed", True)
 
 
-def test_videos_above_the_limit_are_told_when_the_one_being_read_is_likely_done(
-    start: Start, video: bytes, monkeypatch
+def test_a_rejected_video_is_told_when_the_current_one_is_likely_finished(
+    start: Start, video: bytes, monkeypatch, clock: Clock
 ) -> None:
     calls, second, gate, real = [], threading.Event(), threading.Event(), Recognizer.batch
 
     def slow(self, images):
         calls.append(len(images))
         if len(calls) == 1:
-            time.sleep(2)
+            clock.now += 2
         else:
             second.set()
             gate.wait(20)
         return real(self, images)
 
     monkeypatch.setattr(Recognizer, "batch", slow)
-    client = start(jobs=1)
+    client = start(max_jobs=1)
     first = client.post("/v1/videos", content=video).json()["id"]
     assert second.wait(20)
     busy = client.post("/v1/videos", content=video)
     job = client.get(f"/v1/videos/{first}").json()
     gate.set()
     assert (busy.status_code, job["frames"], job["total"]) == (429, 8, 30)
-    wait = int(busy.headers["retry-after"])
-    assert wait >= 2 * 22 / 8
-    assert wait <= job["seconds"] * 22 / 8 + 1
-    assert f"in {wait} s" in busy.json()["detail"]
+    # Two seconds for 8 of 30 frames: 5.5 s for the rest.
+    assert (job["seconds"], busy.headers["retry-after"]) == (2, "6")
+    assert "in 6 s" in busy.json()["detail"]
 
 
-def test_finished_videos_keep_nobody_waiting(start: Start, video: bytes, tmp_path: Path) -> None:
-    client = start(jobs=2)
-    made = []
+def test_finished_videos_do_not_count_towards_the_limit(
+    start: Start, video: bytes, tmp_path: Path, finish: Finish
+) -> None:
+    client = start(max_jobs=2)
+    ids = []
     for _ in range(4):
-        answer = client.post("/v1/videos", params={"annotate": False}, content=video)
-        assert answer.status_code == 202
-        made.append(answer.json()["id"])
-        assert ended(client, made[-1])["status"] == "done"
-    assert [client.get(f"/v1/videos/{identity}/rows").status_code for identity in made] == [404, 404, 200, 200]
-    assert len(held(tmp_path)) == 2
+        response = client.post("/v1/videos", params={"annotate": False}, content=video)
+        assert response.status_code == 202
+        ids.append(response.json()["id"])
+        assert finish(client, ids[-1])["status"] == "done"
+    assert [client.get(f"/v1/videos/{id}/rows").status_code for id in ids] == [404, 404, 200, 200]
+    assert len(job_folders(tmp_path)) == 2
 
 
-def test_finished_videos_go_when_their_time_is_up(start: Start, video: bytes, tmp_path: Path) -> None:
-    client = start(keep_seconds=0.01)
-    identity = client.post("/v1/videos", content=video).json()["id"]
-    deadline = time.monotonic() + 30
-    while client.get(f"/v1/videos/{identity}").status_code != 404:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    assert not held(tmp_path)
+def test_finished_videos_expire(start: Start, video: bytes, tmp_path: Path, clock: Clock, finish: Finish) -> None:
+    client = start(retention_seconds=60)
+    id = client.post("/v1/videos", content=video).json()["id"]
+    finish(client, id)
+    clock.now += 59
+    assert client.get(f"/v1/videos/{id}").status_code == 200
+    clock.now += 2
+    assert client.get(f"/v1/videos/{id}").status_code == 404
+    assert not job_folders(tmp_path)
 
 
-def test_a_full_disk_is_told(client: TestClient, video: bytes, monkeypatch) -> None:
+def test_a_full_disk_is_the_reason_of_the_failure(client: TestClient, video: bytes, monkeypatch, finish) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("moue.server.jobs.stream_video", full)
-    done = ended(client, client.post("/v1/videos", content=video).json()["id"])
+    done = finish(client, client.post("/v1/videos", content=video).json()["id"])
     assert (done["status"], done["reason"]) == ("failed", "No space left on device")
 
 
 CRASH = """
 import os, sys
 from pathlib import Path
-from moue.server.jobs import Jobs
-jobs = Jobs(2, 9, 9, Path(sys.argv[1]))
-jobs.new("video").upload.write_bytes(b"video")
+from moue.server.jobs import JobQueue
+jobs = JobQueue(2, 9, 9, Path(sys.argv[1]))
+jobs.create("video").upload.write_bytes(b"video")
 os._exit(1)
 """
 
 
-def test_a_start_sweeps_what_a_crash_left_and_an_end_all_of_its_own(
+def test_a_server_removes_the_files_of_crashed_ones_at_its_start_and_its_own_at_its_end(
     video: bytes, tiny_onnx: Path, tmp_path: Path
 ) -> None:
     source = str(Path(__file__).parents[2] / "src")
     subprocess.run([sys.executable, "-c", CRASH, str(tmp_path)], env={**os.environ, "PYTHONPATH": source}, timeout=60)
-    [left] = held(tmp_path)
-    settings = Settings(models=(str(tiny_onnx),), detector="none", folder=tmp_path, local=False)
+    [abandoned] = job_folders(tmp_path)
+    settings = Settings(models=(str(tiny_onnx),), detector="none", temp_folder=tmp_path, local_only=False)
     with TestClient(create_app(settings)) as running:
         running.post("/v1/videos", content=video)
         with TestClient(create_app(settings)):
-            assert left not in held(tmp_path)
-            assert held(tmp_path), "a running server's videos are not another one's to remove"
+            assert abandoned not in job_folders(tmp_path)
+            assert job_folders(tmp_path), "the videos of a running server must stay"
     assert not list(tmp_path.glob(f"{PREFIX}*"))

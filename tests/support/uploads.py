@@ -1,22 +1,25 @@
-"""What the server's tests send, and how they start one."""
+"""What the server's tests send, how they start a server, and how they wait for its jobs."""
 
 from __future__ import annotations
 
 import io
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import pytest
 import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 
 from moue.server.app import create_app
-from moue.server.run import _bound, configured
+from moue.server.jobs import JobQueue
+from moue.server.run import listen, uvicorn_config
 from moue.server.settings import Settings
 
 Start = Callable[..., TestClient]
+FINISHED = ("done", "failed", "cancelled")
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
@@ -25,17 +28,49 @@ def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes
     return file.getvalue()
 
 
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
 @contextmanager
 def running(settings: Settings) -> Iterator[int]:
     """A server that listens, in this process; its port."""
-    with _bound("127.0.0.1", 0) as door:
-        server = uvicorn.Server(configured(create_app(settings), settings))
-        thread = threading.Thread(target=server.run, args=([door],))
+    with listen("127.0.0.1", 0) as listener:
+        server = _Server(uvicorn_config(create_app(settings), settings))
+        thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:
-            while not server.started and thread.is_alive():
-                time.sleep(0.02)
-            yield door.getsockname()[1]
+            assert server.ready.wait(60), "the server does not start"
+            yield listener.getsockname()[1]
         finally:
             server.should_exit = True
             thread.join(20)
+
+
+class JobEvents:
+    """Tells when a video job of a server in this process was run or its files were deleted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._events = threading.Semaphore(0)
+        for name in ("_run", "_delete"):
+            monkeypatch.setattr(JobQueue, name, self._observed(getattr(JobQueue, name)))
+
+    def _observed(self, method: Callable[..., None]) -> Callable[..., None]:
+        def observed(*args: Any) -> None:
+            try:
+                method(*args)
+            finally:
+                self._events.release()
+
+        return observed
+
+    def wait_for(self, condition: Callable[[], object]) -> None:
+        """Wait until something is the case, looking again after each event."""
+        while not condition():
+            assert self._events.acquire(timeout=60), "nothing happened for a minute"

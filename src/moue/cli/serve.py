@@ -1,4 +1,4 @@
-"""``moue serve``: the page and the API."""
+"""``moue serve``: the web page and the API."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from moue.errors import require
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
-    add("--host", default="127.0.0.1", help="address to listen on; others than this machine's need a token")
+    add("--host", default="127.0.0.1", help="address to listen on; one that other machines can reach needs a token")
     add("--port", type=int, default=8000, help="port to listen on, 0 for any (default: 8000)")
-    add("--token", help="what clients must send; made where a --host needs one (MOUE_TOKEN is read too)")
-    add("--certfile", metavar="FILE", help="certificate for HTTPS, PEM")
-    add("--keyfile", metavar="FILE", help="its key, PEM, where it is not in the certificate's file")
+    add("--token", help="token that clients must send; generated where --host needs one (or set MOUE_TOKEN)")
+    add("--certfile", metavar="FILE", help="certificate for HTTPS, as PEM")
+    add("--keyfile", metavar="FILE", help="its key, as PEM, where it is not in --certfile")
     add("--model", action="append", help="a name, an .onnx file or a run folder; may be repeated (default: default)")
     add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
     add("--engine", default="auto", choices=("auto", "onnxruntime", "openvino"), help="what runs the graphs")
@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until Ctrl-C, which is the regular end."""
+    """Serve until Ctrl-C."""
     for module in ("fastapi", "uvicorn", "python_multipart", "websockets", "prometheus_client"):
         require(module, "serve")
     from moue.server.run import serve
@@ -40,13 +40,13 @@ def run(args: argparse.Namespace) -> int:
         token=os.environ.get("MOUE_TOKEN") if args.token is None else args.token,
         max_pixels=args.max_pixels,
     )
-    # A server that handled the signal itself returns; one that was still starting is interrupted.
+    # A running server handles Ctrl-C itself; one that is still starting is interrupted.
     with suppress(KeyboardInterrupt):
-        serve(settings, host=args.host, port=args.port, certfile=args.certfile, keyfile=args.keyfile, say=_say)
-    _say("stopped")
+        serve(settings, host=args.host, port=args.port, certfile=args.certfile, keyfile=args.keyfile, log=_log)
+    _log("stopped")
     return 0
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     sys.stderr.write(f"moue: {line}\n")
     sys.stderr.flush()

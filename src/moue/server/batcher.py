@@ -1,7 +1,8 @@
-"""One line in front of the graphs: images of all requests wait in it and are read together."""
+"""One queue in front of the graphs: the images of all requests wait in it and are read in batches."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import deque
@@ -9,152 +10,169 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from moue.errors import MoueError, Unreadable
+from fastapi import HTTPException
+
+from moue.errors import Unreadable
 from moue.runtime.detect import WholeImage
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
 
-#: Images read at once. Faces that are cut out already gain by going through the graph together; where they must be
-#: found first, finding takes the time, and a long batch would only keep its first image waiting.
-CROPS, IMAGES = 64, 4
+#: Images per batch. Cropped faces go through the graph together, which pays. Where faces must be detected first,
+#: detection takes most of the time, and a long batch would only delay its first image.
+MAX_BATCH_CROPS, MAX_BATCH_IMAGES = 64, 4
 
 
-class Overloaded(MoueError):
-    """The line is full.
+class Overloaded(HTTPException):
+    """The server cannot take this request now: 429.
 
     Args:
-        seconds: after which trying again makes sense.
+        retry_after: seconds after which to try again.
+        reason: what it is busy with.
     """
 
-    def __init__(self, seconds: int) -> None:
-        super().__init__(f"the server is busy. Try again in {seconds} s.")
-        self.seconds = seconds
+    def __init__(self, retry_after: int, reason: str = "the server is busy") -> None:
+        super().__init__(429, f"{reason}. Try again in {retry_after} s.", {"retry-after": str(retry_after)})
 
 
-class _Ticket(NamedTuple):
+class _QueuedImage(NamedTuple):
     recognizer: Recognizer
     content: bytes
     name: str
-    answer: Future[Faces]
+    result: Future[Faces]
 
 
 class Batcher:
-    """Reads images in the order in which they come, as many at once as wait; safe to share between threads.
+    """Reads images first in, first out, in batches of what is queued; safe to share between threads.
 
-    Images are decoded when it is their turn, so what waits is small.
+    Images are decoded when their batch is read, so that the queue stays small in memory.
 
     Args:
-        size: images that may wait.
-        patience: seconds of work that may wait.
-        observe: told the number of images of each batch.
+        max_queue: images that may be queued.
+        max_queue_seconds: seconds of work that may be queued or in progress.
+        observe: called with the number of images of each batch.
     """
 
-    def __init__(self, size: int, patience: float, observe: Callable[[int], None] = lambda n: None) -> None:
-        self._size, self._patience, self._observe = size, patience, observe
-        self._line: deque[_Ticket] = deque()
+    def __init__(
+        self, max_queue: int, max_queue_seconds: float, observe: Callable[[int], None] = lambda n: None
+    ) -> None:
+        self._max_queue, self._max_queue_seconds, self._observe = max_queue, max_queue_seconds, observe
+        self._queue: deque[_QueuedImage] = deque()
         self._changed = threading.Condition()
         self._open = True
-        #: Seconds that one image takes: the mean of the first batches, then a moving one.
-        self._pace = 0.0
+        #: The mean of the first batches, then a moving average.
+        self._seconds_per_image = 0.0
         self._batches = 0
-        #: Images being read.
-        self._hands = 0
-        self._worker = threading.Thread(target=self._work, name="moue-reading", daemon=True)
+        self._in_progress = 0
+        self._worker = threading.Thread(target=self._run, name="moue-batcher", daemon=True)
         self._worker.start()
 
     def __len__(self) -> int:
-        return len(self._line)
+        return len(self._queue)
 
-    def submit(self, recognizer: Recognizer, images: Sequence[tuple[str, bytes]]) -> list[Future[Faces]]:
-        """Queue images.
+    async def read(self, recognizer: Recognizer, images: Sequence[tuple[str, bytes]], timeout: float) -> list[Faces]:
+        """Queue images and wait for their results.
 
         Args:
-            recognizer: who reads them.
+            recognizer: reads them.
             images: name and content of each.
+            timeout: seconds to wait.
 
         Returns:
-            The answers to come, in order; an image that cannot be read has an answer with status and reason. A
-            cancelled one is not worked on.
+            A result for each image, in order; that of an unreadable image has its status and reason.
 
         Raises:
-            Overloaded: when too many wait already. One request alone is never refused.
+            Overloaded: when too much is queued already. A request on its own is never rejected.
+            HTTPException: 503 after the timeout, or when the server shuts down; the images that are left are cancelled.
         """
-        tickets = [_Ticket(recognizer, content, name, Future()) for name, content in images]
-        with self._changed:
-            waiting = len(self._line)
-            seconds = (waiting + self._hands) * self._pace
-            if seconds > self._patience or (waiting and waiting + len(tickets) > self._size):
-                raise Overloaded(max(1, round(seconds)))
-            if not self._open:
-                raise Overloaded(5)
-            self._line.extend(tickets)
-            self._changed.notify()
-        return [ticket.answer for ticket in tickets]
+        results = [asyncio.wrap_future(result) for result in self._submit(recognizer, images)]
+        try:
+            return await asyncio.wait_for(asyncio.gather(*results), timeout)
+        except (TimeoutError, asyncio.TimeoutError):
+            detail = f"this took longer than {timeout:g} s. Send fewer or smaller images."
+        except asyncio.CancelledError:
+            # The client disconnected, or the queue was closed.
+            if not any(result.cancelled() for result in results):
+                raise
+            detail = "the server is shutting down."
+        raise HTTPException(503, detail, {"retry-after": "5"})
 
     def close(self) -> None:
-        """Stop; what waits is cancelled."""
+        """Stop, and cancel what is queued."""
         with self._changed:
             self._open = False
-            for ticket in self._line:
-                ticket.answer.cancel()
-            self._line.clear()
+            for image in self._queue:
+                image.result.cancel()
+            self._queue.clear()
             self._changed.notify()
         self._worker.join(timeout=10)
 
-    def _work(self) -> None:
-        while tickets := self._next():
-            start = time.perf_counter()
-            _read(tickets)
-            pace = (time.perf_counter() - start) / len(tickets)
-            self._batches += 1
-            self._pace += max(0.2, 1 / self._batches) * (pace - self._pace)
-            self._hands = 0
-            self._observe(len(tickets))
+    def _submit(self, recognizer: Recognizer, images: Sequence[tuple[str, bytes]]) -> list[Future[Faces]]:
+        queued = [_QueuedImage(recognizer, content, name, Future()) for name, content in images]
+        with self._changed:
+            waiting = len(self._queue)
+            seconds = (waiting + self._in_progress) * self._seconds_per_image
+            if seconds > self._max_queue_seconds or (waiting and waiting + len(queued) > self._max_queue):
+                raise Overloaded(max(1, round(seconds)))
+            if not self._open:
+                raise Overloaded(5)
+            self._queue.extend(queued)
+            self._changed.notify()
+        return [image.result for image in queued]
 
-    def _next(self) -> list[_Ticket]:
-        """The images whose turn it is, all for one recognizer; none when closed."""
+    def _run(self) -> None:
+        while batch := self._next_batch():
+            start = time.perf_counter()
+            _read_batch(batch)
+            seconds = (time.perf_counter() - start) / len(batch)
+            self._batches += 1
+            self._seconds_per_image += max(0.2, 1 / self._batches) * (seconds - self._seconds_per_image)
+            self._in_progress = 0
+            self._observe(len(batch))
+
+    def _next_batch(self) -> list[_QueuedImage]:
+        """The next images in the queue, all for one recognizer; none when closed."""
         with self._changed:
             while True:
-                while self._open and not self._line:
+                while self._open and not self._queue:
                     self._changed.wait()
                 if not self._open:
                     return []
-                recognizer = self._line[0].recognizer
-                most = CROPS if isinstance(recognizer.detector, WholeImage) else IMAGES
-                taken: list[_Ticket] = []
-                while self._line and len(taken) < most and self._line[0].recognizer is recognizer:
-                    ticket = self._line.popleft()
-                    if ticket.answer.set_running_or_notify_cancel():
-                        taken.append(ticket)
-                if taken:
-                    self._hands = len(taken)
-                    return taken
+                recognizer = self._queue[0].recognizer
+                limit = MAX_BATCH_CROPS if isinstance(recognizer.detector, WholeImage) else MAX_BATCH_IMAGES
+                batch: list[_QueuedImage] = []
+                while self._queue and len(batch) < limit and self._queue[0].recognizer is recognizer:
+                    image = self._queue.popleft()
+                    if image.result.set_running_or_notify_cancel():
+                        batch.append(image)
+                if batch:
+                    self._in_progress = len(batch)
+                    return batch
 
 
-def _read(tickets: Sequence[_Ticket]) -> None:
-    recognizer = tickets[0].recognizer
-    open_tickets, images = [], []
-    for ticket in tickets:
+def _read_batch(batch: Sequence[_QueuedImage]) -> None:
+    recognizer = batch[0].recognizer
+    decoded, arrays = [], []
+    for image in batch:
         try:
-            image = recognizer.open(ticket.content)
+            array = recognizer.open(image.content)
         except Unreadable as error:
-            ticket.answer.set_result(recognizer.failed(ticket.name, error.status, str(error)))
-        except Exception as error:  # The one who asked is told; the line goes on.
-            ticket.answer.set_exception(error)
+            image.result.set_result(recognizer.failed(image.name, error.status, str(error)))
+        except Exception as error:  # It fails this request only; the queue goes on.
+            image.result.set_exception(error)
         else:
-            open_tickets.append(ticket)
-            images.append(image)
-    if not images:
+            decoded.append(image)
+            arrays.append(array)
+    if not arrays:
         return
     try:
-        answers = recognizer.batch(images)
+        results = recognizer.batch(arrays)
     except Exception as error:
-        if len(open_tickets) == 1:
-            open_tickets[0].answer.set_exception(error)
+        if len(decoded) == 1:
+            decoded[0].result.set_exception(error)
             return
-        # One of them is to blame, and only that one shall pay.
-        for ticket in open_tickets:
-            _read([ticket])
+        # One image may have caused it: read each on its own, so that only that one fails.
+        for image in decoded:
+            _read_batch([image])
         return
-    for ticket, answer in zip(open_tickets, answers, strict=True):
-        ticket.answer.set_result(answer.replace(source=ticket.name))
+    for image, faces in zip(decoded, results, strict=True):
+        image.result.set_result(faces.replace(source=image.name))

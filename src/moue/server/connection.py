@@ -1,4 +1,4 @@
-"""HTTP connections that have to say what they want."""
+"""HTTP connections that are closed when no complete request head arrives in time."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ import asyncio
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-#: Within which the head of a request must be whole, counted from the connection's start or the request's first bytes.
-SECONDS = 10.0
+#: Seconds for the head of a request, counted from the start of the connection or the first bytes of the request.
+REQUEST_HEAD_TIMEOUT = 10.0
 
 
-class Connection(H11Protocol):
-    """uvicorn's, closed where the head of a request is late: silent connections would take all the places."""
+class TimeoutProtocol(H11Protocol):
+    """uvicorn's protocol with a timeout for the request head: idle connections would use up the connection limit."""
 
-    _late: asyncio.TimerHandle | None = None
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a request."""
+        """Start the timer."""
         super().connection_made(transport)
-        self._watch()
+        self._update_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Take in a piece of a request."""
+        """Pass data on, and stop the timer once the head is complete."""
         super().data_received(data)
-        self._watch()
+        self._update_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Stop the timer."""
         super().connection_lost(exc)
-        self._forget()
+        self._stop_timer()
 
-    def _watch(self) -> None:
-        # To h11 the other side is idle until the head of its request is whole.
+    def _update_timer(self) -> None:
+        # To h11 the client is idle until the head of its request is complete.
         if self.conn.their_state is not h11.IDLE:
-            self._forget()
-        elif self._late is None:
-            # Closing in good order would wait for the other side once more, over TLS for half a minute.
-            self._late = self.loop.call_later(SECONDS, self.transport.abort)
+            self._stop_timer()
+        elif self._timer is None:
+            # A graceful close would wait for the client once more, over TLS for half a minute.
+            self._timer = self.loop.call_later(REQUEST_HEAD_TIMEOUT, self.transport.abort)
 
-    def _forget(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

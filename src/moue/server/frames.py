@@ -1,4 +1,4 @@
-"""``/v1/frames``: a WebSocket that takes a camera's frames and answers with rows; the latest frame wins."""
+"""``/v1/frames``: a WebSocket that takes a camera's frames and sends rows; the latest frame wins."""
 
 from __future__ import annotations
 
@@ -10,100 +10,102 @@ from starlette.websockets import WebSocketState
 
 from moue.errors import MoueError
 from moue.runtime.video.stream import TrackSmoother
-from moue.server.batcher import Batcher, Overloaded
-from moue.server.faces import wait
+from moue.server.batcher import Batcher
 from moue.server.metrics import Metrics
 from moue.server.model_pool import ModelPool
-from moue.server.security import PROTOCOL
+from moue.server.security import SUBPROTOCOL
 from moue.server.settings import Settings
-from moue.server.upload import known_parameters
+from moue.server.upload import reject_unknown_parameters
 
-#: Seconds without a frame after which a camera is taken for gone.
-SILENCE = 60
+#: Seconds without a frame after which a camera is disconnected.
+IDLE_TIMEOUT = 60
+#: Seconds to wait before the next frame of a camera is read where the server is busy.
+_BUSY_PAUSE = 0.25
 
 
-def routes(settings: Settings, shelf: ModelPool, batcher: Batcher, metrics: Metrics) -> APIRouter:
+def create_router(settings: Settings, models: ModelPool, batcher: Batcher, metrics: Metrics) -> APIRouter:
     """The route."""
     router = APIRouter()
     cameras: set[WebSocket] = set()
-    metrics.gauge("cameras", lambda: len(cameras))
+    metrics.set_gauge("active_cameras", lambda: len(cameras))
 
     @router.websocket("/v1/frames")
     async def frames(socket: WebSocket, model: str | None = None, detector: str | None = None) -> None:
-        await socket.accept(PROTOCOL if PROTOCOL in socket.scope.get("subprotocols", ()) else None)
+        await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.scope.get("subprotocols", ()) else None)
         try:
-            if len(cameras) >= settings.cameras:
-                await _end(socket, 1013, "too many cameras are open already. Try again later.")
+            if len(cameras) >= settings.max_cameras:
+                await _close(socket, 1013, "too many cameras are open already. Try again later.")
                 return
-            known_parameters(socket)
+            reject_unknown_parameters(socket)
             cameras.add(socket)
-            recognizer = await asyncio.to_thread(shelf.get, model, detector, videos=True)
-            async with _Inbox(socket, settings.max_bytes) as inbox:
-                track_smoother, start = TrackSmoother(), time.monotonic()
+            recognizer = await asyncio.to_thread(models.get, model, detector, video=True)
+            async with _LatestFrame(socket, settings.max_bytes) as latest:
+                smoother, start = TrackSmoother(), time.monotonic()
                 while True:
-                    index, content = await asyncio.wait_for(inbox.latest(), SILENCE)
-                    timestamp = time.monotonic() - start
+                    index, content = await asyncio.wait_for(latest.get(), IDLE_TIMEOUT)
+                    timestamp, image = time.monotonic() - start, ("camera", content)
                     try:
-                        [row] = await wait(batcher.submit(recognizer, [("camera", content)]), settings.answer_seconds)
-                    except (Overloaded, HTTPException) as error:
-                        # A frame more or less: the next one is on its way already.
-                        reason = str(error) if isinstance(error, Overloaded) else str(error.detail)
-                        row = recognizer.failed("camera", "busy", reason)
-                        await asyncio.sleep(0.25)
-                    metrics.image(row.status, len(row))
-                    row = row.replace(frame=index, timestamp=timestamp)
-                    await socket.send_json((track_smoother(row) if row.readable else row).to_dict())
+                        [faces] = await batcher.read(recognizer, [image], settings.response_timeout_seconds)
+                    except HTTPException as error:
+                        # Overloaded or timed out. The camera stays connected: its next frame is on its way.
+                        faces = recognizer.failed("camera", "busy", error.detail)
+                        await asyncio.sleep(_BUSY_PAUSE)
+                    metrics.count_image(faces.status, len(faces))
+                    faces = faces.replace(frame=index, timestamp=timestamp)
+                    await socket.send_json((smoother(faces) if faces.readable else faces).to_dict())
         except WebSocketDisconnect:
             pass
         except (TimeoutError, asyncio.TimeoutError):
-            await _end(socket, 1000, f"no frame came for {SILENCE} s.")
+            await _close(socket, 1000, f"no frame was received for {IDLE_TIMEOUT} s.")
         except (MoueError, ValueError) as error:
-            await _end(socket, 1008, str(error))
+            await _close(socket, 1008, str(error))
         finally:
             cameras.discard(socket)
 
     return router
 
 
-async def _end(socket: WebSocket, code: int, sentence: str) -> None:
+async def _close(socket: WebSocket, code: int, detail: str) -> None:
     if socket.application_state is WebSocketState.CONNECTED and socket.client_state is WebSocketState.CONNECTED:
-        await socket.send_json({"detail": sentence})
+        await socket.send_json({"detail": detail})
         # A close frame holds 123 bytes of reason.
-        await socket.close(code, sentence.encode()[:120].decode(errors="ignore"))
+        await socket.close(code, detail.encode()[:120].decode(errors="ignore"))
 
 
-class _Inbox:
-    """Holds one frame, the last that came; a context manager."""
+class _LatestFrame:
+    """Receives frames in the background and keeps the newest; a context manager.
 
-    def __init__(self, socket: WebSocket, most: int) -> None:
-        self._socket, self._most = socket, most
-        self._held: tuple[int, bytes] | None = None
-        self._came = asyncio.Event()
-        self._error: BaseException | None = None
-        self._task: asyncio.Task[None] | None = None
+    Args:
+        socket: sends the frames.
+        max_bytes: of one frame.
+    """
 
-    async def __aenter__(self) -> _Inbox:
+    def __init__(self, socket: WebSocket, max_bytes: int) -> None:
+        self._socket, self._max_bytes = socket, max_bytes
+        self._newest: tuple[int, bytes] | Exception | None = None
+        self._changed = asyncio.Event()
+
+    async def __aenter__(self) -> _LatestFrame:
         self._task = asyncio.create_task(self._receive())
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        self._task.cancel()
 
-    async def latest(self) -> tuple[int, bytes]:
-        """Number, from 0, and content of the newest frame; waits for one that was not taken yet.
+    async def get(self) -> tuple[int, bytes]:
+        """Number, from 0, and content of the newest frame; waits for one that was not returned before.
 
         Raises:
-            WebSocketDisconnect: when there will be none.
-            ValueError: when what came is no frame.
+            WebSocketDisconnect: when the camera disconnected.
+            ValueError: when a message was not a frame.
         """
-        await self._came.wait()
-        if self._error is not None:
-            raise self._error
-        held, self._held = self._held, None
-        self._came.clear()
-        assert held is not None
-        return held
+        await self._changed.wait()
+        self._changed.clear()
+        newest = self._newest
+        assert newest is not None
+        if isinstance(newest, Exception):
+            raise newest
+        return newest
 
     async def _receive(self) -> None:
         index = 0
@@ -115,10 +117,12 @@ class _Inbox:
                 content = message.get("bytes")
                 if not content:
                     raise ValueError("a frame must be a binary message with the bytes of an image.")
-                if len(content) > self._most:
-                    raise ValueError(f"a frame must be {self._most:,} bytes at most. Got {len(content):,} instead.")
-                self._held, index = (index, content), index + 1
-                self._came.set()
+                if len(content) > self._max_bytes:
+                    raise ValueError(
+                        f"a frame must be {self._max_bytes:,} bytes at most. Got {len(content):,} instead."
+                    )
+                self._newest, index = (index, content), index + 1
+                self._changed.set()
         except Exception as error:
-            self._error = error
-            self._came.set()
+            self._newest = error
+            self._changed.set()

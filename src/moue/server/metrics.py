@@ -1,10 +1,16 @@
-"""What ``/metrics`` counts, in Prometheus' format; nothing in it is about anybody's face."""
+"""The counters of ``/metrics``, in Prometheus' format; nothing in them is about the content of an image."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_GAUGES = {
+    "queued_images": "Images in the queue",
+    "active_cameras": "Open camera connections",
+    "video_jobs": "Video jobs, finished ones that are still kept included",
+}
 
 
 class Metrics:
@@ -13,36 +19,37 @@ class Metrics:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self._registry = registry
-        self._requests = Counter("moue_requests", "Requests answered", ["route", "status"], registry=registry)
-        self._seconds = Histogram("moue_request_seconds", "Time to answer", ["route"], registry=registry)
-        self._images = Counter("moue_images", "Images and frames answered", ["status"], registry=registry)
-        self._faces = Counter("moue_faces", "Faces found in them", registry=registry)
-        self._batch = Histogram(
-            "moue_batch_images", "Images read at once", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry
+        self._requests = Counter(
+            "moue_http_requests", "HTTP requests by route and status code", ["route", "code"], registry=registry
         )
-        self._gauges = {
-            name: Gauge(f"moue_{name}", text, registry=registry)
-            for name, text in (("waiting", "Images waiting"), ("cameras", "Cameras open"), ("jobs", "Videos held"))
-        }
+        self._durations = Histogram(
+            "moue_http_request_duration_seconds", "Time from request to response", ["route"], registry=registry
+        )
+        self._images = Counter("moue_images", "Images and frames by status", ["status"], registry=registry)
+        self._faces = Counter("moue_faces", "Faces found", registry=registry)
+        self._batches = Histogram(
+            "moue_batch_images", "Images per batch", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry
+        )
+        self._gauges = {name: Gauge(f"moue_{name}", text, registry=registry) for name, text in _GAUGES.items()}
 
-    def request(self, route: str, status: int, seconds: float) -> None:
-        """Count a request."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+    def count_request(self, route: str, code: int, seconds: float) -> None:
+        """Count an HTTP request."""
+        self._requests.labels(route, str(code)).inc()
+        self._durations.labels(route).observe(seconds)
 
-    def image(self, status: str, faces: int) -> None:
-        """Count an answered image."""
+    def count_image(self, status: str, faces: int) -> None:
+        """Count an image and its faces."""
         self._images.labels(status).inc()
         self._faces.inc(faces)
 
-    def batch(self, images: int) -> None:
+    def count_batch(self, images: int) -> None:
         """Count a batch."""
-        self._batch.observe(images)
+        self._batches.observe(images)
 
-    def gauge(self, name: str, value: Callable[[], float]) -> None:
-        """Show the value of "waiting", "cameras" or "jobs" as it is when asked."""
+    def set_gauge(self, name: str, value: Callable[[], float]) -> None:
+        """Call ``value`` for "queued_images", "active_cameras" or "video_jobs" whenever the metrics are asked for."""
         self._gauges[name].set_function(value)
 
     def text(self) -> bytes:
-        """The answer."""
+        """All metrics as text."""
         return generate_latest(self._registry)

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 
 from moue.errors import UsageError
 from moue.server.app import create_app
-from moue.server.connection import Connection
+from moue.server.connection import TimeoutProtocol
 from moue.server.security import is_local
 from moue.server.settings import Settings
 
@@ -29,17 +29,18 @@ def serve(
     port: int = 8000,
     certfile: str | None = None,
     keyfile: str | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Serve until interrupted.
 
     Args:
-        settings: what to serve. Where ``host`` is not this machine alone, and there is no token, one is made.
+        settings: what to serve. Where ``host`` can be reached from other machines and there is no token, one is
+            generated.
         host: name or address to listen on.
-        port: 0 for any that is free.
+        port: 0 for any free port.
         certfile: PEM file of the certificate, for HTTPS.
         keyfile: PEM file of its key, where it is not in ``certfile``.
-        say: told the address, and the token that was made.
+        log: called with the address and a generated token.
 
     Raises:
         UsageError: when address or certificate cannot be used.
@@ -50,31 +51,32 @@ def serve(
     if keyfile and not certfile:
         raise UsageError("--keyfile needs --certfile.")
     local = is_local(host)
-    made = not local and settings.token is None
-    if made:
-        settings = replace(settings, token=secrets.token_urlsafe(24))
-    settings = replace(settings, local=local)
+    generated = None if local or settings.token else secrets.token_urlsafe(24)
+    settings = replace(settings, token=settings.token or generated, local_only=local)
     if certfile:
-        _check(certfile, keyfile)
-    with _bound(host, port) as door:
-        app = create_app(settings)
-        config = configured(app, settings, certfile, keyfile)
-        for line in _greeting(host, door.getsockname()[1], bool(certfile), settings.token if made else None, local):
-            say(line)
-        if settings.token and not made:
-            say("the page asks for the token")
-        uvicorn.Server(config).run([door])
+        _check_certificate(certfile, keyfile)
+    with listen(host, port) as listener:
+        config = uvicorn_config(create_app(settings), settings, certfile, keyfile)
+        address = _address(host, listener.getsockname()[1], bool(certfile))
+        log(f"serving on {address}" + (f"#token={quote(generated)}" if generated else ""))
+        if generated:
+            log(f"token: {generated}")
+        elif settings.token:
+            log("the page asks for the token")
+        if not local and not certfile:
+            log("without --certfile the traffic is not encrypted, and browsers refuse the camera")
+        uvicorn.Server(config).run([listener])
 
 
-def configured(
+def uvicorn_config(
     app: FastAPI, settings: Settings, certfile: str | None = None, keyfile: str | None = None
 ) -> uvicorn.Config:
-    """How uvicorn is to run the application."""
+    """How uvicorn runs the application."""
     return uvicorn.Config(
         app,
-        http=Connection,
+        http=TimeoutProtocol,
         log_level="warning",
-        # A line a request would tell who sent what.
+        # An access log would record who sent what.
         access_log=False,
         server_header=False,
         ssl_certfile=certfile,
@@ -86,47 +88,46 @@ def configured(
     )
 
 
-def _greeting(host: str, port: int, tls: bool, token: str | None, local: bool) -> list[str]:
-    name = f"[{host}]" if ":" in host else host
-    if host in ("0.0.0.0", "::"):
-        name = socket.gethostname()
-    address = f"{'https' if tls else 'http'}://{name}:{port}/"
-    lines = [f"serving on {address}" + ("" if token is None else f"#token={quote(token)}")]
-    if token is not None:
-        lines.append(f"token: {token}")
-    if not local and not tls:
-        lines.append("without --certfile what is sent can be read on the way, and browsers refuse the camera")
-    return lines
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
 
-
-def _bound(host: str, port: int) -> socket.socket:
+    Raises:
+        UsageError: when host or port cannot be used.
+    """
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror:
-        raise UsageError(f"{host!r} is no host that is known here. Give an address of this machine.") from None
-    door = socket.socket(family, kind, proto)
+        raise UsageError(f"host {host!r} is unknown. Give an address of this machine.") from None
+    listener = socket.socket(family, kind, proto)
     try:
         if os.name == "posix":
-            # A server that was just stopped must not keep the next one waiting; two at once stay impossible.
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind(address)
-        # Listening at once makes a second server fail here and not after loading its models.
-        door.listen(256)
+            # Allows a restart right after a stop; two servers on one port stay impossible.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # Listening before the models are loaded makes a second server fail here, at once.
+        listener.listen(256)
     except OSError as error:
-        door.close()
+        listener.close()
         if error.errno == errno.EADDRINUSE:
             raise UsageError(f"port {port} is in use already. Choose another one, as in: --port {port + 1}") from None
         raise UsageError(f"cannot listen on {host}, port {port}: {(error.strerror or str(error)).lower()}.") from None
-    return door
+    return listener
 
 
-def _check(certfile: str, keyfile: str | None) -> None:
+def _address(host: str, port: int, tls: bool) -> str:
+    if host in ("0.0.0.0", "::"):
+        host = socket.gethostname()
+    name = f"[{host}]" if ":" in host else host
+    return f"{'https' if tls else 'http'}://{name}:{port}/"
+
+
+def _check_certificate(certfile: str, keyfile: str | None) -> None:
     for path in filter(None, (certfile, keyfile)):
         if not Path(path).is_file():
             raise UsageError(f"{path} is missing: no such file.")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certfile, keyfile)
     except (ssl.SSLError, OSError):
-        raise UsageError(f"{certfile} and its key must be PEM files that belong together; these are not.") from None
+        raise UsageError(f"{certfile} and its key must be PEM files that match.") from None

@@ -1,17 +1,20 @@
-"""What answers look like, for ``/openapi.json``; the rows themselves are made by :mod:`moue.runtime.results`."""
+"""Response schemas for ``/openapi.json``; the rows themselves are made by :mod:`moue.runtime.results`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
+#: A body of bytes, in an OpenAPI description.
+BINARY = {"schema": {"type": "string", "format": "binary"}}
 
-class Problem(TypedDict):
-    """Every error's answer."""
 
-    detail: Annotated[str, Field(description="One or two sentences: what was required, and what came.")]
+class ErrorResponse(TypedDict):
+    """The response to every error."""
+
+    detail: Annotated[str, Field(description="One or two sentences: what was required, and what was received.")]
 
 
 class Face(TypedDict):
@@ -20,18 +23,18 @@ class Face(TypedDict):
     box: Annotated[
         list[float], Field(description="x, y, width, height; pixels of the upright image", min_length=4, max_length=4)
     ]
-    score: Annotated[float, Field(description="how sure the detector is", ge=0, le=1)]
+    score: Annotated[float, Field(description="confidence of the detector", ge=0, le=1)]
     landmarks: NotRequired[
         Annotated[list[list[float]], Field(description="eyes, nose, corners of the mouth; x and y of each")]
     ]
-    track: NotRequired[Annotated[int, Field(description="one number a person, in videos and of cameras")]]
-    label: Annotated[str, Field(description="the likeliest expression")]
-    uncertain: Annotated[bool, Field(description="below the model's threshold")]
+    track: NotRequired[Annotated[int, Field(description="identity of a person in a video or of a camera")]]
+    label: Annotated[str, Field(description="the most probable expression")]
+    uncertain: Annotated[bool, Field(description="whether the highest probability is below the model's threshold")]
     probabilities: Annotated[dict[str, float], Field(description="of each expression, 0 to 1")]
 
 
 class Row(TypedDict):
-    """The answer for one image, or one frame."""
+    """The result for one image or one frame."""
 
     source: Annotated[str, Field(description="the file's name, without folders")]
     status: Annotated[str, Field(description="ok, no_face, unreadable, too_large or busy")]
@@ -43,46 +46,77 @@ class Row(TypedDict):
     faces: list[Face]
 
 
-class Unread(Problem):
-    """None of the images could be read."""
+class UnreadableResponse(ErrorResponse):
+    """No image could be read."""
 
     rows: NotRequired[list[Row]]
 
 
-class Video(TypedDict):
-    """A video on its way through."""
+class VideoJob(TypedDict):
+    """The state of an uploaded video."""
 
     id: str
     source: str
     status: Annotated[str, Field(description="uploading, waiting, reading, done, failed or cancelled")]
     reason: Annotated[str | None, Field(description="why it failed")]
-    frames: Annotated[int, Field(description="gone by so far")]
-    total: Annotated[int | None, Field(description="frames in all, where the video tells")]
+    frames: Annotated[int, Field(description="processed so far")]
+    total: Annotated[int | None, Field(description="number of frames, where the file says so")]
     rows: Annotated[int, Field(description="written so far")]
-    annotated: Annotated[bool, Field(description="whether the annotated video is there")]
-    seconds: Annotated[float, Field(description="of reading")]
+    annotated: Annotated[bool, Field(description="whether there is an annotated video")]
+    seconds: Annotated[float, Field(description="spent on reading")]
 
 
 class Model(TypedDict):
-    """A model that can be asked for."""
+    """An available model."""
 
     name: str
     network: str
     labels: list[str]
-    colors: Annotated[dict[str, str], Field(description="of each label, #rrggbb")]
-    default: Annotated[bool, Field(description="used when a request names none")]
-    size: Annotated[int, Field(description="pixels of its square input")]
+    colors: Annotated[dict[str, str], Field(description="color of each label, #rrggbb")]
+    default: Annotated[bool, Field(description="the default of requests")]
+    size: Annotated[int, Field(description="side of the square input, in pixels")]
     color: Annotated[str, Field(description="gray or rgb")]
     parameters: int
     license: str
-    scores: Annotated[dict[str, float], Field(description="measured, fractions of 1")]
+    scores: Annotated[dict[str, float], Field(description="measured, 0 to 1")]
 
 
 class Limits(TypedDict):
-    """What one request may hold."""
+    """The limits of one request."""
 
     max_bytes: int
     max_files: int
     max_pixels: int
     max_video_bytes: int
-    detector: Annotated[str, Field(description="used when a request names none")]
+    detector: Annotated[str, Field(description="the default of requests")]
+
+
+_ERRORS = {
+    400: "The request is invalid",
+    401: "The token is missing or wrong",
+    403: "The request comes from a page of another site",
+    404: "Not found",
+    408: "The upload took too long",
+    409: "Not available yet",
+    413: "Too large",
+    415: "Unsupported media type",
+    422: "The content cannot be read",
+    429: "Overloaded",
+    503: "No result in time",
+    507: "No disk space left",
+}
+_RETRY_AFTER = {
+    "Retry-After": {"description": "seconds to wait", "required": True, "schema": {"type": "integer", "minimum": 1}}
+}
+
+
+def error_responses(*codes: int, model: type = ErrorResponse) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI descriptions of the errors with these status codes."""
+    return {
+        code: {
+            "description": _ERRORS[code],
+            "model": model,
+            **({"headers": _RETRY_AFTER} if code in (429, 503) else {}),
+        }
+        for code in codes
+    }

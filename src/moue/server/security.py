@@ -1,4 +1,4 @@
-"""Stands before every request: who may ask, from where, and what every answer carries."""
+"""The outermost middleware: checks host, origin and token, sets response headers, counts requests."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from moue.server.drain import Drain
 from moue.server.metrics import Metrics
 from moue.server.settings import Settings
 
-#: The page asks nobody but this server, and nothing in it is inline.
-POLICY = "; ".join(
+#: The page loads from this server only, and has no inline scripts or styles.
+CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self'",
@@ -34,7 +34,7 @@ POLICY = "; ".join(
     )
 )
 HEADERS = {
-    "content-security-policy": POLICY,
+    "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
@@ -42,8 +42,9 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-#: Where browsers' scripts put what other programs put into ``Authorization``, which they cannot set for a WebSocket.
-PROTOCOL, BEARER = "moue.v1", "bearer."
+#: Browsers cannot set ``Authorization`` for a WebSocket: the page offers the token as a subprotocol instead.
+SUBPROTOCOL, BEARER_PREFIX = "moue.v1", "bearer."
+_SERVER_ERROR = "internal server error. The server's log says more."
 _log = logging.getLogger(__name__)
 
 
@@ -55,85 +56,99 @@ def is_local(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-class Guard:
-    """ASGI middleware: host, origin and token are checked, headers are set, requests are counted."""
+class SecurityMiddleware:
+    """ASGI middleware.
+
+    Args:
+        app: the application that it wraps.
+        settings: with the token, and whether only this machine may ask.
+        metrics: where requests are counted.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] not in ("http", "websocket"):
+        """Handle one request or WebSocket."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-            return
-        refusal = self._refusal(scope)
-        if scope["type"] == "websocket":
-            if refusal is None:
-                try:
-                    await self._app(scope, receive, send)
-                except Exception as error:
-                    _tell(scope, error)
-                    await send({"type": "websocket.close", "code": 1011, "reason": "the server failed at this."})
-            else:
-                # Before it is accepted, closing a WebSocket answers 403.
-                await receive()
-                await send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})
-            return
-        start, status = time.perf_counter(), 0
-        rest = Drain(scope, receive, send)
 
-        async def sending(message: Message) -> None:
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        rejection = self._rejection(scope)
+        if rejection is not None:
+            # Closing a WebSocket before it is accepted sends 403.
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": rejection[1]})
+            return
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:
+            _log_error(scope, error)
+            await send({"type": "websocket.close", "code": 1011, "reason": _SERVER_ERROR})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start, status = time.perf_counter(), 0
+        drain = Drain(scope, receive, send)
+
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers[name] = value
+                headers.update(HEADERS)
                 if scope["path"].startswith("/v1/"):
                     headers["cache-control"] = "no-store"
                 else:
                     headers.setdefault("cache-control", "no-cache")
-            await rest.send(message)
+            await drain.send(message)
 
+        rejection = self._rejection(scope)
         try:
-            if refusal is None:
-                await self._app(scope, rest.receive, sending)
+            if rejection is None:
+                await self._app(scope, drain.receive, send_with_headers)
             else:
-                await _answer(sending, *refusal)
+                await _send_error(send_with_headers, *rejection)
         except Exception as error:
-            _tell(scope, error)
+            _log_error(scope, error)
             if status:
-                raise RuntimeError("an answer broke off") from None
-            await _answer(sending, 500, "the server failed at this. Its log says more.")
-        # The route's pattern, not the path: identities of jobs are no label.
+                raise RuntimeError("a response was not completed") from None
+            await _send_error(send_with_headers, 500, _SERVER_ERROR)
+        # The route's pattern and not the path: ids of jobs must not become labels.
         route = getattr(scope.get("route"), "path", "other")
-        self._metrics.request(route, status, time.perf_counter() - start)
+        self._metrics.count_request(route, status, time.perf_counter() - start)
 
-    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """Status and sentence, or None for who may pass."""
+    def _rejection(self, scope: Scope) -> tuple[int, str] | None:
+        """Status and message for a request that is not allowed; None for one that is."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if self._settings.local and not is_local(_name(host)):
-            return 400, "this server answers on this machine only, as localhost. Start it with --host to open it."
+        if self._settings.local_only and not is_local(_hostname(host)):
+            return (
+                400,
+                "this server accepts requests from this machine only, as localhost. Start it with --host to open it.",
+            )
         origin = headers.get("origin")
-        if origin is not None and _site(origin) != host:
-            return 403, "pages of other sites may not use this server."
-        guarded = scope["path"].startswith("/v1/") or scope["path"] == "/metrics"
+        if origin is not None and _origin_host(origin) != host:
+            return 403, "pages of other sites must not use this server."
+        protected = scope["path"].startswith("/v1/") or scope["path"] == "/metrics"
         token = self._settings.token
-        if token is not None and guarded and not hmac.compare_digest(_token(headers).encode(), token.encode()):
+        if token is not None and protected and not hmac.compare_digest(_token(headers).encode(), token.encode()):
             return 401, "this needs the server's token, as in the header: Authorization: Bearer TOKEN"
         return None
 
 
-def _name(host: str) -> str:
+def _hostname(host: str) -> str:
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
 
 
-def _site(origin: str) -> str | None:
-    """The host and port of an origin; None of what is none, as "http://["."""
+def _origin_host(origin: str) -> str | None:
+    """Host and port of an origin; None where it is invalid, as "http://["."""
     try:
         return urlsplit(origin).netloc
     except ValueError:
@@ -141,29 +156,29 @@ def _site(origin: str) -> str | None:
 
 
 def _token(headers: Headers) -> str:
-    kind, _, value = headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer":
-        # Headers are Latin-1 to the server, whatever their sender wrote.
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        # The server decodes headers as Latin-1, whatever the client encoded.
         return value.strip().encode("latin-1").decode(errors="replace")
-    for offered in headers.get("sec-websocket-protocol", "").split(","):
-        if offered.strip().startswith(BEARER):
-            coded = offered.strip().removeprefix(BEARER)
+    for subprotocol in headers.get("sec-websocket-protocol", "").split(","):
+        if subprotocol.strip().startswith(BEARER_PREFIX):
+            encoded = subprotocol.strip().removeprefix(BEARER_PREFIX)
             try:
-                return base64.urlsafe_b64decode(coded + "=" * (-len(coded) % 4)).decode().strip()
+                return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode().strip()
             except (binascii.Error, ValueError):
                 return ""
     return ""
 
 
-def _tell(scope: Scope, error: Exception) -> None:
-    """Log where something failed, without the error's words: these may hold what was sent."""
+def _log_error(scope: Scope, error: Exception) -> None:
+    """Log where something failed, without the error's message, which may contain what a client sent."""
     where = "".join(traceback.format_tb(error.__traceback__))
     _log.error("%s failed: %s\n%s", getattr(scope.get("route"), "path", "a request"), type(error).__name__, where)
 
 
-async def _answer(send: Send, status: int, sentence: str) -> None:
+async def _send_error(send: Send, status: int, detail: str) -> None:
     headers = [(b"content-type", b"application/json")]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps({"detail": sentence}).encode()})
+    await send({"type": "http.response.body", "body": json.dumps({"detail": detail}).encode()})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from moue.errors import UsageError
 from moue.runtime.engine import EngineName
 
-MEBI = 1 << 20
+MIB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -16,63 +16,64 @@ class Settings:
     """What a server serves, and its limits.
 
     Raises:
-        UsageError: when a limit is below 1, or no model is named.
+        UsageError: when a limit is below 1, a duration is not above 0, the token is empty, or no model is named.
     """
 
     models: tuple[str, ...] = ("default",)
-    """Names or paths of models that are opened at once; the first is used when a request names none. The models of this
-    installation can be asked for too; paths never, except these."""
+    """Names or paths of models that are opened at the start; the first is the default. Requests can name these and the
+    installed models, and no paths."""
     detector: str = "centerface"
-    """"centerface", or "none" where each image is one face: for who does not choose."""
+    """The default detector: "centerface", or "none" where each image is one face."""
     engine: EngineName = "auto"
     """What runs the graphs."""
     threads: int = 0
     """CPU threads of each graph; 0 to choose."""
     token: str | None = field(default=None, repr=False)
-    """What ``Authorization: Bearer`` must say; None lets everybody in who can reach the server. Blanks around it do not
-    count: files of secrets end in a new line, which no header can hold."""
-    local: bool = True
-    """Whether requests must name this machine as their host: pages of other sites cannot then rebind their name to it.
-    """
-    max_bytes: int = 32 * MEBI
+    """The token that ``Authorization: Bearer`` must carry; None accepts every client that can reach the server.
+    White space around it is ignored: files of secrets end in a line break, which a header cannot hold."""
+    local_only: bool = True
+    """Whether requests must name this machine as their host, which prevents DNS rebinding."""
+    max_bytes: int = 32 * MIB
     """Of one request with images."""
     max_files: int = 32
     """In one request."""
     max_pixels: int = 50_000_000
     """Of one image, or one frame of a video."""
-    max_video_bytes: int = 512 * MEBI
+    max_video_bytes: int = 512 * MIB
     """Of one video."""
-    upload_seconds: float = 30
-    """For the images of a request to arrive; between two pieces of a video."""
-    answer_seconds: float = 30
-    """For their answer."""
-    queue: int = 64
-    """Images that may wait; above, requests are refused (429)."""
-    patience: float = 1.0
-    """Seconds of work that may wait; above, requests are refused (429)."""
-    requests: int = 48
-    """Requests with images at once, from their first byte to the last one of the answer."""
-    cameras: int = 8
-    """Cameras at once."""
-    jobs: int = 4
-    """Videos at once: arriving, waiting or being read. As many that are finished are kept, the newest ones."""
-    job_seconds: float = 3600
+    upload_timeout_seconds: float = 30
+    """For the images of a request to arrive; between two parts of a video."""
+    response_timeout_seconds: float = 30
+    """From the end of an upload of images to their results."""
+    max_queue: int = 64
+    """Images in the queue; above, requests are rejected (429)."""
+    max_queue_seconds: float = 1.0
+    """Seconds of work in the queue; above, requests are rejected (429)."""
+    max_requests: int = 48
+    """Requests with images at a time, from the first byte of the request to the last of the response."""
+    max_cameras: int = 8
+    """Cameras at a time."""
+    max_jobs: int = 4
+    """Videos at a time that are uploading, waiting or being read. The same number of finished ones is kept, the newest.
+    """
+    job_timeout_seconds: float = 3600
     """For reading one video."""
-    keep_seconds: float = 900
-    """For which a finished video's answer is kept, unless it is deleted or ``jobs`` newer ones are finished before."""
-    folder: Path | None = None
-    """Where videos lie while they are read; the system's folder for temporary files where None."""
+    retention_seconds: float = 900
+    """For which the results of a finished video are kept, unless deleted or ``max_jobs`` newer videos finish."""
+    temp_folder: Path | None = None
+    """Where uploaded videos lie while they are read; the system's folder for temporary files where None."""
 
     def __post_init__(self) -> None:
         if not self.models:
             raise UsageError("a server needs at least one model.")
-        if self.token is not None and not self.token.strip():
-            raise UsageError("the token must not be empty. Leave out --token and MOUE_TOKEN to have one made.")
         if self.token is not None:
             object.__setattr__(self, "token", self.token.strip())
-        for name in ("max_bytes", "max_files", "max_pixels", "max_video_bytes", "queue", "requests", "cameras", "jobs"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1. Got {getattr(self, name)!r} instead.")
-        for name in ("upload_seconds", "answer_seconds", "patience", "job_seconds", "keep_seconds"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} must be more than 0. Got {getattr(self, name)!r} instead.")
+            if not self.token:
+                raise UsageError("the token must not be empty. Leave out --token and MOUE_TOKEN to have one generated.")
+        for name in (f.name for f in fields(self)):
+            value = getattr(self, name)
+            if name.endswith("_seconds"):
+                if not value > 0:
+                    raise UsageError(f"{name} must be more than 0. Got {value!r} instead.")
+            elif name.startswith("max_") and value < 1:
+                raise UsageError(f"{name} must be at least 1. Got {value!r} instead.")

@@ -1,4 +1,4 @@
-"""What comes in: bodies read under limits of size, number and time."""
+"""Request bodies, read under limits of size, number and time."""
 
 from __future__ import annotations
 
@@ -13,98 +13,100 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from moue.errors import UnknownName
 from moue.server.settings import Settings
 
-#: Names come from outside: longer ones are cut.
-_LONGEST = 200
-#: Types that say nothing of a body, which then speaks for itself: none, any bytes, what ``curl --data-binary`` says.
-UNSAID = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
+_MAX_NAME_LENGTH = 200
+#: Content types that do not tell what a body is: none, any bytes, and the default of ``curl --data-binary``.
+UNSPECIFIED = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
 
 
-async def images(request: Request, settings: Settings) -> list[tuple[str, bytes]]:
+async def read_images(request: Request, settings: Settings) -> list[tuple[str, bytes]]:
     """Name and content of each image in a request: the files of a form, or the body itself.
 
     Raises:
-        HTTPException: 400, 408, 413 or 415, with a sentence.
+        HTTPException: 400, 408, 413 or 415, with a message.
     """
-    kind = media_type(request)
-    body = limited(request, settings.max_bytes, total=settings.upload_seconds)
-    if kind == "multipart/form-data":
-        return await _form(request, body, settings)
-    if kind.startswith("video/"):
-        raise HTTPException(415, f"this reads images. Got {kind} instead: send videos to /v1/videos.")
-    if not kind.startswith("image/") and kind not in UNSAID:
+    content_type = media_type(request)
+    body = read_body(request, settings.max_bytes, timeout=settings.upload_timeout_seconds)
+    if content_type == "multipart/form-data":
+        return await _read_form(request, body, settings)
+    if content_type.startswith("video/"):
+        raise HTTPException(415, f"this reads images. Got {content_type} instead: send videos to /v1/videos.")
+    if not content_type.startswith("image/") and content_type not in UNSPECIFIED:
         raise HTTPException(
-            415, f"send images as multipart/form-data or as the body of an image/* request. Got {kind} instead."
+            415, f"send images as multipart/form-data or as the body of an image/* request. Got {content_type} instead."
         )
-    content = b"".join([piece async for piece in body])
+    content = b"".join([part async for part in body])
     if not content:
         raise HTTPException(400, "the body is empty: send the bytes of an image.")
     return [("image", content)]
 
 
-async def limited(
-    request: Request, most: int, *, total: float | None = None, piece: float | None = None
+async def read_body(
+    request: Request, max_bytes: int, *, timeout: float | None = None, part_timeout: float | None = None
 ) -> AsyncGenerator[bytes, None]:
-    """The pieces of a body.
+    """The parts of a body.
 
     Args:
-        request: whose body.
-        most: bytes at most.
-        total: seconds at most for all of it.
-        piece: seconds at most between two pieces.
+        request: with the body.
+        max_bytes: at most.
+        timeout: seconds for all of it.
+        part_timeout: seconds for each part.
 
     Raises:
-        HTTPException: 413 when there are more, 408 when they are late, 400 when the connection is cut.
+        HTTPException: 413 when it is too large, 408 when it is too slow, 400 when the client disconnects.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > most:
-        raise _too_large(most, f"{int(declared):,}")
-    end = None if total is None else asyncio.get_running_loop().time() + total
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > max_bytes:
+        raise _too_large(max_bytes, f"{int(length):,}")
+    now = asyncio.get_running_loop().time
+    deadline = None if timeout is None else now() + timeout
     stream: AsyncIterator[bytes] = request.stream().__aiter__()
     size = 0
     while True:
-        wait = piece if end is None else max(0.0, end - asyncio.get_running_loop().time())
+        seconds = part_timeout if deadline is None else max(0.0, deadline - now())
         try:
-            data = await asyncio.wait_for(anext(stream), wait)
+            part = await asyncio.wait_for(anext(stream), seconds)
         except StopAsyncIteration:
             return
         except (TimeoutError, asyncio.TimeoutError):
-            raise HTTPException(408, f"the upload took too long: it must arrive within {total or piece:g} s.") from None
+            limit = timeout or part_timeout
+            raise HTTPException(408, f"the upload took too long: it must arrive within {limit:g} s.") from None
         except ClientDisconnect:
-            raise HTTPException(400, "the connection was cut before the upload was whole.") from None
-        size += len(data)
-        if size > most:
-            raise _too_large(most, "more")
-        if data:
-            yield data
+            raise HTTPException(400, "the connection was closed before the upload was complete.") from None
+        size += len(part)
+        if size > max_bytes:
+            raise _too_large(max_bytes, "more")
+        if part:
+            yield part
 
 
-def known_parameters(connection: HTTPConnection) -> None:
-    """Refuse a parameter that would be passed over: who writes ``?modle=full`` wants another answer.
+def reject_unknown_parameters(connection: HTTPConnection) -> None:
+    """Reject query parameters that the route does not have, such as a misspelled ``?modle=full``.
 
     Raises:
-        UnknownName: naming it.
+        UnknownName: with the name of the parameter.
     """
     known = [field.alias for field in connection.scope["route"].dependant.query_params]
     for name in connection.query_params:
         if name not in known:
-            raise UnknownName("parameter", name[:_LONGEST], known or ["none"])
+            raise UnknownName("parameter", name[:_MAX_NAME_LENGTH], known or ["none"])
 
 
 def media_type(request: Request) -> str:
-    """The request's content type, without its parameters; "" where it names none."""
+    """The request's content type, without its parameters; "" where it has none."""
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def shown(name: str | None, fallback: str) -> str:
-    """A file's name as it may be repeated: without folders and control characters, not too long."""
+def safe_name(name: str | None, default: str) -> str:
+    """A file's name as it may be repeated in results: without folders and control characters, not too long."""
     name = PurePosixPath((name or "").replace("\\", "/")).name
-    name = "".join(c for c in name if c.isprintable())[:_LONGEST]
-    return name or fallback
+    return "".join(c for c in name if c.isprintable())[:_MAX_NAME_LENGTH] or default
 
 
-async def _form(request: Request, body: AsyncGenerator[bytes, None], settings: Settings) -> list[tuple[str, bytes]]:
+async def _read_form(
+    request: Request, body: AsyncGenerator[bytes, None], settings: Settings
+) -> list[tuple[str, bytes]]:
     parser = MultiPartParser(request.headers, body, max_files=settings.max_files, max_fields=8)
-    # Images stay in memory: nothing that is uploaded here shall reach a disk.
+    # Keeps images in memory: they are never written to disk.
     parser.spool_max_size = settings.max_bytes + 1
     try:
         form = await parser.parse()
@@ -114,20 +116,18 @@ async def _form(request: Request, body: AsyncGenerator[bytes, None], settings: S
                 413, f"a request must hold {settings.max_files} files at most. Send the rest in another one."
             ) from None
         raise HTTPException(400, f"the form cannot be read: {error.message.rstrip('.')}.") from None
-    found: list[tuple[str, bytes]] = []
+    images: list[tuple[str, bytes]] = []
     try:
         for _, value in form.multi_items():
             if isinstance(value, str):
-                raise HTTPException(
-                    400, "a form must hold files only: paths, addresses and other fields are never read."
-                )
-            found.append((shown(value.filename, f"image {len(found) + 1}"), await value.read()))
+                raise HTTPException(400, "a form must hold files only: paths, URLs and other fields are never read.")
+            images.append((safe_name(value.filename, f"image {len(images) + 1}"), await value.read()))
     finally:
         await form.close()
-    if not found:
+    if not images:
         raise HTTPException(400, "the form holds no file: attach at least one image.")
-    return found
+    return images
 
 
-def _too_large(most: int, came: str) -> HTTPException:
-    return HTTPException(413, f"the upload must be {most:,} bytes at most. Got {came} instead.")
+def _too_large(max_bytes: int, size: str) -> HTTPException:
+    return HTTPException(413, f"the upload must be {max_bytes:,} bytes at most. Got {size} instead.")
