@@ -3,7 +3,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= demo
-
 WORKERS ?= 2
 
 BIN := $(VENV)/bin
@@ -13,7 +12,7 @@ MANIFESTS := $(wildcard pyproject.toml hatch_build.py packages/*/pyproject.toml 
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 BROWSERS := chromium chromium-browser google-chrome
 
-# What the base install and the extras `fast` and `parquet` can do, and what testing it takes.
+# Reading: the base install with the extras that add engines, formats and figures to it, and what its tests need.
 PYTHONS ?= 3.10 3.11 3.12 3.13
 READING_TESTS := tests/runtime tests/compat tests/data tests/cli/test_predict.py tests/cli/test_data.py \
     tests/test_bundled.py tests/test_image.py tests/test_layers.py tests/test_tta.py
@@ -24,7 +23,7 @@ READING_TOOLS := pytest pytest-timeout hypothesis onnx pandas scikit-image
 .PHONY: help install demo test test-matrix coverage lint format docs bench check-scores wheel browser clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
 
 install: $(STAMP)  ## create .venv and install moue from this checkout, with all that developing it takes
 
@@ -37,7 +36,7 @@ $(STAMP): constraints.txt $(MANIFESTS)
 	    --editable '.[dev]' $(patsubst %,--editable ./%,$(filter-out .,$(PROJECTS)))
 	@touch $@
 
-demo: install  ## read a photo with the bundled model, then train and compare three small networks on drawn faces
+demo: install  ## read a photo with the bundled model, then train and compare three small networks on synthetic faces
 	@$(BIN)/python scripts/astronaut.py $(OUT)/astronaut.png
 	$(BIN)/moue predict $(OUT)/astronaut.png --out $(OUT)/faces
 	$(BIN)/moue compare demo/googlenet demo/resnet50v2 demo/vit --data synth --out $(OUT)/study
@@ -50,19 +49,20 @@ test: install browser lint  ## lint, types, tests (in WORKERS processes, 2 by de
 coverage: install browser  ## the tests again, with the lines of moue that none of them runs
 	@$(PYTEST) --cov --cov-report=term-missing:skip-covered
 
-# Reading and the base install are promised for every Python from 3.10 on, training for the one that .venv has.
-# The pins of constraints.txt need Python 3.11; on 3.10 pip chooses.
-test-matrix: install  ## the tests of the base install and of reading on every Python of $(PYTHONS) that is installed
+# Reading is promised for all of PYTHONS, training for the Python of .venv. Most pins of constraints.txt need Python 3.11:
+# on 3.10 pip chooses the versions.
+test-matrix: install  ## the tests of reading and of the base install on each Python of 3.10 to 3.13 that is installed
 	@rm -rf build/matrix && mkdir -p build/matrix
-	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/matrix .
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/matrix $(PROJECTS)
 	@for version in $(PYTHONS); do \
-	    python=$$(command -v python$$version || ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python 2>/dev/null | tail -n 1); \
-	    $$python -c '' 2>/dev/null || { echo "Python $$version: not installed here"; continue; }; \
-	    echo "Python $$version"; \
-	    $$python -m venv build/matrix/$$version && \
-	    build/matrix/$$version/bin/python -m pip install --quiet --disable-pip-version-check \
-	        $$(test $$version = 3.10 || echo --constraint constraints.txt) "$$(ls build/matrix/moue-*.whl)[fast,parquet]" $(READING_TOOLS) && \
-	    build/matrix/$$version/bin/python -m pytest $(READING_TESTS) || exit 1; \
+	    python=$$(ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python 2>/dev/null | tail -n 1); \
+	    python=$${python:-$$(command -v python$$version)} || { echo "Python $$version is not installed"; continue; }; \
+	    echo "Python $$version"; set -e; \
+	    pins=$$(test $$version = 3.10 || echo --constraint constraints.txt); \
+	    $$python -m venv build/matrix/$$version; \
+	    build/matrix/$$version/bin/python -m pip install --quiet --disable-pip-version-check $$pins $(READING_TOOLS) \
+	        "$$(ls build/matrix/moue-*.whl)[fast,parquet,report]" $$(ls build/matrix/moue_models-*.whl); \
+	    build/matrix/$$version/bin/python -m pytest $(READING_TESTS); \
 	done
 
 lint: install  ## ruff's rules and format, and mypy: strict on src, plain on tests
@@ -101,6 +101,6 @@ browser:
 	    exit 1; \
 	fi
 
-clean:  ## remove what the other targets made, .venv too
+clean:  ## remove what the other targets made, including .venv
 	rm -rf $(VENV) $(OUT) site build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

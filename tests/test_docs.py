@@ -18,7 +18,7 @@ from videos import make_video
 from moue.cli import networks
 from moue.cli.main import _parser
 from moue.models import NETWORKS, options_of
-from moue.runtime.weights import list_models
+from moue.runtime.weights import find_model, list_models
 from moue.spec import ModelSpec
 from moue.training.recipe import about, recipes
 
@@ -130,7 +130,7 @@ def test_names_that_the_docs_take_from_moue_exist() -> None:
                 assert hasattr(moue, name) or (home / f"{name}.py").exists() or (home / name).is_dir(), (page, name)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/models.md", "results/models.md"])
+@pytest.mark.parametrize("page", ["docs/models.md", "results/models.md"])
 def test_scores_in_the_docs_are_those_of_the_shipped_models(page: str) -> None:
     specs = {m["name"]: ModelSpec.load(Path(m["path"]).with_suffix(".json")) for m in list_models()}
     rows = re.findall(r"^\| `(\w+)[^|]*\|(.*%.*)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
@@ -138,6 +138,24 @@ def test_scores_in_the_docs_are_those_of_the_shipped_models(page: str) -> None:
     for name, cells in rows:
         measured = {f"{100 * score:.1f}" for score in specs[name].scores.values()}
         assert set(re.findall(r"(\d+\.\d) %", cells)) <= measured, f"{page}: {name}"
+
+
+def test_scores_in_the_readme_are_those_of_the_shipped_models() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"`(\w+)` (?:is right )?for (\d+\.\d) %", text)
+    assert {name for name, _ in quoted} == {"default", "ferplus"}
+    for name, score in quoted:
+        assert score == f"{100 * find_model(name).spec.scores['public_test']:.1f}"
+
+
+def test_the_readme_s_python_prints_its_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(skimage.data.astronaut()).save(tmp_path / "photo.jpg", quality=95)
+    monkeypatch.chdir(tmp_path)
+    [body], [output] = (list(blocks(ROOT / "README.md", language)) for language in ("python", "text"))
+    exec(compile(body, "README.md", "exec"), {})
+    assert capsys.readouterr().out == output
 
 
 def test_the_recipes_and_options_in_the_docs_are_those_that_there_are() -> None:
