@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moue.errors import MoueError, UsageError
-from moue.runtime.video.container import local_path
+from moue.runtime.video.container import local_path, name_of
 from moue.runtime.video.decode import Video
 from moue.runtime.video.sound import SoundTrack
 
@@ -52,7 +54,7 @@ class VideoWriter:
     ) -> None:
         import av
 
-        self.name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else getattr(path, "name", "<video>")
+        self.name = name_of(path)
         if isinstance(path, (str, os.PathLike)) and Path(path).suffix.lower() != ".mp4":
             raise UsageError(f"videos are written as .mp4. Got {self.name!r} instead.")
         if like is not None and _same_file(path, like.source):
@@ -83,12 +85,9 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        # The first error tells more than the one of closing after it.
+        with nullcontext() if kind is None else suppress(MoueError, OSError):
             self.close(rest_of_sound=kind is None)
-        except (MoueError, OSError):
-            # The first error tells more than the one of closing after it.
-            if kind is None:
-                raise
 
     def write(self, image: NDArray[np.uint8], timestamp: float) -> None:
         """Append one image.
@@ -102,12 +101,11 @@ class VideoWriter:
         """
         import av
 
-        try:
+        with self._named_errors():
             if self._stream is None:
                 self._add_stream(image)
-            frame = av.VideoFrame.from_ndarray(
-                _letterboxed(image, self._stream.width, self._stream.height), format="rgb24"
-            )
+            image = _letterboxed(image, self._stream.width, self._stream.height)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             # The container refuses two images with one timestamp.
             self._last_pts = max(round(timestamp / self._time_base), self._last_pts + 1)
             frame.pts, frame.time_base = self._last_pts, self._time_base
@@ -115,8 +113,6 @@ class VideoWriter:
             self._container.mux(self._stream.encode(frame))
             if self._sound is not None:
                 self._sound.write_until(timestamp)
-        except (OSError, av.error.FFmpegError) as error:
-            raise self._write_error(error) from error
 
     def close(self, *, rest_of_sound: bool = True) -> None:
         """Finish the file.
@@ -134,19 +130,15 @@ class VideoWriter:
         container, self._container = self._container, None
         try:
             if self._stream is not None and not self._failed:
-                container.mux(self._stream.encode(None))
-                if self._sound is not None and rest_of_sound:
-                    self._sound.write_until(None)
-        except (OSError, av.error.FFmpegError) as error:
-            raise self._write_error(error) from error
+                with self._named_errors():
+                    container.mux(self._stream.encode(None))
+                    if self._sound is not None and rest_of_sound:
+                        self._sound.write_until(None)
         finally:
             if self._sound is not None:
                 self._sound.close()
-            try:
+            with suppress(OSError, av.error.FFmpegError) if self._failed else self._named_errors():
                 container.close()
-            except (OSError, av.error.FFmpegError) as error:
-                if not self._failed:
-                    raise self._write_error(error) from error
 
     def _add_stream(self, image: NDArray[np.uint8]) -> None:
         """Add the video stream, of the size of its first image, and the sound."""
@@ -167,12 +159,19 @@ class VideoWriter:
         if self._like is not None and self._like.has_sound:
             self._sound = SoundTrack(self._like, self._container)
 
-    def _write_error(self, error: BaseException) -> OSError:
-        """The error with the video's name in it; FFmpeg's errors wrap those of a file object."""
-        self._failed = True
-        causes = [e for e in (error, error.__cause__, error.__context__) if isinstance(e, OSError)]
-        code, message = (causes[0].errno, causes[0].strerror) if causes else (errno.EIO, str(error))
-        return OSError(code, f"{message or error}; the video so far is kept", self.name)
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Raise any error of writing as an OSError with the video's name; nothing more is written then."""
+        import av
+
+        try:
+            yield
+        except (OSError, av.error.FFmpegError) as error:
+            self._failed = True
+            # FFmpeg's errors wrap those of a file object.
+            causes = [e for e in (error, error.__cause__, error.__context__) if isinstance(e, OSError)]
+            code, message = (causes[0].errno, causes[0].strerror) if causes else (errno.EIO, str(error))
+            raise OSError(code, f"{message or error}; the video so far is kept", self.name) from error
 
 
 def _same_file(path: object, source: object) -> bool:
