@@ -54,8 +54,8 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    from moue.runtime.outputs.people import People
     from moue.runtime.outputs.sinks import open_sink
-    from moue.runtime.outputs.timeline import Timeline
     from moue.runtime.video.stream import stream_video
 
     with tempfile.TemporaryDirectory() as folder:
@@ -66,17 +66,17 @@ def main() -> None:
         rows = faces = 0
         annotated = str(Path(folder) / "annotated.mp4") if args.out else None
         file = open_sink(Path(folder) / "results", args.out, reader.spec.labels) if args.out else None
-        timeline = Timeline()
+        people = People()
         for row in stream_video(reader, str(video), every=args.every, annotated=annotated):
             rows, faces = rows + 1, faces + len(row)
             if file is not None:
                 file.write(row)
-                timeline.add(row)
+                people.add(row)
             if row.timestamp is not None and row.timestamp >= 10 * (len(memory) + 1):
                 memory.append((round(row.timestamp, 1), round(resident(), 1)))
         if file is not None:
             file.close()
-            timeline.summary()
+            people.summary()
     first, later = memory[0][1], [mb for _, mb in memory[1:]]
     result = {
         "rows": rows,
