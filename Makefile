@@ -14,8 +14,10 @@ BROWSERS := chromium chromium-browser google-chrome
 
 # Reading: the base install with the extras that add engines, formats and figures to it, and what its tests need.
 PYTHONS ?= 3.10 3.11 3.12 3.13
-READING_TESTS := tests/runtime tests/compat tests/data tests/cli/test_predict.py tests/cli/test_data.py \
-    tests/test_bundled.py tests/test_image.py tests/test_layers.py tests/test_tta.py
+READING_TESTS := tests/runtime tests/compat tests/data tests/cli/test_data.py tests/cli/test_models.py \
+    tests/cli/test_predict.py \
+    tests/test_bundled.py tests/test_image.py tests/test_layers.py tests/test_tta.py \
+    --deselect tests/cli/test_data.py::test_info_draws_images  # its grid of augmented images needs torch
 READING_TOOLS := pytest pytest-timeout hypothesis onnx pandas scikit-image
 
 .DEFAULT_GOAL := help

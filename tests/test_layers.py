@@ -35,7 +35,7 @@ LAYERS = [
 LAYER = {unit: height for height, units in enumerate(LAYERS) for unit in units}
 
 #: Entry points: they import, and nobody imports them.
-ENTRY_POINTS = {"cli", "server"}
+ENTRY_POINTS = {"cli", "server", "compat"}
 
 TORCH = {"torch", "lightning", "pytorch_lightning", "torchmetrics", "transformers"}
 KNOWS_TORCH = re.compile(r"moue\.((training|export)(\..+)?|models\.\w+|explain\.gradients)")

@@ -16,7 +16,7 @@ def test_networks_lists_every_network(capsys):
 def test_the_options_that_are_listed_can_be_set(capsys):
     assert main(["networks", "compact", "--format", "json"]) == 0
     [row] = json.loads(capsys.readouterr().out)
-    assert row["options"] == {"widths": [32, 96, 192], "blocks": None, "dropout": 0.1, "fold": 2}
+    assert row["options"] == {"widths": [32, 96, 192], "blocks": None, "dropout": 0.1, "space_to_depth": 2}
     changed = Config().override(
         ["model.network=compact", *(f"model.options.{k}={json.dumps(v)}" for k, v in row["options"].items())]
     )
