@@ -8,7 +8,7 @@ from pathlib import Path
 
 from moue.cli.evaluate import SPLITS
 from moue.cli.main import PARTIAL, USAGE_ERROR
-from moue.cli.output import add_format, tell, tell_names, write
+from moue.cli.output import add_format, note_shadowed_runs, report_left_out, write
 from moue.cli.progress import Progress
 from moue.errors import require
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from moue.comparison import command_line, compare
     from moue.report.write import table_rows
 
-    tell_names(args.names)
+    note_shadowed_runs(args.names)
     codes: list[int] = []
     rows = compare(
         args.names,
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         votes=args.votes,
         seed=args.seed,
         skip_bad=args.skip_bad,
-        left_out=lambda rows: codes.append(tell(rows)),
+        left_out=lambda rows: codes.append(report_left_out(rows)),
         quote=args.quote,
         progress=Progress,
         log=_say,

@@ -187,7 +187,7 @@ def _show(table: Any, format: str) -> int:
     output.write(rows, format, answer)
     if format == "table":
         sys.stdout.write(_sentences(answer))
-    code = output.tell(table.left_out)
+    code = output.report_left_out(table.left_out)
     if ruled := sum(row.by_rule for row in table.left_out):
         _remark(
             f"left out {ruled:,} rows by the rule of the label set {table.label_set.name!r}; --format json lists them"

@@ -7,7 +7,7 @@ import shlex
 import sys
 from dataclasses import asdict
 
-from moue.cli.output import add_format, tell, tell_names, write
+from moue.cli.output import add_format, note_shadowed_runs, report_left_out, write
 from moue.cli.progress import Progress
 
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from moue.trained.open import labels_of, spec_of
 
     check("top", args.top, 1, whole=True)
-    tell_names(args.members)
+    note_shadowed_runs(args.members)
     first = spec_of(args.members[0])
     with Progress("reading", "rows") as progress:
         table = data.load(
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
             skip_bad=args.skip_bad,
             progress=progress,
         )
-    code = tell(table.left_out)
+    code = report_left_out(table.left_out)
     with Progress("asking", "models") as progress:
         found = rank_subsets(args.members, table, progress)[: args.top]
     rows = [{"members": " + ".join(choice.members), **_numbers(asdict(choice))} for choice in found]

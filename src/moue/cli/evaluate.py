@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moue.cli.output import add_format, tell, tell_names, to_table, write
+from moue.cli.output import add_format, note_shadowed_runs, report_left_out, to_table, write
 from moue.cli.progress import Progress
 from moue.labels import LABEL_SETS
 from moue.spec import VIEWS
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from moue.evaluation.evaluate_model import evaluate_model
 
-    tell_names([args.model])
+    note_shadowed_runs([args.model])
     codes: list[int] = []
     evaluation = evaluate_model(
         args.model,
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         color=args.color,
         views=args.views,
         skip_bad=args.skip_bad,
-        left_out=lambda rows: codes.append(tell(rows)),
+        left_out=lambda rows: codes.append(report_left_out(rows)),
         predictions=args.predictions,
         card=args.card,
         progress=Progress,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from moue.cli.evaluate import SPLITS
 from moue.cli.main import OK, PARTIAL
-from moue.cli.output import add_format, tell, tell_names, write
+from moue.cli.output import add_format, note_shadowed_runs, report_left_out, write
 from moue.cli.progress import Progress
 from moue.errors import Unreadable, UsageError
 from moue.image import read_image
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--data and --split go together, as in --data fer2013.csv.zip --split public_test.")
     check("min-score", args.min_score, 0, 1)
     check("per-class", args.per_class, 1, whole=True)
-    tell_names([args.model])
+    note_shadowed_runs([args.model])
     return _photos(args) if args.data is None else _classes(args)
 
 
@@ -140,7 +140,7 @@ def _classes(args: argparse.Namespace) -> int:
     with Progress("reading", "rows") as progress:
         suiting = labels_of(args.model)
         table = load(args.data, fallback=suiting, size=spec.size, color=spec.color, progress=progress)
-    code = tell(table.left_out)
+    code = report_left_out(table.left_out)
     part, _ = rows_of(table, args.split, args.model)
     with Progress("explaining", "images") as progress:
         classes = explain_classes(explainer, part, args.per_class, args.seed, progress)

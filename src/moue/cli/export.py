@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moue.cli.main import OK
-from moue.cli.output import add_format, code, tell, tell_names, write
+from moue.cli.output import add_format, exit_code, note_shadowed_runs, report_left_out, write
 from moue.cli.progress import Progress
 from moue.errors import UsageError, require
 from moue.run_folder import EXPORTED
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         after, before = spec.scores[split], spec.scores[f"{split}_fp32"]
         row |= {"split": split, "accuracy": after, "accuracy_fp32": before, "loss": round(before - after, 6)}
     write([row], args.format)
-    return OK if table is None else code(table.left_out)
+    return OK if table is None else exit_code(table.left_out)
 
 
 def _export(args: argparse.Namespace) -> tuple[Path, ModelSpec, ImageTable | None]:
@@ -92,7 +92,7 @@ def _merge(args: argparse.Namespace) -> tuple[Path, ModelSpec, ImageTable | None
         raise UsageError("--split is for one run: a merged model is calibrated on what its members held out.")
     from moue.ensembles.voting import merge
 
-    tell_names(args.sources)
+    note_shadowed_runs(args.sources)
     table = None
     if args.data is not None:
         table = _read(args, args.sources[0], spec_of(args.sources[0]), args.out)
@@ -119,7 +119,7 @@ def _read(args: argparse.Namespace, name: str | Path, model: ModelSpec, out: Pat
             skip_bad=args.skip_bad,
             progress=progress,
         )
-    tell(table.left_out)
+    report_left_out(table.left_out)
     return table
 
 

@@ -1,4 +1,4 @@
-"""Rows and numbers in the format that was asked for: ``--format table|json|jsonl|csv|parquet``."""
+"""Prints rows and numbers in the chosen format: ``--format table|json|jsonl|csv|parquet``."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ def add_format(parser: argparse.ArgumentParser, default: str = "table") -> None:
     """Add ``--format`` to a command."""
     parser.add_argument(
         "--format",
-        type=_at_hand,
+        type=_available,
         choices=FORMATS,
         default=default,
-        help=f"how to print the answer (default: {default})",
+        help=f"how to print the results (default: {default})",
     )
 
 
-def _at_hand(format: str) -> str:
-    """The format; that its package is missing is said now, not after the work."""
+def _available(format: str) -> str:
+    """The format; raises now, and not after the work, where its package is not installed."""
     if format == "parquet":
         require("pyarrow", "parquet")
     return format
 
 
-def write(rows: Sequence[Mapping[str, Any]], format: str, answer: Any = None) -> None:
+def write(rows: Sequence[Mapping[str, Any]], format: str, value: Any = None) -> None:
     """Print rows on stdout.
 
     Args:
         rows: flat dictionaries with the same keys, for table, csv and parquet.
         format: one of :data:`FORMATS`.
-        answer: what json and jsonl print instead of ``rows`` where the answer is nested; jsonl prints a line for each
+        value: what json and jsonl print instead of ``rows`` where the results are nested; jsonl prints a line for each
             item of a list.
     """
-    answer = list(rows) if answer is None else answer
+    value = list(rows) if value is None else value
     if format == "json":
-        sys.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     elif format == "jsonl":
-        for item in answer if isinstance(answer, list) else [answer]:
+        for item in value if isinstance(value, list) else [value]:
             sys.stdout.write(json.dumps(item, ensure_ascii=False, allow_nan=False) + "\n")
     elif format == "csv":
         sys.stdout.write(to_csv(rows))
@@ -65,29 +65,30 @@ def write(rows: Sequence[Mapping[str, Any]], format: str, answer: Any = None) ->
         sys.stdout.write(to_table(rows))
 
 
-def tell(left_out: Iterable[LeftOut]) -> int:
-    """A line on stderr for each row of a set that could not be read; what the label set's rule leaves out is none, nor
-    is what was left out when the set was written.
+def report_left_out(left_out: Iterable[LeftOut]) -> int:
+    """Print a line on stderr for each row of a data set that could not be read.
+
+    Rows that the label set's rule leaves out, or that were left out when the set was written, have none.
 
     Returns:
-        See :func:`code`.
+        See :func:`exit_code`.
     """
     unread = [row for row in left_out if not row.by_rule and not row.earlier]
     for row in unread:
         sys.stderr.write(f"moue: left out {row.source}: {row.reason}\n")
-    return code(unread)
+    return exit_code(unread)
 
 
-def code(left_out: Iterable[LeftOut]) -> int:
-    """The exit code of a command that goes on without some rows: 3 where one could not be read, else 0."""
+def exit_code(left_out: Iterable[LeftOut]) -> int:
+    """The exit code of a command that continues without some rows: 3 where one could not be read, else 0."""
     return PARTIAL if any(not row.by_rule and not row.earlier for row in left_out) else OK
 
 
-def tell_names(names: Iterable[str]) -> None:
-    """A line on stderr for each carried model beside which a run of the same name lies."""
+def note_shadowed_runs(names: Iterable[str]) -> None:
+    """Print a line on stderr for each bundled model whose name a run in the working directory has too."""
     for name in names:
         if is_known(name) and is_run(name):
-            sys.stderr.write(f"moue: {name} is the model that moue carries. For the run of that name type ./{name}\n")
+            sys.stderr.write(f"moue: {name} is the bundled model. For the run of that name type ./{name}\n")
 
 
 def to_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -114,5 +115,5 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}"
-    # A file's name may hold what moves a terminal's cursor or ends a line.
+    # A file name may hold characters that move a terminal's cursor or end a line.
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moue.cli.output import tell
+from moue.cli.output import report_left_out
 from moue.cli.progress import Progress, clock
 from moue.errors import require
 
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             skip_bad=args.skip_bad,
             progress=progress,
         )
-    code = tell(table.left_out)
+    code = report_left_out(table.left_out)
     try:
         finished = fit(config, table, args.out, resume=args.resume, watch=Watch(), recipe=recipe)
     except KeyboardInterrupt:
