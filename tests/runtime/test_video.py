@@ -133,9 +133,9 @@ def test_a_mirror_in_the_metadata_is_applied(tmp_path: Path, kind: str) -> None:
     }[kind]
     path = make_video(tmp_path / "mirror.mp4", [np.ascontiguousarray(coded)] * 3)
     data = bytearray(path.read_bytes())
-    place = data.index(b"tkhd") + 44
+    offset = data.index(b"tkhd") + 44
     for i, value in zip((0, 1, 3, 4), matrix, strict=True):
-        data[place + 4 * i : place + 4 * i + 4] = (value * 65536).to_bytes(4, "big", signed=True)
+        data[offset + 4 * i : offset + 4 * i + 4] = (value * 65536).to_bytes(4, "big", signed=True)
     path.write_bytes(data)
     video = open_video(path)
     image = next(video.frames()).image
@@ -188,12 +188,12 @@ def test_the_frame_size_may_change_in_mid_video(tmp_path: Path) -> None:
 def test_frames_that_an_edit_list_hides_are_read_too(tmp_path: Path) -> None:
     path = make_video(tmp_path / "video.mp4", [scene(i) for i in range(30)])
     data = bytearray(path.read_bytes())
-    place = data.index(b"elst")
+    offset = data.index(b"elst")
     # Version, flags, count, duration, then where in the media the showing starts: three frames further on.
-    start = int.from_bytes(data[place + 16 : place + 20], "big")
+    start = int.from_bytes(data[offset + 16 : offset + 20], "big")
     with av.open(str(path)) as file:
         tick = file.streams.video[0].time_base
-    data[place + 16 : place + 20] = (start + round(Fraction(3, 25) / tick)).to_bytes(4, "big")
+    data[offset + 16 : offset + 20] = (start + round(Fraction(3, 25) / tick)).to_bytes(4, "big")
     assert [f.timestamp for f in open_video(bytes(data)).frames()] == pytest.approx(np.arange(30) / 25)
 
 

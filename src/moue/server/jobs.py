@@ -8,16 +8,14 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from moue.errors import MoueError, Unreadable
 from moue.runtime.recognizer import Recognizer
-from moue.runtime.results import Faces
 from moue.runtime.video.decode import Video, open_video
 from moue.runtime.video.stream import stream_video
 from moue.server.batcher import Overloaded
@@ -220,7 +218,6 @@ class JobQueue:
             annotated=job.annotated if job.annotate else None, report=report,
         )  # fmt: skip
         # Closing the generator completes the annotated video.
-        rows = cast("Generator[Faces, None, None]", rows)
         with open(job.rows_file, "w", encoding="utf-8") as file, closing(rows):
             for row in rows:
                 file.write(json.dumps(row.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import ExitStack
 from typing import Any, Protocol
 
@@ -134,7 +134,7 @@ def stream_camera(
     track: bool = True,
     window: bool | Window = False,
     capture: Capture | None = None,
-) -> Iterator[Faces]:
+) -> Generator[Faces, None, None]:
     """Read the faces before a camera, one result a frame, until it is lost or the window is closed.
 
     A lost camera gives one last result of status "camera_lost" with the reason.
@@ -159,7 +159,7 @@ def stream_camera(
 
 def _stream(
     recognizer: FaceReader, name: str, latest: _LatestFrames, smoother: TrackSmoother, window: Window | None
-) -> Iterator[Faces]:
+) -> Generator[Faces, None, None]:
     width = height = 0
     fps = previous = 0.0
     with ExitStack() as stack:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import BinaryIO, Protocol
@@ -77,7 +77,7 @@ def stream_video(
     annotated: str | os.PathLike[str] | BinaryIO | None = None,
     report: Report | None = None,
     max_pixels: int = MAX_PIXELS,
-) -> Iterator[Faces]:
+) -> Generator[Faces, None, None]:
     """Read the faces in a video, one result a frame, in constant memory.
 
     A video that cannot be read gives one result that says why. One that is cut off or damaged gives a result for each
@@ -116,7 +116,7 @@ def _stream(
     annotated: str | os.PathLike[str] | BinaryIO | None,
     report: Report | None,
     max_pixels: int,
-) -> Iterator[Faces]:
+) -> Generator[Faces, None, None]:
     name = source.name if isinstance(source, Video) else name_of(source)
     try:
         video = source if isinstance(source, Video) else open_video(source, max_pixels=max_pixels)
