@@ -284,7 +284,7 @@ def test_what_cannot_be_chosen_from_is_a_sentence(make: Make, capsys: pytest.Cap
     a, b, other = make("a", 1), make("b", 2), make("c", 3, labels=FERPLUS.labels)
     for members, says in (
         ([a], "from 2 to 12 models. Got 1"),
-        ([a, a], "is named twice"),
+        ([a, a], "is given twice"),
         ([a, other], "must share their labels"),
         ([a, b], "does not say which rows it held out"),
     ):

@@ -241,7 +241,7 @@ def test_wrong_use_is_a_sentence(run: Path, tmp_path: Path) -> None:
         export(run, tmp_path / "model.pt")
     with pytest.raises(UsageError, match="Add --data SET"):
         export(run, tmp_path / "a.onnx", int8=True)
-    with pytest.raises(UsageError, match="goes without a store"):
+    with pytest.raises(UsageError, match="takes no store"):
         export(run, tmp_path / "a.onnx", int8=True, store="float16", data=table(run))
     with pytest.raises(UnknownName, match="int4"):
         export(run, tmp_path / "a.onnx", store="int4")  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
-"""Label sets: which expressions a data set or model tells apart, and in which order.
+"""Label sets: which expressions a data set or model distinguishes, and in which order.
 
-The order of a model's outputs lives in its spec; these sets are where data sets get theirs from.
+The order of a model's outputs is in its spec; data sets get theirs from these sets.
 Classes are always mapped by name, through :meth:`LabelSet.index`, never by position in a folder listing.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from moue.errors import UnknownName
 
-#: Other names under which data sets file the same expression, in lower case.
+#: Other names that data sets use for the same expression, in lower case.
 ALIASES = {
     "anger": "angry",
     "disgusted": "disgust",
@@ -61,7 +61,7 @@ class LabelSet:
         Raises:
             UnknownName: when no class has that name.
         """
-        # The very name first: a set of one's own may hold both "happy" and "joy".
+        # The exact name first: class folders may hold both "happy" and "joy".
         if name in self.labels:
             return self.labels.index(name)
         key = canonical(name)
@@ -83,7 +83,7 @@ LABEL_SETS = {s.name: s for s in (FER2013, FERPLUS)}
 
 
 def canonical(name: str) -> str:
-    """The one spelling of a class name: lower case, stripped, synonyms resolved."""
+    """A class name in its standard spelling: lower case, stripped, synonyms resolved."""
     key = name.strip().lower()
     return ALIASES.get(key, key)
 
@@ -101,22 +101,22 @@ def label_set(name: str, labels: Iterable[str] = ()) -> LabelSet:
     return LABEL_SETS[name]
 
 
-def places(wanted: Sequence[str], own: Sequence[str]) -> list[int] | None:
-    """Where each of the ``wanted`` classes stands in ``own``, by name; None where the two are not the same classes."""
-    known = LabelSet("own", tuple(own))
+def label_permutation(target: Sequence[str], source: Sequence[str]) -> list[int] | None:
+    """The positions in ``source`` of the ``target`` classes, by name; None where the two are not the same classes."""
+    classes = LabelSet("source", tuple(source))
     try:
-        found = [known.index(name) for name in wanted]
+        order = [classes.index(name) for name in target]
     except UnknownName:
         return None
-    return found if sorted(found) == list(range(len(own))) else None
+    return order if sorted(order) == list(range(len(source))) else None
 
 
 def labels_for(classes: Iterable[str], votes: bool = False) -> str:
-    """The name of the label set in which to read data for a model, where nobody says.
+    """The name of the label set in which to read data for a model, by default.
 
     Args:
         classes: the model's.
-        votes: whether FER+'s votes are at hand.
+        votes: whether FER+'s votes are given.
 
     Returns:
         "ferplus" for a model of FER+'s classes with its votes; "fer2013" for one without, or where all classes are
@@ -130,7 +130,7 @@ def labels_for(classes: Iterable[str], votes: bool = False) -> str:
 
 
 def color(label: str) -> tuple[int, int, int]:
-    """The display color of a class, as sRGB from 0 to 255; a name-derived one for classes of one's own."""
+    """The display color of a class, as sRGB from 0 to 255; derived from the name of classes without one."""
     key = canonical(label)
     if key in COLORS:
         return COLORS[key]

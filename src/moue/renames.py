@@ -18,7 +18,7 @@ SCORES = {"twin_free": "deduplicated"}
 #: Settings of a run, by section; "model.options" holds those of the network.
 SETTINGS = {
     "data": {"erase": "random_erasing", "erase_size": "random_erasing_size"},
-    "model.options": {"colour": "color", "fold": "space_to_depth"},
+    "model.options": {"colour": "color", "fold": "space_to_depth", "folded": "fuse_bn"},
     "optim": {
         "batch": "batch_size",
         "clip": "grad_clip",

@@ -1,10 +1,10 @@
-"""The files of a run folder: training writes them, and whoever opens a run reads them."""
+"""The files of a run folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-#: The resolved configuration; its presence says that a run was begun.
+#: The resolved configuration; it is there once a run has begun.
 CONFIG = "config.json"
 
 #: Which rows were held out.
@@ -16,17 +16,17 @@ RECORD = "run.json"
 #: One row an epoch.
 HISTORY = "history.csv"
 
-#: The weights that the run keeps.
+#: The trained weights.
 WEIGHTS = "weights.safetensors"
 
 #: The :class:`~moue.spec.ModelSpec` of those weights.
 SPEC = "spec.json"
 
-#: The graph that ``moue export RUN`` writes unless it is told another place; its spec lies beside it.
+#: The graph that ``moue export RUN`` writes by default; its spec lies beside it.
 EXPORTED = "model.onnx"
 
-#: All of the above: what belongs to the run.
-OWN = (CONFIG, SPLIT, RECORD, HISTORY, WEIGHTS, SPEC, EXPORTED, "model.json")
+#: All files of a run.
+RUN_FILES = (CONFIG, SPLIT, RECORD, HISTORY, WEIGHTS, SPEC, EXPORTED, "model.json")
 
 
 def is_run(path: Path | str) -> bool:

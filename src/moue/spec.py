@@ -1,4 +1,4 @@
-"""What a trained model needs a reader to know: it travels as JSON beside every model.
+"""What is needed to use a trained model; it lies as JSON beside every model.
 
 The graph itself takes raw pixels (up-sampling and normalization are inside), so the spec holds only what happens before
 the pixels (size, color, crop) and after the logits (labels, temperature, threshold), and where the model comes from.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +29,7 @@ def channels_of(color: Color) -> int:
     return 1 if color == "gray" else 3
 
 
-#: How many views of a face can be averaged, and what with, in words that end "each averaged …";
+#: How many views of a face can be averaged, and which, in words that continue "each averaged …";
 #: :func:`moue.tta.expand` makes them.
 VIEWS = {
     1: "as it is",
@@ -38,10 +39,45 @@ VIEWS = {
 }
 
 
-def expected_views(came: object) -> str:
-    """The sentence for a number of views that there cannot be."""
-    *some, last = VIEWS
-    return f"views must be {', '.join(map(str, some))} or {last}. Got {came!r} instead."
+def expected_views(value: object) -> str:
+    """The error message for a number of views that is none of :data:`VIEWS`."""
+    *others, last = VIEWS
+    return f"views must be {', '.join(map(str, others))} or {last}. Got {value!r} instead."
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_fraction(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _are_labels(value: Any) -> bool:
+    is_list = isinstance(value, (list, tuple)) and all(isinstance(label, str) and label for label in value)
+    return is_list and 0 < len(value) == len(set(value))
+
+
+#: Fields of a spec, what a value of each must satisfy, and the same in words.
+_REQUIREMENTS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("name", _is_text, "text"),
+    ("network", _is_text, "text"),
+    ("sha256", _is_text, "text"),
+    ("license", _is_text, "text"),
+    ("scores", lambda value: isinstance(value, dict), "names with values"),
+    ("trained", lambda value: isinstance(value, dict), "names with values"),
+    ("labels", _are_labels, "distinct names"),
+    ("align", lambda value: isinstance(value, bool), "true or false"),
+    ("size", lambda value: _is_number(value) and value >= 1, "a number of at least 1 pixel"),
+    ("color", lambda value: value in ("gray", "rgb"), "'gray' or 'rgb'"),
+    ("margin", _is_fraction, "a number between 0 and 1"),
+    ("temperature", lambda value: _is_number(value) and value > 0, "a number above 0"),
+    ("uncertain_below", _is_fraction, "a number between 0 and 1"),
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +104,7 @@ class ModelSpec:
     temperature: float = 1.0
     """Logits are divided by this before softmax (Guo et al., "On calibration of modern neural networks", 2017)."""
     uncertain_below: float = 0.4
-    """A top probability below this marks the answer as uncertain (0 to 1)."""
+    """A prediction whose top probability is below this is marked as uncertain (0 to 1)."""
     views: int = 1
     """How many views of a face are averaged: one of :data:`VIEWS`."""
     sha256: str = ""
@@ -85,35 +121,13 @@ class ModelSpec:
     and accuracies by epoch."""
 
     def __post_init__(self) -> None:
-        for name in ("name", "network", "sha256", "license"):
-            if not isinstance(getattr(self, name), str):
-                raise ModelError(f"{name} must be text. Got {getattr(self, name)!r} instead.")
-        for name in ("scores", "trained"):
-            if not isinstance(getattr(self, name), dict):
-                raise ModelError(f"{name} must be names with values. Got {getattr(self, name)!r} instead.")
+        for name, is_valid, requirement in _REQUIREMENTS:
+            if not is_valid(value := getattr(self, name)):
+                raise ModelError(f"{name} must be {requirement}. Got {value!r} instead.")
+        object.__setattr__(self, "labels", tuple(self.labels))
         curves = self.trained.get("curves", {})
         if not isinstance(curves, dict) or len({len(c) if isinstance(c, list) else -1 for c in curves.values()}) > 1:
             raise ModelError(f"trained.curves must be names with equally long lists. Got {curves!r} instead.")
-        named = isinstance(self.labels, (list, tuple)) and all(isinstance(x, str) and x for x in self.labels)
-        if not named or not self.labels or len(set(self.labels)) != len(self.labels):
-            raise ModelError(f"labels must be distinct names. Got {self.labels!r} instead.")
-        object.__setattr__(self, "labels", tuple(self.labels))
-        if not isinstance(self.align, bool):
-            raise ModelError(f"align must be true or false. Got {self.align!r} instead.")
-        for name in ("size", "temperature", "uncertain_below", "margin"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ModelError(f"{name} must be a number. Got {value!r} instead.")
-        if self.size < 1:
-            raise ModelError(f"size must be at least 1 pixel. Got {self.size!r} instead.")
-        if self.color not in ("gray", "rgb"):
-            raise ModelError(f"color must be 'gray' or 'rgb'. Got {self.color!r} instead.")
-        if not 0 <= self.margin <= 1:
-            raise ModelError(f"margin must be between 0 and 1. Got {self.margin!r} instead.")
-        if not self.temperature > 0:
-            raise ModelError(f"temperature must be above 0. Got {self.temperature!r} instead.")
-        if not 0 <= self.uncertain_below <= 1:
-            raise ModelError(f"uncertain_below must be between 0 and 1. Got {self.uncertain_below!r} instead.")
         if not isinstance(self.views, int) or self.views not in VIEWS:
             raise ModelError(expected_views(self.views))
 

@@ -38,11 +38,11 @@ def test_a_smile_is_in_the_mouth(tmp_path: Path, capsys: pytest.CaptureFixture[s
     [row] = json.loads(captured.out)
     [face] = row["faces"]
     assert (row["status"], face["label"], face["explanation"]["label"]) == ("ok", "happy", "happy")
-    said = face["explanation"]
-    assert said["probability"] == face["probabilities"]["happy"]
-    assert said["areas"]["mouth"] == max(said["areas"].values())
-    assert said["deletion"] < said["random"]
-    # The same answer as reading gives.
+    explanation = face["explanation"]
+    assert explanation["probability"] == face["probabilities"]["happy"]
+    assert explanation["regions"]["mouth"] == max(explanation["regions"].values())
+    assert explanation["deletion"] < explanation["random"]
+    # The same prediction as `moue predict` gives.
     assert main(["predict", str(photo), "--model", "tiny", "--format", "json"]) == 0
     [read] = json.loads(capsys.readouterr().out)
     assert read["faces"] == [{key: value for key, value in face.items() if key != "explanation"}]

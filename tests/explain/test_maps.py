@@ -17,7 +17,7 @@ from moue.explain.explainer import Explainer
 from moue.explain.faithfulness import deletion
 from moue.explain.gradients import gradcam, integrated_gradients
 from moue.explain.occlusion import mean_color, occlusion
-from moue.explain.regions import shares
+from moue.explain.regions import region_shares
 from moue.models import create
 from moue.preprocess import crop_face, in_crop
 
@@ -45,52 +45,52 @@ def spots() -> NDArray[np.uint8]:
 
 def test_occlusion_finds_what_speaks_for_a_class_and_what_against() -> None:
     image = spots()
-    heat = occlusion(bright, image)
-    assert heat.shape == (48, 48)
-    assert FOR[0].start - 6 <= np.unravel_index(heat.argmax(), heat.shape)[0] <= FOR[0].stop + 6
-    assert AGAINST[0].start - 6 <= np.unravel_index(heat.argmin(), heat.shape)[0] <= AGAINST[0].stop + 6
-    assert heat[:, 30:].max() == pytest.approx(0, abs=1e-6), "nothing there changes the answer"
+    heatmap = occlusion(bright, image)
+    assert heatmap.shape == (48, 48)
+    assert FOR[0].start - 6 <= np.unravel_index(heatmap.argmax(), heatmap.shape)[0] <= FOR[0].stop + 6
+    assert AGAINST[0].start - 6 <= np.unravel_index(heatmap.argmin(), heatmap.shape)[0] <= AGAINST[0].stop + 6
+    assert heatmap[:, 30:].max() == pytest.approx(0, abs=1e-6), "nothing there changes the answer"
     # In probability: a square that covers all of it costs what the mean color costs.
     gray = np.broadcast_to(mean_color(image), image.shape)
     cost = (image[0][FOR].mean() - gray[0][FOR].mean()) / 255 / 2
-    assert 0 < heat.max() <= cost + 1e-6
+    assert 0 < heatmap.max() <= cost + 1e-6
 
 
 def test_the_border_counts_as_much_as_the_middle() -> None:
     def all_of_it(images: NDArray[np.uint8]) -> NDArray[np.floating]:
         return (images == 255).mean(axis=(1, 2, 3))
 
-    # Where every pixel is worth the same, every pixel must get the same, but for what reaches over the border.
-    heat = occlusion(all_of_it, np.where(np.indices((48, 48)).sum(0) % 2, 255, 0)[None].astype(np.uint8))
-    assert heat[20:28, 20:28].std() < 1e-6
-    assert heat[0, 24] > 0.5 * heat[24, 24]
+    # Pixels of equal importance get equal values, except near the border.
+    heatmap = occlusion(all_of_it, np.where(np.indices((48, 48)).sum(0) % 2, 255, 0)[None].astype(np.uint8))
+    assert heatmap[20:28, 20:28].std() < 1e-6
+    assert heatmap[0, 24] > 0.5 * heatmap[24, 24]
 
 
-def test_a_good_map_passes_its_test_and_a_wrong_one_does_not() -> None:
+def test_a_faithful_heatmap_passes_the_deletion_test_and_a_wrong_one_does_not() -> None:
     image = spots()
-    heat = occlusion(bright, image)
-    good, wrong, blank = (deletion(bright, image, h) for h in (heat, -heat, np.zeros_like(heat)))
+    heatmap = occlusion(bright, image)
+    good, wrong, blank = (deletion(bright, image, h) for h in (heatmap, -heatmap, np.zeros_like(heatmap)))
     assert good.deletion < good.random < wrong.deletion
     assert good.random == wrong.random == blank.random, "the same random orders for the same seed"
 
 
-def test_evidence_is_shared_among_the_parts_of_a_face() -> None:
+def test_evidence_is_divided_among_the_regions_of_a_face() -> None:
     landmarks = np.array([[15.0, 18], [33, 18], [24, 27], [17, 36], [31, 36]])
     mouth, everywhere = np.zeros((48, 48)), np.ones((48, 48))
     mouth[34:39, 20:28] = 2
     mouth[:10] = -5
-    assert shares(mouth, landmarks) == {"eyes": 0, "nose": 0, "mouth": 1, "elsewhere": 0}
-    spread = shares(everywhere, landmarks)
+    assert region_shares(mouth, landmarks) == {"eyes": 0, "nose": 0, "mouth": 1, "elsewhere": 0}
+    spread = region_shares(everywhere, landmarks)
     assert sum(spread.values()) == pytest.approx(1)
     assert min(spread.values()) > 0.05
-    assert set(shares(-everywhere, landmarks).values()) == {0}
+    assert set(region_shares(-everywhere, landmarks).values()) == {0}
 
 
 @pytest.mark.parametrize(("turn", "align"), [(0.0, True), (0.4, True), (0.4, False)])
 def test_points_lie_in_the_crop_where_the_crop_shows_them(turn: float, align: bool) -> None:
     cos, sin = np.cos(turn), np.sin(turn)
-    places = np.array([[-20.0, -12], [20, -12], [0, 6], [-14, 24], [14, 24]]) @ np.array([[cos, sin], [-sin, cos]])
-    marks = places + np.array([100, 90])
+    points = np.array([[-20.0, -12], [20, -12], [0, 6], [-14, 24], [14, 24]]) @ np.array([[cos, sin], [-sin, cos]])
+    marks = points + np.array([100, 90])
     box = (55.0, 45.0, 90.0, 90.0)
     for point in marks:
         image = np.zeros((200, 220), np.uint8)
@@ -103,13 +103,13 @@ def test_points_lie_in_the_crop_where_the_crop_shows_them(turn: float, align: bo
         assert found == pytest.approx(seen, abs=0.5)
 
 
-def test_integrated_gradients_add_up_to_what_the_image_adds(image: NDArray[np.uint8]) -> None:
+def test_integrated_gradients_add_up_to_the_difference_of_logits(image: NDArray[np.uint8]) -> None:
     network = create("compact", 7, widths=[8, 16]).eval()
-    heat = integrated_gradients(network, image, 2)
+    heatmap = integrated_gradients(network, image, 2)
     empty = np.broadcast_to(mean_color(image), image.shape).copy()
     with torch.no_grad():
         whole, nothing = (float(network(torch.from_numpy(x)[None])[0, 2]) for x in (image, empty))
-    assert heat.sum() == pytest.approx(whole - nothing, abs=0.02 * max(1, abs(whole - nothing)))
+    assert heatmap.sum() == pytest.approx(whole - nothing, abs=0.02 * max(1, abs(whole - nothing)))
 
 
 @pytest.mark.parametrize(
@@ -126,13 +126,13 @@ def test_gradcam_of_networks_with_maps_and_with_tokens(
 ) -> None:
     torch.manual_seed(0)
     network = create(name, 7, **options).eval()
-    heats = [gradcam(network, image, k) for k in range(7)]
-    assert all(heat.shape == (48, 48) and heat.min() >= 0 for heat in heats)
-    assert max(heat.max() for heat in heats) == pytest.approx(1)
-    assert len({heat.tobytes() for heat in heats}) > 1, "classes are told apart"
+    heatmaps = [gradcam(network, image, k) for k in range(7)]
+    assert all(heatmap.shape == (48, 48) and heatmap.min() >= 0 for heatmap in heatmaps)
+    assert max(heatmap.max() for heatmap in heatmaps) == pytest.approx(1)
+    assert len({heatmap.tobytes() for heatmap in heatmaps}) > 1, "heatmaps differ between classes"
 
 
-def test_gradcam_says_where_it_sees_nothing(image: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_gradcam_names_another_method_where_it_cannot_explain(image: NDArray[np.uint8], tmp_path: Path) -> None:
     tiny = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     shape = transformers.ViTConfig(**tiny, image_size=32, patch_size=8)
     transformers.ViTForImageClassification(shape).save_pretrained(tmp_path)
@@ -144,21 +144,22 @@ def test_gradcam_says_where_it_sees_nothing(image: NDArray[np.uint8], tmp_path: 
         gradcam(create(f"hf:{tmp_path}", 7).eval(), image, 0)
 
 
-def test_an_explainer_explains_the_answer_or_the_class_that_is_asked_for(
-    tiny_onnx: Path, image: NDArray[np.uint8]
-) -> None:
+def test_the_predicted_or_the_requested_class_is_explained(tiny_onnx: Path, image: NDArray[np.uint8]) -> None:
     explainer = Explainer(tiny_onnx)
-    answer = explainer.explain(image)
-    given = explainer.probabilities(image[None])[0]
-    assert (answer.label, answer.probability) == (explainer.spec.labels[given.argmax()], given.max())
-    assert "areas" not in answer.to_dict()
-    asked = explainer.explain(image, "Happiness", np.array([[15.0, 18], [33, 18], [24, 27], [17, 36], [31, 36]]))
-    assert (asked.label, asked.probability) == ("happy", given[3])
-    assert asked.areas is not None
-    assert asked.trust.deletion < asked.trust.random
+    explanation = explainer.explain(image)
+    probabilities = explainer.probabilities(image[None])[0]
+    assert (explanation.label, explanation.probability) == (
+        explainer.spec.labels[probabilities.argmax()],
+        probabilities.max(),
+    )
+    assert "regions" not in explanation.to_dict()
+    requested = explainer.explain(image, "Happiness", np.array([[15.0, 18], [33, 18], [24, 27], [17, 36], [31, 36]]))
+    assert (requested.label, requested.probability) == ("happy", probabilities[3])
+    assert requested.regions is not None
+    assert requested.faithfulness.deletion < requested.faithfulness.random
     with pytest.raises(UnknownName, match="joyful"):
         explainer.explain(image, "joyful")
-    with pytest.raises(UsageError, match="gradcam looks into a network, and needs a run folder"):
+    with pytest.raises(UsageError, match="gradcam needs a run folder, for its gradients"):
         Explainer(tiny_onnx, "gradcam")
     with pytest.raises(UnknownName, match="occlusion"):
         Explainer(tiny_onnx, "oclusion")  # type: ignore[arg-type]

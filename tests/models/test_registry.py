@@ -6,7 +6,7 @@ import torch
 from moue.errors import UnknownName, UsageError, WeightsMissing
 from moue.models import NETWORKS, create
 from moue.models.summary import describe
-from moue.models.vit_compact import positions
+from moue.models.vit_compact import positional_encoding
 
 TINY_VIT = {
     "model_type": "vit",
@@ -122,12 +122,12 @@ def test_aux_classifiers_are_absent_from_evaluation():
     assert create("googlenet", 7, width=0.25, aux=False).forward_with_aux(torch.zeros(2, 1, 48, 48))[1] == []
 
 
-def test_compact_folds_pixels_into_channels_or_sees_them_all():
+def test_compact_turns_pixels_into_channels_or_runs_at_full_size():
     x = torch.zeros(2, 1, 48, 48)
-    folded, whole = create("compact", 7, widths=[8, 16, 24]), create("compact", 7, widths=[8, 16, 24], space_to_depth=1)
-    assert folded.forward_features(x).shape == (2, 24, 6, 6)
-    assert whole.forward_features(x).shape == (2, 24, 12, 12)
-    assert whole(x).shape == (2, 7)
+    half, full = create("compact", 7, widths=[8, 16, 24]), create("compact", 7, widths=[8, 16, 24], space_to_depth=1)
+    assert half.forward_features(x).shape == (2, 24, 6, 6)
+    assert full.forward_features(x).shape == (2, 24, 12, 12)
+    assert full(x).shape == (2, 7)
 
 
 def test_compact_vit_takes_other_sizes_in_training():
@@ -137,7 +137,7 @@ def test_compact_vit_takes_other_sizes_in_training():
 
 def test_positions_of_a_smaller_grid_mean_the_same_places():
     # Four places and one: the middle of the image lies between the four.
-    four, one = positions(2, 48), positions(1, 48)
+    four, one = positional_encoding(2, 48), positional_encoding(1, 48)
     assert len({tuple(p) for p in four.tolist()}) == 4
     assert all(((one[0] - p).norm() < (four[0] - four[3]).norm()) for p in four)
 
@@ -161,7 +161,7 @@ def test_positions_of_a_smaller_grid_mean_the_same_places():
         ("compact", {"widths": [-1, 8]}, "at least 1 channel"),
         ("compact", {"widths": []}, "two or more"),
         ("compact", {"blocks": [1, -1]}, "one a stage"),
-        ("compact", {"fold": 3}, "1 or 2 pixels"),
+        ("compact", {"space_to_depth": 3}, "1 or 2 pixels"),
         ("effnet-lite0", {"upsample": 8, "pretrained": False}, "48 and 320"),
         ("vit", {"trainable_layers": 99, "pretrained": False, "architecture": TINY_VIT}, "between -1 and 3"),
     ],
@@ -172,7 +172,9 @@ def test_options_that_cannot_be_are_refused_in_words(name, options, says):
 
 
 def test_an_unknown_option_names_the_known_ones():
-    with pytest.raises(UnknownName, match=r"network 'compact' named 'zzz'\. Known: blocks, dropout, fold, widths"):
+    with pytest.raises(
+        UnknownName, match=r"network 'compact' named 'zzz'\. Known: blocks, dropout, space_to_depth, widths"
+    ):
         create("compact", 7, zzz=1)
     with pytest.raises(UnknownName, match="Did you mean widths"):
         create("compact", 7, width=1)
@@ -223,11 +225,11 @@ def test_imagenet_weights_are_renamed_without_rest(tmp_path, monkeypatch):
     own = network.state_dict()
     assert all(torch.equal(own[k], v) for k, v in published.state_dict().items() if not k.startswith("classifier"))
     assert own["classifier.weight"].shape == (7, 1280)
-    folded = create("effnet-lite0", 1000, upsample=64, folded=True).eval()
-    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in folded.modules())
+    fused = create("effnet-lite0", 1000, upsample=64, fuse_bn=True).eval()
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in fused.modules())
     pixels = torch.randint(0, 256, (2, 1, 48, 48), dtype=torch.uint8)
     with torch.no_grad():
-        assert torch.allclose(folded(pixels), published(pixels), rtol=1e-3, atol=1e-4)
+        assert torch.allclose(fused(pixels), published(pixels), rtol=1e-3, atol=1e-4)
     del state["_conv_head.weight"]
     torch.save(state, path)
     with pytest.raises(ModelError, match=r"top\.weight"):

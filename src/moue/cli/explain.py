@@ -1,4 +1,4 @@
-"""``moue explain``: which parts of a face an answer rests on, for photos or for a data set's classes."""
+"""``moue explain``: which parts of a face a prediction depends on, for photos or for a data set's classes."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
     add("sources", nargs="*", metavar="SOURCE", help="photo, folder or glob; or give --data")
-    add("--data", metavar="SET", help="instead of photos: the mean map of each class of a data set")
+    add("--data", metavar="SET", help="instead of photos: the mean heatmap of each class of a data set")
     add("--split", choices=SPLITS, help="the rows of --data")
     add("--per-class", type=int, default=10, metavar="N", help="images of a class that are explained (default: 10)")
-    add("--seed", type=int, default=0, help="of the draw of those images (default: 0)")
-    add("--out", metavar="DIR", help="folder for the rows and an image of each input's maps")
+    add("--seed", type=int, default=0, help="of the random choice of those images (default: 0)")
+    add("--out", metavar="DIR", help="folder for the rows and an image of each input's heatmaps")
     add("--model", default="default", help="a name of `moue models`, an .onnx file or a run folder (default: default)")
     add(
         "--method",
         default="occlusion",
         choices=METHODS,
-        help="occlusion asks any model (default); the others look into a run's network",
+        help="occlusion works with any model (default); the others need a run folder",
     )
-    add("--label", help="the class to explain (default: the answer)")
+    add("--label", help="the class to explain (default: the predicted one)")
     add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
-    add("--min-score", type=float, default=0.5, help="how sure the detector must be, 0 to 1 (default: 0.5)")
+    add("--min-score", type=float, default=0.5, help="least detection score, 0 to 1 (default: 0.5)")
     add("--small-faces", action="store_true", help="search at the native size, not on 1280 pixels")
     add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explain, print, and answer 3 when something could not be read."""
+    """Explain, print, and return 3 when an input could not be read."""
     if (args.data is None) == (not args.sources):
         raise UsageError("explain takes photos, or a data set: moue explain photo.jpg, or --data SET --split SPLIT.")
     if (args.data is None) != (args.split is None):
@@ -79,44 +79,41 @@ def _photos(args: argparse.Namespace) -> int:
         explainer.target(args.label)
     detector = open_detector(args.detector, long_side=None if args.small_faces else 1280)
     rows: list[dict[str, Any]] = []
-    lines: list[dict[str, Any]] = []
+    table: list[dict[str, Any]] = []
     failed = False
     try:
         with Progress("explaining", "inputs") as progress:
             for done, source in enumerate(sources, start=1):
-                named, said = {"source": source.name}, _photo(source, explainer, detector, args)
-                rows.append(said.to_dict())
-                if isinstance(said, Faces):
-                    failed |= said.status != "skipped"
-                    lines.append(_line(named, None, f"{said.status}: {said.reason}"))
+                head, result = {"source": source.name}, _photo(source, explainer, detector, args)
+                rows.append(result.to_dict())
+                if isinstance(result, Faces):
+                    failed |= result.status != "skipped"
+                    table.append(_table_row(head, None, f"{result.status}: {result.reason}"))
                 else:
-                    lines += [_line(named, one) for one in said.explanations] or [_line(named, None, "no face")]
-                    if output_folder is not None and said.explanations:
-                        _keep(
-                            output_folder,
-                            output_folder.stem(source),
-                            list(zip(said.crops, said.explanations, strict=True)),
-                        )
+                    table += [_table_row(head, e) for e in result.explanations] or [_table_row(head, None, "no face")]
+                    if output_folder is not None and result.explanations:
+                        faces = list(zip(result.crops, result.explanations, strict=True))
+                        _write_panel(output_folder, output_folder.stem(source), faces)
                 progress(done, len(sources))
     except BaseException:
-        # Interrupted, what was explained so far is the answer.
-        if lines:
-            _answer(args, output_folder, lines, rows)
+        # An interrupted run prints what it has completed.
+        if table:
+            _write_rows(args, output_folder, table, rows)
         raise
-    _answer(args, output_folder, lines, rows)
+    _write_rows(args, output_folder, table, rows)
     return PARTIAL if failed else OK
 
 
 def _photo(
     source: Source, explainer: Explainer, detector: Detector, args: argparse.Namespace
 ) -> ExplainedFaces | Faces:
-    """The faces of one input, explained; where it cannot be read, the row that says why."""
+    """The explained faces of one input, or a row with the reason why it cannot be read."""
     from moue.explain.faces import explain_faces
     from moue.runtime.results import Faces
 
     try:
         if source.kind != "image":
-            raise Unreadable(source.reason or "a moving image: explain takes photos, as single frames of it")
+            raise Unreadable(source.reason or "a video or animation: explain takes photos, such as single frames of it")
         image = read_image(source.data)
     except Unreadable as error:
         return Faces(source.name, "skipped" if source.kind == "skipped" else error.status, reason=str(error))
@@ -138,43 +135,41 @@ def _classes(args: argparse.Namespace) -> int:
     explainer = Explainer(args.model, args.method)
     spec = explainer.spec
     with Progress("reading", "rows") as progress:
-        suiting = labels_of(args.model)
-        table = load(args.data, fallback=suiting, size=spec.size, color=spec.color, progress=progress)
+        table = load(args.data, fallback=labels_of(args.model), size=spec.size, color=spec.color, progress=progress)
     code = report_left_out(table.left_out)
     part, _ = rows_of(table, args.split, args.model)
     with Progress("explaining", "images") as progress:
         classes = explain_classes(explainer, part, args.per_class, args.seed, progress)
     if output_folder is not None and classes:
-        _keep(output_folder, "classes", [(one.face, one.mean) for one in classes])
-    lines = [_line({"n": one.n, "passed": one.below}, one.mean) for one in classes]
-    _answer(args, output_folder, lines, [one.to_dict() for one in classes])
+        _write_panel(output_folder, "classes", [(c.image, c.explanation) for c in classes])
+    rows = [_table_row({"n": c.n, "passed": c.passed}, c.explanation) for c in classes]
+    _write_rows(args, output_folder, rows, [c.to_dict() for c in classes])
     return code
 
 
-def _keep(output_folder: OutputFolder, stem: str, faces: list[tuple[NDArray[np.uint8], Explanation]]) -> None:
+def _write_panel(output_folder: OutputFolder, stem: str, faces: list[tuple[NDArray[np.uint8], Explanation]]) -> None:
     from moue.explain.panel import panel
 
     sys.stderr.write(f"{output_folder.write_image(f'{stem}.explain', panel(faces), 'png')}\n")
 
 
-def _answer(
+def _write_rows(
     args: argparse.Namespace,
     output_folder: OutputFolder | None,
-    lines: list[dict[str, Any]],
+    table: list[dict[str, Any]],
     rows: list[dict[str, Any]],
 ) -> None:
-    """Print the rows; in a folder they stand as JSON."""
+    """Print the table or rows; with an output folder, write the rows there as JSON."""
     if output_folder is not None:
         sys.stderr.write(f"{output_folder.write_json('explain.json', rows)}\n")
-    write(lines, args.format, rows)
+    write(table, args.format, rows)
 
 
-def _line(head: dict[str, Any], said: Explanation | None, remark: str = "") -> dict[str, Any]:
-    """A row of the table; of what has no explanation the remark says why."""
-    values = {} if said is None else said.to_dict()
-    areas = values.get("areas", {})
-    names = ("label", "probability", "deletion", "random")
-    row = head | {name: values.get(name) for name in names}
+def _table_row(head: dict[str, Any], explanation: Explanation | None, remark: str = "") -> dict[str, Any]:
+    """A row of the table; without an explanation, the remark says why."""
+    values = {} if explanation is None else explanation.to_dict()
+    regions = values.get("regions", {})
+    row = head | {name: values.get(name) for name in ("label", "probability", "deletion", "random")}
     if "source" in head:
-        row |= {name: areas.get(name) for name in ("eyes", "nose", "mouth", "elsewhere")} | {"remark": remark}
+        row |= {name: regions.get(name) for name in ("eyes", "nose", "mouth", "elsewhere")} | {"remark": remark}
     return row

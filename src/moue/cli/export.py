@@ -104,10 +104,12 @@ def _read(args: argparse.Namespace, name: str | Path, model: ModelSpec, out: Pat
     """The data at the size and in the color that training reads, as a run's split is of those pixels."""
     from moue import data
     from moue.data.loading import source_files
-    from moue.export.files import pair
+    from moue.export.files import model_files
     from moue.files import require_no_overwrite
 
-    require_no_overwrite(pair(out), [*source_files(args.data), *([Path(args.votes)] if args.votes is not None else [])])
+    require_no_overwrite(
+        model_files(out), [*source_files(args.data), *([Path(args.votes)] if args.votes is not None else [])]
+    )
     with Progress("reading", "rows") as progress:
         table = data.load(
             args.data,

@@ -1,4 +1,4 @@
-"""Several models as one: a graph that holds them all and gives the mean of their logits.
+"""Several models as one: a graph with all of them that gives the mean of their logits.
 
 The mean is taken of calibrated logits, ``z = sum_i w_i z_i / T_i`` with weights that add up to 1. A softmax of it is
 the normalized geometric mean of the members' probabilities (a product of experts, Hinton, "Training products of experts
@@ -25,9 +25,9 @@ from moue.data.table import ImageTable
 from moue.errors import DataError, ModelError, UsageError, require
 from moue.evaluation.calibration import fit_temperature, uncertain_threshold
 from moue.evaluation.scoring import truth_of
-from moue.export import ROUNDED_TOLERANCE, TOLERANCE, export
-from moue.export.files import pair, write_model
-from moue.export.parity import check_parity, samples_of
+from moue.export import QUANTIZED_TOLERANCE, TOLERANCE, export
+from moue.export.files import model_files, write_model
+from moue.export.parity import check_parity, sample_images
 from moue.files import require_no_overwrite
 from moue.preprocess import to_inputs
 from moue.runtime.engine import Engine, open_graph, open_model
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 #: What the members must share: one crop, one input, one order of labels.
 SHARED = ("labels", "size", "color", "margin", "align")
 
-#: Fewer held-out images than this are no ground for a temperature.
-HELD_OUT = 100
+#: Held-out images that fitting a temperature needs at least.
+MIN_HELD_OUT = 100
 
 
 def merge(
@@ -62,11 +62,11 @@ def merge(
         members: two or more of: a run folder (exported first), the path of an ``.onnx`` with its ``.json``, a name of
             ``moue models``.
         out: path of the ``.onnx`` file.
-        weights: one above 0 for each member; equal ones by default. Only their ratio counts.
+        weights: one above 0 for each member; equal ones by default. Only their ratios matter.
         store: how run folders' weights are held, as for :func:`moue.export.export`; files stay as they are.
         data: the set that the runs were trained on. With it, temperature and threshold are fitted on the rows that
             every member held out, after views and members are averaged; without it the temperature is 1 and the
-            threshold the members' mean. The set's own validation rows are what members held out that do not say.
+            threshold the members' mean. Of members without a split, the set's own validation rows count as held out.
         name: the ensemble's name; by default the file's.
 
     Returns:
@@ -86,24 +86,26 @@ def merge(
     if len(members) < 2:
         raise UsageError(f"an ensemble needs at least two members. Got {len(members)} instead.")
     shares = _shares(weights, len(members))
-    require_no_overwrite(pair(path), (file for member in members for file in files_of(member)))
+    require_no_overwrite(model_files(path), (file for member in members for file in files_of(member)))
     onnx = require("onnx", "train")
-    held = None if data is None else held_out(members, data)
+    held_out = None if data is None else held_out_rows(members, data)
     with tempfile.TemporaryDirectory(prefix="moue-members-") as folder:
         files = [_file(member, Path(folder) / f"{i}.onnx", store) for i, member in enumerate(members)]
         specs = [file.spec for file in files]
-        need_alike(specs)
+        require_compatible(specs)
         graphs = [onnx.load(file.path) for file in files]
         factors = [share / spec.temperature for share, spec in zip(shares, specs, strict=True)]
         graph, spec = _graph(graphs, factors), _spec(specs, shares, name or path.stem)
-        samples = samples_of(spec, None if held is None else to_inputs(held.images[:64], spec.size, spec.color))
+        samples = sample_images(
+            spec, None if held_out is None else to_inputs(held_out.images[:64], spec.size, spec.color)
+        )
         engines = [open_model(file.path, engine="onnxruntime") for file in files]
         exact = np.stack([f * e.logits(samples) for f, e in zip(factors, engines, strict=True)]).sum(0, np.float32)
-    # Engines round activations of 8 bits each in its own way.
-    eight = any(node.op_type == "QuantizeLinear" for node in graph.graph.node)
-    check_parity(spec, graph, samples, exact, ROUNDED_TOLERANCE["int8"] if eight else TOLERANCE)
-    if held is not None:
-        spec = _calibrated(spec, graph, held)
+    # Each engine rounds 8-bit activations in its own way.
+    int8 = any(node.op_type == "QuantizeLinear" for node in graph.graph.node)
+    check_parity(spec, graph, samples, exact, QUANTIZED_TOLERANCE["int8"] if int8 else TOLERANCE)
+    if held_out is not None:
+        spec = _calibrated(spec, graph, held_out)
     return write_model(path, graph, spec)
 
 
@@ -123,8 +125,8 @@ def _file(member: str | Path, target: Path, store: Store) -> ModelFile:
     return find_model(target)
 
 
-def need_alike(specs: Sequence[ModelSpec]) -> None:
-    """Make sure that models can be averaged.
+def require_compatible(specs: Sequence[ModelSpec]) -> None:
+    """Check that models can be averaged.
 
     Raises:
         ModelError: when they differ in :data:`SHARED`.
@@ -136,11 +138,11 @@ def need_alike(specs: Sequence[ModelSpec]) -> None:
             if a != b:
                 raise ModelError(
                     f"the members of an ensemble must share their {field}. "
-                    f"{first.name!r} has {_words(a)}, {other.name!r} has {_words(b)}."
+                    f"{first.name!r} has {_text(a)}, {other.name!r} has {_text(b)}."
                 )
 
 
-def _words(value: Any) -> str:
+def _text(value: Any) -> str:
     return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
@@ -160,16 +162,21 @@ def _graph(members: Sequence[onnx.ModelProto], factors: Sequence[float]) -> onnx
                 )
     nodes, initializers, functions = [], [], []
     for i, member in enumerate(members):
-        own = compose.add_prefix(member, f"member{i}/")
+        prefixed = compose.add_prefix(member, f"member{i}/")
         # Older files list weights as inputs too.
-        weights = {t.name for t in own.graph.initializer}
-        (source,) = [port.name for port in own.graph.input if port.name not in weights]
+        weights = {t.name for t in prefixed.graph.initializer}
+        (source,) = [port.name for port in prefixed.graph.input if port.name not in weights]
         nodes.append(helper.make_node("Identity", ["images"], [source], name=f"member{i}/images"))
-        nodes += own.graph.node
+        nodes += prefixed.graph.node
         scaled = f"member{i}/share"
-        initializers += [*own.graph.initializer, numpy_helper.from_array(np.float32(factors[i]), f"{scaled}_factor")]
-        nodes.append(helper.make_node("Mul", [own.graph.output[0].name, f"{scaled}_factor"], [scaled], name=scaled))
-        functions += own.functions
+        initializers += [
+            *prefixed.graph.initializer,
+            numpy_helper.from_array(np.float32(factors[i]), f"{scaled}_factor"),
+        ]
+        nodes.append(
+            helper.make_node("Mul", [prefixed.graph.output[0].name, f"{scaled}_factor"], [scaled], name=scaled)
+        )
+        functions += prefixed.functions
     nodes.append(helper.make_node("Sum", [f"member{i}/share" for i in range(len(members))], ["logits"], name="mean"))
     shapes = [_shape(member, ports) for member in members[:1] for ports in ("input", "output")]
     graph = helper.make_graph(
@@ -219,40 +226,40 @@ def _spec(specs: Sequence[ModelSpec], shares: Sequence[float], name: str) -> Mod
     )
 
 
-def held_out(members: Sequence[str | Path], data: ImageTable) -> ImageTable:
-    """The rows that every member held out: those that it says, or, where it does not, the set's own.
+def held_out_rows(members: Sequence[str | Path], data: ImageTable) -> ImageTable:
+    """The rows that every member held out: those of its split, or, of a member without one, the set's validation rows.
 
-    A run on other data says nothing of these rows, so that one is refused whatever the set files under validation.
+    A run on other data is refused, even where the set has validation rows: it says nothing about them.
 
     Raises:
-        DataError: when a member does not say and the set has none, or the members held out too few in common.
+        DataError: when a member has no split and the set no validation rows, or the members held out too few in common.
     """
-    own = np.flatnonzero(data.split == "validation")
-    held = []
+    validation = np.flatnonzero(data.split == "validation")
+    held_out = []
     for member in members:
         try:
             split = split_of(member, data)
         except DataError as error:
             raise DataError(f"{member}: {error} Or leave --data out.") from error
-        if split is None and not len(own):
+        if split is None and not len(validation):
             raise DataError(
                 f"{member} does not say which rows it held out, so that no temperature can be fitted. Give run "
                 "folders, a data set with validation rows of its own, or no --data."
             )
-        held.append(own if split is None else split.validation)
-    rows = functools.reduce(np.intersect1d, held)
-    if len(rows) < HELD_OUT:
+        held_out.append(validation if split is None else split.validation)
+    rows = functools.reduce(np.intersect1d, held_out)
+    if len(rows) < MIN_HELD_OUT:
         raise DataError(
-            f"a temperature needs at least {HELD_OUT} images that every member held out. Got {len(rows)} instead. "
+            f"a temperature needs at least {MIN_HELD_OUT} images that every member held out. Got {len(rows)} instead. "
             "Runs with the same data.validation, data.split_seed and data.fold hold out the same ones."
         )
     return data.take(rows)
 
 
-def _calibrated(spec: ModelSpec, graph: onnx.ModelProto, held: ImageTable) -> ModelSpec:
+def _calibrated(spec: ModelSpec, graph: onnx.ModelProto, held_out: ImageTable) -> ModelSpec:
     engine = Engine(open_graph(graph.SerializeToString(), many=True), spec)
-    truth: NDArray[np.int64] = truth_of(held, spec)
-    logits = engine.averaged(to_inputs(held.images, spec.size, spec.color), spec.views)
+    truth: NDArray[np.int64] = truth_of(held_out, spec)
+    logits = engine.averaged(to_inputs(held_out.images, spec.size, spec.color), spec.views)
     temperature = fit_temperature(logits, truth)
     return spec.replace(
         temperature=temperature,

@@ -1,6 +1,6 @@
-"""Which parts of a face an answer rests on, and how far such a map can be believed.
+"""Which parts of a face a prediction depends on, and how faithful such a heatmap is.
 
-:class:`~moue.explain.explainer.Explainer` is the way in. ``occlusion`` asks any model and needs no torch; ``gradcam``
-and ``integrated-gradients`` look into a run's own network. Every map comes with a test of itself, as maps that please
-the eye need not say what the network does (Adebayo et al., "Sanity checks for saliency maps", 2018).
+:class:`~moue.explain.explainer.Explainer` is the entry point. ``occlusion`` works with any model and needs no torch;
+``gradcam`` and ``integrated-gradients`` need a run's network. Every heatmap comes with a test of its faithfulness, as
+plausible heatmaps need not show what the network does (Adebayo et al., "Sanity checks for saliency maps", 2018).
 """

@@ -1,4 +1,4 @@
-"""What a model looks at in each class: the mean map of images that it gets right."""
+"""What a model's predictions of each class depend on: mean heatmaps of correctly classified images."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from moue.progress import Report
 
 @dataclass(frozen=True, eq=False)
 class ExplainedClass:
-    """A class."""
+    """The mean explanation of a class."""
 
     n: int
     """Images that were explained."""
-    below: int
-    """Of them, those whose map passed its test: deletion below random."""
-    face: NDArray[np.uint8]
+    passed: int
+    """Of them, those whose heatmap is faithful: deletion below random."""
+    image: NDArray[np.uint8]
     """Their mean, uint8 ``(C, S, S)``."""
-    mean: Explanation
-    """Means of their probabilities, maps and tests."""
+    explanation: Explanation
+    """Means of their probabilities, heatmaps and deletion tests."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, without images."""
-        return self.mean.to_dict() | {"n": self.n, "passed": self.below}
+        return self.explanation.to_dict() | {"n": self.n, "passed": self.passed}
 
 
 def explain_classes(
@@ -42,10 +42,10 @@ def explain_classes(
     Args:
         explainer: of a model.
         part: the images, in any size and color.
-        per_class: how many of each class, drawn from those that the model gets right; all of them where there are
-            fewer, and a class of which it gets none right is left out.
+        per_class: how many of each class, drawn from the correctly classified ones; all of them where there are
+            fewer, and classes without any are left out.
         seed: of the draw.
-        progress: told how many images are done.
+        progress: called with the number of explained images, and of all.
 
     Raises:
         UsageError: when the model does not know a class of the images.
@@ -53,31 +53,31 @@ def explain_classes(
     spec = explainer.spec
     images = to_inputs(part.images, spec.size, spec.color)
     truth = truth_of(part, spec)
-    right = explainer.probabilities(images).argmax(axis=1) == truth
-    draw = np.random.default_rng(seed)
-    chosen = {k: draw.permutation(np.flatnonzero(right & (truth == k)))[:per_class] for k in range(len(spec.labels))}
-    total, done, found = sum(map(len, chosen.values())), 0, []
-    for k, rows in chosen.items():
+    correct = explainer.probabilities(images).argmax(axis=1) == truth
+    rng = np.random.default_rng(seed)
+    sampled = {k: rng.permutation(np.flatnonzero(correct & (truth == k)))[:per_class] for k in range(len(spec.labels))}
+    total, done, classes = sum(map(len, sampled.values())), 0, []
+    for k, rows in sampled.items():
         if not len(rows):
             continue
-        said = []
+        explanations = []
         for row in rows:
-            said.append(explainer.explain(images[row], spec.labels[k]))
+            explanations.append(explainer.explain(images[row], spec.labels[k]))
             done += 1
             if progress is not None:
                 progress(done, total)
-        found.append(_mean(images[rows], said))
-    return found
+        classes.append(_mean(images[rows], explanations))
+    return classes
 
 
-def _mean(faces: NDArray[np.uint8], said: list[Explanation]) -> ExplainedClass:
-    tests = np.array([one.trust for one in said])
+def _mean(images: NDArray[np.uint8], explanations: list[Explanation]) -> ExplainedClass:
+    tests = np.array([e.faithfulness for e in explanations])
     mean = Explanation(
-        said[0].label,
-        float(np.mean([one.probability for one in said])),
-        said[0].method,
-        np.mean([one.heat for one in said], axis=0),
+        explanations[0].label,
+        float(np.mean([e.probability for e in explanations])),
+        explanations[0].method,
+        np.mean([e.heatmap for e in explanations], axis=0),
         Faithfulness(*tests.mean(axis=0).tolist()),
     )
-    face = faces.mean(axis=0).round().astype(np.uint8)
-    return ExplainedClass(len(said), int((tests[:, 0] < tests[:, 1]).sum()), face, mean)
+    image = images.mean(axis=0).round().astype(np.uint8)
+    return ExplainedClass(len(explanations), int((tests[:, 0] < tests[:, 1]).sum()), image, mean)

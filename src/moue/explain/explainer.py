@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from moue.errors import MissingExtra, UnknownName, UsageError
 from moue.explain.faithfulness import Faithfulness, deletion
-from moue.explain.occlusion import Answer, occlusion
-from moue.explain.regions import shares
+from moue.explain.occlusion import ClassProbability, occlusion
+from moue.explain.regions import region_shares
 from moue.labels import LabelSet
 from moue.runtime.results import softmax
 from moue.trained.open import Model, open_any, run_of
@@ -21,52 +21,52 @@ from moue.tta import averaged
 Method = Literal["occlusion", "gradcam", "integrated-gradients"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-#: Images that are asked about at once.
+#: Images that go through the model at once.
 BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Why a model gives a face a class."""
+    """What a model's prediction of a class for a face depends on."""
 
     label: str
     """The class that is explained."""
     probability: float
-    """What the model gives it, 0 to 1."""
+    """Of the class, 0 to 1."""
     method: Method
-    heat: NDArray[np.float32]
-    """``(S, S)``, over the model's input: above 0 speaks for the class, below 0 against it. With "occlusion" in
-    probability, with "integrated-gradients" in logits, with "gradcam" of the largest."""
-    trust: Faithfulness
-    """How well the map stands its test."""
-    areas: dict[str, float] | None = None
-    """Shares of the evidence by part of the face; None where no landmarks are known."""
+    heatmap: NDArray[np.float32]
+    """``(S, S)``, over the model's input: above 0 is evidence for the class, below 0 against it. With "occlusion" in
+    probability, with "integrated-gradients" in logits, with "gradcam" as fractions of the largest."""
+    faithfulness: Faithfulness
+    """The result of the deletion test."""
+    regions: dict[str, float] | None = None
+    """Shares of the evidence by region of the face; None without landmarks."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types, without the map."""
+        """Plain types, without the heatmap."""
         row: dict[str, Any] = {
             "label": self.label,
             "probability": round(self.probability, 5),
             "method": self.method,
-            "deletion": round(self.trust.deletion, 5),
-            "random": round(self.trust.random, 5),
+            "deletion": round(self.faithfulness.deletion, 5),
+            "random": round(self.faithfulness.random, 5),
         }
-        if self.areas is not None:
-            row["areas"] = {name: round(share, 4) for name, share in self.areas.items()}
+        if self.regions is not None:
+            row["regions"] = {name: round(share, 4) for name, share in self.regions.items()}
         return row
 
 
 class Explainer:
-    """Says which parts of a face an answer rests on.
+    """Finds which parts of a face a prediction depends on.
 
     Args:
         model: as for :func:`moue.trained.open.open_any`.
-        method: "occlusion" asks the model as it answers, with its views and temperature; "gradcam" and
-            "integrated-gradients" look into a run's network, at the face as it is.
+        method: "occlusion" uses the model's predictions, with its views and temperature; "gradcam" and
+            "integrated-gradients" use the gradients of a run's network, for a single view.
 
     Raises:
         UnknownName: for another method or model.
-        UsageError: for a method that looks inside, and a model that is no run.
+        UsageError: for a method that needs gradients, and a model that is no run.
         ModelError, MissingExtra: as :func:`moue.trained.open.open_any`.
     """
 
@@ -80,8 +80,8 @@ class Explainer:
         else:
             if run_of(model) is None:
                 raise UsageError(
-                    f"{method} looks into a network, and needs a run folder. Got {str(model)!r}, whose graph only "
-                    "answers: take --method occlusion."
+                    f"{method} needs a run folder, for its gradients. Got {str(model)!r} instead: take --method "
+                    "occlusion."
                 )
             try:
                 from moue.models.load import load_run
@@ -100,45 +100,45 @@ class Explainer:
         return LabelSet(self.spec.name, self.spec.labels).index(label)
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Of uint8 ``(N, C, S, S)``, as the model answers: ``(N, K)``."""
+        """The model's class probabilities ``(N, K)`` of images, uint8 ``(N, C, S, S)``."""
         return softmax(averaged(self.model.logits, images, self.spec.views, BATCH), self.spec.temperature)
 
     def explain(
         self, image: NDArray[np.uint8], label: str | None = None, landmarks: NDArray[np.floating] | None = None
     ) -> Explanation:
-        """Explain one answer.
+        """Explain one prediction.
 
         Args:
-            image: uint8 ``(C, S, S)``, 0..255, a face as the model takes it.
+            image: uint8 ``(C, S, S)``, 0..255, a face in the model's size and color.
             label: the class to explain; the most probable one where None.
             landmarks: ``(5, 2)`` x, y in pixels of ``image``: both eyes, nose, both mouth corners.
 
         Raises:
             UnknownName: when the model has no such class.
-            UsageError: when the image is not as the model takes it, or the method cannot look into the network.
+            UsageError: when the image has another size or color, or the method does not suit the network.
         """
-        asked = None if label is None else self.target(label)
-        given = self.probabilities(np.asarray(image)[None])[0]
-        target = int(given.argmax()) if asked is None else asked
+        requested = None if label is None else self.target(label)
+        probabilities = self.probabilities(np.asarray(image)[None])[0]
+        target = int(probabilities.argmax()) if requested is None else requested
 
-        def answer(images: NDArray[np.uint8]) -> NDArray[np.floating]:
+        def probability(images: NDArray[np.uint8]) -> NDArray[np.floating]:
             return self.probabilities(images)[:, target]
 
-        heat = self._heat(image, target, answer)
+        heatmap = self._heatmap(image, target, probability)
         return Explanation(
             self.spec.labels[target],
-            float(given[target]),
+            float(probabilities[target]),
             self.method,
-            heat,
-            deletion(answer, image, heat),
-            None if landmarks is None else shares(heat, landmarks),
+            heatmap,
+            deletion(probability, image, heatmap),
+            None if landmarks is None else region_shares(heatmap, landmarks),
         )
 
-    def _heat(self, image: NDArray[np.uint8], target: int, answer: Answer) -> NDArray[np.float32]:
+    def _heatmap(self, image: NDArray[np.uint8], target: int, probability: ClassProbability) -> NDArray[np.float32]:
         if self.method == "occlusion":
-            return occlusion(answer, image)
+            return occlusion(probability, image)
         # Only here: these modules load torch.
         from moue.explain.gradients import gradcam, integrated_gradients
 
-        look = gradcam if self.method == "gradcam" else integrated_gradients
-        return look(self.network, image, target)
+        attribute = gradcam if self.method == "gradcam" else integrated_gradients
+        return attribute(self.network, image, target)

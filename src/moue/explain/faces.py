@@ -17,19 +17,19 @@ from moue.runtime.results import Faces, Predictions
 
 @dataclass(frozen=True, eq=False)
 class ExplainedFaces:
-    """The answer for one photo, and why."""
+    """The faces of one photo with their explanations."""
 
     faces: Faces
     crops: list[NDArray[np.uint8]]
-    """uint8 ``(C, S, S)`` a face, as the model took it."""
+    """uint8 ``(C, S, S)`` a face, the model's input."""
     explanations: list[Explanation]
     """One a face."""
 
     def to_dict(self) -> dict[str, Any]:
         """The row of ``moue explain --format json``: that of ``moue predict``, each face with its ``explanation``."""
         row = self.faces.to_dict()
-        for face, said in zip(row["faces"], self.explanations, strict=True):
-            face["explanation"] = said.to_dict()
+        for face, explanation in zip(row["faces"], self.explanations, strict=True):
+            face["explanation"] = explanation.to_dict()
         return row
 
 
@@ -42,15 +42,15 @@ def explain_faces(
     label: str | None = None,
     min_score: float = 0.5,
 ) -> ExplainedFaces:
-    """Find the faces of a photo, and explain each one's answer.
+    """Find the faces of a photo, and explain the prediction for each.
 
     Args:
         explainer: of a model.
         detector: what finds faces.
         image: uint8 ``(H, W, 3)`` RGB.
-        source: its name in the answer.
+        source: its name in the result.
         label: the class to explain; each face's most probable one where None.
-        min_score: how sure the detector must be, 0 to 1.
+        min_score: faces with a lower detection score are dropped, 0 to 1.
 
     Raises:
         UnknownName, UsageError: as :meth:`Explainer.explain`.

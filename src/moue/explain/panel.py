@@ -1,4 +1,4 @@
-"""Explanations as images: each face as the model sees it, beside it the map, and the answer in words."""
+"""Explanations as images: each face as the model sees it, the same under its heatmap, and the prediction as text."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from moue.explain.explainer import Explanation
 
 #: Side of a face on the panel, in pixels.
 SIDE = 192
-#: Width of the words beside it.
-WORDS = 240
+#: Width of the text beside it.
+TEXT_WIDTH = 240
 #: For a class and against it (after Okabe and Ito, "Color Universal Design", 2008).
 FOR, AGAINST = (213, 94, 0), (0, 114, 178)
 
 
 def panel(faces: Sequence[tuple[NDArray[np.uint8], Explanation]]) -> NDArray[np.uint8]:
-    """One row a face: the crop, the crop under its map (orange speaks for the class, blue against it), the words.
+    """One row a face: the crop, the crop under its heatmap (orange is evidence for the class, blue against it), text.
 
     Args:
         faces: crops, uint8 ``(C, S, S)``, with their explanations; at least one.
@@ -27,36 +27,41 @@ def panel(faces: Sequence[tuple[NDArray[np.uint8], Explanation]]) -> NDArray[np.
     Returns:
         uint8 ``(192 n, 624, 3)`` RGB.
     """
-    return np.concatenate([_row(crop, said) for crop, said in faces])
+    return np.concatenate([_row(crop, explanation) for crop, explanation in faces])
 
 
-def overlay(crop: NDArray[np.uint8], heat: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """A crop ``(C, S, S)`` under its map ``(S, S)``: uint8 ``(192, 192, 3)`` RGB; the strongest value is opaque."""
-    top = float(np.abs(heat).max())
-    strength = np.asarray(heat, np.float32) / top if top > 0 else np.zeros_like(heat, np.float32)
+def overlay(crop: NDArray[np.uint8], heatmap: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """A crop ``(C, S, S)`` under its heatmap ``(S, S)``: uint8 ``(192, 192, 3)`` RGB; the strongest value is opaque."""
+    top = float(np.abs(heatmap).max())
+    strength = np.asarray(heatmap, np.float32) / top if top > 0 else np.zeros_like(heatmap, np.float32)
     large = np.asarray(Image.fromarray(strength).resize((SIDE, SIDE), Image.Resampling.BICUBIC)).clip(-1, 1)
     paint = np.where(large[..., None] > 0, np.array(FOR), np.array(AGAINST))
     opaque = 0.75 * np.abs(large)[..., None]
-    # In gray below the paint, so that colors on the face are the map's.
+    # In gray below the paint, so that all colors are the heatmap's.
     mixed: NDArray[np.uint8] = (_enlarged(crop, gray=True) * (1 - opaque) + paint * opaque).round().astype(np.uint8)
     return mixed
 
 
-def _row(crop: NDArray[np.uint8], said: Explanation) -> NDArray[np.uint8]:
-    page = Image.new("RGB", (2 * SIDE + WORDS, SIDE), "white")
+def _row(crop: NDArray[np.uint8], explanation: Explanation) -> NDArray[np.uint8]:
+    page = Image.new("RGB", (2 * SIDE + TEXT_WIDTH, SIDE), "white")
     page.paste(Image.fromarray(_enlarged(crop)), (0, 0))
-    page.paste(Image.fromarray(overlay(crop, said.heat)), (SIDE, 0))
+    page.paste(Image.fromarray(overlay(crop, explanation.heatmap)), (SIDE, 0))
     pen = ImageDraw.Draw(page)
     left, line = 2 * SIDE + 12, 20
-    pen.text((left, 8), f"{said.label} {said.probability:.0%}", fill="black", font=ImageFont.load_default(18))
+    pen.text(
+        (left, 8), f"{explanation.label} {explanation.probability:.0%}", fill="black", font=ImageFont.load_default(18)
+    )
     small = ImageFont.load_default(13)
-    words = [said.method, f"deletion {said.trust.deletion:.2f}, random {said.trust.random:.2f}"]
-    for i, text in enumerate(words):
+    lines = [
+        explanation.method,
+        f"deletion {explanation.faithfulness.deletion:.2f}, random {explanation.faithfulness.random:.2f}",
+    ]
+    for i, text in enumerate(lines):
         pen.text((left, 34 + i * line), text, fill=(90, 90, 90), font=small)
-    for i, (area, share) in enumerate((said.areas or {}).items()):
+    for i, (region, share) in enumerate((explanation.regions or {}).items()):
         top = 84 + i * line
-        pen.rectangle((left + 76, top + 2, left + 76 + share * (WORDS - 100), top + 14), fill=FOR)
-        pen.text((left, top), area, fill="black", font=small)
+        pen.rectangle((left + 76, top + 2, left + 76 + share * (TEXT_WIDTH - 100), top + 14), fill=FOR)
+        pen.text((left, top), region, fill="black", font=small)
     return np.asarray(page)
 
 

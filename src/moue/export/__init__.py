@@ -1,4 +1,4 @@
-"""Turns a run into a model that reads faces without torch: an ONNX graph and its spec, checked against torch."""
+"""Turns a run into a model that needs no torch: an ONNX graph and its spec, checked against torch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from moue.data.table import SPLITS, ImageTable
 from moue.errors import DataError, UnknownName, UsageError, require
 from moue.evaluation.scoring import truth_of
-from moue.export.files import pair, write_model
-from moue.export.parity import check_parity, samples_of, spread
+from moue.export.files import model_files, write_model
+from moue.export.parity import check_parity, evenly_spaced, sample_images
 from moue.files import require_no_overwrite
 from moue.preprocess import to_inputs
 from moue.run_folder import EXPORTED
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
     from moue.export.graph import Store
 
-__all__ = ["CALIBRATION", "TOLERANCE", "export", "exportable_spec"]
+__all__ = ["CALIBRATION_IMAGES", "TOLERANCE", "export", "exportable_spec"]
 
 #: Largest difference allowed between torch's logits and a float32 graph's, relative to the largest logit or to 1.
 TOLERANCE = 1e-4
 
 #: The same for graphs whose weights are stored in fewer bits.
-ROUNDED_TOLERANCE = {"float16": 2e-2, "int8": 2e-1}
+QUANTIZED_TOLERANCE = {"float16": 2e-2, "int8": 2e-1}
 
-#: How many training images the ranges of an 8-bit model are taken from.
-CALIBRATION = 512
+#: How many training images calibrate the ranges of an 8-bit model.
+CALIBRATION_IMAGES = 512
 
-#: Where the loss of a rounded model is measured: the first of these that the data set has.
-MEASURED_ON = ("public_test", "validation", "test", "train")
+#: Where the loss of accuracy by quantization is measured: the first of these that the data set has.
+MEASURE_SPLITS = ("public_test", "validation", "test", "train")
 
 
 def export(
@@ -60,9 +60,9 @@ def export(
         out: path of the ``.onnx`` file; ``model.onnx`` in the run folder by default.
         int8: multiply in 8 bits, with ranges taken from training images of ``data``.
         store: how the file holds the weights: "float32", "float16" (half the file) or "int8" with scales (a
-            quarter; see :func:`moue.export.graph.shrink`). They are calculated with as float32.
+            quarter; see :func:`moue.export.graph.quantize_weights`). Arithmetic stays float32.
         data: images to check, calibrate and measure with.
-        split: where accuracy before and after rounding is measured; by default the first of :data:`MEASURED_ON`
+        split: where accuracy before and after rounding is measured; by default the first of :data:`MEASURE_SPLITS`
             that ``data`` has. Rows that 8-bit ranges were taken from are left out of it.
         name: the model's name; by default the file's, or the run's where the file is called ``model.onnx``.
 
@@ -80,10 +80,10 @@ def export(
     path = Path(run) / EXPORTED if out is None else Path(out)
     if path.suffix != ".onnx":
         raise UsageError(f"a model file must end in .onnx. Got {path} instead.")
-    if store not in ROUNDED_TOLERANCE and store != "float32":
-        raise UnknownName("store", store, ["float32", *ROUNDED_TOLERANCE])
+    if store not in QUANTIZED_TOLERANCE and store != "float32":
+        raise UnknownName("store", store, ["float32", *QUANTIZED_TOLERANCE])
     if int8 and store != "float32":
-        raise UsageError("int8 goes without a store: a model that multiplies in 8 bits holds 8-bit weights already.")
+        raise UsageError("int8 takes no store: a model that multiplies in 8 bits holds 8-bit weights already.")
     if int8 and data is None:
         raise UsageError("int8 needs training images to take its ranges from. Add --data SET.")
     if split is not None and split not in SPLITS:
@@ -94,34 +94,34 @@ def export(
     from moue.models.load import load_run
 
     spec = exportable_spec(run)
-    # An older export is what this one is to replace.
-    require_no_overwrite(pair(path), set(files_of(Path(run))).difference(pair(Path(run) / EXPORTED)))
+    # An older export may be overwritten.
+    require_no_overwrite(model_files(path), set(files_of(Path(run))).difference(model_files(Path(run) / EXPORTED)))
     loaded = load_run(run, device="cpu")
     spec = spec.replace(name=name or (spec.name if path.stem == "model" else path.stem))
-    plan = None if data is None else _plan(data, spec, split, int8)
+    prepared = None if data is None else _prepare(data, spec, split, int8)
 
     graph = trace(loaded.network, spec)
-    samples = samples_of(spec, None if plan is None else plan.images)
+    samples = sample_images(spec, None if prepared is None else prepared.images)
     exact = loaded.logits(samples)
     check_parity(spec, graph, samples, exact, TOLERANCE)
-    rounded = graph
+    quantized = graph
     if store != "float32":
-        rounded = quantize_weights(graph, store)
-        check_parity(spec, rounded, samples, exact, ROUNDED_TOLERANCE[store])
-    if int8 and plan is not None:
+        quantized = quantize_weights(graph, store)
+        check_parity(spec, quantized, samples, exact, QUANTIZED_TOLERANCE[store])
+    if int8 and prepared is not None:
         from moue.export.int8 import quantize
 
-        rounded = quantize(graph, plan.images[plan.calibration])
-    if rounded is not graph and plan is not None:
-        after, before = (_accuracy(spec, g, plan) for g in (rounded, graph))
-        spec = spec.replace(scores={plan.split: after, f"{plan.split}_fp32": before})
-    return write_model(path, rounded, spec)
+        quantized = quantize(graph, prepared.images[prepared.calibration])
+    if quantized is not graph and prepared is not None:
+        after, before = (_accuracy(spec, g, prepared) for g in (quantized, graph))
+        spec = spec.replace(scores={prepared.split: after, f"{prepared.split}_fp32": before})
+    return write_model(path, quantized, spec)
 
 
 def exportable_spec(run: str | Path) -> ModelSpec:
     """The spec of a run that can be exported.
 
-    Here a folder goes before a carried model of its name: that one is exported already, so that it cannot be meant.
+    A folder takes precedence over a bundled model of the same name, which is exported already.
 
     Raises:
         UsageError: for a model that is exported already.
@@ -135,8 +135,8 @@ def exportable_spec(run: str | Path) -> ModelSpec:
     return spec_of_run(Path(run))
 
 
-class _Plan(NamedTuple):
-    """What a data set is used for; made before anything slow, so that a set that will not do is refused at once."""
+class _ExportData(NamedTuple):
+    """How a data set is used; prepared before anything slow, so that an unsuitable set is refused at once."""
 
     images: NDArray[np.uint8]
     """All images, in the model's size and color."""
@@ -150,16 +150,16 @@ class _Plan(NamedTuple):
     """The rows it is measured on."""
 
 
-def _plan(data: ImageTable, spec: ModelSpec, split: str | None, int8: bool) -> _Plan:
+def _prepare(data: ImageTable, spec: ModelSpec, split: str | None, int8: bool) -> _ExportData:
     truth = truth_of(data, spec)
     calibration = _calibration(data) if int8 else np.zeros(0, np.int64)
     images = to_inputs(data.images, spec.size, spec.color)
-    return _Plan(images, truth, calibration, *_measured(data, split, calibration))
+    return _ExportData(images, truth, calibration, *_measured(data, split, calibration))
 
 
-def _accuracy(spec: ModelSpec, graph: onnx.ModelProto, plan: _Plan) -> float:
+def _accuracy(spec: ModelSpec, graph: onnx.ModelProto, prepared: _ExportData) -> float:
     engine = Engine(open_graph(graph.SerializeToString(), many=True), spec)
-    right = engine.predict(plan.images[plan.measured]).class_ids == plan.truth[plan.measured]
+    right = engine.predict(prepared.images[prepared.measured]).class_ids == prepared.truth[prepared.measured]
     return round(float(right.mean()), 6)
 
 
@@ -167,15 +167,15 @@ def _calibration(data: ImageTable) -> NDArray[np.int64]:
     rows = np.flatnonzero(data.split == "train")
     if not len(rows):
         data.part("train")  # Says which splits there are.
-    return rows[spread(len(rows), CALIBRATION)]
+    return rows[evenly_spaced(len(rows), CALIBRATION_IMAGES)]
 
 
-def _measured(data: ImageTable, split: str | None, without: NDArray[np.int64]) -> tuple[str, NDArray[np.int64]]:
-    """The split whose rows a rounded model is measured on, and those rows."""
-    free = np.ones(len(data), np.bool_)
-    free[without] = False
-    for name in (split,) if split else MEASURED_ON:
+def _measured(data: ImageTable, split: str | None, excluded: NDArray[np.int64]) -> tuple[str, NDArray[np.int64]]:
+    """The split whose rows a quantized model is measured on, and those rows."""
+    allowed = np.ones(len(data), np.bool_)
+    allowed[excluded] = False
+    for name in (split,) if split else MEASURE_SPLITS:
         rows = ~np.isin(data.split, ("train", "validation")) if name == "test" else data.split == name
-        if (rows & free).any():
-            return name, np.flatnonzero(rows & free)
+        if (rows & allowed).any():
+            return name, np.flatnonzero(rows & allowed)
     raise DataError(f"{data.name or 'the data set'} has no rows left to measure on in {split or 'any split'}.")

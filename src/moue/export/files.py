@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     import onnx
 
 
-def pair(path: Path) -> tuple[Path, Path]:
+def model_files(path: Path) -> tuple[Path, Path]:
     """The files of a model: the ``.onnx``, and the ``.json`` beside it."""
     return path, path.with_suffix(".json")
 
 
 def write_model(path: Path, graph: onnx.ModelProto, spec: ModelSpec) -> ModelSpec:
-    """Write both files, each whole or not at all.
+    """Write both files, each atomically.
 
     Args:
         path: of the ``.onnx``; the ``.json`` goes beside it.

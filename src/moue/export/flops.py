@@ -1,4 +1,4 @@
-"""How much arithmetic an exported graph takes."""
+"""The FLOPs of an exported graph."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def gflop(path: Path) -> float | None:
         if node.op_type in ("Conv", "Gemm", "MatMul"):
             first, weights = (shapes.get(name, (0,)) for name in node.input[:2])
             inner = math.prod(weights[1:]) if node.op_type == "Conv" else first[-1]
-            work = math.prod(shapes.get(node.output[0], (0,))) * inner
-            if not work:
+            flops = math.prod(shapes.get(node.output[0], (0,))) * inner
+            if not flops:
                 return None
-            total += 2 * work
+            total += 2 * flops
     return round(total / 1e9, 4)

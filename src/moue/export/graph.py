@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -16,21 +12,22 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from moue._version import __version__
+from moue.silence import silenced
 from moue.spec import ModelSpec
 
 #: Read by ONNX Runtime from 1.15 and OpenVINO from 2023.1 on; has everything that our networks need.
 OPSET = 18
 IR_VERSION = 10
 
-#: How a file may store its weights; they are calculated with as float32 whatever it is.
+#: How a file may store its weights; arithmetic stays float32.
 Store = Literal["float32", "float16", "int8"]
 
-#: Weights of fewer values than this stay float32 in a smaller file: biases and scales weigh nothing and count most.
-ROUNDED_FROM = 256
+#: Tensors of fewer values than this stay float32: biases and scales are small and sensitive to rounding.
+MIN_QUANTIZED_SIZE = 256
 
 
 def trace(network: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
-    """Trace a network in evaluation mode; batch norms are folded into the convolutions before them.
+    """Trace a network in evaluation mode; batch norms are fused into the convolutions before them.
 
     Returns:
         A graph with one input ``images``, uint8 ``(N, C, size, size)``, and one output ``logits``, float32 ``(N, K)``.
@@ -38,7 +35,8 @@ def trace(network: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
     """
     network.eval()
     example = torch.zeros(2, spec.channels, spec.size, spec.size, dtype=torch.uint8, device=_device(network))
-    with _quiet():
+    # Torch's exporter warns about packages that it could have used.
+    with silenced():
         program = torch.onnx.export(
             network,
             (example,),
@@ -54,7 +52,7 @@ def trace(network: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
 
 
 def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop what an exporter notes about its own machine (source lines, paths), and name ourselves as the producer."""
+    """Drop the exporter's metadata about its own machine (source lines, paths), and name moue as the producer."""
     for holder in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
         holder.doc_string = ""
         del holder.metadata_props[:]
@@ -74,21 +72,21 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def quantize_weights(model: onnx.ModelProto, store: Store) -> onnx.ModelProto:
     """A copy whose large weights are stored as float16, or as int8 with a scale for each slice along their first axis:
-    an output channel, and an input channel of the matrices that an exporter turns round, as a transformer's.
+    an output channel, or an input channel of matrices that the exporter transposes, as a transformer's.
 
-    The file is a half or a quarter as large. The graph itself turns them back into float32; both engines do so once,
+    The file is a half or a quarter as large. The graph itself converts them back to float32; both engines do so once,
     when they load it, so the speed stays the same.
     """
-    small = onnx.ModelProto()
-    small.CopyFrom(model)
+    quantized = onnx.ModelProto()
+    quantized.CopyFrom(model)
     if store == "float32":
-        return small
+        return quantized
     widening = []
-    # Of the weights as they are now: scales join them on the way.
-    for i, tensor in enumerate([*small.graph.initializer]):
+    # Of a copy of the list: the loop appends scales to it.
+    for i, tensor in enumerate([*quantized.graph.initializer]):
         values = numpy_helper.to_array(tensor)
         # A vector with a scale for each of its numbers would not be smaller.
-        if values.dtype != np.float32 or values.size < ROUNDED_FROM or (store == "int8" and values.ndim < 2):
+        if values.dtype != np.float32 or values.size < MIN_QUANTIZED_SIZE or (store == "int8" and values.ndim < 2):
             continue
         name, stored = tensor.name, f"{tensor.name}_{store}"
         if store == "float16":
@@ -96,18 +94,18 @@ def quantize_weights(model: onnx.ModelProto, store: Store) -> onnx.ModelProto:
             rounded = values.clip(-limit, limit).astype(np.float16)
             widening.append(helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT, name=f"{name}_cast"))
         else:
-            # Plain nodes, not DequantizeLinear: ONNX Runtime keeps that one in the graph, in wait of 8-bit arithmetic.
+            # Plain nodes, as ONNX Runtime does not fold DequantizeLinear: it may belong to 8-bit arithmetic.
             rounded, scale = _per_channel(values)
-            small.graph.initializer.append(numpy_helper.from_array(scale, f"{name}_scale"))
+            quantized.graph.initializer.append(numpy_helper.from_array(scale, f"{name}_scale"))
             widening += [
                 helper.make_node("Cast", [stored], [f"{name}_wide"], to=TensorProto.FLOAT, name=f"{name}_cast"),
                 helper.make_node("Mul", [f"{name}_wide", f"{name}_scale"], [name], name=f"{name}_mul"),
             ]
-        small.graph.initializer[i].CopyFrom(numpy_helper.from_array(rounded, stored))
-    nodes = [*widening, *small.graph.node]
-    del small.graph.node[:]
-    small.graph.node.extend(nodes)
-    return tidy(small)
+        quantized.graph.initializer[i].CopyFrom(numpy_helper.from_array(rounded, stored))
+    nodes = [*widening, *quantized.graph.node]
+    del quantized.graph.node[:]
+    quantized.graph.node.extend(nodes)
+    return tidy(quantized)
 
 
 def _per_channel(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -119,17 +117,3 @@ def _per_channel(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
 
 def _device(network: nn.Module) -> torch.device:
     return next((p.device for p in network.parameters()), torch.device("cpu"))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Torch's exporter warns about packages that it could have used and that nobody asked for."""
-    logger: Any = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -1,12 +1,9 @@
-"""Static quantization to 8 bits: weights per channel, activations by the ranges that training images gave rise to
+"""Static quantization to 8 bits: weights per channel, activations by the ranges of training images
 (Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", 2018).
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +14,14 @@ import onnx
 from numpy.typing import NDArray
 
 from moue.export.graph import tidy
+from moue.silence import silenced
 
 
 def quantize(model: onnx.ModelProto, images: NDArray[np.uint8], batch: int = 16) -> onnx.ModelProto:
     """A copy that multiplies in 8 bits, as quantize–dequantize pairs around its float operators (QDQ).
 
-    The first and the last weighted layer stay float32: together they hold a hundredth of the work, and rounding
-    them costs most of what quantization costs at all.
+    The first and the last weighted layer stay float32: together they take a hundredth of the FLOPs, and rounding
+    them costs most of the accuracy that quantization loses.
 
     Args:
         model: a float32 graph with the input ``images``.
@@ -33,26 +31,27 @@ def quantize(model: onnx.ModelProto, images: NDArray[np.uint8], batch: int = 16)
     from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-        """Hands out the images batch by batch."""
+        """Gives the images batch by batch."""
 
         def __init__(self) -> None:
             self.batches = np.array_split(images, -(-len(images) // batch))
-            self.ahead: Iterator[NDArray[np.uint8]] = iter(self.batches)
+            self.remaining: Iterator[NDArray[np.uint8]] = iter(self.batches)
 
         def __len__(self) -> int:
             return len(self.batches)
 
         def set_range(self, start_index: int, end_index: int) -> None:
-            """Hand out these batches from now on."""
-            self.ahead = iter(self.batches[start_index:end_index])
+            """Give these batches from now on."""
+            self.remaining = iter(self.batches[start_index:end_index])
 
         def get_next(self) -> dict[str, Any] | None:
             """The next batch by input name, None after the last one."""
-            part = next(self.ahead, None)
+            part = next(self.remaining, None)
             return None if part is None else {"images": part}
 
     weighted = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
-    with _quiet(), tempfile.TemporaryDirectory(prefix="moue-int8-") as folder:
+    # The quantizer prints its progress, and logs advice that does not apply to these graphs.
+    with silenced(), tempfile.TemporaryDirectory(prefix="moue-int8-") as folder:
         out = Path(folder) / "int8.onnx"
         quantization.quantize_static(
             onnx.shape_inference.infer_shapes(model),
@@ -65,19 +64,7 @@ def quantize(model: onnx.ModelProto, images: NDArray[np.uint8], batch: int = 16)
             nodes_to_exclude=[weighted[0], weighted[-1]] if weighted else [],
             # On a compact network the 99.999th percentile lost a third less than the extremes did.
             calibrate_method=quantization.CalibrationMethod.Percentile,
-            # Batch after batch: otherwise all activations of all images are held at once.
+            # Batch after batch: otherwise the activations of all images are kept in memory.
             extra_options={"CalibStridedMinMax": 1},
         )
         return tidy(onnx.load(str(out)))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The quantizer prints its progress, and advises, through the root logger, what our graphs have had."""
-    was = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(was)

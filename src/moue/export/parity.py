@@ -1,4 +1,4 @@
-"""Whether a graph answers as what it was made from does, in every engine that is installed."""
+"""Whether a graph gives the logits of the network that it was exported from, in every installed engine."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     import onnx
 
 
-def samples_of(spec: ModelSpec, images: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-    """What graph and network are compared on: noise, flat black and white, and up to 64 real images."""
+def sample_images(spec: ModelSpec, images: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """Images on which graph and network are compared: noise, flat black and white, and up to 64 real ones."""
     shape = (spec.channels, spec.size, spec.size)
     noise = np.random.default_rng(0).integers(0, 256, (16, *shape), dtype=np.uint8)
     flat = np.stack([np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)])
-    real = noise[:0] if images is None else images[spread(len(images), 64)]
+    real = noise[:0] if images is None else images[evenly_spaced(len(images), 64)]
     return np.concatenate([noise, flat, real])
 
 
 def check_parity(
     spec: ModelSpec, graph: onnx.ModelProto, samples: NDArray[np.uint8], exact: NDArray[np.float32], tolerance: float
 ) -> None:
-    """Assert that a graph gives these logits, in every engine that is installed and at two batch sizes.
+    """Check that a graph gives these logits, in every engine that is installed and at two batch sizes.
 
     Args:
         spec: of the model.
         graph: the graph to write.
         samples: uint8 ``(N, C, size, size)``.
-        exact: float32 ``(N, K)``: what the network, or the members of an ensemble, answer.
+        exact: float32 ``(N, K)``: the logits of the network, or of the members of an ensemble.
         tolerance: largest difference allowed, relative to the largest logit or to 1.
 
     Raises:
@@ -59,6 +59,6 @@ def _engines(spec: ModelSpec, graph: onnx.ModelProto) -> list[Engine]:
     return engines
 
 
-def spread(n: int, most: int) -> NDArray[np.int64]:
-    """Up to ``most`` of ``n`` positions, evenly spread, so that a sorted table gives of every class."""
+def evenly_spaced(n: int, most: int) -> NDArray[np.int64]:
+    """Up to ``most`` of ``n`` positions, evenly spaced, so that a sorted table gives some of every class."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64)) if n else np.zeros(0, np.int64)

@@ -41,7 +41,7 @@ def create(name: str, num_classes: int, **options: Any) -> Network:
     Raises:
         UnknownName: when there is no such network, or it has no such option.
         UsageError: when it does not take an option with that value.
-        WeightsMissing: when it needs published weights that cannot be had from here.
+        WeightsMissing: when it needs published weights that cannot be found or fetched.
     """
     if num_classes < 1:
         raise UsageError(f"a network needs at least 1 class. Got {num_classes!r} instead.")
@@ -57,7 +57,7 @@ def create(name: str, num_classes: int, **options: Any) -> Network:
     except MoueError:
         raise
     except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
-        # What torch and Python say of a wrong value says which one it was; torch's further lines are of its insides.
+        # The first line of torch's or Python's message names the wrong value; torch's further lines are internals.
         reason = str(error).partition("\n")[0]
         raise UsageError(f"the network {name!r} cannot be built with {options!r}: {reason}") from error
     return network
@@ -80,13 +80,13 @@ def builder(name: str) -> Callable[..., Network]:
 
 
 def options_of(name: str) -> dict[str, Any]:
-    """A network's options with their defaults; one without a default, as the source of "hf:…", has None.
+    """A network's options with their defaults; None where there is no default, as for the source of "hf:…".
 
     Raises:
         UnknownName: when there is no such network.
     """
     build = builder(name)
-    # What a partial has bound is what the name stands for.
+    # What a partial has bound is part of the name's meaning.
     bound = {"num_classes", *getattr(build, "keywords", {})}
     found = inspect.signature(build).parameters.values()
     return {p.name: None if p.default is p.empty else p.default for p in found if p.name not in bound}

@@ -1,4 +1,4 @@
-"""What every network of moue is: a module that takes raw pixels and gives logits."""
+"""The base class of all networks: a module from raw pixels to logits."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Network(nn.Module):
 
     input: InputSpec
     rebuild: dict[str, Any]
-    """Options that build this architecture again without reading or fetching published weights ("pretrained": False);
-    they are saved with the weights."""
+    """Options that build this architecture again without published weights ("pretrained": False); saved with the
+    weights."""
     _mean: Tensor
     _scale: Tensor
 
@@ -90,9 +90,9 @@ class Network(nn.Module):
         return self(pixels), []
 
     def hidden_matrices(self) -> Iterator[nn.Parameter]:
-        """Matrices between two hidden layers, which Muon orthogonalizes as it does filters (none by default)."""
+        """Weight matrices between hidden layers, which Muon orthogonalizes like filters (none by default)."""
         return iter(())
 
     def inference_parameters(self) -> Iterator[nn.Parameter]:
-        """The weights that an answer takes, hence an exported graph has: all but those of auxiliary classifiers."""
+        """The weights that inference uses, hence an exported graph has: all but those of auxiliary classifiers."""
         return self.parameters()

@@ -1,12 +1,12 @@
-"""`compact`: a small residual network for 48×48 gray faces, shaped for the processors we have.
+"""`compact`: a small residual network for 48×48 gray faces, shaped for today's processors.
 
-Where the arithmetic stands matters as much as how much of it there is: 3×3 convolutions over 32 to 256 channels at
+The shapes of the convolutions matter as much as the number of operations: 3×3 convolutions over 32 to 256 channels at
 24×24 and 12×12 run near a processor's peak, while convolutions of one channel at full resolution and wide ones on 3×3
-maps do not. So the stem folds 2×2 pixels into channels, each stage widens before it pools, and nothing is smaller than
+maps do not. So the stem turns 2×2 pixels into channels, each stage widens before it pools, and no map is smaller than
 6×6.
 
-The rest is for learning fast in few epochs: max-pooling between and after the stages, residual branches that are active
-from the first step, logits that start small. See results/experiments.md for what each gave.
+For fast learning in few epochs there are max-pooling between and after the stages, residual branches that are active
+from the first step, and logits that start small. See results/experiments.md for the gain of each.
 """
 
 from __future__ import annotations
@@ -49,13 +49,11 @@ class Compact(Network):
             refines with residual blocks.
         blocks: residual blocks of each stage, one number fewer than ``widths``; by default one in each.
         dropout: before the classifier.
-        space_to_depth: side of the squares of pixels that the stem turns into channels: with 2 it works at 24×24, which
-            is
-            fast, with 1 at 48×48.
+        space_to_depth: side of the squares of pixels that the stem turns into channels: with 2 it runs at 24×24, which
+            is faster, with 1 at 48×48.
 
     Raises:
-        UsageError: for widths without a stage, another space_to_depth, or when there are not as many ``blocks`` as
-            stages.
+        UsageError: for widths without a stage, another ``space_to_depth``, or not as many ``blocks`` as stages.
     """
 
     def __init__(
@@ -84,7 +82,7 @@ class Compact(Network):
         self.classifier = nn.Linear(widths[-1], num_classes, bias=False)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Prepared input ``(N, 1, S, S)`` to a map ``(N, widths[-1], s, s)``: s is S / space_to_depth,
+        """Prepared input ``(N, 1, S, S)`` to a map ``(N, widths[-1], s, s)``, where s is S / ``space_to_depth``,
         halved by each stage.
         """
         y: Tensor = self.features(x)

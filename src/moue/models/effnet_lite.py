@@ -40,7 +40,7 @@ EPSILON = 1e-3
 #: Variant to factors on width and depth, and its dropout.
 VARIANTS = {0: (1.0, 1.0, 0.2), 1: (1.0, 1.1, 0.2), 2: (1.1, 1.2, 0.3)}
 
-#: Names in the packages' files to ours, in the order in which they are tried.
+#: Patterns of names in the packages' files and our names; the first that matches counts.
 RENAMES = (
     (r"^_conv_stem\.", "stem."),
     (r"^_bn0\.", "stem_norm."),
@@ -62,13 +62,13 @@ class EfficientNetLite(Network):
         variant: 0, 1 or 2.
         pretrained: whether to start from the ImageNet weights.
         upsample: side to which pixels are scaled inside, from 48 to 320. The weights come from 224 (240, 260); a 48×48
-            face holds nothing that 128 does not show, at a third of the work.
+            face has no detail that 128 loses, at a third of the FLOPs.
         size: side of the input in pixels.
         color: "gray" or "rgb".
         dropout: before the classifier; None takes the variant's own.
-        folded: build each batch normalization into the convolution before it, with the statistics that it came with.
-            The same function to start from, and twice as fast to train on a processor, where normalizing costs more
-            than depthwise convolutions save; meant for fine-tuning pretrained weights.
+        fuse_bn: fuse each batch normalization, with its published statistics, into the convolution before it. The
+            function is the same at first, and training on a CPU, where normalization costs more than depthwise
+            convolutions save, is twice as fast; meant for fine-tuning pretrained weights.
 
     Raises:
         UsageError: for an ``upsample`` out of range.
@@ -86,7 +86,7 @@ class EfficientNetLite(Network):
         size: int = 48,
         color: Color = "gray",
         dropout: float | None = None,
-        folded: bool = False,
+        fuse_bn: bool = False,
     ) -> None:
         mean, std = (127 / 255,), (128 / 255,)
         super().__init__(InputSpec(size, color, upsample, channels=3, mean=mean, std=std), num_classes)
@@ -94,19 +94,19 @@ class EfficientNetLite(Network):
             raise UsageError(f"upsample must be between 48 and 320 pixels. Got {upsample!r} instead.")
         width, depth, rate = VARIANTS[variant]
         self.variant = variant
-        self.stem = SameConv(3, 32, 3, stride=2, bias=folded)
-        self.stem_norm = _norm(32, folded)
+        self.stem = SameConv(3, 32, 3, stride=2, bias=fuse_bn)
+        self.stem_norm = _norm(32, fuse_bn)
         blocks: list[nn.Module] = []
         incoming = 32
         for i, (repeats, kernel, stride, expansion, channels) in enumerate(STAGES):
             scaled = repeats if i in (0, len(STAGES) - 1) else math.ceil(repeats * depth)
             outgoing = _round_channels(channels * width)
             for j in range(scaled):
-                blocks.append(InvertedResidual(incoming, outgoing, kernel, stride if j == 0 else 1, expansion, folded))
+                blocks.append(InvertedResidual(incoming, outgoing, kernel, stride if j == 0 else 1, expansion, fuse_bn))
                 incoming = outgoing
         self.blocks = nn.Sequential(*blocks)
-        self.top = nn.Conv2d(incoming, 1280, 1, bias=folded)
-        self.top_norm = _norm(1280, folded)
+        self.top = nn.Conv2d(incoming, 1280, 1, bias=fuse_bn)
+        self.top_norm = _norm(1280, fuse_bn)
         self.dropout = nn.Dropout(rate if dropout is None else dropout)
         self.classifier = nn.Linear(1280, num_classes)
         for layer in self.modules():
@@ -135,20 +135,20 @@ effnet_lite2 = functools.partial(EfficientNetLite, variant=2)
 
 
 class InvertedResidual(nn.Module):
-    """1×1 expansion, depthwise convolution, 1×1 projection; added to what came where the shape stays."""
+    """1×1 expansion, depthwise convolution, 1×1 projection; with a residual connection where the shape stays."""
 
     def __init__(
-        self, incoming: int, outgoing: int, kernel: int, stride: int, expansion: int, folded: bool = False
+        self, incoming: int, outgoing: int, kernel: int, stride: int, expansion: int, fuse_bn: bool = False
     ) -> None:
         super().__init__()
         inner = incoming * expansion
         self.residual = stride == 1 and incoming == outgoing
-        self.expand = nn.Conv2d(incoming, inner, 1, bias=folded) if expansion != 1 else None
-        self.expand_norm = _norm(inner, folded) if expansion != 1 else None
-        self.depthwise = SameConv(inner, inner, kernel, stride, groups=inner, bias=folded)
-        self.depthwise_norm = _norm(inner, folded)
-        self.project = nn.Conv2d(inner, outgoing, 1, bias=folded)
-        self.project_norm = _norm(outgoing, folded)
+        self.expand = nn.Conv2d(incoming, inner, 1, bias=fuse_bn) if expansion != 1 else None
+        self.expand_norm = _norm(inner, fuse_bn) if expansion != 1 else None
+        self.depthwise = SameConv(inner, inner, kernel, stride, groups=inner, bias=fuse_bn)
+        self.depthwise_norm = _norm(inner, fuse_bn)
+        self.project = nn.Conv2d(inner, outgoing, 1, bias=fuse_bn)
+        self.project_norm = _norm(outgoing, fuse_bn)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, incoming, h, w)`` to ``(N, outgoing, h / stride, w / stride)``."""
@@ -178,15 +178,15 @@ class SameConv(nn.Conv2d):
         return F.conv2d(x, self.weight, self.bias, self.stride, 0, 1, self.groups)
 
 
-def fuse_bn(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a network with ``folded`` out of those of one without, which computes the same in evaluation."""
-    folded = {name: value for name, value in state.items() if "_norm." not in name}
+def fused_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a network with ``fuse_bn`` from those of one without; both compute the same in evaluation mode."""
+    fused = {name: value for name, value in state.items() if "_norm." not in name}
     for name in [n.removesuffix(".running_var") for n in state if n.endswith(".running_var")]:
         convolution = name.removesuffix("_norm")
         scale = state[f"{name}.weight"] / (state[f"{name}.running_var"] + EPSILON).sqrt()
-        folded[f"{convolution}.weight"] = state[f"{convolution}.weight"] * scale.view(-1, 1, 1, 1)
-        folded[f"{convolution}.bias"] = state[f"{name}.bias"] - state[f"{name}.running_mean"] * scale
-    return folded
+        fused[f"{convolution}.weight"] = state[f"{convolution}.weight"] * scale.view(-1, 1, 1, 1)
+        fused[f"{convolution}.bias"] = state[f"{name}.bias"] - state[f"{name}.running_mean"] * scale
+    return fused
 
 
 def _weights_file(variant: int) -> Path:
@@ -209,7 +209,7 @@ def _load_imagenet(network: EfficientNetLite, path: Path) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
         state = {_renamed(key): value for key, value in state.items()}
         if isinstance(network.stem_norm, nn.Identity):
-            state = fuse_bn(state)
+            state = fused_weights(state)
         if network.classifier.out_features != len(state["classifier.bias"]):
             state |= {f"classifier.{key}": value for key, value in network.classifier.state_dict().items()}
         network.load_state_dict(state, strict=True)
@@ -225,9 +225,9 @@ def _renamed(key: str) -> str:
     raise KeyError(f"unknown weight {key}")
 
 
-def _norm(channels: int, folded: bool = False) -> nn.Module:
+def _norm(channels: int, fuse_bn: bool = False) -> nn.Module:
     # TensorFlow's settings; its momentum of 0.99 is torch's 0.01.
-    return nn.Identity() if folded else nn.BatchNorm2d(channels, eps=EPSILON, momentum=0.01)
+    return nn.Identity() if fuse_bn else nn.BatchNorm2d(channels, eps=EPSILON, momentum=0.01)
 
 
 def _round_channels(channels: float) -> int:

@@ -31,7 +31,7 @@ INCEPTIONS = {
 
 
 class GoogLeNet(Network):
-    """Inception v1 with two auxiliary classifiers that exist for training alone.
+    """Inception v1 with two auxiliary classifiers for training alone.
 
     A 48×48 input runs modules 3a and 3b at 12×12, 4a to 4e at 6×6, 5a and 5b at 3×3. ``forward`` never computes the
     auxiliary classifiers, so evaluation and exported graphs are free of them. Pixels are divided by 255.
@@ -67,7 +67,7 @@ class GoogLeNet(Network):
         if width <= 0:
             raise UsageError(f"width must be above 0. Got {width!r} instead.")
         first, second = _scaled(width, 64, 192)
-        # The paper's 7×7 step of 2, without the max-pool behind it: the map is small enough.
+        # The paper's 7×7 convolution with stride 2, without the max-pool behind it: the map is small enough.
         self.stem = nn.Sequential(
             ConvNorm(channels, first, 7, stride=2),
             ConvNorm(first, first, 1),
@@ -81,7 +81,7 @@ class GoogLeNet(Network):
             incoming = module.channels
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(incoming, num_classes)
-        # Steps of the stem's convolution, the pool before 3a and the one before 4a.
+        # Strides of the stem's convolution, the pool before 3a and the one before 4a.
         side = (size - 1) // 8 + 1
         self.aux = nn.ModuleDict()
         for name in ("4a", "4d") if aux else ():
@@ -144,22 +144,22 @@ class Inception(nn.Module):
 class AuxClassifier(nn.Module):
     """5×5 average pool with stride 3, 1×1 convolution to 128, fully connected 1024, dropout, fully connected classes.
 
-    Where that pool would leave less than 2×2 places, or the map is of another size than was planned for, an adaptive
-    one takes its place.
+    Where that pool would leave less than 2×2 values, or the map has another size than at construction, an adaptive
+    one is used instead.
     """
 
     def __init__(self, incoming: int, num_classes: int, side: int, dropout: float) -> None:
         super().__init__()
-        self.places = max(2, (side - 5) // 3 + 1)
+        self.pooled_side = max(2, (side - 5) // 3 + 1)
         self.conv = ConvNorm(incoming, 128, 1)
-        self.hidden = nn.Linear(128 * self.places**2, 1024)
+        self.hidden = nn.Linear(128 * self.pooled_side**2, 1024)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(1024, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, incoming, h, w)`` to logits ``(N, num_classes)``."""
-        exact = all((side - 5) // 3 + 1 == self.places for side in x.shape[2:])
-        x = F.avg_pool2d(x, 5, 3) if exact else F.adaptive_avg_pool2d(x, self.places)
+        exact = all((side - 5) // 3 + 1 == self.pooled_side for side in x.shape[2:])
+        x = F.avg_pool2d(x, 5, 3) if exact else F.adaptive_avg_pool2d(x, self.pooled_side)
         out: Tensor = self.classifier(self.dropout(F.relu(self.hidden(self.conv(x).flatten(1)))))
         return out
 

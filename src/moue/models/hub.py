@@ -1,4 +1,4 @@
-"""Any Hugging Face image classifier as a network of ours, its processor turned into our input.
+"""Any Hugging Face image classifier as a :class:`~moue.models.base.Network`.
 
 Weights come from a local folder (`config.json`, `model.safetensors`, `preprocessor_config.json`) or from the hub.
 """
@@ -19,23 +19,24 @@ import torch
 from torch import Tensor, nn
 
 from moue.errors import ModelError, WeightsMissing, require
-from moue.labels import places
+from moue.labels import label_permutation
 from moue.models.base import InputSpec, Network
+from moue.silence import silenced
 from moue.spec import Color
 
 
 class HubClassifier(Network):
     """A Hugging Face image classifier.
 
-    Where the published head has ``num_classes`` outputs it is kept (see ``labels``), else there is a new one. The input
-    (size, mean, deviation) is the processor's; a pixel that it leaves in 0..255 or scales to 0..1 is served alike.
+    Where the published head has ``num_classes`` outputs it is kept (see ``labels``), else it is replaced. Size, mean
+    and deviation of the input are the processor's, whether that scales pixels to 0..1 or leaves them in 0..255.
 
     Args:
         num_classes: number of logits.
         source: the model's name on the hub, or a local folder.
         pretrained: whether to read its weights; without, only the architecture.
-        labels: the wanted classes, in order; a published head of just these is put into this order, and one of others
-            is made new. Without them, and where a model does not end in one classifier, it is kept as it is.
+        labels: the classes, in output order; a published head of just these is put into this order, and one of others
+            is replaced. Without them, and where a model does not end in one classifier, the head is kept unchanged.
         size: side of the input in pixels, scaled inside to what the processor says.
         color: "gray" or "rgb".
         architecture: the model's configuration, in place of the one that ``source`` has.
@@ -77,10 +78,10 @@ class HubClassifier(Network):
             setattr(self.body, name, nn.Identity())
         self.labels = tuple(published[i] for i in range(num_classes)) if kept else None
         if self.labels is not None and labels:
-            self._suit(labels)
+            self._reorder_head(labels)
         self.rebuild = {
             "pretrained": False,
-            "architecture": plain(config),
+            "architecture": config_values(config),
             "processor": processor,
         }
 
@@ -95,23 +96,23 @@ class HubClassifier(Network):
         """The model's own classifier."""
         return cast(Tensor, self.classifier(features))
 
-    def _suit(self, wanted: Sequence[str]) -> None:
-        """Put a kept head's outputs into the wanted order; a head of other classes begins anew."""
+    def _reorder_head(self, target: Sequence[str]) -> None:
+        """Put a kept head's outputs into the target order; a head of other classes is initialized anew."""
         last = next(
             (m for m in reversed(list(self.classifier.modules())) if isinstance(m, (nn.Linear, nn.Conv2d))), None
         )
         if last is None:
             return
-        order = places(wanted, self.labels or ())
+        order = label_permutation(target, self.labels or ())
         if order is None:
-            begin(last)
+            init_classifier(last)
             self.labels = None
             return
         with torch.no_grad():
             last.weight.copy_(last.weight[order].clone())
             if last.bias is not None:
                 last.bias.copy_(last.bias[order].clone())
-        self.labels = tuple(wanted)
+        self.labels = tuple(target)
 
 
 def read_config(source: str, architecture: dict[str, Any] | None = None) -> Any:
@@ -124,16 +125,16 @@ def read_config(source: str, architecture: dict[str, Any] | None = None) -> Any:
     if architecture is not None:
         values = dict(architecture)
         return transformers.AutoConfig.for_model(values.pop("model_type"), **values)
-    with _had_from(source), _quiet():
-        return transformers.AutoConfig.from_pretrained(source, **_where(source))
+    with _weights_missing(source), _quiet():
+        return transformers.AutoConfig.from_pretrained(source, **_hub_options(source))
 
 
 def read_processor(source: str) -> dict[str, Any]:
     """A model's preprocessing as plain values: ``size``, ``mean``, ``std`` (after division by 255)."""
     transformers = require("transformers", "train")
-    with _had_from(source), _quiet():
+    with _weights_missing(source), _quiet():
         values, _ = transformers.image_processing_utils.ImageProcessingMixin.get_image_processor_dict(
-            source, **_where(source)
+            source, **_hub_options(source)
         )
     size = values.get("crop_size") if values.get("do_center_crop") else None
     size = size or values.get("size") or {}
@@ -170,9 +171,10 @@ def build(kind: Any, config: Any, source: str, pretrained: bool) -> nn.Module:
     try:
         if not pretrained:
             return cast(nn.Module, (getattr(kind, "from_config", None) or kind)(config))
-        with _had_from(source), _quiet():
+        with _weights_missing(source), _quiet():
             return cast(
-                nn.Module, kind.from_pretrained(source, config=config, ignore_mismatched_sizes=True, **_where(source))
+                nn.Module,
+                kind.from_pretrained(source, config=config, ignore_mismatched_sizes=True, **_hub_options(source)),
             )
     except (ValueError, KeyError) as error:
         if isinstance(error, ModelError):
@@ -180,14 +182,14 @@ def build(kind: Any, config: Any, source: str, pretrained: bool) -> nn.Module:
         raise ModelError(f"{source} is not an image classifier that transformers can build: {error}") from error
 
 
-def begin(head: nn.Linear | nn.Conv2d) -> None:
-    """A classifier's weights as transformers draws new ones: other classes' own would only have to be unlearned."""
+def init_classifier(head: nn.Linear | nn.Conv2d) -> None:
+    """A classifier's weights as transformers draws new ones: those of other classes would have to be unlearned."""
     nn.init.trunc_normal_(head.weight, std=0.02)
     if head.bias is not None:
         nn.init.zeros_(head.bias)
 
 
-def plain(config: Any) -> dict[str, Any]:
+def config_values(config: Any) -> dict[str, Any]:
     """A configuration as plain values, without what only describes its origin and labels' names."""
     values = json.loads(config.to_json_string(use_diff=False))
     drop = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
@@ -195,13 +197,15 @@ def plain(config: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _had_from(source: str) -> Iterator[None]:
+def _weights_missing(source: str) -> Iterator[None]:
     try:
         yield
     # Transformers raises OSError for what it cannot find or reach; bad names are a ValueError of the hub's client.
     except (OSError, ValueError) as error:
         if Path(source).is_dir():
-            raise WeightsMissing(f"the folder {source} does not hold a Hugging Face model: {_first(error)}") from error
+            raise WeightsMissing(
+                f"the folder {source} does not hold a Hugging Face model: {_first_line(error)}"
+            ) from error
         if source.startswith((".", "/", "~", "\\")):
             raise WeightsMissing(f"there is no folder {source}: it should hold a Hugging Face model.") from error
         raise WeightsMissing(
@@ -211,8 +215,8 @@ def _had_from(source: str) -> Iterator[None]:
         ) from error
 
 
-def _where(source: str) -> dict[str, bool]:
-    """Without a network look only at what was fetched before: the hub's client would go on trying for half a minute."""
+def _hub_options(source: str) -> dict[str, bool]:
+    """Only the local cache where there is no network: the hub's client would go on trying for half a minute."""
     host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
     if Path(source).is_dir() or getproxies():
         return {"local_files_only": Path(source).is_dir()}
@@ -225,18 +229,17 @@ def _where(source: str) -> dict[str, bool]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers' remarks (a new head is what was asked for) and bars off the terminal."""
+    """Keep transformers' warnings (a new head is intended) and progress bars off the terminal."""
     log = require("transformers", "train").utils.logging
-    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
+    enabled = log.is_progress_bar_enabled()
     log.disable_progress_bar()
     try:
-        yield
+        with silenced():
+            yield
     finally:
-        log.set_verbosity(level)
-        if bars:
+        if enabled:
             log.enable_progress_bar()
 
 
-def _first(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,6 +1,6 @@
 """ResNet50V2, layer for layer Keras' `ResNet50V2`, and a variant for 48×48 images trained from scratch.
 
-He et al., "Identity mappings in deep residual networks", 2016. As in Keras, the step of 2 sits in the last block of
+He et al., "Identity mappings in deep residual networks", 2016. As in Keras, the stride of 2 is in the last block of
 each of the first three stacks, whose shortcut is then a 1×1 max-pool with stride 2, and the projection in the
 shortcut of each stack's first block reads the activated map.
 """
@@ -124,7 +124,7 @@ def resnet50v2_small(
         InputSpec(size=size, color=color, channels=channels, mean=(0.5,), std=(0.5,)),
         num_classes,
         strides=[2 if i < halvings else 1 for i in range(4)],
-        # As wide as the step needs: 3×3 for 1, 5×5 for 2.
+        # As wide as the stride needs: 3×3 for 1, 5×5 for 2.
         stem_kernel=2 * stem_stride + 1,
         stem_stride=stem_stride,
         pool=pool,
@@ -133,10 +133,10 @@ def resnet50v2_small(
         head_dropout=head_dropout,
     )
     for module in network.modules():
-        # Keras' slow averages suit weights that are trained already; from scratch they must keep up with the weights.
+        # Keras' slow averages suit pretrained weights; from scratch they must follow the weights.
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.momentum = 0.1
-        # Fifty layers learn little before their signal is: at first the blocks within a stack hardly add to their
+        # Fifty layers train slowly at first unless the blocks within a stack start by adding little to their
         # shortcuts (Goyal et al., "Accurate, large minibatch SGD", 2017, who start at 0; behind a ReLU that would
         # never move).
         if isinstance(module, Bottleneck) and module.shortcut is None:
@@ -156,9 +156,9 @@ class ResNet50V2(Network):
     Args:
         input: how pixels become the first layer's input.
         num_classes: number of logits.
-        strides: step of the last block of each stack.
+        strides: stride of the last block of each stack.
         stem_kernel: side of the first convolution.
-        stem_stride: its step.
+        stem_stride: its stride.
         pool: whether a max-pool follows it.
         width: factor on all channel numbers.
         dropout: the first.
@@ -213,7 +213,7 @@ class ResNet50V2(Network):
         """Prepared input ``(N, C, S, S)`` to the activated map ``(N, 2048 × width, S / 32, S / 32)``."""
         x = self.conv1(x)
         if self.pool:
-            # The padding counts as zeros, as in Keras: here the map has values below zero.
+            # Padded with zeros, as in Keras: the map has values below zero here.
             x = F.max_pool2d(F.pad(x, (1, 1, 1, 1)), 3, stride=2)
         for stack in self.stacks:
             x = stack(x)
@@ -231,8 +231,8 @@ class Bottleneck(nn.Module):
     """Batch norm and ReLU, then 1×1, 3×3 and 1×1 convolutions, added to a shortcut.
 
     Args:
-        incoming: channels that come.
-        inner: channels of the 3×3 convolution; four times as many go out.
+        incoming: input channels.
+        inner: channels of the 3×3 convolution; there are four times as many output channels.
         stride: of the 3×3 convolution and the shortcut.
         project: whether the shortcut is a 1×1 convolution of the activated map instead of the map itself.
     """
@@ -254,7 +254,7 @@ class Bottleneck(nn.Module):
         if self.shortcut is not None:
             short: Tensor = self.shortcut(active)
         else:
-            # A 1×1 max-pool with stride 2 takes every second place.
+            # A 1×1 max-pool with stride 2 takes every second pixel.
             short = x if self.stride == 1 else F.max_pool2d(x, 1, stride=self.stride)
         y = F.relu(self.bn1(self.conv1(active)))
         y = F.relu(self.bn2(self.conv2(y)))
@@ -306,7 +306,7 @@ def _norm(channels: int, flat: bool = False) -> nn.BatchNorm1d | nn.BatchNorm2d:
 
 
 def _halved(side: int, times: int) -> int:
-    """The side of a map after some steps of 2, each rounding up."""
+    """The side of a map after some strides of 2, each rounding up."""
     for _ in range(times):
         side = (side + 1) // 2
     return side

@@ -1,4 +1,4 @@
-"""What a network costs, without training or downloading it: weights and arithmetic."""
+"""Numbers of weights and FLOPs of a network, without training or downloading it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from moue.spec import channels_of
 
 
 def describe(name: str, num_classes: int = 7, **options: Any) -> dict[str, Any]:
-    """The row of ``moue networks`` for one network; nothing is computed or read, so it takes neither time nor weights.
+    """The row of ``moue networks`` for one network; no pixel is computed and no weight read.
 
     Args:
         name: as for :func:`moue.models.create`.

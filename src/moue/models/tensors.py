@@ -1,4 +1,4 @@
-"""Tensors as one safetensors file that is there whole or not at all."""
+"""Tensors to one safetensors file, atomically."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from moue.files import atomic_write
 
 
 def save_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write tensors in one step: whatever moment this is killed at, the file under the final name is a whole one.
+    """Write tensors atomically: if this is killed at any moment, the file of that name is the old or the new one.
 
     Args:
         tensors: by name; on the CPU, contiguous, none sharing memory with another.

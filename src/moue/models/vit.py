@@ -1,4 +1,4 @@
-"""ViT-B/16 from Hugging Face, of which the last layer, the final norm and a new classifier are trained.
+"""ViT-B/16 from Hugging Face, whose last layer, final norm and new classifier are trained.
 
 Dosovitskiy et al., "An image is worth 16×16 words", 2021; weights `google/vit-base-patch16-224` (ImageNet-21k, then
 ImageNet).
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from moue.errors import ModelError, UsageError, require
 from moue.models.base import InputSpec, Network
-from moue.models.hub import begin, build, plain, read_config
+from moue.models.hub import build, config_values, init_classifier, read_config
 from moue.spec import Color
 
 SOURCE = "google/vit-base-patch16-224"
@@ -66,14 +66,14 @@ class ViT(Network):
         super().__init__(InputSpec(size, color, config.image_size, channels, mean=(0.5,), std=(0.5,)), num_classes)
         self.model = build(transformers.ViTForImageClassification, config, source, pretrained)
         if pretrained:
-            # A published head of as many classes would come along, in an order of its own.
-            begin(self._classifier)
-        self.rebuild = {"pretrained": False, "architecture": plain(config)}
+            # A published head of as many classes would be loaded too, in an order of its own.
+            init_classifier(self._classifier)
+        self.rebuild = {"pretrained": False, "architecture": config_values(config)}
         if trainable_layers >= 0:
             self._freeze_below(trainable_layers)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Prepared input to normalized tokens ``(N, 1 + places, D)``, the class token first."""
+        """Prepared input to normalized tokens ``(N, 1 + patches, D)``, the class token first."""
         return cast(Tensor, self._vit(pixel_values=x).last_hidden_state)
 
     def forward_head(self, features: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 Dosovitskiy et al., "An image is worth 16×16 words", 2021, with what lets it learn from few images in few epochs: a
 convolutional stem in place of one large patch convolution (Xiao et al., "Early convolutions help transformers see
-better", 2021), fixed positions of sines and cosines, and the mean of all tokens in place of a class token (Beyer et
+better", 2021), a fixed sine-cosine positional encoding, and the mean of all tokens in place of a class token (Beyer et
 al., "Better plain ViT baselines for ImageNet-1k", 2022).
 """
 
@@ -23,7 +23,7 @@ PATCH = 6
 
 
 class ViTCompact(Network):
-    """Patches of 6×6 pixels (8×8 tokens at 48 pixels), fixed positions, pre-norm layers, the mean of the tokens.
+    """Patches of 6×6 pixels (8×8 tokens at 48 pixels), fixed positional encoding, pre-norm layers, mean of the tokens.
 
     Pixels are normalized to [-1, 1].
 
@@ -66,7 +66,7 @@ class ViTCompact(Network):
             raise UsageError(f"depth must be at least 1 layer. Got {depth!r} instead.")
         if not 0 <= drop_path < 1:
             raise UsageError(f"drop_path must be at least 0 and below 1. Got {drop_path!r} instead.")
-        # The work lies at half of the image's side, as in `compact`; what is left of a patch is its largest answers.
+        # Most FLOPs run at half of the image's side, as in `compact`; a patch is then reduced to its maxima.
         self.stem = nn.Sequential(
             nn.PixelUnshuffle(2),
             *_conv_norm(4 * channels, dim // 4),
@@ -90,9 +90,9 @@ class ViTCompact(Network):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Prepared input to normalized tokens ``(N, places, dim)``, row by row."""
+        """Prepared input to normalized tokens ``(N, tokens, dim)``, row by row."""
         x = self.stem(x)
-        x = x.flatten(2).transpose(1, 2) + positions(x.shape[-1], x.shape[1]).to(x)
+        x = x.flatten(2).transpose(1, 2) + positional_encoding(x.shape[-1], x.shape[1]).to(x)
         for layer in self.layers:
             x = layer(x)
         out: Tensor = self.norm(x)
@@ -109,7 +109,7 @@ class ViTCompact(Network):
 
 
 class Layer(nn.Module):
-    """Self-attention and an MLP, each behind a layer norm and added to what came."""
+    """Self-attention and an MLP, each behind a layer norm, with a residual connection."""
 
     def __init__(self, dim: int, heads: int, hidden: int, drop_path: float) -> None:
         super().__init__()
@@ -140,16 +140,16 @@ class Layer(nn.Module):
         return branch * keep.to(branch.dtype) / (1 - self.drop_path)
 
 
-def positions(side: int, dim: int) -> Tensor:
-    """Where the tokens of a ``side`` × ``side`` grid lie, as sines and cosines of x and y at dim / 4 wavelengths.
+def positional_encoding(side: int, dim: int) -> Tensor:
+    """Sines and cosines of x and y at dim / 4 wavelengths, for the tokens of a ``side`` × ``side`` grid.
 
-    The grid spans the image whatever its ``side``, so smaller images (progressive training) mean the same places.
+    The grid spans the image whatever its ``side``, so positions mean the same at smaller sizes (progressive training).
 
     Returns:
         float32 ``(side · side, dim)``, -1 to 1.
     """
-    places = (torch.arange(side) + 0.5) * (8 / side)
-    y, x = torch.meshgrid(places, places, indexing="ij")
+    centers = (torch.arange(side) + 0.5) * (8 / side)
+    y, x = torch.meshgrid(centers, centers, indexing="ij")
     waves = 100.0 ** -torch.linspace(0, 1, dim // 4)
     angles = [axis.reshape(-1, 1) * waves for axis in (x, y)]
     return torch.cat([f(angle) for angle in angles for f in (torch.sin, torch.cos)], dim=1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from moue.errors import MissingExtra, ModelError, UnknownName, UsageError
-from moue.run_folder import EXPORTED, OWN
+from moue.run_folder import EXPORTED, RUN_FILES
 from moue.spec import ModelSpec, file_sha256
 
 #: Models that the wheel carries, the default first.
@@ -80,7 +80,7 @@ def files_of(name: str | Path) -> list[Path]:
         UnknownName, UsageError, ModelError, MissingExtra: as :func:`find_model`; nothing is opened.
     """
     if not is_known(name) and Path(name).is_dir():
-        return [Path(name) / own for own in OWN]
+        return [Path(name) / file for file in RUN_FILES]
     path = _locate(name)
     return [path, path.with_suffix(".json")]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from moue.errors import UsageError
-from moue.labels import places
+from moue.labels import label_permutation
 from moue.models import create
 from moue.models.base import Network
 from moue.models.load import TorchModel, without_weights
@@ -40,7 +40,7 @@ def warm_start(network: Network, theirs: TorchModel, model: ModelConfig, labels:
             f"model.init must be a run of the same network with the same options. {model.init} is of "
             f"{theirs.spec.network}, whose weights do not fit."
         )
-    order = places(labels, theirs.spec.labels) if network.num_classes == len(labels) else None
+    order = label_permutation(labels, theirs.spec.labels) if network.num_classes == len(labels) else None
     if order is not None:
         state |= {name: state[name][order] for name in heads}
     left = [] if order is not None else sorted(heads)
