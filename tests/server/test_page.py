@@ -79,7 +79,7 @@ def page(tab: tuple[Page, list[str]], tmp_path: Path) -> Iterator[Page]:
     """The page, cleared; a screenshot of it is kept in the test's folder."""
     page, errors = tab
     page.set_viewport_size({"width": 1200, "height": 900})
-    page.select_option("#other", "")
+    page.select_option("#compare", "")
     page.evaluate("document.getElementById('clear').click()")
     expect(page.locator("#status")).to_have_text("")
     errors.clear()
@@ -130,11 +130,11 @@ def test_a_pasted_image_is_read(page: Page, astronaut: FilePayload) -> None:
 
 
 def test_two_models_are_shown_side_by_side_for_the_drawing(page: Page) -> None:
-    page.select_option("#other", "tiny_doubtful")
+    page.select_option("#compare", "tiny_doubtful")
     page.click("#sample")
-    expect(page.locator(".card.two .answer h3")).to_have_text(["tiny_random", "tiny_doubtful"])
-    expect(page.locator(".answer").first.locator(".faces button")).to_have_count(3)
-    second = page.locator(".answer").last.locator(".faces button").nth(1)
+    expect(page.locator(".card.compare .result h3")).to_have_text(["tiny_random", "tiny_doubtful"])
+    expect(page.locator(".result").first.locator(".faces button")).to_have_count(3)
+    second = page.locator(".result").last.locator(".faces button").nth(1)
     second.focus()
     page.keyboard.press("Enter")
     expect(second).to_have_attribute("aria-pressed", "true")
@@ -156,7 +156,7 @@ def test_errors_are_shown_as_messages(page: Page, astronaut: FilePayload) -> Non
 
 def test_the_camera_is_read_frame_after_frame(page: Page, tmp_path: Path) -> None:
     page.click("#camera")
-    expect(page.locator("#rate")).to_contain_text("a second")
+    expect(page.locator("#rate")).to_contain_text("per second")
     expect(page.locator("#stage .bars li")).to_have_count(7)
     page.screenshot(path=tmp_path / "camera.png")
     page.click("text=Stop the camera")
@@ -182,10 +182,10 @@ def test_a_video_is_read_with_progress_and_plays_annotated(page: Page, tmp_path:
 
 
 def test_two_models_read_a_video_side_by_side(page: Page, tmp_path: Path) -> None:
-    page.select_option("#other", "tiny_doubtful")
+    page.select_option("#compare", "tiny_doubtful")
     page.set_input_files("#files", make_video(tmp_path / "clip.mp4", [images(i) for i in range(6)]))
     expect(page.locator("#status")).to_contain_text("clip.mp4: 6 frames read.")
-    expect(page.locator("#stage .answer h3")).to_have_text(["tiny_random", "tiny_doubtful"])
+    expect(page.locator("#stage .result h3")).to_have_text(["tiny_random", "tiny_doubtful"])
     expect(page.locator("#stage figcaption")).to_have_count(2)
     with page.expect_download() as download:
         page.click("#json")
@@ -267,7 +267,10 @@ def test_a_camera_that_is_stopped_before_it_is_allowed_stays_off(browser: Browse
 def test_the_results_of_two_models_are_matched_by_position(page: Page) -> None:
     here, there, away = ({"box": box} for box in ([10, 10, 40, 40], [200, 20, 40, 50], [400, 300, 30, 30]))
     other = {"faces": [{"box": [204, 24, 38, 46]}, {"box": [12, 11, 40, 42]}]}
-    script = "async ([all, row]) => { const { same } = await import('/view.js'); return all.map((f) => same(f, row)); }"
+    script = """async ([faces, row]) => {
+        const { matchingFace } = await import("/view.js");
+        return faces.map((face) => matchingFace(face, row));
+    }"""
     assert page.evaluate(script, [[here, there, away], other]) == [other["faces"][1], other["faces"][0], None]
 
 
@@ -283,11 +286,11 @@ def test_a_token_is_asked_for_once(browser: Browser, address: str) -> None:
     page.route("**/v1/faces**", respond)
     page.goto(address)
     expect(page.locator("#model option").nth(1)).to_be_attached()
-    page.select_option("#other", "tiny_doubtful")
+    page.select_option("#compare", "tiny_doubtful")
     page.click("#sample")
     page.fill("#token", "right")
     page.keyboard.press("Enter")
-    expect(page.locator(".card.two .answer h3")).to_have_count(2)
+    expect(page.locator(".card.compare .result h3")).to_have_count(2)
     expect(page.locator(".error")).to_have_count(0)
     page.close()
 
@@ -319,7 +322,7 @@ def test_it_is_used_from_the_keyboard_alone(page: Page) -> None:
     for _ in range(5):
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.id"))
-    assert seen == ["camera", "sample", "model", "other", "whole"]
+    assert seen == ["camera", "sample", "model", "compare", "cropped"]
     page.focus("#sample")
     page.keyboard.press("Enter")
     expect(page.locator(".card .faces button")).to_have_count(3)

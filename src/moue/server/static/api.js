@@ -1,29 +1,25 @@
-// Talks to the server; every failure becomes an Error whose message is a sentence.
+// Requests to the server; every failure becomes an Error whose message is a sentence.
 
-const KEY = "moue-token";
-// Seconds that a busy server is waited for without a word.
-const PATIENCE = 10;
+const TOKEN_KEY = "moue-token";
+// A request that the server is too busy for is sent again when the server asks for at most so many seconds.
+const MAX_RETRY_SECONDS = 10;
 
-// A link that the server printed carries the token behind #, which no browser sends anywhere.
-const given = new URLSearchParams(location.hash.slice(1)).get("token");
-if (given) {
-  sessionStorage.setItem(KEY, given);
+// The link that the server prints carries the token after #, which browsers never send.
+const linkToken = new URLSearchParams(location.hash.slice(1)).get("token");
+if (linkToken) {
+  sessionStorage.setItem(TOKEN_KEY, linkToken);
   history.replaceState(null, "", location.pathname);
 }
 
 function token() {
-  return sessionStorage.getItem(KEY);
+  return sessionStorage.getItem(TOKEN_KEY);
 }
 
-function headers(extra) {
-  return token() ? { ...extra, Authorization: `Bearer ${token()}` } : { ...extra };
-}
-
-// Questions that are refused at the same time wait for one and the same answer.
-let asking = null;
-function asked() {
-  asking ??= login().finally(() => { asking = null; });
-  return asking;
+// Requests that are rejected at the same time share one dialog.
+let pendingLogin = null;
+function requestToken() {
+  pendingLogin ??= login().finally(() => { pendingLogin = null; });
+  return pendingLogin;
 }
 
 async function login() {
@@ -32,43 +28,40 @@ async function login() {
   await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
   const field = document.getElementById("token");
   if (!field.value) throw new Error("this server needs a token.");
-  sessionStorage.setItem(KEY, field.value);
+  sessionStorage.setItem(TOKEN_KEY, field.value);
   field.value = "";
 }
 
 export function sentence(text) {
-  const words = String(text).trim();
-  // A file's name at the start stays as it is.
-  const whole = /^\S+[.:]/.test(words) ? words : words.charAt(0).toUpperCase() + words.slice(1);
-  return /[.!?)]$/.test(whole) ? whole : `${whole}.`;
+  const trimmed = String(text).trim();
+  // A file name at the start stays as it is.
+  const capitalized = /^\S+[.:]/.test(trimmed) ? trimmed : trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  return /[.!?)]$/.test(capitalized) ? capitalized : `${capitalized}.`;
 }
 
-export async function ask(path, options = {}) {
-  let answer;
+export async function request(path, options = {}) {
+  const headers = token() ? { ...options.headers, Authorization: `Bearer ${token()}` } : options.headers;
+  let response;
   try {
-    answer = await fetch(path, { ...options, headers: headers(options.headers) });
+    response = await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("The server does not answer. Is it still running?");
+    throw new Error("The server does not respond. Is it still running?");
   }
-  if (answer.status === 401) {
-    await asked();
-    return ask(path, options);
+  if (response.status === 401) {
+    await requestToken();
+    return request(path, options);
   }
-  const wait = Number(answer.headers.get("Retry-After") || 1);
-  if (answer.status === 429 && !options.once && wait <= PATIENCE) {
-    // A page that asks a few things at once is no reason for words: it waits as it was told to.
-    await new Promise((done) => setTimeout(done, 1000 * wait));
-    return ask(path, { ...options, once: true });
+  const seconds = Number(response.headers.get("Retry-After") || 1);
+  if (response.status === 429 && !options.retried && seconds <= MAX_RETRY_SECONDS) {
+    await new Promise((done) => setTimeout(done, 1000 * seconds));
+    return request(path, { ...options, retried: true });
   }
-  if (!answer.ok) {
-    let words = `The server answered ${answer.status}.`;
-    try {
-      words = (await answer.json()).detail;
-    } catch { /* no sentence came */ }
-    throw new Error(sentence(words));
+  if (!response.ok) {
+    const error = await response.json().catch(() => null);
+    throw new Error(sentence(error?.detail ?? `the server responded with status ${response.status}`));
   }
-  return answer;
+  return response;
 }
 
 export function query(values) {
@@ -79,17 +72,17 @@ export function query(values) {
 export async function readImage(blob, name, options) {
   const form = new FormData();
   form.append("file", blob, name);
-  const answer = await ask(`v1/faces${query(options)}`, { method: "POST", body: form });
-  return (await answer.json())[0];
+  const response = await request(`v1/faces${query(options)}`, { method: "POST", body: form });
+  return (await response.json())[0];
 }
 
-export function openFrames(options) {
-  const address = new URL(`v1/frames${query(options)}`, location.href);
-  address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-  const offered = ["moue.v1"];
+export function openFrameSocket(options) {
+  const url = new URL(`v1/frames${query(options)}`, location.href);
+  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  const subprotocols = ["moue.v1"];
   if (token()) {
     const bytes = String.fromCharCode(...new TextEncoder().encode(token()));
-    offered.push(`bearer.${btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`);
+    subprotocols.push(`bearer.${btoa(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`);
   }
-  return new WebSocket(address, offered);
+  return new WebSocket(url, subprotocols);
 }

@@ -1,171 +1,169 @@
-// The page: takes files, pasted images, the drawing and the camera, and shows the answers.
+// The page: reads files, pasted images, the sample drawing and the camera, and shows the results.
 
-import { ask, sentence } from "./api.js";
+import { request, sentence } from "./api.js";
 import { Camera } from "./camera.js";
-import { video } from "./video.js";
-import { photo } from "./photos.js";
+import { readPhoto } from "./photos.js";
 import { csv, json, save } from "./save.js";
+import { readVideo } from "./video.js";
 import { colors, element } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const stage = $("stage");
-let collected = [];
+let rows = [];
 let camera = null;
-let abort = null;
+let videoAbort = null;
 let limits = {};
 
-function say(words) {
-  if ($("status").textContent !== words) $("status").textContent = words;
+function setStatus(text) {
+  if ($("status").textContent !== text) $("status").textContent = text;
 }
 
-function complain(words) {
-  const line = element("div", { class: "error" }, element("span", { text: sentence(words) }));
+function showError(message) {
+  const line = element("div", { class: "error" }, element("span", { text: sentence(message) }));
   line.append(element("button", { type: "button", text: "Dismiss", onclick: () => line.remove() }));
   $("errors").append(line);
 }
 
 function detector() {
-  return $("whole").checked ? "none" : (limits.detector === "none" ? "centerface" : "");
+  if ($("cropped").checked) return "none";
+  return limits.detector === "none" ? "centerface" : "";
 }
 
 function models() {
-  const other = $("other").value;
-  return other && other !== $("model").value ? [$("model").value, other] : [$("model").value];
+  return [...new Set([$("model").value, $("compare").value || $("model").value])];
 }
 
-function collect(rows) {
-  // Not pushed as arguments: a long video has more rows than a call may have of these.
-  collected = collected.concat(rows);
-  $("tools").hidden = !collected.length;
+function addRows(added) {
+  // Not push(...added): a long video has more rows than a call may have arguments.
+  rows = rows.concat(added);
+  $("tools").hidden = !rows.length;
 }
 
-async function fill() {
-  limits = await (await ask("v1/limits")).json();
-  $("whole").checked = limits.detector === "none";
-  const known = await (await ask("v1/models")).json();
-  for (const model of known) {
+function stopStage() {
+  camera?.stop();
+  videoAbort?.abort();
+}
+
+async function loadOptions() {
+  limits = await (await request("v1/limits")).json();
+  $("cropped").checked = limits.detector === "none";
+  const available = await (await request("v1/models")).json();
+  for (const model of available) {
     Object.assign(colors, model.colors);
-    $("model").append(element("option", { value: model.name, text: model.name }));
-    $("other").append(element("option", { value: model.name, text: model.name }));
+    for (const id of ["model", "compare"]) $(id).append(element("option", { value: model.name, text: model.name }));
   }
-  $("other").parentElement.hidden = known.length < 2;
+  $("compare").parentElement.hidden = available.length < 2;
 }
 
-const ready = fill().catch((error) => complain(error.message));
+const ready = loadOptions().catch((error) => showError(error.message));
 
 function isVideo(file) {
   return file.type.startsWith("video/") || /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|ts|ogv|flv|wmv)$/i.test(file.name);
 }
 
-function size(bytes) {
+function megabytes(bytes) {
   return `${(bytes / (1 << 20)).toFixed(bytes < 1 << 20 ? 2 : 0)} MB`;
 }
 
-async function take(files) {
+async function readFiles(files) {
   await ready;
   $("errors").replaceChildren();
   let photos = 0;
   for (const [i, file] of files.entries()) {
-    const most = isVideo(file) ? limits.max_video_bytes : limits.max_bytes;
-    if (most && file.size > most - 2048) {
-      complain(`${file.name} is too large: ${size(file.size)}; this server takes ${size(most)}`);
+    const maxBytes = isVideo(file) ? limits.max_video_bytes : limits.max_bytes;
+    if (maxBytes && file.size > maxBytes - 2048) {
+      showError(`${file.name} is too large: ${megabytes(file.size)}; this server takes ${megabytes(maxBytes)}`);
       continue;
     }
     try {
       if (isVideo(file)) {
-        camera?.stop();
-        abort?.abort();
-        abort = new AbortController();
-        collect(await video(file, models(), detector(), { say, stage, abort }));
+        stopStage();
+        videoAbort = new AbortController();
+        addRows(await readVideo(file, models(), detector(), { setStatus, stage, abort: videoAbort }));
       } else {
-        say(files.length > 1 ? `Reading ${i + 1} of ${files.length} …` : `Reading ${file.name} …`);
-        const { card, rows, words } = await photo(file, file.name || "image", models(), detector());
-        $("cards").prepend(card);
-        collect(rows);
+        setStatus(files.length > 1 ? `Reading ${i + 1} of ${files.length} …` : `Reading ${file.name} …`);
+        const photo = await readPhoto(file, file.name || "image", models(), detector());
+        $("cards").prepend(photo.card);
+        addRows(photo.rows);
         photos += 1;
-        say(words);
+        setStatus(photo.summary);
       }
     } catch (error) {
-      say("");
-      // What was read before it failed is there to be saved.
-      collect(error.rows ?? []);
-      complain(error.message);
+      setStatus("");
+      // The rows up to the failure can be saved.
+      addRows(error.rows ?? []);
+      showError(error.message);
     }
   }
-  if (photos > 1) say(`${photos} images were read.`);
+  if (photos > 1) setStatus(`${photos} images read.`);
 }
 
-async function drawing() {
+async function readSample() {
   const image = new Image();
   image.src = "sample.svg";
   await image.decode();
   const canvas = element("canvas", { width: image.naturalWidth, height: image.naturalHeight });
   canvas.getContext("2d").drawImage(image, 0, 0);
   const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
-  await take([new File([blob], "drawing.png", { type: "image/png" })]);
+  await readFiles([new File([blob], "drawing.png", { type: "image/png" })]);
 }
 
-async function turnOn() {
+async function startCamera() {
   await ready;
   $("errors").replaceChildren();
-  camera?.stop();
-  abort?.abort();
-  const wanted = new Camera(models(), detector(), { say, stage, onend: collect, onerror: complain });
-  camera = wanted;
+  stopStage();
+  const started = new Camera(models(), detector(), { setStatus, stage, onend: addRows, onerror: showError });
+  camera = started;
   try {
-    await wanted.start();
+    await started.start();
   } catch (error) {
-    // Who asked once more hears of it once.
-    if (camera !== wanted) return;
+    // After a second click only the second camera reports its error.
+    if (camera !== started) return;
     camera = null;
-    complain(error.message);
+    showError(error.message);
   }
 }
 
 $("files").addEventListener("change", (event) => {
-  take([...event.target.files]);
+  readFiles([...event.target.files]);
   event.target.value = "";
 });
-$("sample").addEventListener("click", () => drawing().catch((error) => complain(error.message)));
-$("camera").addEventListener("click", turnOn);
-$("csv").addEventListener("click", () => save(csv(collected), "moue.csv"));
-$("json").addEventListener("click", () => save(json(collected), "moue.json"));
+$("sample").addEventListener("click", () => readSample().catch((error) => showError(error.message)));
+$("camera").addEventListener("click", startCamera);
+$("csv").addEventListener("click", () => save(csv(rows), "moue.csv"));
+$("json").addEventListener("click", () => save(json(rows), "moue.json"));
 $("clear").addEventListener("click", () => {
-  camera?.stop();
-  abort?.abort();
-  collected = [];
+  stopStage();
+  rows = [];
   $("cards").replaceChildren();
   stage.replaceChildren();
   stage.hidden = true;
   $("tools").hidden = true;
   $("errors").replaceChildren();
-  say("");
+  setStatus("");
   $("files").focus();
 });
 
-for (const kind of ["dragenter", "dragover"]) {
-  document.addEventListener(kind, (event) => {
+for (const type of ["dragenter", "dragover"]) {
+  document.addEventListener(type, (event) => {
     event.preventDefault();
-    $("drop").classList.add("over");
+    $("drop").classList.add("active");
   });
 }
-document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop").classList.remove("over"); });
+document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop").classList.remove("active"); });
 document.addEventListener("drop", (event) => {
   event.preventDefault();
-  $("drop").classList.remove("over");
+  $("drop").classList.remove("active");
   const files = [...event.dataTransfer.files];
-  if (files.length) take(files);
-  else complain("what was dropped holds no file: save the image first, then drop it");
+  if (files.length) readFiles(files);
+  else showError("no file was dropped: save the image first, then drop the file");
 });
 document.addEventListener("paste", (event) => {
   const files = [...event.clipboardData.files];
-  if (files.length) take(files);
-  else if (event.target === document.body) complain("there is no image in the clipboard");
+  if (files.length) readFiles(files);
+  else if (event.target === document.body) showError("there is no image in the clipboard");
 });
-window.addEventListener("pagehide", () => {
-  camera?.stop();
-  abort?.abort();
-});
+window.addEventListener("pagehide", stopStage);
 
 if (!window.isSecureContext) {
   $("insecure").hidden = false;

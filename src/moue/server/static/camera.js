@@ -1,32 +1,38 @@
-// The camera: the newest frame goes to the server whenever the last one is answered.
+// The camera: the newest frame is sent to the server whenever the result of the previous one has arrived.
 
-import { openFrames, sentence } from "./api.js";
-import { Answer, Timeline, element, paint, pick } from "./view.js";
+import { openFrameSocket, sentence } from "./api.js";
 import { png, save } from "./save.js";
+import { ResultPanel, Timeline, card, drawFaces, element, faceIndex } from "./view.js";
 
-const SECONDS = 20;
-const KEPT = 20000;
+const TIMELINE_SECONDS = 20;
+const MAX_ROWS = 20000;
+const ERRORS = {
+  NotAllowedError: "Access to the camera was denied. Allow it in the browser's address bar and try again.",
+  NotFoundError: "No camera was found.",
+  NotReadableError: "The camera is in use by another program.",
+};
 
 export class Camera {
-  constructor(models, detector, { say, stage, onend, onerror }) {
-    Object.assign(this, { models, detector, say, stage, onend, onerror });
+  constructor(models, detector, { setStatus, stage, onend, onerror }) {
+    Object.assign(this, { models, detector, setStatus, stage, onend, onerror });
     this.rows = [];
-    this.current = models.map(() => null);
-    this.answered = [];
+    this.latest = models.map(() => null);
+    this.resultTimes = [];
     this.running = true;
     this.sockets = [];
-    this.who = undefined;
-    this.answers = models.map((model, i) => new Answer(model, (n) => { this.who = this.current[i]?.faces[n]?.track; }));
-    this.timelines = models.map((model) => new Timeline(models.length > 1 ? `The last ${SECONDS} seconds, ${model}` : `The last ${SECONDS} seconds`));
+    this.track = undefined;
+    this.panels = models.map((model, i) => new ResultPanel(model, (n) => { this.track = this.latest[i]?.faces[n]?.track; }));
+    const title = `The last ${TIMELINE_SECONDS} seconds`;
+    this.timelines = models.map((model) => new Timeline(models.length > 1 ? `${title}, ${model}` : title));
     this.video = element("video", { muted: true, playsinline: true });
-    this.canvas = element("canvas", { role: "img", "aria-label": "The camera's image with what was found in it" });
-    this.rate = element("span", { class: "quiet", id: "rate" });
-    const stop = element("button", { type: "button", class: "primary", text: "Stop the camera", onclick: () => this.stop() });
-    const keep = element("button", { type: "button", text: "Download PNG", onclick: async () => save(await png(this.canvas), "camera-moue.png") });
-    this.buttons = element("div", { class: "row tools" }, stop, keep, this.rate);
-    this.card = element(
-      "article", { class: models.length > 1 ? "card two" : "card" }, element("h2", { text: "Camera" }),
-      element("div", { class: "shown" }, this.canvas, this.buttons), ...this.answers.map((a) => a.node), ...this.timelines.map((t) => t.node),
+    this.canvas = element("canvas", { role: "img", "aria-label": "Camera image with the faces found in it" });
+    this.rate = element("span", { class: "muted", id: "rate" });
+    this.stopButton = element("button", { type: "button", class: "primary", text: "Stop the camera", onclick: () => this.stop() });
+    const download = element("button", { type: "button", text: "Download PNG", onclick: async () => save(await png(this.canvas), "camera-moue.png") });
+    const tools = element("div", { class: "row tools" }, this.stopButton, download, this.rate);
+    this.card = card(
+      models, "Camera", element("div", { class: "media" }, this.canvas, tools),
+      ...this.panels.map((panel) => panel.node), ...this.timelines.map((timeline) => timeline.node),
     );
   }
 
@@ -34,10 +40,9 @@ export class Camera {
     try {
       this.stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 }, height: { ideal: 480 }, facingMode: "user" } });
     } catch (error) {
-      const words = { NotAllowedError: "The camera was not allowed. Allow it in the browser's address bar and try again.", NotFoundError: "There is no camera here.", NotReadableError: "Another program uses the camera." };
-      throw new Error(words[error.name] || sentence(`the camera cannot be used: ${error.message}`));
+      throw new Error(ERRORS[error.name] || sentence(`the camera cannot be used: ${error.message}`));
     }
-    // Stopped while the browser still asked whether it may: the camera must not stay on.
+    // Stopped while the browser asked for permission: the camera must not stay on.
     if (!this.running) {
       this.release();
       return;
@@ -49,8 +54,8 @@ export class Camera {
     this.stage.replaceChildren(this.card);
     this.stage.hidden = false;
     this.models.forEach((model, i) => this.connect(model, i));
-    this.say("The camera is on.");
-    this.show();
+    this.setStatus("The camera is on.");
+    this.render();
   }
 
   release() {
@@ -58,14 +63,14 @@ export class Camera {
   }
 
   connect(model, i) {
-    const socket = openFrames({ model, detector: this.detector });
-    const grab = element("canvas");
+    const socket = openFrameSocket({ model, detector: this.detector });
+    const frame = element("canvas");
     const send = () => {
       if (!this.running || socket.readyState !== WebSocket.OPEN) return;
-      grab.width = this.video.videoWidth;
-      grab.height = this.video.videoHeight;
-      grab.getContext("2d").drawImage(this.video, 0, 0);
-      grab.toBlob((blob) => { if (blob && socket.readyState === WebSocket.OPEN) socket.send(blob); }, "image/jpeg", 0.85);
+      frame.width = this.video.videoWidth;
+      frame.height = this.video.videoHeight;
+      frame.getContext("2d").drawImage(this.video, 0, 0);
+      frame.toBlob((blob) => { if (blob && socket.readyState === WebSocket.OPEN) socket.send(blob); }, "image/jpeg", 0.85);
     };
     this.sockets.push(socket);
     socket.addEventListener("open", send);
@@ -73,43 +78,42 @@ export class Camera {
       if (!this.running) return;
       const row = JSON.parse(event.data);
       if (row.detail) {
-        this.onerror(sentence(row.detail));
-        this.stop();
+        this.fail(row.detail);
         return;
       }
-      if (row.status !== "busy") this.take(i, row, grab);
+      if (row.status !== "busy") this.show(i, row, frame);
       send();
     });
-    socket.addEventListener("close", () => {
-      if (this.running) {
-        this.onerror("The connection to the server was lost.");
-        this.stop();
-      }
-    });
+    socket.addEventListener("close", () => { if (this.running) this.fail("The connection to the server was lost."); });
   }
 
-  // frame: the image that was sent, and is answered now.
-  take(i, row, frame) {
-    this.current[i] = row;
-    this.answers[i].show(row, pick(row, this.who));
+  fail(message) {
+    this.onerror(message);
+    this.stop();
+  }
+
+  // Shows the row of a frame; drawn on that frame, so that the boxes are in the right place.
+  show(i, row, frame) {
+    this.latest[i] = row;
+    this.panels[i].show(row, faceIndex(row, this.track));
     this.timelines[i].add(row);
-    if (this.rows.length < KEPT) this.rows.push({ model: this.models[i], ...row });
+    if (this.rows.length < MAX_ROWS) this.rows.push({ model: this.models[i], ...row });
     if (i > 0) return;
-    paint(this.canvas, frame, this.current.filter(Boolean), pick(row, this.who));
+    drawFaces(this.canvas, frame, this.latest.filter(Boolean), faceIndex(row, this.track));
     const now = performance.now();
-    this.answered = [...this.answered.filter((time) => now - time < 2000), now];
-    const span = (now - this.answered[0]) / 1000;
-    const rate = Math.round((this.answered.length - 1) / span);
-    if (span > 0.5) this.rate.textContent = `${rate} ${rate === 1 ? "answer" : "answers"} a second`;
+    this.resultTimes = [...this.resultTimes.filter((time) => now - time < 2000), now];
+    const seconds = (now - this.resultTimes[0]) / 1000;
+    const rate = Math.round((this.resultTimes.length - 1) / seconds);
+    if (seconds > 0.5) this.rate.textContent = `${rate} ${rate === 1 ? "frame" : "frames"} per second`;
   }
 
-  show() {
+  render() {
     if (!this.running) return;
-    // Live until the first answer; then each box stands on the frame in which it was found.
+    // Live video until the first result.
     const { video } = this;
-    if (video.videoWidth && !this.current[0]) paint(this.canvas, video, [{ width: video.videoWidth, height: video.videoHeight, faces: [] }]);
-    this.timelines.forEach((timeline) => timeline.draw(this.who, SECONDS));
-    requestAnimationFrame(() => this.show());
+    if (video.videoWidth && !this.latest[0]) drawFaces(this.canvas, video, [{ width: video.videoWidth, height: video.videoHeight, faces: [] }]);
+    this.timelines.forEach((timeline) => timeline.draw(this.track, TIMELINE_SECONDS));
+    requestAnimationFrame(() => this.render());
   }
 
   stop() {
@@ -117,10 +121,10 @@ export class Camera {
     this.running = false;
     this.sockets.forEach((socket) => socket.close());
     this.release();
-    const focused = document.activeElement === this.buttons.firstChild;
-    this.buttons.firstChild.remove();
+    const focused = document.activeElement === this.stopButton;
+    this.stopButton.remove();
     if (focused) document.getElementById("camera").focus();
-    this.say(`The camera is off; ${this.rows.length} frames were read.`);
+    this.setStatus(`The camera is off; ${this.rows.length} frames read.`);
     this.onend(this.rows);
   }
 }

@@ -1,46 +1,44 @@
-// A card for each photo: the image with its boxes, and the answers of one or two models.
+// A card for each photo: the image with its boxes, and the results of one or two models.
 
 import { readImage, sentence } from "./api.js";
-import { Answer, element, paint, title } from "./view.js";
-import { png, save } from "./save.js";
+import { png, save, stem } from "./save.js";
+import { ResultPanel, card, drawFaces, element, faceText } from "./view.js";
 
-// The server turns images upright and so does the browser, so that boxes fit.
-async function bitmap(blob) {
-  try {
-    return await createImageBitmap(blob, { imageOrientation: "from-image" });
-  } catch {
-    return null;
-  }
+// Server and browser both apply the EXIF orientation, so that the boxes fit. Null where the browser cannot decode it.
+function decode(blob) {
+  return createImageBitmap(blob, { imageOrientation: "from-image" }).catch(() => null);
 }
 
-export async function photo(blob, name, models, detector) {
+// Reads an image with one or two models; returns its card, its rows and a summary.
+export async function readPhoto(blob, name, models, detector) {
   const rows = await Promise.all(models.map((model) => readImage(blob, name, { model, detector })));
-  const image = await bitmap(blob);
-  const canvas = element("canvas", { role: "img" });
-  let chosen = 0;
-  const answers = models.map((model) => new Answer(model, (i) => { chosen = i; show(); }));
+  const image = await decode(blob);
+  const summary = summarize(name, rows[0].faces);
+  const canvas = element("canvas", { role: "img", "aria-label": summary });
+  const panels = models.map((model) => new ResultPanel(model, show));
 
-  function show() {
-    if (image) paint(canvas, image, rows, chosen);
-    canvas.setAttribute("aria-label", said(name, rows));
-    answers.forEach((answer, i) => answer.show(rows[i], chosen));
+  function show(selected) {
+    if (image) drawFaces(canvas, image, rows, selected);
+    panels.forEach((panel, i) => panel.show(rows[i], selected));
   }
 
-  const shown = element("div", { class: "shown" });
+  const media = element("div", { class: "media" });
   if (image) {
-    const button = element("button", { type: "button", text: "Download PNG", "aria-label": `Download PNG of ${name}`, onclick: async () => save(await png(canvas), `${name.replace(/\.[^.]*$/, "")}-moue.png`) });
-    shown.append(canvas, element("div", { class: "tools" }, button));
+    const download = element("button", { type: "button", text: "Download PNG", "aria-label": `Download PNG of ${name}`, onclick: async () => save(await png(canvas), `${stem(name)}-moue.png`) });
+    media.append(canvas, element("div", { class: "tools" }, download));
   } else {
-    shown.append(element("p", { class: "remark", text: "This browser cannot show images of this kind; the server could read it." }));
+    media.append(element("p", { class: "note", text: "This browser cannot display this image format; the server could read it." }));
   }
-  const card = element("article", { class: models.length > 1 ? "card two" : "card" }, element("h2", { text: name }), shown, ...answers.map((a) => a.node));
-  show();
-  return { card, rows: rows.map((row, i) => ({ model: models[i], ...row })), words: said(name, rows) };
+  show(0);
+  return {
+    card: card(models, name, media, ...panels.map((panel) => panel.node)),
+    rows: rows.map((row, i) => ({ model: models[i], ...row })),
+    summary,
+  };
 }
 
-function said(name, rows) {
-  const { faces } = rows[0];
+function summarize(name, faces) {
   if (!faces.length) return sentence(`${name}: no face was found`);
   const count = faces.length === 1 ? "1 face" : `${faces.length} faces`;
-  return sentence(`${name}: ${count}: ${faces.slice(0, 5).map(title).join("; ")}`);
+  return sentence(`${name}: ${count}: ${faces.slice(0, 5).map(faceText).join("; ")}`);
 }
