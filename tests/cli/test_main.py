@@ -1,4 +1,4 @@
-"""The table of commands: exit codes, one sentence for an error, a traceback only when asked for."""
+"""The table of commands: exit codes, one sentence for an error, a traceback only with --debug."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ def raising(error: BaseException) -> Run:
     return run
 
 
-@pytest.mark.parametrize(("answer", "code"), [(None, 0), (0, 0), (3, 3)])
-def test_the_commands_answer_is_the_exit_code(command: Callable[[Run], None], answer: int | None, code: int) -> None:
-    command(lambda args: answer)
+@pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (3, 3)])
+def test_the_return_value_of_a_command_is_the_exit_code(
+    command: Callable[[Run], None], returned: int | None, code: int
+) -> None:
+    command(lambda args: returned)
     assert cli.main(["probe"]) == code
 
 
@@ -71,7 +73,7 @@ def test_debug_shows_the_traceback(command: Callable[[Run], None]) -> None:
         cli.main(["probe", "--debug"])
 
 
-def test_a_mistake_in_moue_itself_is_not_hidden(command: Callable[[Run], None]) -> None:
+def test_a_bug_in_moue_is_not_hidden(command: Callable[[Run], None]) -> None:
     command(raising(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         cli.main(["probe"])
@@ -101,7 +103,7 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
 
 
 def parsers(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The words of every command and sub-command."""
+    """The name of every command and subcommand."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, sub in action.choices.items():
@@ -119,8 +121,14 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         assert capsys.readouterr().out.startswith(f"usage: moue {' '.join(path)}")
 
 
+@pytest.mark.parametrize("module", ["moue", "moue.cli.main"])
+def test_both_modules_run_the_command(module: str) -> None:
+    done = shell([sys.executable, "-m", module, "predict", "absent.png"])
+    assert (done.returncode, done.stderr) == (2, "moue: absent.png: no such file or folder.\n")
+
+
 @pytest.mark.parametrize("arguments", [["pedict", "a.jpg"], ["--color"], ["networks", "--no-such-option"], ["predict"]])
-def test_wrong_use_exits_2_without_a_traceback(arguments: list[str]) -> None:
+def test_a_usage_error_exits_2_without_a_traceback(arguments: list[str]) -> None:
     done = shell([sys.executable, "-m", "moue", *arguments])
     assert done.returncode == 2
     assert done.stdout == ""
@@ -137,7 +145,7 @@ def test_wrong_use_exits_2_without_a_traceback(arguments: list[str]) -> None:
         (["predict", "{}/circle", "--detector", "none", "--out", "{}/out"], "circle"),
     ],
 )
-def test_values_that_make_no_sense_are_one_sentence(
+def test_unusable_values_are_one_sentence(
     arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
@@ -154,7 +162,7 @@ def test_closed_output_and_debug_before_the_command(tmp_path: Path) -> None:
     assert "Traceback" in done.stderr
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+def test_a_reader_that_ends_early_is_no_error() -> None:
     done = shell(["sh", "-c", f"({sys.executable} -m moue models --no-speed --format json; echo code $? >&2) | true"])
     assert "code 0" in done.stderr
     assert "Broken" not in done.stderr

@@ -50,7 +50,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def test_json_is_the_answer_alone(predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stdout_holds_the_json_alone(predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict(photos, "--format", "json") == 0
     out, err = capsys.readouterr()
     rows = json.loads(out)
@@ -73,7 +73,9 @@ def test_bad_inputs_have_rows_and_end_with_3(
     assert rows[2]["x"] == ""
 
 
-def test_wrong_use_has_no_answer(predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_usage_error_prints_nothing_on_stdout(
+    predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for format in ("json", "csv", "table"):
         assert predict(photos, "--out", photos, "--format", format) == 2
         printed = capsys.readouterr()
@@ -82,12 +84,12 @@ def test_wrong_use_has_no_answer(predict: Predict, photos: Path, capsys: pytest.
     assert "smooth must be" in capsys.readouterr().err
 
 
-def test_models_that_are_not_there_are_named_as_what_they_are(
+def test_a_missing_model_is_named_as_what_it_is(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, said in (("defualt", "Did you mean default"), ("runs/nope", "no such model"), ("my.onnx", "missing")):
+    for name, message in (("defualt", "Did you mean default"), ("runs/nope", "no such model"), ("my.onnx", "missing")):
         assert main(["predict", str(photos), "--model", name]) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 def test_jsonl_is_a_line_an_input(predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +105,7 @@ def test_text_beside_the_photos_is_no_failure(
     assert "neither an image nor a video" in capsys.readouterr().out
 
 
-def test_nothing_there_is_wrong_use(predict: Predict, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_is_a_usage_error(predict: Predict, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict("gone.png") == 2
     assert capsys.readouterr().err == "moue: gone.png: no such file or folder.\n"
 
@@ -120,7 +122,7 @@ def test_out_has_rows_and_images_under_names_of_their_own(
     assert str(out / "a.png") in capsys.readouterr().err
 
 
-def test_a_video_s_answers_and_those_of_images_never_share_a_name(tmp_path: Path) -> None:
+def test_the_files_of_a_video_and_of_images_never_share_a_name(tmp_path: Path) -> None:
     names = ("clip.mp4", "clip.tracks.jpg", "clip.timeline.png", "clip.jpg")
     for order in (names, names[::-1]):
         output_folder, written = OutputFolder(tmp_path / "out"), []
@@ -132,19 +134,28 @@ def test_a_video_s_answers_and_those_of_images_never_share_a_name(tmp_path: Path
         assert len(set(written)) == len(written)
 
 
-def test_a_model_beside_the_answers_keeps_its_files(tiny_onnx: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_model_in_the_output_folder_keeps_its_files(tiny_onnx: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     for suffix in (".onnx", ".json"):
         shutil.copy(tiny_onnx.with_suffix(suffix), out / f"a{suffix}")
     before = (out / "a.json").read_bytes()
-    asked = ["predict", str(photos / "a.png"), "--out", str(out), "--model", str(out / "a.onnx"), "--detector", "none"]
-    assert main(asked) == 0
+    command = [
+        "predict",
+        str(photos / "a.png"),
+        "--out",
+        str(out),
+        "--model",
+        str(out / "a.onnx"),
+        "--detector",
+        "none",
+    ]
+    assert main(command) == 0
     assert (out / "a.json").read_bytes() == before
     assert json.loads((out / "a-2.json").read_text())[0]["source"].endswith("a.png")
 
 
-def test_names_as_long_as_they_can_be_have_their_answers(
+def test_the_longest_file_names_have_their_results(
     predict: Predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     long = tmp_path / "long"
@@ -199,9 +210,9 @@ def test_names_that_no_file_can_have_get_their_row(
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="stdin has no name here")
 def test_an_image_on_stdin_is_read_under_its_name_and_is_no_list(tiny_onnx: Path, photos: Path) -> None:
     def piped(source: str) -> subprocess.CompletedProcess[bytes]:
-        asked = [sys.executable, "-m", "moue", "predict", source, "--model", str(tiny_onnx), "--detector", "none"]
+        command = [sys.executable, "-m", "moue", "predict", source, "--model", str(tiny_onnx), "--detector", "none"]
         return subprocess.run(
-            [*asked, "--format", "json"], input=(photos / "a.png").read_bytes(), capture_output=True, check=False
+            [*command, "--format", "json"], input=(photos / "a.png").read_bytes(), capture_output=True, check=False
         )
 
     wrong = piped("-")
@@ -222,51 +233,51 @@ def test_a_name_cannot_write_on_the_terminal(
     assert any(row["source"].endswith("esc\x1b[31mred\nü.png") for row in json.loads(capsys.readouterr().out))
 
 
-def test_an_address_is_wrong_use_with_the_remedy(predict: Predict, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_address_is_a_usage_error_with_the_remedy(predict: Predict, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict("https://example.org/a.jpg") == 2
     assert "Download it first: curl -LO https://example.org/a.jpg" in capsys.readouterr().err
 
 
-def test_answers_never_overwrite_inputs(predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_never_overwrite_inputs(predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (photos / "a.png").read_bytes()
     assert predict(photos / "a.png", "--out", photos) == 2
     assert "choose another folder" in capsys.readouterr().err
     assert (photos / "a.png").read_bytes() == before
 
 
-def test_answers_of_an_earlier_run_are_no_inputs(predict: Predict, photos: Path) -> None:
+def test_results_of_an_earlier_run_are_no_inputs(predict: Predict, photos: Path) -> None:
     for _ in range(2):
-        assert predict(photos, "--out", photos / "answers", "--format", "jsonl") == 0
-    assert sorted(p.name for p in (photos / "answers").glob("*.jsonl")) == ["a-2.jsonl", "a.jsonl", "b ü.jsonl"]
+        assert predict(photos, "--out", photos / "results", "--format", "jsonl") == 0
+    assert sorted(p.name for p in (photos / "results").glob("*.jsonl")) == ["a-2.jsonl", "a.jsonl", "b ü.jsonl"]
 
 
-def test_names_that_are_no_text_are_shown_as_escapes(
+def test_names_that_are_not_valid_text_are_shown_as_escapes(
     predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copy(photos / "a.png", photos / os.fsdecode(b"caf\xe9.png"))
-    assert predict(photos, "--out", photos.parent / "answers", "--format", "csv") == 0
+    assert predict(photos, "--out", photos.parent / "results", "--format", "csv") == 0
     assert "caf\\udce9.png" in capsys.readouterr().out
-    [path] = (photos.parent / "answers").glob("caf*.csv")
+    [path] = (photos.parent / "results").glob("caf*.csv")
     assert "caf\\udce9.png" in path.read_text(encoding="utf-8")
 
 
-def test_classes_called_like_columns_have_columns_of_their_own(
+def test_classes_named_like_columns_have_columns_of_their_own(
     tiny_onnx: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for suffix in (".onnx", ".json"):
         shutil.copy(tiny_onnx.with_suffix(suffix), tmp_path / f"own{suffix}")
     labels = ("uncertain", "score", "c", "d", "e", "f", "g")
     ModelSpec.load(tmp_path / "own.json").replace(labels=labels).save(tmp_path / "own.json")
-    asked = ["predict", str(photos / "a.png"), "--model", str(tmp_path / "own.onnx"), "--detector", "none"]
-    assert main([*asked, "--format", "csv", "--out", str(tmp_path / "out")]) == 0
+    command = ["predict", str(photos / "a.png"), "--model", str(tmp_path / "own.onnx"), "--detector", "none"]
+    assert main([*command, "--format", "csv", "--out", str(tmp_path / "out")]) == 0
     [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert row["uncertain"] in ("True", "False")
     assert 0 <= float(row["p(uncertain)"]) <= 1
     with redirect_stdout(io.TextIOWrapper(io.BytesIO())):
-        assert main([*asked, "--format", "parquet", "--out", str(tmp_path / "out")]) == 0
+        assert main([*command, "--format", "parquet", "--out", str(tmp_path / "out")]) == 0
 
 
-def test_full_disk_is_one_sentence_and_leaves_no_half_file(
+def test_a_full_disk_is_one_sentence_and_leaves_no_incomplete_file(
     predict: Predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with room(100):
@@ -294,14 +305,14 @@ def test_parquet_goes_down_a_pipe_and_into_files(
 def test_interrupted_it_prints_what_was_read(
     predict: Predict, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = Recognizer.open
+    original = Recognizer.open
     opened: list[object] = []
 
     def second_is_interrupted(self: Recognizer, x: object, *rest: object) -> object:
         opened.append(x)
         if len(opened) == 2:
             raise KeyboardInterrupt
-        return whole(self, x, *rest)  # type: ignore[arg-type]
+        return original(self, x, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Recognizer, "open", second_is_interrupted)
     assert predict(photos, "--format", "json") == 130
@@ -316,7 +327,7 @@ def test_list_on_stdin(
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
-def test_folder_of_answers_must_be_a_folder(tmp_path: Path, predict: Predict, photos: Path) -> None:
+def test_the_output_folder_must_be_a_folder(tmp_path: Path, predict: Predict, photos: Path) -> None:
     (tmp_path / "file").write_text("")
     assert predict(photos, "--out", tmp_path / "file") == 2
     assert OutputFolder(tmp_path / "fresh").path.is_dir()

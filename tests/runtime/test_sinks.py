@@ -1,4 +1,4 @@
-"""Answers on disk: as they come, whole after each, on a full disk too."""
+"""Files of results: valid after each result, on a full disk too."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LABELS = ("happy", "so, so")
 FORMATS = ("json", "jsonl", "csv", "parquet")
 
 
-def answer(i: int) -> Faces:
-    said = Predictions(np.array([[0.25, 0.75]], np.float32), LABELS)
+def result(i: int) -> Faces:
+    predictions = Predictions(np.array([[0.25, 0.75]], np.float32), LABELS)
     boxes, scores, tracks = np.array([[1, 2, 3, 4]], np.float32), np.ones(1, np.float32), np.ones(1, np.int64)
-    return Faces("video\u2028 ü.mp4", "ok", 9, 9, boxes, scores, None, said, tracks, frame=i, timestamp=i / 25)
+    return Faces("video\u2028 ü.mp4", "ok", 9, 9, boxes, scores, None, predictions, tracks, frame=i, timestamp=i / 25)
 
 
 def frames(content: bytes, format: str) -> list[int]:
-    """The numbers of the frames in a file of answers."""
+    """The frame numbers in a file of results."""
     rows: list[Any]
     if format == "parquet":
         import pyarrow.parquet as parquet
@@ -42,13 +42,13 @@ def frames(content: bytes, format: str) -> list[int]:
 
 
 @pytest.mark.parametrize("format", FORMATS[:3])
-def test_text_is_whole_after_every_answer(format: str, tmp_path: Path) -> None:
+def test_text_is_whole_after_every_result(format: str, tmp_path: Path) -> None:
     path = tmp_path / "rows"
     path.write_text("an older and longer file " * 100)
     file = open_sink(path, format, LABELS)
     for i in range(4):
-        file.write(answer(i))
-        # Whatever ends the program now.
+        file.write(result(i))
+        # Whatever stops the program now.
         assert frames(path.read_bytes(), format) == list(range(i + 1))
     file.close()
     assert frames(path.read_bytes(), format) == [0, 1, 2, 3]
@@ -57,38 +57,38 @@ def test_text_is_whole_after_every_answer(format: str, tmp_path: Path) -> None:
 def test_json_is_what_it_would_be_in_one_go(tmp_path: Path) -> None:
     file = open_sink(tmp_path / "rows", "json", LABELS)
     for i in range(3):
-        file.write(answer(i))
+        file.write(result(i))
     file.close()
-    whole = json.dumps([answer(i).to_dict() for i in range(3)], indent=2, ensure_ascii=False) + "\n"
+    whole = json.dumps([result(i).to_dict() for i in range(3)], indent=2, ensure_ascii=False) + "\n"
     assert (tmp_path / "rows").read_text(encoding="utf-8") == whole
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_full_disk_is_told_and_what_was_written_stays_whole(
+def test_a_full_disk_is_an_error_and_what_was_written_stays_valid(
     format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sinks, "ROW_GROUP", 10)
     path = tmp_path / "rows"
-    file, taken = open_sink(path, format, LABELS), 0
+    file, count = open_sink(path, format, LABELS), 0
     with room(90_000 if format == "parquet" else 5_000):
         try:
-            for taken in range(200):
-                file.write(answer(taken))
+            for count in range(200):
+                file.write(result(count))
         except OSError as error:
             ended = (error.filename, error.strerror)
         file.close()
     assert ended == (str(path), "File too large")
     kept = frames(path.read_bytes(), format)
     assert kept == list(range(len(kept)))
-    assert 0 < taken < 199
-    # Only the group that waits may be lost, and of text nothing.
-    assert len(kept) > taken - 10 if format == "parquet" else len(kept) == taken
+    assert 0 < count < 199
+    # Only the pending row group may be lost, and of text nothing.
+    assert len(kept) > count - 10 if format == "parquet" else len(kept) == count
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_interrupted_a_file_has_what_came_and_no_file_is_left_of_nothing(format: str, tmp_path: Path) -> None:
+def test_interrupted_a_file_has_what_was_written_and_an_empty_one_is_removed(format: str, tmp_path: Path) -> None:
     file = open_sink(tmp_path / "rows", format, LABELS)
-    file.write(answer(0))
+    file.write(result(0))
     file.close()
     assert frames((tmp_path / "rows").read_bytes(), format) == [0]
     open_sink(tmp_path / "none", format, LABELS).close()
@@ -98,7 +98,7 @@ def test_interrupted_a_file_has_what_came_and_no_file_is_left_of_nothing(format:
 def test_parquet_has_the_columns_of_the_tidy_rows_whatever_is_empty(tmp_path: Path) -> None:
     import pyarrow.parquet as parquet
 
-    rows = [Faces("a.jpg", "no_face", 4, 4), answer(3)]
+    rows = [Faces("a.jpg", "no_face", 4, 4), result(3)]
     file = open_sink(tmp_path / "rows", "parquet", LABELS)
     for row in rows:
         file.write(row)
