@@ -16,21 +16,21 @@ import sys
 import tempfile
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from moue.cli.output import to_table
 from moue.data import load
 from moue.data.table import ImageTable
 from moue.errors import MoueError
-from moue.models import NETWORKS, create
-from moue.preprocess import to_input
-from moue.training import devices, machine, optimizers
+from moue.models import NETWORKS, create, devices
+from moue.training import machine, optimizers
 from moue.training.augment import Augment
+from moue.training.batch import Batch
 from moue.training.config import Config, DataConfig, OptimConfig
 from moue.training.tasks import ClassificationTask
 
@@ -67,8 +67,8 @@ def main() -> None:
     print(to_table(rows))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        answer = {"machine": about, "precision": precision, "options": options, "reading": reading, "steps": rows}
-        args.json.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
+        result = {"machine": about, "precision": precision, "options": options, "reading": reading, "steps": rows}
+        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def drawn(path: Path) -> Path:
@@ -119,12 +119,7 @@ def step(
         return row | {"remark": str(error).partition(". ")[0]}
     network = network.to(device, memory_format=torch.channels_last).train()
     spec = network.input
-    images = table.images[:batch]
-    channels = 1 if spec.color == "gray" else 3
-    if images.shape[1:] != (channels, spec.size, spec.size):
-        images = np.stack([to_input(image[0], spec.size, spec.color) for image in images])
-    pixels = torch.from_numpy(images).to(device)
-    targets = F.one_hot(torch.from_numpy(table.labels[:batch]), len(table.label_set)).float().to(device)
+    rows = Batch.of(table, np.arange(min(batch, len(table))), spec, device)
     generator = torch.Generator().manual_seed(0)
     augment, config = Augment(DataConfig()), OptimConfig()
     task, optim = ClassificationTask(config), optimizers.build(network, config)
@@ -132,10 +127,10 @@ def step(
     end = time.perf_counter() + seconds
     while len(total) < 4 or time.perf_counter() < end:
         start = now(device)
-        view = augment(pixels, generator).contiguous(memory_format=torch.channels_last)
+        view = replace(rows, images=augment(rows.images, generator))
         augmented = now(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            loss = task(network, view, targets, generator)["loss"]
+            loss = task(network, view, generator).loss
         optim.zero_grad()
         loss.backward()
         optim.step()
@@ -147,7 +142,7 @@ def step(
     return row | {
         "parameters": sum(p.numel() for p in network.parameters()),
         "input": f"{spec.size}×{spec.size} {spec.color}" + (f" → {spec.upsample}" if spec.upsample else ""),
-        "images/s": round(len(pixels) / whole, 1),
+        "images/s": round(len(rows) / whole, 1),
         "step ms": round(whole * 1000, 1),
         "augmentation ms": round(part * 1000, 2),
         "augmentation share": round(part / whole, 4),

@@ -34,7 +34,7 @@ from moue.training.run_folder import Run
 from moue.tta import averaged
 
 if TYPE_CHECKING:
-    from moue.training.learner import Watch
+    from moue.training.progress import ProgressCallback
 
 #: The study's three networks, in its order.
 THREE = ("study/googlenet", "study/resnet50v2", "study/vit")
@@ -68,7 +68,7 @@ def compare(
     quote: bool = False,
     progress: Line = silent,
     log: Callable[[str], None] | None = None,
-    watch: Callable[[str], Watch] | None = None,
+    watch: Callable[[str], ProgressCallback] | None = None,
     command: str = "",
 ) -> list[Row]:
     """Compare networks on one data set.
@@ -282,7 +282,7 @@ def _row(
     read: Callable[[int, Color], ImageTable],
     split: str,
     out: Path,
-    watch: Callable[[str], Watch] | None,
+    watch: Callable[[str], ProgressCallback] | None,
 ) -> tuple[Row, list[str]]:
     """A model's row, and the names of the images that it was scored on."""
     if isinstance(plan, Plan):
@@ -292,7 +292,7 @@ def _row(
         recipe, config = plan
         run, table = _run_of(name, out), read(config.model.size, config.model.color)
         watcher = watch(name) if watch else None
-        plan = fit(config, table, run.folder, resume=run.exists, watch=watcher, recipe=recipe)
+        plan = fit(config, table, run.folder, resume=run.exists, progress=watcher, recipe=recipe)
     model = open_any(plan.folder if isinstance(plan, Run) else plan)
     table = read(model.spec.size, model.spec.color)
     part, reference = rows_of(table, split, plan.folder if isinstance(plan, Run) else plan)

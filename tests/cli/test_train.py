@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 from sets import broken, folder_of, jpeg, simple_csv
-from torch import Tensor
 
 from moue.cli.main import main
-from moue.cli.train import Watch
+from moue.cli.train import TrainingProgress
 from moue.data.table import ImageTable
 from moue.models.base import Network
-from moue.training import loop
+from moue.training import loop, tasks
+from moue.training.batch import Batch
 from moue.training.config import Config, RunConfig
 from moue.training.recipe import recipes
 from moue.training.run_folder import Run
@@ -54,11 +54,11 @@ def test_an_interrupted_run_says_how_to_go_on(
 ) -> None:
     command = ["train", "compact", "--data", "synth:200:0", "--out", str(tmp_path / "run"), *QUICK]
 
-    def stop(self: Watch, status: object) -> None:
+    def stop(self: TrainingProgress, status: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Watch, "__call__", stop)
+        patch.setattr(TrainingProgress, "__call__", stop)
         assert main(command) == 130
     assert "the same command with --resume goes on" in capsys.readouterr().err
     assert main([*command, "--resume"]) == 0
@@ -115,16 +115,16 @@ def test_going_on_keeps_threads_and_device_unless_others_are_typed(
 ) -> None:
     command = ["train", "compact", "--data", "synth:200:0", "--out", str(tmp_path / "run")]
     assert main([*command, *QUICK, "--set", "run.device=cpu"]) == 0
-    taken: list[RunConfig] = []
+    trained: list[RunConfig] = []
 
     def fit(config: Config, table: ImageTable, folder: Path, **options: object) -> Run:
-        taken.append(config.run)
+        trained.append(config.run)
         return Run(folder)
 
     monkeypatch.setattr(loop, "fit", fit)
     assert main([*command, "--resume"]) == 0
     assert main([*command, "--resume", "--set", "run.threads=2"]) == 0
-    assert [(run.threads, run.device) for run in taken] == [(1, "cpu"), (2, "cpu")]
+    assert [(run.threads, run.device) for run in trained] == [(1, "cpu"), (2, "cpu")]
 
 
 def test_what_helps_against_too_little_memory_can_be_typed(
@@ -133,12 +133,12 @@ def test_what_helps_against_too_little_memory_can_be_typed(
     class Small(ClassificationTask):
         """Stands for a machine that has room for 16 images at a time."""
 
-        def __call__(self, network: Network, images: Tensor, *rest: Any) -> Any:
-            if len(images) > 16:
+        def __call__(self, network: Network, batch: Batch, *rest: Any) -> Any:
+            if len(batch) > 16:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-            return super().__call__(network, images, *rest)
+            return super().__call__(network, batch, *rest)
 
-    monkeypatch.setattr(loop, "build_task", lambda optim, *_: Small(optim))
+    monkeypatch.setattr(tasks, "build", lambda optim, *_: Small(optim))
     command = ["train", "compact", "--data", "synth:200:0", *QUICK]
     assert main([*command, "--out", str(tmp_path / "run"), "--set", "optim.batch_size=32"]) == 2
     told = capsys.readouterr().err

@@ -10,11 +10,12 @@ import torch
 
 from moue.models import create
 from moue.training.config import OptimConfig
-from moue.training.optimizers import build, newton_schulz
+from moue.training.muon import Muon, newton_schulz
+from moue.training.optimizers import build
 
 
 @pytest.mark.parametrize("shape", [(8, 72), (72, 8), (16, 16)])
-def test_orthogonal_keeps_the_directions_and_levels_their_lengths(shape: tuple[int, int]) -> None:
+def test_newton_schulz_keeps_the_directions_and_levels_their_lengths(shape: tuple[int, int]) -> None:
     draw = np.random.default_rng(0)
     k = min(shape)
     left = np.linalg.qr(draw.normal(size=(shape[0], k)))[0]
@@ -32,7 +33,7 @@ def test_orthogonal_keeps_the_directions_and_levels_their_lengths(shape: tuple[i
     assert np.abs(lengths - np.diag(np.diag(lengths))).max() < 1e-4
 
 
-def test_orthogonal_of_nothing_is_nothing() -> None:
+def test_newton_schulz_of_zeros_is_zeros() -> None:
     assert torch.equal(newton_schulz(torch.zeros(4, 9)), torch.zeros(4, 9))
 
 
@@ -61,6 +62,21 @@ def test_muon_steps_a_transformer_s_matrices_along_orthogonal_ones() -> None:
         return float(lengths.square().sum() / lengths.max().square())
 
     assert directions(before - weight.detach()) > 2 * directions(weight.grad)
+
+
+def test_muon_takes_parameters_and_numbers() -> None:
+    torch.manual_seed(0)
+    filters, matrix, bias = (torch.nn.Parameter(torch.randn(*shape)) for shape in ((4, 3, 3, 3), (6, 6), (4,)))
+    optimizer = Muon([filters], [matrix], [bias], lr=0.1, matrix_weight_decay=0.5, other_lr=0.2, other_momentum=0)
+    before = matrix.detach().clone(), bias.detach().clone()
+    for p in (filters, bias):
+        p.grad = torch.randn_like(p)
+    matrix.grad = torch.zeros_like(matrix)
+    optimizer.step()
+    torch.testing.assert_close(matrix.detach(), before[0] * (1 - 0.1 * 0.03 * 0.5))
+    assert bias.grad is not None
+    torch.testing.assert_close(bias.detach(), before[1] - 0.02 * bias.grad)
+    assert float(filters.detach().norm()) == pytest.approx(2, abs=0.2), "kept at the root of their number"
 
 
 def test_auxiliary_classifiers_are_no_step_of_the_ladder() -> None:

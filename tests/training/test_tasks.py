@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from moue.models import create
 from moue.models.base import InputSpec, Network
+from moue.training.batch import Batch
 from moue.training.config import OptimConfig
 from moue.training.optimizers import build, schedule
 from moue.training.tasks import AUXILIARY, ClassificationTask, DistillationTask, VotesTask, mixup
@@ -20,14 +21,15 @@ class WithAux(Network):
 
     def __init__(self, logits: Tensor, auxiliary: list[Tensor]) -> None:
         super().__init__(InputSpec(), logits.shape[1])
-        self.answer = (logits, auxiliary)
+        self.outputs = (logits, auxiliary)
 
     def forward_with_aux(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        return self.answer
+        return self.outputs
 
 
-def one_hot(labels: Tensor) -> Tensor:
-    return F.one_hot(labels, 7).float()
+def batch_of(labels: Tensor, images: Tensor | None = None, **fields: Tensor) -> Batch:
+    images = torch.zeros(len(labels), 1, 48, 48) if images is None else images
+    return Batch(images, labels, F.one_hot(labels, 7).float(), **fields)
 
 
 @pytest.fixture
@@ -38,23 +40,21 @@ def batch() -> tuple[Tensor, Tensor]:
 
 def test_half_the_precision_leaves_class_weights_and_their_sum_as_they_are(batch: tuple[Tensor, Tensor]) -> None:
     logits, labels = batch
-    task = ClassificationTask(
-        OptimConfig(), np.array([1.0268, 9.4066, 1.0013, 0.5684, 0.8491, 1.2934, 0.826], np.float32)
-    )
-    exact = task.loss(logits, one_hot(labels))
+    task = ClassificationTask(OptimConfig(), torch.tensor([1.0268, 9.4066, 1.0013, 0.5684, 0.8491, 1.2934, 0.826]))
+    exact = task.loss(logits, batch_of(labels))
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(task.loss(logits, one_hot(labels)), exact)
+        assert torch.equal(task.loss(logits, batch_of(labels)), exact)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_plain_and_weighted_loss_equal_torchs(batch: tuple[Tensor, Tensor], smoothing: float) -> None:
     logits, labels = batch
     config = OptimConfig(label_smoothing=smoothing)
-    ours = ClassificationTask(config).loss(logits, one_hot(labels))
+    ours = ClassificationTask(config).loss(logits, batch_of(labels))
     assert float(ours) == pytest.approx(float(F.cross_entropy(logits, labels, label_smoothing=smoothing)), abs=1e-6)
     weights = np.linspace(0.5, 2, 7).astype(np.float32)
     if not smoothing:
-        ours = ClassificationTask(config, weights).loss(logits, one_hot(labels))
+        ours = ClassificationTask(config, torch.from_numpy(weights)).loss(logits, batch_of(labels))
         assert float(ours) == pytest.approx(
             float(F.cross_entropy(logits, labels, weight=torch.from_numpy(weights))), abs=1e-6
         )
@@ -63,12 +63,12 @@ def test_plain_and_weighted_loss_equal_torchs(batch: tuple[Tensor, Tensor], smoo
 def test_auxiliary_losses_count_with_their_weight(batch: tuple[Tensor, Tensor]) -> None:
     logits, labels = batch
     network = WithAux(logits, [logits * 2, logits * -1])
-    answer = ClassificationTask(OptimConfig())(network, torch.zeros(32, 1, 48, 48), one_hot(labels), torch.Generator())
+    output = ClassificationTask(OptimConfig())(network, batch_of(labels), torch.Generator())
     wanted = F.cross_entropy(logits, labels) + AUXILIARY * (
         F.cross_entropy(logits * 2, labels) + F.cross_entropy(-logits, labels)
     )
-    assert float(answer["loss"]) == pytest.approx(float(wanted), abs=1e-5)
-    assert torch.equal(answer["logits"], logits)
+    assert float(output.loss) == pytest.approx(float(wanted), abs=1e-5)
+    assert torch.equal(output.logits, logits)
 
 
 def test_votes_are_learned_beside_the_labels_and_rows_without_votes_are_spared() -> None:
@@ -76,15 +76,13 @@ def test_votes_are_learned_beside_the_labels_and_rows_without_votes_are_spared()
     logits, labels = torch.randn(6, 15), torch.arange(6)
     votes = torch.softmax(torch.randn(6, 8), 1)
     votes[4:] = 0
-    task = VotesTask(OptimConfig(votes_weight=0.5), 7)
-    targets = torch.cat([one_hot(labels), votes], 1)
-    answer = task(WithAux(logits, []), torch.zeros(6, 1, 48, 48), targets, torch.Generator())
+    task = VotesTask(OptimConfig(votes_weight=0.5))
+    output = task(WithAux(logits, []), batch_of(labels, votes=votes), torch.Generator())
     wanted = F.cross_entropy(logits[:, :7], labels) + 0.5 * F.cross_entropy(logits[:4, 7:], votes[:4])
-    assert float(answer["loss"]) == pytest.approx(float(wanted), abs=1e-5)
-    assert torch.equal(answer["logits"], logits[:, :7])
-    targets[:, 7:] = 0
-    alone = task(WithAux(logits, []), torch.zeros(6, 1, 48, 48), targets, torch.Generator())
-    assert float(alone["loss"]) == pytest.approx(float(F.cross_entropy(logits[:, :7], labels)), abs=1e-5)
+    assert float(output.loss) == pytest.approx(float(wanted), abs=1e-5)
+    assert torch.equal(output.logits, logits[:, :7])
+    alone = task(WithAux(logits, []), batch_of(labels, votes=torch.zeros(6, 8)), torch.Generator())
+    assert float(alone.loss) == pytest.approx(float(F.cross_entropy(logits[:, :7], labels)), abs=1e-5)
 
 
 class Seen(WithAux):
@@ -92,7 +90,7 @@ class Seen(WithAux):
 
     def forward(self, pixels: Tensor) -> Tensor:
         self.pixels = pixels
-        return self.answer[0]
+        return self.outputs[0]
 
 
 def test_a_student_like_its_teacher_has_nothing_to_learn_and_both_see_the_same_view(
@@ -100,13 +98,13 @@ def test_a_student_like_its_teacher_has_nothing_to_learn_and_both_see_the_same_v
 ) -> None:
     logits, labels = batch
     config = OptimConfig(teacher_weight=1.0, teacher_temperature=3.0, mixup=0.3)
-    images, targets = torch.rand(32, 1, 48, 48) * 255, one_hot(labels)
+    images = torch.rand(32, 1, 48, 48) * 255
 
     def loss(student: Tensor, teachers: list[Tensor], images: Tensor = images) -> tuple[float, list[Seen]]:
         networks = [Seen(t, []) for t in teachers]
         task = DistillationTask(ClassificationTask(config), networks, config)
-        answer = task(WithAux(student, []), images, targets, torch.Generator().manual_seed(2))
-        return float(answer["loss"]), networks
+        output = task(WithAux(student, []), batch_of(labels, images), torch.Generator().manual_seed(2))
+        return float(output.loss), networks
 
     assert loss(logits, [logits])[0] == pytest.approx(0, abs=1e-5)
     other = torch.randn(32, 7)
@@ -115,8 +113,8 @@ def test_a_student_like_its_teacher_has_nothing_to_learn_and_both_see_the_same_v
     wanted = 9 * F.kl_div(student, (soft[0] + soft[1]) / 2, reduction="batchmean")
     got, networks = loss(other, [logits, other])
     assert got == pytest.approx(float(wanted), abs=1e-5)
-    shown, _ = mixup(images, targets, 0.3, torch.Generator().manual_seed(2))
-    assert torch.equal(networks[1].pixels, shown)
+    shown = mixup(batch_of(labels, images), 0.3, torch.Generator().manual_seed(2))
+    assert torch.equal(networks[1].pixels, shown.images)
     _, [small] = loss(other, [logits], torch.rand(32, 1, 32, 32))
     assert small.pixels.shape == (32, 1, 48, 48), "a teacher sees the size that it was trained for"
 
@@ -128,31 +126,31 @@ def test_a_small_student_does_not_blur_what_its_teachers_see(batch: tuple[Tensor
     student.forward_with_aux = lambda pixels: (student(pixels), [])  # type: ignore[method-assign]
     images = torch.rand(32, 1, 48, 48) * 255
     DistillationTask(ClassificationTask(config), [teacher], config)(
-        student, images, one_hot(labels), torch.Generator(), 32
+        student, batch_of(labels, images), torch.Generator(), 32
     )
     assert student.pixels.shape == (32, 1, 32, 32)
     assert torch.equal(teacher.pixels, images)
 
 
-def test_teachers_answer_once_for_views_that_come_again(batch: tuple[Tensor, Tensor]) -> None:
+def test_teacher_probabilities_are_computed_once_for_views_that_come_again(batch: tuple[Tensor, Tensor]) -> None:
     logits, labels = batch
     images = torch.rand(32, 1, 48, 48) * 255
 
-    def answers(config: OptimConfig) -> int:
+    def calls(config: OptimConfig) -> int:
         shown: list[Tensor] = []
         teacher = Seen(logits, [])
         teacher.register_forward_hook(lambda module, inputs, output: shown.append(inputs[0]))
         task = DistillationTask(ClassificationTask(config), [teacher], config)
         losses = [
-            float(task(WithAux(-logits, []), images, one_hot(labels), torch.Generator().manual_seed(s))["loss"])
+            float(task(WithAux(-logits, []), batch_of(labels, images), torch.Generator().manual_seed(s)).loss)
             for s in (1, 2, 1, 2)
         ]
         assert losses[:2] == losses[2:]
         assert losses[0] > 0
         return len(shown)
 
-    assert answers(OptimConfig(teacher_views=2)) == 2
-    assert answers(OptimConfig()) == 4
+    assert calls(OptimConfig(teacher_views=2)) == 2
+    assert calls(OptimConfig()) == 4
 
 
 def test_out_of_fold_an_image_is_taught_by_those_alone_that_held_it_out(batch: tuple[Tensor, Tensor]) -> None:
@@ -161,25 +159,25 @@ def test_out_of_fold_an_image_is_taught_by_those_alone_that_held_it_out(batch: t
 
         def forward(self, pixels: Tensor) -> Tensor:
             self.pixels = pixels
-            return pixels[:, 0, 0, :7] * self.answer[0][0, 0]
+            return pixels[:, 0, 0, :7] * self.outputs[0][0, 0]
 
     logits, labels = batch
-    images, held = torch.rand(32, 1, 48, 48) * 3, torch.zeros(32, 2)
-    held[:20, 0] = held[20:, 1] = 1
+    images, mask = torch.rand(32, 1, 48, 48) * 3, torch.zeros(32, 2)
+    mask[:20, 0] = mask[20:, 1] = 1
     one, other = (PerImage(torch.full((1, 7), sign), []) for sign in (1.0, -1.0))
     config = OptimConfig(
         teachers=("a", "b"), teachers_out_of_fold=True, teacher_weight=1, teacher_temperature=1, votes_weight=0.5
     )
-    targets = torch.cat([one_hot(labels), torch.zeros(32, 8), held], 1)
     student = torch.cat([logits, torch.zeros(32, 8)], 1)
-    task = DistillationTask(VotesTask(config, 7), [one, other], config)
-    got = task(WithAux(student, []), images, targets, torch.Generator())
+    task = DistillationTask(VotesTask(config), [one, other], config)
+    batch_with_mask = batch_of(labels, images, votes=torch.zeros(32, 8), teacher_mask=mask)
+    got = task(WithAux(student, []), batch_with_mask, torch.Generator())
     shown = images[:, 0, 0, :7]
     wanted = F.softmax(torch.cat([shown[:20], -shown[20:]]), 1)
-    assert float(got["loss"]) == pytest.approx(
+    assert float(got.loss) == pytest.approx(
         float(F.kl_div(F.log_softmax(logits, 1), wanted, reduction="batchmean")), abs=1e-5
     )
-    assert torch.equal(one.pixels, images[:20]), "who may not teach is not asked"
+    assert torch.equal(one.pixels, images[:20]), "a teacher does not see what it may not teach"
     assert torch.equal(other.pixels, images[20:])
 
 
@@ -188,18 +186,23 @@ def test_a_gray_teacher_teaches_a_student_of_colors(batch: tuple[Tensor, Tensor]
     teacher = Seen(logits, [])
     images = torch.rand(32, 3, 48, 48) * 255
     task = DistillationTask(ClassificationTask(OptimConfig()), [teacher], OptimConfig())
-    task(WithAux(logits, []), images, one_hot(labels), torch.Generator())
+    task(WithAux(logits, []), batch_of(labels, images), torch.Generator())
     luma = 0.299 * images[:, 0] + 0.587 * images[:, 1] + 0.114 * images[:, 2]
     assert torch.allclose(teacher.pixels[:, 0], luma, atol=1e-3)
 
 
 def test_mixup_mixes_images_and_targets_alike() -> None:
     images = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 4, 4)
-    targets = torch.eye(8)
-    mixed, soft = mixup(images, targets, 0.4, torch.Generator().manual_seed(3))
+    batch = Batch(images, torch.arange(8), torch.eye(8), votes=2 * torch.eye(8), teacher_mask=3 * torch.eye(8))
+    mixed = mixup(batch, 0.4, torch.Generator().manual_seed(3))
+    soft = mixed.targets
     assert torch.allclose(soft.sum(1), torch.ones(8))
-    assert torch.allclose(mixed[:, 0, 0, 0], soft @ torch.arange(8.0), atol=1e-5)
-    assert not torch.equal(soft, targets)
+    assert torch.allclose(mixed.images[:, 0, 0, 0], soft @ torch.arange(8.0), atol=1e-5)
+    assert not torch.equal(soft, batch.targets)
+    assert mixed.votes is not None
+    assert mixed.teacher_mask is not None
+    assert torch.allclose(mixed.votes, 2 * soft)
+    assert torch.allclose(mixed.teacher_mask, 3 * soft)
 
 
 @pytest.mark.parametrize("name", ["vit", "googlenet", "vit-compact"])

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """
     # Asked for now, so that hours of training do not end in the lack of what draws the page.
     require("matplotlib", "report")
-    from moue.cli.train import Watch
+    from moue.cli.train import TrainingProgress
     from moue.comparison import command_line, compare
     from moue.report.write import table_rows
 
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         quote=args.quote,
         progress=Progress,
         log=_say,
-        watch=lambda name: Watch(f"{name}: "),
+        watch=lambda name: TrainingProgress(f"{name}: "),
         command=command_line(sys.argv[1:]),
     )
     table = table_rows(rows)

@@ -12,7 +12,7 @@ from moue.cli.progress import Progress, clock
 from moue.errors import require
 
 if TYPE_CHECKING:
-    from moue.training.learner import Status
+    from moue.training.progress import Status
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         )
     code = report_left_out(table.left_out)
     try:
-        finished = fit(config, table, args.out, resume=args.resume, watch=Watch(), recipe=recipe)
+        finished = fit(config, table, args.out, resume=args.resume, progress=TrainingProgress(), recipe=recipe)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command with --resume goes on") from None
     spec = finished.spec()
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-class Watch:
+class TrainingProgress:
     """Shows a run on stderr: a live line on a terminal, and a line that stays for each epoch."""
 
     def __init__(self, prefix: str = "") -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from moue.errors import ModelError, TrainingError, UnknownName, UsageError, require
-from moue.models import create, options_of
+from moue.models import create, devices, options_of
 from moue.models.base import Network
 from moue.models.tensors import save_file
 from moue.renames import current_options
@@ -49,16 +49,16 @@ class TorchModel:
             UsageError: when the images are not of the spec's shape and type.
         """
         spec = self.spec
-        wanted = (spec.channels, spec.size, spec.size)
-        if images.dtype != np.uint8 or images.shape[1:] != wanted:
-            shape = ", ".join(map(str, wanted))
-            raise UsageError(f"{spec.name!r} takes uint8 (N, {shape}). Got {images.dtype} {images.shape} instead.")
-        answers = [np.zeros((0, len(spec.labels)), np.float32)]
+        shape = (spec.channels, spec.size, spec.size)
+        if images.dtype != np.uint8 or images.shape[1:] != shape:
+            required = ", ".join(map(str, shape))
+            raise UsageError(f"{spec.name!r} takes uint8 (N, {required}). Got {images.dtype} {images.shape} instead.")
+        logits = [np.zeros((0, len(spec.labels)), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(images), batch):
                 part = torch.from_numpy(np.ascontiguousarray(images[start : start + batch])).to(self.device)
-                answers.append(self.network(part).float().cpu().numpy())
-        return np.concatenate(answers)
+                logits.append(self.network(part).float().cpu().numpy())
+        return np.concatenate(logits)
 
 
 def load_run(path: Path | str, device: str = "auto") -> TorchModel:
@@ -66,10 +66,11 @@ def load_run(path: Path | str, device: str = "auto") -> TorchModel:
 
     Args:
         path: the run folder.
-        device: "auto" (CUDA, then Apple's MPS, then the CPU) or a torch device's name.
+        device: as of :func:`moue.models.devices.choose`.
 
     Raises:
         ModelError: when a file of the run is missing or damaged, or the files do not belong together.
+        UsageError: when the machine has no such device.
     """
     folder = Path(path)
     spec = spec_of_run(folder)
@@ -87,8 +88,8 @@ def load_run(path: Path | str, device: str = "auto") -> TorchModel:
         raise ModelError(
             f"{weights} does not fit the network {name!r} with {len(spec.labels)} classes: {first[0].strip()}"
         ) from error
-    on = _device(device)
-    return TorchModel(spec, network.eval().requires_grad_(False).to(on), on)
+    chosen = devices.choose(device)
+    return TorchModel(spec, network.eval().requires_grad_(False).to(chosen), chosen)
 
 
 def spec_of_run(folder: Path) -> ModelSpec:
@@ -153,11 +154,3 @@ def without_weights(name: str) -> dict[str, Any]:
         return {}
     neutral = {"pretrained": False, "weights": None}
     return {key: value for key, value in neutral.items() if key in accepted}
-
-
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

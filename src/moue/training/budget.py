@@ -15,8 +15,8 @@ import torch
 from moue.models.base import Network
 from moue.training import optimizers
 from moue.training.augment import Augment
+from moue.training.batch import Batch
 from moue.training.config import Config
-from moue.training.rows import Rows
 from moue.training.tasks import Task
 
 #: The share of the budget that is planned: machines slow down more often than they speed up.
@@ -27,7 +27,7 @@ REPEATS = 6
 
 
 def fit_to_time(
-    config: Config, network: Network, task: Task, train: Rows, validation: Rows | None, steps: int, precision: str
+    config: Config, network: Network, task: Task, train: Batch, validation: Batch | None, steps: int, precision: str
 ) -> Config:
     """The configuration whose whole schedule fits ``run.minutes``; as it is where there is no budget.
 
@@ -45,27 +45,27 @@ def fit_to_time(
     probe = copy.deepcopy(network).train()
     optim = optimizers.build(probe, config.optim)
     augment = Augment(config.data)
-    batch = min(config.optim.batch_size, len(train))
+    batch = train.take(slice(config.optim.batch_size))
 
     def step(size: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
-        images = augment(train.images[:batch], generator)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            answer = task(probe, images, train.targets[:batch], generator, size)
+        augmented = replace(batch, images=augment(batch.images, generator))
+        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = task(probe, augmented, generator, size).loss
         optim.zero_grad()
-        torch.autograd.backward(answer["loss"])
+        torch.autograd.backward(loss)
         optim.step()
-        answer["loss"].item()  # Waits for the device.
+        loss.item()  # Waits for the device.
 
     full = network.input.size
     sizes = sorted({full, *config.optim.progressive_sizes})
-    # Each size has seeds of its own: teachers who keep their answers are asked again for other views alone.
+    # Each size has seeds of its own: teachers whose probabilities are cached run again for other views alone.
     seeds = {size: range(i * REPEATS, (i + 1) * REPEATS) for i, size in enumerate(sizes)}
     one = {size: _median_time(partial(step, size), seeds[size]) for size in sizes}
     views = config.optim.teacher_views if config.optim.teachers else 0
     again = {size: _median_time(partial(step, size), seeds[size]) for size in sizes} if views else one
     # A forward pass is about a third of a step; both are measured in whole batches.
-    checking = 0.0 if validation is None else len(validation) / batch * one[full] / 3
+    checking = 0.0 if validation is None else len(validation) / len(batch) * one[full] / 3
     budget = config.run.minutes * 60 * MARGIN
 
     def seconds(epochs: int) -> float:
@@ -75,7 +75,7 @@ def fit_to_time(
             for e in range(epochs)
         )
 
-    # By bisection: who wants all that fits asks for a hundred thousand.
+    # By bisection: a recipe may ask for a hundred thousand, to get all that fit.
     epochs = bisect_right(range(1, config.optim.epochs + 1), budget, key=seconds)
     if epochs:
         return replace(config, optim=replace(config.optim, epochs=epochs))
@@ -86,9 +86,9 @@ def fit_to_time(
 
 def _median_time(step: Callable[[int], None], seeds: Iterable[int], warm: int = 2) -> float:
     """Seconds of a step; the first ones choose kernels and fill caches, and do not count."""
-    taken = []
+    times = []
     for seed in seeds:
         began = time.perf_counter()
         step(seed)
-        taken.append(time.perf_counter() - began)
-    return float(np.median(taken[warm:]))
+        times.append(time.perf_counter() - began)
+    return float(np.median(times[warm:]))

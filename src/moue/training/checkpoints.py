@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from lightning.pytorch.plugins.io import CheckpointIO
 from safetensors import SafetensorError, safe_open
 
 from moue.errors import TrainingError
@@ -48,21 +48,45 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Any:
         raise TrainingError(f"the checkpoint {path} cannot be read: {error}") from error
 
 
-class SafeCheckpointIO(CheckpointIO):
-    """Lightning's seam for checkpoints, on :func:`save` and :func:`load`."""
+class Stateful(Protocol):
+    """Has a state: a network, an optimizer, a scheduler."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint."""
-        save(checkpoint, path)
+    def state_dict(self) -> dict[str, Any]:
+        """The state."""
 
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read a checkpoint onto the CPU."""
-        checkpoint: dict[str, Any] = load(path)
-        return checkpoint
+    def load_state_dict(self, state: dict[str, Any], /) -> Any:
+        """Take it up."""
 
-    def remove_checkpoint(self, path: Any) -> None:
-        """Delete a checkpoint."""
-        Path(path).unlink(missing_ok=True)
+
+def save_state(path: Path, epoch: int, parts: Mapping[str, Stateful]) -> None:
+    """Write the state of a run after ``epoch`` epochs.
+
+    Raises:
+        TrainingError: as :func:`save`.
+    """
+    save({"epoch": epoch, **{name: part.state_dict() for name, part in parts.items()}}, path)
+
+
+def resume(path: Path, parts: Mapping[str, Stateful]) -> int:
+    """Take up what :func:`save_state` wrote, if anything.
+
+    Returns:
+        How many epochs are trained; 0 where there is no such file.
+
+    Raises:
+        TrainingError: when it cannot be read, or was written by version 0.1.0.
+    """
+    if not path.exists():
+        return 0
+    state = load(path)
+    if state.keys() != {"epoch", *parts}:
+        raise TrainingError(
+            f"{path} was written by another version of moue, whose unfinished runs cannot be resumed: start the run "
+            "again in another folder, or finish it with the version that its run.json names."
+        )
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return int(state["epoch"])
 
 
 def _pack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:

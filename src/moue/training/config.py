@@ -303,37 +303,27 @@ def _build(cls: Any, values: Any, where: str) -> Any:
 
 def _coerce(value: Any, kind: Any, where: str) -> Any:
     """Check one value against its annotation; whole numbers pass as floats, nothing else is bent."""
-    origin = typing.get_origin(kind)
-    if origin is Literal:
-        if value in typing.get_args(kind):
-            return value
-        wanted = ", ".join(map(repr, typing.get_args(kind)))
-    elif origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return _coerce(value, next(k for k in typing.get_args(kind) if k is not type(None)), where)
-    elif origin is tuple:
-        if isinstance(value, (list, tuple)):
-            return tuple(_coerce(v, typing.get_args(kind)[0], where) for v in value)
-        wanted = "a list"
-    elif origin is dict:
-        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-            return dict(value)
-        wanted = "a section of keys that are texts"
-    elif kind is float:
-        if isinstance(value, str):
-            value = _scalar(value)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        wanted = "a number"
-    elif kind is int:
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        wanted = "a whole number"
-    else:
-        if isinstance(value, kind):
-            return value
-        wanted = {bool: "true or false", str: "a text"}.get(kind, getattr(kind, "__name__", str(kind)))
-    raise UsageError(f"{where} must be {wanted}. Got {value!r} instead.")
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None else _coerce(value, next(k for k in arguments if k is not type(None)), where)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_coerce(v, arguments[0], where) for v in value)
+    if kind is float and isinstance(value, str):
+        value = _scalar(value)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    valid, expected = {
+        Literal: (value in arguments, ", ".join(map(repr, arguments))),
+        tuple: (False, "a list"),
+        dict: (_is_section(value), "a section of keys that are texts"),
+        float: (number, "a number"),
+        int: (number and (isinstance(value, int) or value.is_integer()), "a whole number"),
+        bool: (isinstance(value, bool), "true or false"),
+        str: (isinstance(value, str), "a text"),
+    }[origin or kind]
+    if not valid:
+        raise UsageError(f"{where} must be {expected}. Got {value!r} instead.")
+    return kind(value) if kind in (float, int) else dict(value) if origin is dict else value
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)

@@ -10,7 +10,8 @@ import csv
 import importlib.util
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,10 @@ class Run:
         with open(path, newline="", encoding="utf-8") as file:
             rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
         return [{**row, "epoch": int(row["epoch"] or 0)} for row in rows]
+
+    def best_accuracy(self, before: int) -> float:
+        """The best accuracy on validation of the epochs before that one, which counts from 1; 0 where there is none."""
+        return max((row["validation_accuracy"] or 0.0 for row in self.history() if row["epoch"] < before), default=0.0)
 
     def begin(
         self,
@@ -244,13 +249,28 @@ class Run:
         record["ended"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self._write(RECORD, record)
 
-    def tensorboard(self) -> Any:
-        """Lightning's TensorBoard logger, or False where tensorboard is not installed (history.csv holds the same)."""
+    @contextmanager
+    def tensorboard(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        """Gives a function that logs a row of the history for TensorBoard too, where that is installed."""
         if importlib.util.find_spec("tensorboard") is None:
-            return False
-        from lightning.pytorch.loggers import TensorBoardLogger
+            yield lambda row: None
+            return
+        from torch.utils.tensorboard import SummaryWriter
 
-        return TensorBoardLogger(self.folder, name="tensorboard", version="")
+        writers: list[SummaryWriter] = []  # The first row opens one, hence the folder.
+
+        def log(row: Mapping[str, Any]) -> None:
+            if not writers:
+                writers.append(SummaryWriter(self.folder / "tensorboard"))
+            for name, value in row.items():
+                if value is not None and name != "epoch":
+                    writers[0].add_scalar(name, value, row["epoch"])
+
+        try:
+            yield log
+        finally:
+            for writer in writers:
+                writer.close()
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name

@@ -1,4 +1,4 @@
-"""Who teaches in distillation: a finished run, in torch, or a trained model without its run, as ONNX."""
+"""The teachers of a distillation: finished runs, in torch, or trained models without their runs, as ONNX."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from moue.trained.open import run_of, spec_of, split_of
 
 
 class Images(Protocol):
-    """What a teacher wants to see."""
+    """The images that a teacher takes."""
 
     @property
     def size(self) -> int:
@@ -44,7 +44,7 @@ class Teacher(Protocol):
 
 @dataclass(frozen=True)
 class OnnxTeacher:
-    """A trained model without its run: a name of ``moue models`` or an ONNX file. It answers on the processor."""
+    """A trained model without its run: a name of ``moue models`` or an ONNX file. It runs on the CPU."""
 
     engine: Engine
 
@@ -60,13 +60,13 @@ class OnnxTeacher:
 
 
 def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, threads: int = 0) -> list[Teacher]:
-    """Teachers, ready to answer.
+    """Teachers, ready to give logits.
 
     Args:
         names: names of ``moue models``, run folders, or ONNX files with their specs; a model goes before a run of the
             same name, see :func:`moue.trained.open.run_of`.
         labels: which they must have.
-        device: where the runs among them are to answer.
+        device: where the runs among them are to be.
         threads: CPU threads of the others; 0 lets their engine choose.
 
     Raises:
@@ -74,10 +74,10 @@ def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, th
         UsageError: when a teacher has other labels.
     """
     for name in names:
-        theirs = spec_of(name).labels
-        if theirs != labels:
+        own = spec_of(name).labels
+        if own != labels:
             raise UsageError(
-                f"a teacher must have the data's labels: {', '.join(labels)}. {name} has {', '.join(theirs)} instead. "
+                f"a teacher must have the data's labels: {', '.join(labels)}. {name} has {', '.join(own)} instead. "
                 "To learn from the labels alone: --set optim.teachers=[]"
             )
     return [
@@ -86,8 +86,8 @@ def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, th
     ]
 
 
-def held_out(names: Sequence[str], table: ImageTable, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Which teachers held out which rows, and so may teach them.
+def teacher_mask(names: Sequence[str], table: ImageTable, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Which teachers held out which rows, hence may teach them.
 
     Args:
         names: as of :func:`open_teachers`.
@@ -101,7 +101,7 @@ def held_out(names: Sequence[str], table: ImageTable, rows: NDArray[np.int64]) -
         DataError: when a teacher's run was trained on another set.
         UsageError: when nothing says which rows a teacher held out, or when there are rows that none did.
     """
-    held = np.zeros((len(rows), len(names)), np.float32)
+    mask = np.zeros((len(rows), len(names)), np.float32)
     for i, name in enumerate(names):
         split = split_of(name, table)
         if split is None:
@@ -109,10 +109,10 @@ def held_out(names: Sequence[str], table: ImageTable, rows: NDArray[np.int64]) -
                 f"nothing says which rows of {table.name or 'this set'} the teacher {name} was trained on. "
                 "For optim.teachers_out_of_fold give finished runs."
             )
-        held[:, i] = np.isin(rows, split.validation)
-    if alone := int((held.sum(1) == 0).sum()):
+        mask[:, i] = np.isin(rows, split.validation)
+    if missing := int((mask.sum(1) == 0).sum()):
         raise UsageError(
-            f"optim.teachers_out_of_fold: {alone} of {len(rows)} training rows were held out by no teacher. "
+            f"optim.teachers_out_of_fold: {missing} of {len(rows)} training rows were held out by no teacher. "
             "Train one for each part, as with --set data.validation=0.2 and --set data.fold=0, 1, 2, 3 and 4."
         )
-    return held
+    return mask

@@ -1,8 +1,10 @@
-"""Which device and precision suit a run, and what it took of them."""
+"""Which device and precision suit a network, and what they took of them."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -28,10 +30,10 @@ def choose(name: str = "auto") -> torch.device:
         raise UsageError(f"run.device must be auto, cpu, cuda or mps. Got {name!r} instead.") from error
     if chosen.type not in ("cpu", "cuda", "mps"):
         raise UsageError(f"run.device must be auto, cpu, cuda or mps. Got {name!r} instead.")
-    missing = (chosen.type == "cuda" and not torch.cuda.is_available()) or (
+    absent = (chosen.type == "cuda" and not torch.cuda.is_available()) or (
         chosen.type == "mps" and not torch.backends.mps.is_available()
     )
-    if missing:
+    if absent:
         raise UsageError(f"run.device is {name!r}, and torch finds none on this machine. Type: --set run.device=auto")
     if chosen.index is not None:
         if chosen.type == "cpu":
@@ -45,34 +47,47 @@ def choose(name: str = "auto") -> torch.device:
     return chosen
 
 
-def precision(asked: str, on: torch.device) -> Precision:
+def precision(setting: str, device: torch.device) -> Precision:
     """bf16 or fp32; "auto" takes bf16 only where the hardware multiplies it faster.
 
     Emulated bf16 is a trap: on two cores of a Xeon with plain AVX-512, 3×3 convolutions ran at a third of float32's
     rate. With AVX512-BF16 (AMD from Zen 4 on) they run at almost twice that rate, with AMX at more.
     """
-    if asked != "auto":
-        return "bf16" if asked == "bf16" else "fp32"
-    if on.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(on)[0] >= 8 else "fp32"
-    if on.type == "cpu":
+    if setting != "auto":
+        return "bf16" if setting == "bf16" else "fp32"
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
+    if device.type == "cpu":
         return "bf16" if multiplies_bf16() else "fp32"
     return "fp32"
 
 
 def multiplies_bf16() -> bool:
     """Whether the processor has instructions that multiply bf16: AMX or AVX512-BF16."""
-    asks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, ask, lambda: False)() for ask in asks)
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
 
-def describe(on: torch.device) -> dict[str, Any]:
+@contextlib.contextmanager
+def cpu_threads(number: int) -> Iterator[None]:
+    """Torch with that many CPU threads, 0 for as many as it has; the number is the process's, so it is put back."""
+    before = torch.get_num_threads()
+    if number:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+def describe(device: torch.device) -> dict[str, Any]:
     """The device for a run's record: its name, whether the processor multiplies bf16, threads."""
-    name = torch.cuda.get_device_name(on) if on.type == "cuda" else on.type
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {"accelerator": name, "bf16": multiplies_bf16(), "threads": torch.get_num_threads()}
 
 
-def peak_memory(on: torch.device) -> dict[str, float]:
+def peak_memory(device: torch.device) -> dict[str, float]:
     """Peak memory of this process (not known on Windows) and of the device, in GB."""
     peak = {}
     try:
@@ -82,6 +97,6 @@ def peak_memory(on: torch.device) -> dict[str, float]:
     else:
         unit = 1 if sys.platform == "darwin" else 1024
         peak["process"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
-    if on.type == "cuda":
-        peak["device"] = torch.cuda.max_memory_allocated(on) / 1e9
+    if device.type == "cuda":
+        peak["device"] = torch.cuda.max_memory_allocated(device) / 1e9
     return peak

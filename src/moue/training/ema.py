@@ -1,0 +1,45 @@
+"""An exponential moving average of a network's weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from moue.models.base import Network
+
+
+class EMA:
+    """The average of a network's weights and running statistics, as a network in evaluation mode.
+
+    Args:
+        network: copied as the average's beginning.
+        decay: per step; 0 is no average: ``EMA.network`` is the network itself.
+    """
+
+    def __init__(self, network: Network, decay: float) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(False).eval() if decay > 0 else network
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, network: Network, step: int) -> None:
+        """Follow the network's weights after ``step`` steps, counted from 1."""
+        if self.decay == 0:
+            return
+        # Early on the average would hold on to random weights: let it follow faster.
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for mean, value in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The average's weights; nothing where there is none."""
+        return self.network.state_dict() if self.decay > 0 else {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up what :meth:`state_dict` gave."""
+        if self.decay > 0:
+            self.network.load_state_dict(state)

@@ -1,0 +1,195 @@
+"""A training is planned, then run: `prepare` checks and builds all that a run needs, before its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from moue.data.balance import bootstrap, class_weights
+from moue.data.splits import Split, stratified_split
+from moue.data.table import ImageTable
+from moue.errors import DataError, UsageError
+from moue.labels import FERPLUS
+from moue.models import create, devices, options_of
+from moue.models.base import Network
+from moue.models.load import load_run, without_weights
+from moue.spec import channels_of
+from moue.training import optimizers, tasks
+from moue.training.batch import Batch
+from moue.training.budget import fit_to_time
+from moue.training.config import Config
+from moue.training.memory import explain_out_of_memory
+from moue.training.run_folder import Run
+from moue.training.sampler import steps_per_epoch
+from moue.training.tasks import Task
+from moue.training.teachers import teacher_mask
+from moue.training.warm_start import warm_start
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that :func:`moue.training.loop.train` needs."""
+
+    config: Config
+    """Resolved: its epochs fit the time budget, its labels are the table's."""
+    run: Run
+    """The folder to write. Where it holds a run, that run is resumed."""
+    table: ImageTable
+    split: Split
+    train: Batch
+    """The training rows, on the device."""
+    validation: Batch | None
+    """The validation rows, on the device; None where none are held out."""
+    network: Network
+    """The network to train, on the device, with the votes' outputs behind the labels' where votes are learned."""
+    kept: Network
+    """The network that the run keeps, for its shape: the same without the votes' outputs."""
+    task: Task
+    steps: int
+    """Steps of an epoch."""
+    schedule: Callable[[int], float]
+    """The factor on the peak learning rate at each step of the run."""
+    device: torch.device
+    precision: devices.Precision
+    recipe: Config | None
+    """What the configuration was made from."""
+    asked: Config
+    """The configuration before a budget of minutes became epochs."""
+
+
+def prepare(
+    config: Config,
+    table: ImageTable,
+    folder: Path | str,
+    *,
+    resume: bool = False,
+    task: Task | None = None,
+    recipe: Config | None = None,
+) -> Plan:
+    """Plan a training; nothing is written yet.
+
+    Args:
+        config: the run's configuration. A run that is resumed takes device and threads from here, and all else from
+            what it was begun with.
+        table: the data set; its "train" rows are trained on, but for the validation part that is cut from them.
+        folder: the run folder to write.
+        resume: go on with what ``folder`` holds, if anything.
+        task: what to train on; by default what the configuration says.
+        recipe: what ``config`` was made from, kept so that the run can be resumed with that one alone.
+
+    Raises:
+        UsageError: when the folder holds a run already and ``resume`` is not set, or the network cannot be built or fed
+            as the configuration says.
+        DataError: for a class without training rows, or a run on other data.
+        TrainingError: when a time budget is given and memory does not suffice.
+    """
+    run = Run(Path(folder))
+    if run.exists and not resume:
+        raise UsageError(f"{folder} holds a run already. Type --resume to go on with it, or choose another folder.")
+    if run.exists:
+        saved = run.config()
+        config = replace(saved, run=replace(saved.run, device=config.run.device, threads=config.run.threads))
+        split = run.split(table)
+    else:
+        config = replace(config, data=replace(config.data, labels=table.label_set.name))
+        split = stratified_split(table, config.data.validation, config.data.split_seed, config.data.fold)
+    device = devices.choose(config.run.device)
+    precision = devices.precision(config.run.precision, device)
+    network, kept = _networks(config, table, run)
+    train, validation = _rows(config, table, split, network, device)
+    labels, classes = train.labels.cpu().numpy(), len(table.label_set)
+    absent = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
+    if len(absent):
+        names = ", ".join(table.label_set.labels[i] for i in absent)
+        raise DataError(
+            f"{table.name or 'the data set'} has no training rows of the class {names}. Add some, or, for class "
+            "folders of your own, type --labels folders."
+        )
+    if task is None:
+        weights = class_weights(labels, classes) if config.data.class_weights else None
+        task = tasks.build(config.optim, table.label_set.labels, weights, device, config.run.threads)
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    asked = config
+    # The saved configuration of a run is the resolved one: its epochs must not be fitted to the clock again.
+    if not run.exists:
+        with devices.cpu_threads(config.run.threads), explain_out_of_memory(config.optim.batch_size):
+            config = fit_to_time(config, network, task, train, validation, steps_per_epoch(config, labels), precision)
+    steps = steps_per_epoch(config, labels)
+    return Plan(
+        config=config,
+        run=run,
+        table=table,
+        split=split,
+        train=train,
+        validation=validation,
+        network=network,
+        kept=kept,
+        task=task,
+        steps=steps,
+        schedule=optimizers.schedule(config.optim, steps * config.optim.epochs),
+        device=device,
+        precision=precision,
+        recipe=recipe,
+        asked=asked,
+    )
+
+
+def _networks(config: Config, table: ImageTable, run: Run) -> tuple[Network, Network]:
+    """The network to train, with first weights, and the one that the run keeps, for its shape."""
+    labels, votes = table.label_set.labels, config.optim.votes_weight > 0
+    if votes and table.votes is None:
+        raise UsageError("optim.votes_weight needs FER+'s votes beside FER-2013's labels: type --votes fer2013new.csv.")
+    model = config.model
+    torch.manual_seed(config.run.seed)
+    resumed = run.exists and run.checkpoint("last").exists()
+    init = None if model.init is None or resumed else load_run(model.init, device="cpu")
+    options: dict[str, Any] = {**model.options}
+    # With a checkpoint or a run to start from, published weights would be fetched for nothing, and may be gone by now.
+    if resumed:
+        options |= {**without_weights(model.network), **run.record().get("rebuild", {})}
+    elif init is not None and init.spec.network == model.network:
+        options |= {**without_weights(model.network), **init.network.rebuild}
+    # A published head has an order of its own.
+    if "labels" in options_of(model.network):
+        options = {"labels": labels, **options}
+    network = create(model.network, len(labels) + votes * len(FERPLUS), **options)
+    if init is not None:
+        warm_start(network, init, model, labels)
+    for size in {network.input.size, *config.optim.progressive_sizes}:
+        _require_size(network, size)
+    if not votes:
+        return network, network
+    rebuild = {**model.options, **without_weights(model.network), **network.rebuild}
+    return network, create(model.network, len(labels), **rebuild)
+
+
+def _rows(
+    config: Config, table: ImageTable, split: Split, network: Network, device: torch.device
+) -> tuple[Batch, Batch | None]:
+    """The training rows, with whatever the task needs of them, and the validation rows."""
+    rows = split.train
+    if config.data.bootstrap:
+        rows = rows[bootstrap(table.labels[rows], np.random.default_rng([config.run.seed, 3]))]
+    train = Batch.of(table, rows, network.input, device, votes=config.optim.votes_weight > 0)
+    if config.optim.teachers_out_of_fold:
+        mask = teacher_mask(config.optim.teachers, table, rows)
+        train = replace(train, teacher_mask=torch.from_numpy(mask).to(device))
+    return train, Batch.of(table, split.validation, network.input, device) if len(split.validation) else None
+
+
+def _require_size(network: Network, size: int) -> None:
+    """Two blank images through a network, which says now what would else end a run in its first step or its last."""
+    training, spec = network.training, network.input
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(2, channels_of(spec.color), size, size))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"the network cannot take images of {size}×{size} pixels: {reason}") from error
+    finally:
+        network.train(training)

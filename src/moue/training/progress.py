@@ -1,0 +1,89 @@
+"""How far a run is, and how it does: what the loop measures as it goes, and what it tells whoever asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from moue.training.tasks import TaskOutput
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a run reports while it trains."""
+
+    epoch: int
+    """From 1."""
+    epochs: int
+    step: int
+    """From 1."""
+    steps: int
+    """Steps of an epoch."""
+    loss: float
+    """Running mean over the epoch."""
+    accuracy: float
+    """Running mean over the epoch, on augmented images."""
+    images_per_second: float
+    seconds_left: float
+    validation_accuracy: float | None = None
+    """Set on the last status of an epoch."""
+    validation_loss: float | None = None
+    ended: bool = False
+    """Whether the epoch is over and validated."""
+
+
+#: Called every ten steps, and at the end of each epoch.
+ProgressCallback = Callable[[Status], None]
+
+
+class Meter:
+    """Loss, accuracy and speed of an epoch, and the time that is left.
+
+    Args:
+        first: the epoch that is trained first, from 0.
+        epochs: of the whole run.
+        steps: of an epoch.
+        device: where the losses are.
+    """
+
+    def __init__(self, first: int, epochs: int, steps: int, device: torch.device) -> None:
+        self.first, self.epochs, self.steps = first, epochs, steps
+        self.totals = torch.zeros(3, device=device)
+        """Sums over the epoch: of losses, of hits, of images."""
+        self.run_began = self.epoch_began = time.monotonic()
+
+    def start_epoch(self) -> None:
+        """Begin the sums anew."""
+        self.totals.zero_()
+        self.epoch_began = time.monotonic()
+
+    def add(self, output: TaskOutput, labels: Tensor) -> None:
+        """Count one step."""
+        hits = (output.logits.argmax(1) == labels).sum().float()
+        n = torch.full_like(hits, len(labels))
+        self.totals += torch.stack([output.loss.detach().float() * len(labels), hits, n])
+
+    @property
+    def seconds(self) -> float:
+        """Since the epoch began."""
+        return time.monotonic() - self.epoch_began
+
+    def status(self, epoch: int, step: int) -> Status:
+        """Where the run is after a step, both counted from 0."""
+        loss, hits, n = self.totals.tolist()
+        done = (epoch - self.first) * self.steps + step + 1
+        left = (self.epochs - self.first) * self.steps - done
+        return Status(
+            epoch=epoch + 1,
+            epochs=self.epochs,
+            step=step + 1,
+            steps=self.steps,
+            loss=loss / n,
+            accuracy=hits / n,
+            images_per_second=n / max(self.seconds, 1e-9),
+            seconds_left=(time.monotonic() - self.run_began) / done * left,
+        )

@@ -1,0 +1,75 @@
+"""Learning from finished runs and other models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small import SMALL
+
+from moue.data.readers.synth import synthetic
+from moue.data.table import ImageTable
+from moue.errors import UsageError
+from moue.export import export
+from moue.labels import LabelSet
+from moue.models.load import load_run
+from moue.trained.open import split_of
+from moue.training.loop import fit
+from moue.training.teachers import teacher_mask
+
+
+def test_a_student_learns_from_teachers_and_does_not_carry_them(table: ImageTable, tmp_path: Path) -> None:
+    teacher = fit(
+        SMALL.override(["optim.name=muon", "optim.lr=0.1", "data.augment=false"]), table, tmp_path / "teacher"
+    )
+    learn = ["optim.epochs=1", "optim.name=muon", "optim.lr=0.1", "data.augment=false", "optim.teacher_weight=1"]
+    taught = SMALL.override([*learn, f"optim.teachers=[{teacher.folder}]"])
+    wrong = replace(table, labels=np.roll(table.labels, 1))
+    student = fit(taught, wrong, tmp_path / "student")
+    sizes = [(tmp_path / n / "checkpoints" / "last.safetensors").stat().st_size for n in ("teacher", "student")]
+    assert sizes[1] < sizes[0] * 1.05
+    test = synthetic(400, seed=5)
+    answers = [load_run(r.folder).logits(test.images).argmax(1) for r in (teacher, student)]
+    agree = float((answers[0] == answers[1]).mean())
+    assert agree > 0.4, "labels that say nothing were all that was learned from"
+    # The same as a model without its run: one graph, no torch weights.
+    export(teacher.folder, tmp_path / "teacher.onnx")
+    alone = fit(taught.override([f"optim.teachers=[{tmp_path / 'teacher.onnx'}]"]), wrong, tmp_path / "alone")
+    again = load_run(alone.folder).logits(test.images).argmax(1)
+    assert float((again == answers[0]).mean()) > 0.4
+    assert alone.spec().trained["teachers"] == ["teacher.onnx"]
+    two = LabelSet("folders", ("smile", "none"))
+    own = ImageTable(table.images, (table.labels == 3).astype(np.int64), table.split, table.source, two)
+    with pytest.raises(UsageError, match="smile, none"):
+        fit(taught, own, tmp_path / "other")
+
+
+def test_each_image_is_taught_by_the_teachers_that_held_it_out(table: ImageTable, tmp_path: Path) -> None:
+    halves = [
+        fit(SMALL.override(["optim.epochs=1", "data.validation=0.5", f"data.fold={fold}"]), table, tmp_path / f"{fold}")
+        for fold in (0, 1)
+    ]
+    splits = [run.split(table) for run in halves]
+    assert not set(splits[0].validation) & set(splits[1].validation)
+    # A teacher without its run, too: its spec says which rows those were.
+    export(halves[1].folder, tmp_path / "1.onnx")
+    names = [str(halves[0].folder), str(tmp_path / "1.onnx")]
+    again = split_of(names[1], table)
+    assert again is not None
+    assert (again.validation == splits[1].validation).all()
+    mask = teacher_mask(names, table, splits[0].train)
+    assert mask[:, 1].all()
+    assert not mask[:, 0].any()
+    taught = ["optim.epochs=1", "optim.teacher_weight=1", "optim.teachers_out_of_fold=true"]
+    student = fit(SMALL.override([*taught, f"optim.teachers=[{', '.join(names)}]"]), table, tmp_path / "student")
+    assert student.finished
+    with pytest.raises(UsageError, match=r"held out by no teacher\. Train one for each part"):
+        fit(SMALL.override([*taught, f"optim.teachers=[{names[0]}, {names[0]}]"]), table, tmp_path / "half")
+    with pytest.raises(UsageError, match="nothing says which rows"):
+        fit(SMALL.override([*taught, f"optim.teachers=[{names[0]}, tiny]"]), table, tmp_path / "unknown")
+    assert not (tmp_path / "half").exists()
+    assert not (tmp_path / "unknown").exists()
+    with pytest.raises(UsageError, match="needs two teachers or more"):
+        SMALL.override([*taught, f"optim.teachers=[{names[0]}]"])

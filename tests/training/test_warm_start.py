@@ -1,0 +1,89 @@
+"""Weights from one network to another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from small import SMALL
+
+from moue.data.table import ImageTable
+from moue.errors import UsageError
+from moue.labels import LabelSet
+from moue.models.load import load_run
+from moue.training.loop import fit
+
+
+def test_a_run_starts_from_another_ones_weights_and_a_new_last_layer_where_classes_differ(
+    table: ImageTable, tmp_path: Path
+) -> None:
+    first = fit(SMALL, table, tmp_path / "first")
+    assert first.spec().license == "", "drawn faces bind nobody"
+    first.spec().replace(license="for research").save(first.folder / "spec.json")
+    still = ["optim.epochs=1", "optim.lr=1e-12", "optim.ema=0", f"model.init={tmp_path / 'first'}"]
+    second = fit(SMALL.override(still), table, tmp_path / "second")
+    a, b = (load_file(run.folder / "weights.safetensors") for run in (first, second))
+    learned = [name for name in a if name.endswith("weight")]
+    assert all(np.allclose(a[name], b[name], atol=1e-6) for name in learned)
+    two = LabelSet("folders", ("smile", "none"))
+    happy = (table.labels == table.label_set.index("happy")).astype(np.int64)
+    own = ImageTable(table.images, 1 - happy, table.split, table.source, two)
+    third = fit(SMALL.override(still), own, tmp_path / "third")
+    c = load_file(third.folder / "weights.safetensors")
+    assert third.spec().labels == two.labels
+    assert third.spec().license == "for research", "weights keep what binds those that they come from"
+    assert c["classifier.weight"].shape == (2, 16)
+    assert all(np.allclose(a[name], c[name], atol=1e-6) for name in learned if name != "classifier.weight")
+    with pytest.raises(UsageError, match="same network"):
+        fit(SMALL.override([*still, "model.options={widths: [8, 24], blocks: [1]}"]), table, tmp_path / "fourth")
+
+
+@pytest.mark.parametrize("network", ["compact", "googlenet"])
+def test_a_last_layer_is_taken_over_by_its_classes_names(network: str, table: ImageTable, tmp_path: Path) -> None:
+    options = {"compact": "{widths: [7, 14], blocks: [1]}", "googlenet": "{width: 0.125}"}[network]
+    base = SMALL.override([f"model.network={network}", f"model.options={options}", "optim.epochs=1", "optim.steps=1"])
+    first = fit(base, table, tmp_path / "first")
+    still = base.override(["optim.lr=1e-12", "optim.ema=0", f"model.init={first.folder}"])
+    a = load_file(first.folder / "weights.safetensors")
+    a = {name: value for name, value in a.items() if name.endswith(("weight", "bias"))}
+    heads = [name for name in a if "classifier" in name and len(a[name]) == 7]
+    assert len(heads) == (1 if network == "compact" else 6)
+    turned = LabelSet("folders", ("Happiness", *(x for x in reversed(table.label_set.labels) if x != "happy")))
+    order = [table.label_set.index(name) for name in turned.labels]
+    own = replace(table, label_set=turned, labels=np.argsort(order)[table.labels])
+    b = load_file(fit(still, own, tmp_path / "turned").folder / "weights.safetensors")
+    for name in a:
+        assert np.allclose(a[name][order] if name in heads else a[name], b[name], atol=1e-6), name
+    others = replace(table, label_set=LabelSet("folders", tuple("abcdefg")))
+    c = load_file(fit(still, others, tmp_path / "others").folder / "weights.safetensors")
+    assert not any(np.isclose(a[name], c[name]).all() for name in heads if name.endswith("weight"))
+    assert all(np.allclose(a[name], c[name], atol=1e-6) for name in a if name not in heads)
+
+
+@pytest.mark.parametrize("network", ["hf", "vit"])
+def test_a_published_head_never_answers_in_an_order_of_its_own(network: str, table: ImageTable, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    names = ("happiness", "sadness", "neutral", "angry", "disgust", "fear", "surprise")
+    published = transformers.ViTConfig(**shape, image_size=16, patch_size=8, id2label=dict(enumerate(names)))
+    model = transformers.ViTForImageClassification(published)
+    model.classifier.bias.data = torch.arange(1.0, 8)
+    model.save_pretrained(tmp_path / "published")
+    transformers.ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(tmp_path / "published")
+    source = str(tmp_path / "published")
+    config = SMALL.override(["optim.epochs=1", "optim.steps=1", "optim.lr=1e-9", "optim.ema=0"])
+    chosen = ("vit", {"source": source}) if network == "vit" else (f"hf:{source}", {})
+    config = replace(config, model=replace(config.model, network=chosen[0], options=chosen[1]))
+    run = fit(config, table, tmp_path / "run")
+    assert run.config().model.options == chosen[1]
+    bias = load_file(run.folder / "weights.safetensors")[f"{'model.' if network == 'vit' else ''}classifier.bias"]
+    kept = [4, 5, 6, 1, 2, 7, 3] if network == "hf" else [0] * 7
+    assert np.allclose(bias, kept, atol=1e-5)
+    (tmp_path / "published").rename(tmp_path / "gone")
+    assert load_run(run.folder).logits(table.images[:2]).shape == (2, 7)
+    again = replace(config, model=replace(config.model, init=str(run.folder)))
+    assert fit(again, table, tmp_path / "again").finished
