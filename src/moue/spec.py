@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from moue.errors import ModelError
+from moue.files import atomic_write
 from moue.renames import current_spec
 
 #: Of the file format; 1 had other names, see :mod:`moue.renames`.
@@ -158,7 +159,8 @@ class ModelSpec:
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
         # A curve is one line, for those who read the file.
         text = re.sub(r"\[[\s\d.,null-]+\]", lambda found: f"[{' '.join(found[0][1:-1].split())}]", text)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        with atomic_write(Path(path)) as part:
+            part.write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelSpec:

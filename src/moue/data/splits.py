@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from moue.data.table import ImageTable
 from moue.errors import DataError, UsageError
+from moue.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Split:
             "train": self.train.tolist(),
             "validation": self.validation.tolist(),
         }
-        Path(path).write_text(json.dumps(values) + "\n", encoding="utf-8")
+        with atomic_write(Path(path)) as part:
+            part.write_text(json.dumps(values) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path | str) -> Split:
