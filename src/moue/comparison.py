@@ -21,7 +21,7 @@ from moue.errors import DataError, MissingExtra, MoueError, UnknownName, UsageEr
 from moue.evaluation.evaluate_model import rows_of
 from moue.evaluation.scoring import score, truth_of
 from moue.files import require_directory, require_no_overwrite
-from moue.progress import Line, silent
+from moue.progress import ProgressFactory, no_progress
 from moue.report.write import STUDY, Row, write_comparison
 from moue.runtime.engine import Engine
 from moue.runtime.weights import EXTRA, files_of, find_model, list_models
@@ -66,7 +66,7 @@ def compare(
     skip_bad: bool = False,
     left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     quote: bool = False,
-    progress: Line = silent,
+    progress: ProgressFactory = no_progress,
     log: Callable[[str], None] | None = None,
     watch: Callable[[str], ProgressCallback] | None = None,
     command: str = "",

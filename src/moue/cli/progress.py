@@ -1,4 +1,4 @@
-"""A progress line on stderr: count, rate and time left. Silent where stderr is no terminal."""
+"""A progress bar on stderr: count, rate and time left. Nothing is drawn where stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ class Progress:
     """A context manager whose instance is a :data:`moue.progress.Report`.
 
     Args:
-        what: the word before the bar.
+        step: the text before the bar ("reading").
         unit: what is counted, for the rate ("images").
-        stream: where to write; stderr by default, so that stdout holds the answer alone.
+        stream: where to write; stderr by default, so that stdout holds the results alone.
     """
 
-    def __init__(self, what: str, unit: str = "", stream: TextIO | None = None) -> None:
-        self.what, self.unit = what, unit
+    def __init__(self, step: str, unit: str = "", stream: TextIO | None = None) -> None:
+        self.step, self.unit = step, unit
         self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
-        self.start = self.shown = time.monotonic()
+        self.enabled = self.stream.isatty()
+        self.start = self.drawn = time.monotonic()
 
     def __enter__(self) -> Progress:
         return self
@@ -29,23 +29,23 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.live:
+        if self.enabled:
             self.stream.write("\r\x1b[K")
             self.stream.flush()
 
     def __call__(self, done: int, total: int | None = None) -> None:
         """Report ``done`` of ``total``; drawn ten times a second at most."""
         now = time.monotonic()
-        if not self.live or (now - self.shown < 0.1 and done != total):
+        if not self.enabled or (now - self.drawn < 0.1 and done != total):
             return
-        self.shown = now
+        self.drawn = now
         rate = done / max(now - self.start, 1e-9)
-        text = f"{self.what} {done}" + (f"/{total}" if total else "") + f"  {rate:.3g} {self.unit}/s"
+        text = f"{self.step} {done}" + (f"/{total}" if total else "") + f"  {rate:.3g} {self.unit}/s"
         if total and done:
             filled = round(24 * done / total)
-            left = (total - done) / rate
+            seconds_left = (total - done) / rate
             bar = "#" * filled + "." * (24 - filled)
-            text = f"{self.what} [{bar}] {done}/{total}  {rate:.3g} {self.unit}/s  {clock(left)} left"
+            text = f"{self.step} [{bar}] {done}/{total}  {rate:.3g} {self.unit}/s  {clock(seconds_left)} left"
         self.stream.write(f"\r\x1b[K{text}")
         self.stream.flush()
 

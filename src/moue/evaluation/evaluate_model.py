@@ -15,7 +15,7 @@ from moue.evaluation.predictions_file import check_suffix, prediction_rows, writ
 from moue.evaluation.scoring import score, truth_of, without_duplicates
 from moue.files import atomic_write_many, require_no_overwrite, require_writable
 from moue.labels import FERPLUS
-from moue.progress import Line, silent
+from moue.progress import ProgressFactory, no_progress
 from moue.report.card import model_card
 from moue.runtime.weights import files_of
 from moue.spec import Color
@@ -36,7 +36,7 @@ def evaluate_model(
     left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     predictions: str | Path | None = None,
     batch: int = 64,
-    progress: Line = silent,
+    progress: ProgressFactory = no_progress,
     card: str | Path | None = None,
 ) -> Evaluation:
     """Evaluate a trained model.

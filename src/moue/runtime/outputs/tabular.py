@@ -10,17 +10,17 @@ from typing import Any
 from moue.errors import require
 
 
-def probability_columns(labels: Iterable[str], taken: Sequence[str]) -> list[str]:
-    """A column for each class: its name, or ``p(name)`` where another column is called so."""
-    return [f"p({label})" if label in taken else label for label in labels]
+def probability_columns(labels: Iterable[str], other: Sequence[str]) -> list[str]:
+    """A column for each class: its name, or ``p(name)`` where one of the ``other`` columns is named so."""
+    return [f"p({label})" if label in other else label for label in labels]
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
-    """Rows with equal keys as CSV; None is an empty field.
+    """Rows with the same keys as CSV; None is an empty field.
 
     Args:
-        rows: flat dictionaries; of none there is no header either.
-        header: whether the keys stand in the first line.
+        rows: flat dictionaries; without rows there is no header either.
+        header: whether the first line holds the keys.
     """
     text = io.StringIO(newline="")
     if rows:
@@ -32,7 +32,7 @@ def to_csv(rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
 
 
 def to_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows with equal keys as a Parquet file.
+    """Rows with the same keys as a Parquet file.
 
     Raises:
         MissingExtra: without pyarrow.
