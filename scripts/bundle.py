@@ -1,4 +1,4 @@
-"""Put a finished run, or an exported or merged model, into the wheel with the scores that it really has.
+"""Put a finished run, or an exported or merged model, into the wheel with its measured scores.
 
     python scripts/bundle.py RUN default --data fer2013.csv.zip
     python scripts/bundle.py RUN ferplus --data fer2013.csv.zip --votes fer2013new.csv

@@ -1,8 +1,8 @@
-"""Evaluate every shipped model, those of moue-models too, and compare with what its spec says; exit 1 when one differs.
+"""Evaluate every shipped model, moue-models' too, and compare with the scores in its spec; exit 1 when one differs.
 
     python scripts/check_scores.py fer2013.csv.zip
     python scripts/check_scores.py fer2013.csv.zip --votes fer2013new.csv     models of FER+'s classes need its votes
-    python scripts/check_scores.py fer2013.csv.zip --views                    what further views give, too: slower
+    python scripts/check_scores.py fer2013.csv.zip --views                    the scores of further views too: slower
 
 Accuracy, accuracy without duplicates and calibration error must be those of the spec. A model that cannot be checked
 counts as one that differs.
@@ -31,32 +31,34 @@ STATED = ("public_test", "public_test_deduplicated", "public_test_ece")
 
 
 def compare(model: Engine, table: ImageTable, views: bool = False) -> dict[str, Any]:
-    """A model's scores beside those of its spec: for each of :data:`STATED` "says / has", and ``equal``.
+    """A model's scores beside those of its spec: for each of :data:`STATED` "stated / measured", and ``equal``.
 
     Args:
         model: the model.
         table: the whole set, with the model's labels.
         views: whether to measure the further views that the spec states, too.
     """
-    says = model.spec.scores
+    stated = model.spec.scores
     prefix = "public_test_views_"
-    further = [int(key.removeprefix(prefix)) for key in says if key.startswith(prefix)] if views else []
-    has = shipped_scores(model, table, further)
-    compared = [key for key in (*STATED, *(f"{prefix}{n}" for n in further)) if key in has]
+    further = [int(key.removeprefix(prefix)) for key in stated if key.startswith(prefix)] if views else []
+    measured = shipped_scores(model, table, further)
+    compared = [key for key in (*STATED, *(f"{prefix}{n}" for n in further)) if key in measured]
     equal = all(
-        key in says and abs(says[key] - has[key]) <= (ECE_TOLERANCE if key.endswith("_ece") else TOLERANCE)
+        key in stated and abs(stated[key] - measured[key]) <= (ECE_TOLERANCE if key.endswith("_ece") else TOLERANCE)
         for key in compared
     )
-    shown = {key.removeprefix("public_test_"): f"{says.get(key, '-')} / {round(has[key], 5)}" for key in compared}
-    return {**shown, "equal": equal}
+    cells = {
+        key.removeprefix("public_test_"): f"{stated.get(key, '-')} / {round(measured[key], 5)}" for key in compared
+    }
+    return {**cells, "equal": equal}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Compare, print, answer 1 when a score differs."""
+    """Compare and print; returns 1 when a score differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="FER-2013: which data set to score on")
     parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv, for models of FER+'s classes")
-    parser.add_argument("--views", action="store_true", help="check what further views give, too")
+    parser.add_argument("--views", action="store_true", help="check the scores of further views too")
     args = parser.parse_args(argv)
     tables: dict[str, ImageTable] = {}
     right = True

@@ -1,9 +1,9 @@
-"""Does the wheel read faces by itself? Builds both wheels, installs ours with the base install alone, reads a photo.
+"""Check that the wheel reads faces by itself: build both wheels, install ours without extras, read a photo.
 
     python scripts/check_wheel.py PHOTO [FOLDER]
 
-FOLDER (build/wheel) keeps the wheels. PHOTO shows one face. The reading is done in an empty home, and a connection to
-anywhere is an error: nothing may be fetched at first use.
+FOLDER (build/wheel) keeps the wheels. PHOTO shows one face. It is read in an empty home directory, and any connection is
+an error: nothing may be downloaded at first use.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-#: What must be in the wheel, beside every model that the checkout has.
-CARRIED = ("runtime/assets/centerface.onnx", "runtime/assets/centerface.json", "runtime/assets/centerface.LICENSE")
+#: What the wheel must contain, besides every model of the checkout.
+REQUIRED = ("runtime/assets/centerface.onnx", "runtime/assets/centerface.json", "runtime/assets/centerface.LICENSE")
 ABSENT = ("torch", "tensorflow", "openvino", "cv2", "pandas", "matplotlib", "onnx")
 
 READ = f"""
 import importlib.util, json, sys
 def refuse(event, details):
     if event in ("socket.connect", "socket.getaddrinfo", "urllib.Request"):
-        raise SystemExit(f"reading wants the network: {{event}} {{details}}")
+        raise SystemExit(f"reading used the network: {{event}} {{details}}")
 sys.addaudithook(refuse)
 here = [name for name in {ABSENT} if importlib.util.find_spec(name)]
 if here:
@@ -50,16 +50,16 @@ def main() -> None:
     [ours] = wheels.glob("moue-*.whl")
     check_content(ours)
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        venv.create(place / "venv", with_pip=True)
-        python = str(next(place.glob("venv/[bS]*/python*")))
+        root = Path(folder)
+        venv.create(root / "venv", with_pip=True)
+        python = str(next(root.glob("venv/[bS]*/python*")))
         run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ours))
-        (place / "home").mkdir()
-        home = {"HOME": str(place / "home"), "XDG_CACHE_HOME": "", "PYTHONPATH": ""}
-        said = run(python, "-c", READ, str(photo), str(place / "out"), env=os.environ | home, cwd=folder)
-        faces = json.loads(said.splitlines()[0])
-        if len(faces) != 1 or not (place / "out" / f"{photo.stem}.json").is_file():
-            sys.exit(f"the photo has one face, and its answer must be written. Got {said}")
+        (root / "home").mkdir()
+        home = {"HOME": str(root / "home"), "XDG_CACHE_HOME": "", "PYTHONPATH": ""}
+        output = run(python, "-c", READ, str(photo), str(root / "out"), env=os.environ | home, cwd=folder)
+        faces = json.loads(output.splitlines()[0])
+        if len(faces) != 1 or not (root / "out" / f"{photo.stem}.json").is_file():
+            sys.exit(f"the photo has one face, and its result must be written. Got {output}")
     print(f"{ours.name}, {ours.stat().st_size / 1e6:.1f} MB, reads {photo.name}: {faces[0]['label']}")
 
 
@@ -68,8 +68,8 @@ def check_content(wheel: Path) -> None:
     package = ROOT / "src" / "moue"
     tracked = run("git", "-C", str(package), "ls-files", "-z").split("\0")
     models = [p.relative_to(package).as_posix() for p in (package / "runtime" / "assets").glob("*.onnx")]
-    wanted = {f"moue/{name}" for name in (*filter(None, tracked), *CARRIED, *models)}
-    missing = sorted(wanted - set(zipfile.ZipFile(wheel).namelist()))
+    required = {f"moue/{name}" for name in (*filter(None, tracked), *REQUIRED, *models)}
+    missing = sorted(required - set(zipfile.ZipFile(wheel).namelist()))
     if missing:
         sys.exit(f"{wheel.name} lacks {', '.join(missing)}")
 

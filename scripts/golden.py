@@ -1,4 +1,4 @@
-"""Write what shipped models answer on fixed inputs to ``tests/golden/``; ``tests/test_bundled.py`` holds them to it.
+"""Write the outputs of shipped models for fixed inputs to ``tests/golden/``, which ``tests/test_bundled.py`` compares.
 
     python scripts/golden.py             every model of the wheel and, where it is installed, of moue-models
     python scripts/golden.py default     this one
