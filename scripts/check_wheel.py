@@ -2,8 +2,8 @@
 
     python scripts/check_wheel.py PHOTO [FOLDER]
 
-FOLDER (build/wheel) keeps the wheels. PHOTO shows one face. It is read in an empty home directory, and any connection is
-an error: nothing may be downloaded at first use.
+FOLDER (build/wheel) keeps the wheels. PHOTO shows one face. It is read in an empty home directory, and any connection
+is an error: nothing may be downloaded at first use.
 """
 
 from __future__ import annotations
