@@ -39,8 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
     add("--engine", default="auto", choices=("auto", "onnxruntime", "openvino"), help="what runs the graphs")
     add("--threads", type=int, default=0, help="CPU threads (default: all)")
-    add("--min-score", type=float, default=0.5, help="how sure the detector must be, 0 to 1 (default: 0.5)")
-    add("--uncertain", type=float, help="mark answers below this probability, 0 to 1 (default: the model's own)")
+    add("--min-score", type=float, default=0.5, help="the least score of a detected face, 0 to 1 (default: 0.5)")
+    add("--uncertain", type=float, help="mark predictions below this probability, 0 to 1 (default: the model's own)")
     add("--small-faces", action="store_true", help="search at the native size, not on 1280 pixels")
     add(
         "--views",
@@ -94,8 +94,7 @@ def run(args: argparse.Namespace) -> int:
         # A table is for people; the files beside it are JSON.
         format = "json" if args.format == "table" else args.format
         sinks.insert(0, FolderSink(folder, format, labels, on_file=lambda path: sys.stderr.write(f"{path}\n")))
-    with Progress("reading", "inputs") as progress:
-        failed = read_all(sources, recognizer, sinks, video, total=total, report=progress)
+    failed = read_all(sources, recognizer, sinks, video, total=total, progress=Progress)
     return PARTIAL if failed else OK
 
 

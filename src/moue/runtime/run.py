@@ -10,7 +10,7 @@ from pathlib import Path
 from moue.errors import Unreadable
 from moue.image import MAX_PIXELS
 from moue.preprocess import ImageArray
-from moue.progress import Report
+from moue.progress import ProgressFactory, Report, no_progress
 from moue.runtime.inputs.source import Source
 from moue.runtime.outputs.sinks import ResultSink
 from moue.runtime.recognizer import Recognizer
@@ -56,7 +56,7 @@ def run(
     video: VideoOptions = VideoOptions(),
     *,
     total: int | None = None,
-    report: Report = lambda done, total: None,
+    progress: ProgressFactory = no_progress,
 ) -> int:
     """Read one input after the other, in constant memory, and hand each result to every sink.
 
@@ -67,8 +67,9 @@ def run(
             an error or an interrupt too.
         video: how videos and cameras are read.
         total: the number of inputs, where it is known.
-        report: called after each input with (inputs read, total), and within a video as
-            :func:`moue.runtime.video.stream.stream_video` calls it.
+        progress: told after each input (inputs read, total), and within a video as
+            :func:`moue.runtime.video.stream.stream_video` tells it. It ends before the sinks are closed, which may
+            print.
 
     Returns:
         How many inputs could not be read, or not to their end.
@@ -78,22 +79,32 @@ def run(
     """
     failed, complete = 0, False
     try:
-        for done, source in enumerate(sources, start=1):
-            annotated = [path for sink in sinks if (path := sink.begin(source)) is not None]
-            # Closing it completes an annotated video.
-            with closing(_read(source, recognizer, video, annotated[0] if annotated else None, report)) as results:
-                for faces, image in results:
-                    failed += not faces.readable and faces.status not in NOT_FAILED
-                    for sink in sinks:
-                        sink.write(faces, image)
-            for sink in sinks:
-                sink.end()
-            report(done, total)
+        with progress("reading", "inputs") as report:
+            for done, source in enumerate(sources, start=1):
+                failed += _read_into(sinks, source, recognizer, video, report)
+                report(done, total)
         complete = True
     finally:
         with ExitStack() as stack:
             for sink in reversed(sinks):
                 stack.callback(sink.close, complete)
+    return failed
+
+
+def _read_into(
+    sinks: Sequence[ResultSink], source: Source, recognizer: Recognizer, video: VideoOptions, report: Report
+) -> int:
+    """Hand the results of one input to the sinks; returns how many of them are failures."""
+    failed = 0
+    annotated = [path for sink in sinks if (path := sink.begin(source)) is not None]
+    # Closing it completes an annotated video.
+    with closing(_read(source, recognizer, video, annotated[0] if annotated else None, report)) as results:
+        for faces, image in results:
+            failed += not faces.readable and faces.status not in NOT_FAILED
+            for sink in sinks:
+                sink.write(faces, image)
+    for sink in sinks:
+        sink.end()
     return failed
 
 
