@@ -6,7 +6,7 @@
 
 Exports a run (weights stored as float16 or int8) or takes an ``.onnx`` file as it is, scores the file that is shipped
 on PublicTest, once: all of it, the rows without a duplicate in Training, and all of it with every number of views.
-These scores go into its spec. ``python scripts/golden.py default`` comes next.
+These scores go into its spec. Run ``python scripts/golden.py default`` next.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     target: Path = args.folder / f"{args.name}.onnx"
-    made = args.source.is_file()
-    spec = find_model(args.source).spec if made else ModelSpec.load(args.source / "spec.json")
-    # For a run on all of Training, which leaves nothing to calibrate on. Now: it may be the model that is replaced.
-    other = spec_of(args.calibration) if args.calibration is not None else None
+    is_exported = args.source.is_file()
+    spec = find_model(args.source).spec if is_exported else ModelSpec.load(args.source / "spec.json")
+    # For a run on all of Training, which leaves no rows to calibrate on. Read first: it may be the model to replace.
+    calibration = spec_of(args.calibration) if args.calibration is not None else None
     labels = "ferplus" if spec.labels == FERPLUS.labels else "fer2013"
     table = data.load(args.data, labels=labels, votes=args.votes if labels == "ferplus" else None)
-    if made:
+    if is_exported:
         if args.source.resolve() != target.resolve():
             shutil.copyfile(args.source, target)
         spec = spec.replace(name=args.name)
     else:
         spec = export(args.source, target, store=args.store, data=table, name=args.name)
-    if other is not None:
-        spec = spec.replace(temperature=other.temperature, uncertain_below=other.uncertain_below)
+    if calibration is not None:
+        spec = spec.replace(temperature=calibration.temperature, uncertain_below=calibration.uncertain_below)
     spec.save(target.with_suffix(".json"))
     scores = {key: value for key, value in spec.scores.items() if key == "validation"}
     scores |= shipped_scores(open_model(target, engine="onnxruntime"), table, args.views)

@@ -14,11 +14,12 @@ from PIL import Image
 from sets import broken, simple_csv
 
 from moue.cli.main import main
-from moue.comparison import compare, latency
+from moue.comparison import compare
 from moue.data import hold_out_test, load
 from moue.data.readers.store import save
 from moue.data.readers.synth import synthetic
 from moue.errors import DataError, UnknownName, UsageError
+from moue.evaluation.latency import latency
 from moue.labels import FER2013
 from moue.spec import ModelSpec
 from moue.training.config import Config
@@ -77,7 +78,7 @@ def test_a_finished_run_keeps_its_row_without_the_source_of_its_weights(known: b
         record = {key: value for key, value in run.record().items() if key != "rebuild"}
         (run.folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     [row] = compare([str(run.folder)], data=data, out=tmp_path / "out")
-    assert row.ran
+    assert row.status == "ok"
     assert (row.gflop is not None) == known
 
 
@@ -121,7 +122,7 @@ def test_weights_that_cannot_be_had_are_a_row_and_never_a_stand_in(data: str, tm
     assert rows[0].status == "not run"
     assert rows[0].reason is not None
     assert "absent.h5" in rows[0].reason
-    assert [row.quoted for row in rows[1:]] == [True, True, True]
+    assert [row.status for row in rows[1:]] == ["quoted"] * 3
     markdown = (tmp_path / "comparison.md").read_text(encoding="utf-8")
     assert "not run: needs published weights: " in markdown
     assert ".." not in markdown.partition("**Not run.**")[2].partition("\n")[0], "one full stop ends it"
@@ -129,9 +130,9 @@ def test_weights_that_cannot_be_had_are_a_row_and_never_a_stand_in(data: str, tm
 
 def test_the_studys_numbers_come_with_its_recipes_or_when_asked_for(data: str, tmp_path: Path) -> None:
     [row] = compare(["tiny"], data=data, out=tmp_path)
-    assert (row.quoted, row.engine) == (False, "openvino")
+    assert (row.status, row.engine) == ("ok", "openvino")
     assert row.gflop
-    assert [row.quoted for row in compare(["tiny"], data=data, out=tmp_path, quote=True)] == [False, True, True, True]
+    assert [row.status for row in compare(["tiny"], data=data, out=tmp_path, quote=True)] == ["ok", *["quoted"] * 3]
 
 
 def test_a_run_on_other_data_is_refused(data: str, tmp_path: Path) -> None:
@@ -256,7 +257,7 @@ def test_each_network_sees_the_images_in_its_own_size_and_color(tmp_path: Path) 
     colored = tmp_path / "colored.yaml"
     colored.write_text(
         "data: {augment: false}\nmodel: {network: googlenet, options: {color: rgb, width: 0.125}}\n"
-        "optim: {name: adam, lr: 0.003, epochs: 8, batch: 8}\nrun: {threads: 1}\n"
+        "optim: {name: adam, lr: 0.003, epochs: 8, batch_size: 8}\nrun: {threads: 1}\n"
     )
     [row] = compare([str(colored)], data=str(faces), out=tmp_path / "out", labels="folders", split="test")
     assert row.evaluation is not None

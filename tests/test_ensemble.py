@@ -26,7 +26,7 @@ from moue.runtime.engine import Engine, open_model
 from moue.runtime.results import softmax
 from moue.runtime.weights import find_model
 from moue.spec import ModelSpec, file_sha256
-from moue.trained.open import split_of
+from moue.trained.split_of import split_of
 
 Make = Callable[..., Path]
 

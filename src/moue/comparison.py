@@ -1,50 +1,62 @@
-"""`moue compare`: train what has no run yet, evaluate all on the same rows, write one page."""
+"""Compare models on one data set: train what has no run yet, evaluate all on the same rows, write one page."""
 
 from __future__ import annotations
 
 import functools
-import shlex
-import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from moue.data.loading import load, source_files
 from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError, MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require
 from moue.evaluation.evaluate_model import rows_of
+from moue.evaluation.latency import latency
+from moue.evaluation.model_result import ModelResult
 from moue.evaluation.scoring import score, truth_of
 from moue.files import require_directory, require_no_overwrite
 from moue.progress import ProgressFactory, no_progress
-from moue.report.write import STUDY, Row, write_comparison
+from moue.report.published import published_results
+from moue.report.write import write_comparison
 from moue.runtime.engine import Engine
 from moue.runtime.weights import EXTRA, files_of, find_model, list_models
 from moue.spec import Color
-from moue.trained.open import Model, labels_of, open_any, spec_of
+from moue.trained.open import labels_of, open_any, spec_of
 from moue.training import machine
 from moue.training.config import Config, DataConfig
 from moue.training.recipe import load_recipe, recipes
 from moue.training.run_folder import Run
-from moue.tta import averaged
 
 if TYPE_CHECKING:
     from moue.training.progress import ProgressCallback
 
 #: The study's three networks, in its order.
-THREE = ("study/googlenet", "study/resnet50v2", "study/vit")
+STUDY_RECIPES = ("study/googlenet", "study/resnet50v2", "study/vit")
 
-#: Before a recipe's name, where a trained model bears the same.
-RECIPE = "recipe:"
+#: Before the name of a recipe that a trained model has, too.
+RECIPE_PREFIX = "recipe:"
+
+#: Reads the data set in a model's size and color.
+Reader = Callable[[int, Color], ImageTable]
 
 
-class Plan(NamedTuple):
-    """A recipe to train."""
+@dataclass(frozen=True)
+class Entry:
+    """A model to compare."""
+
+    name: str
+    """As it was typed."""
+    model: str | Path
+    """What to open: the path of a run folder, or the name or file of a model as a string."""
+
+
+@dataclass(frozen=True)
+class PlannedRun(Entry):
+    """A recipe to train into the run folder ``model``, or to take from there."""
 
     recipe: Config
     """As it is shipped or written."""
@@ -67,57 +79,51 @@ def compare(
     left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     quote: bool = False,
     progress: ProgressFactory = no_progress,
-    log: Callable[[str], None] | None = None,
-    watch: Callable[[str], ProgressCallback] | None = None,
+    log: Callable[[str], None] = lambda text: None,
+    training_progress: Callable[[str], ProgressCallback] | None = None,
     command: str = "",
-) -> list[Row]:
+) -> list[ModelResult]:
     """Compare networks on one data set.
 
     Args:
-        names: recipes (trained into ``out/runs/`` unless a run of theirs is there; an interrupted one is taken up), run
+        names: recipes (trained into ``out/runs/`` unless their run is there; an interrupted one is resumed), run
             folders, or models; by default the study's three recipes. The name of a trained model is the model:
             ``./NAME`` is the run and ``recipe:NAME`` the recipe of that name.
         data: any source that :func:`moue.data.loading.load` reads.
         out: where the page, its table and the runs go.
-        minutes: time for each training.
+        minutes: time budget of each training.
         split: the rows to evaluate on; by default "public_test", and "test" where the data have no such rows.
         settings: changes of every recipe, as ``optim.lr=3e-4``.
-        labels: the label set; by default that of a written set, else the one that suits all that is compared, see
+        labels: the label set; by default that of a written set, else the one that suits all models, see
             :func:`moue.trained.open.labels_of`, and FER-2013's where they differ.
         votes: FER+'s votes, for its labels.
         seed: of every training.
         skip_bad: go on without rows that cannot be used.
         left_out: called with those.
-        quote: set the study's own numbers beside; its recipes bring them along unasked.
+        quote: show the study's published numbers, too; they are always shown with its recipes.
         progress: makes a progress line, called with what is done and its unit.
-        log: called with a line of text at each turn.
-        watch: makes a training's watcher out of its name.
+        log: called with a line of text before and after each model.
+        training_progress: makes the progress callback of a training from its name.
         command: the command line, for the page.
 
     Returns:
-        The rows of the page. A recipe whose weights or packages cannot be had is a row "not run: needs …".
+        The models of the page. One whose weights or packages are missing has a ``reason`` instead of scores.
 
     Raises:
-        UsageError: for a name that is no recipe, run or model, two recipes whose runs would be one, a recipe that
-            cannot be trained on these labels and votes, an ``out`` that is a file or where the page would replace what
-            is compared, or a run in it of another data set or with other settings; before anything is trained.
+        UsageError: for a name that is no recipe, run or model, two recipes that would share a run folder, a recipe
+            that cannot be trained on these labels and votes, an ``out`` that is a file or where the page would replace
+            an input, or a run in it of another data set or with other settings; before anything is trained.
     """
-    names = list(names) or list(THREE)
-    say = log or (lambda text: None)
+    names = list(names) or list(STUDY_RECIPES)
     require_directory(out)
     if len(set(names)) < len(names):
         raise UsageError(f"each network is compared once. Got {', '.join(names)} instead.")
     changes = {"run.minutes": minutes, "run.seed": seed, "data.votes": votes}
-    given = {name: value for name, value in changes.items() if value is not None}
-    plans = {name: _plan(name, settings, given) for name in names}
-    _need_own_runs((name for name, plan in plans.items() if isinstance(plan, Plan)), out)
-    inputs = [*source_files(data), *([Path(votes)] if votes is not None else [])]
-    for plan in plans.values():
-        # What cannot be opened is a row that says why.
-        with suppress(MoueError):
-            inputs += files_of(plan) if isinstance(plan, str) else []
-    require_no_overwrite((out / f"comparison.{kind}" for kind in ("html", "md", "csv", "json")), inputs)
-    suiting = _suiting(plans.values(), votes)
+    changes = {name: value for name, value in changes.items() if value is not None}
+    entries = [_find(name, out, settings, changes) for name in names]
+    _require_distinct_runs(entries)
+    _require_no_overwrite(entries, data, votes, out)
+    fallback = _default_labels(entries, votes is not None)
 
     @functools.cache
     def read(size: int, color: Color) -> ImageTable:
@@ -125,7 +131,7 @@ def compare(
             return load(
                 data,
                 labels=labels,
-                fallback=suiting,
+                fallback=fallback,
                 votes=votes,
                 size=size,
                 color=color,
@@ -136,131 +142,109 @@ def compare(
     table = read(48, "gray")
     if left_out is not None:
         left_out(table.left_out)
-    if split is None:
-        split = "public_test" if (table.split == "public_test").any() else "test"
+    split = split or ("public_test" if (table.split == "public_test").any() else "test")
     if split not in ("train", "validation"):
-        rows_of(table, split)  # That there are none is said now, not after hours.
-    for name, plan in plans.items():
-        if isinstance(plan, Plan):
-            table_of = read(plan.config.model.size, plan.config.model.color)
-            plans[name] = _checked(name, plan, table_of, _run_of(name, out), [*settings, *given])
-    rows: list[Row] = []
-    scored: list[str] = []
-    first = ""
-    for name, plan in plans.items():
-        say(f"{name}: {'training' if isinstance(plan, Plan) else 'reading'}")
-        try:
-            row, images = _row(name, plan, read, split, out, watch)
-            if scored and images != scored:
-                raise DataError(
-                    f"its {split} part is not that of {first}: runs with the same data.validation, "
-                    "data.split_seed and data.fold hold out the same rows"
-                )
-            scored = images
-        except MoueError as error:
-            # Never a stand-in: what could not be had is said in the row's place, and the others keep theirs.
-            network = plan.config.model.network if isinstance(plan, Plan) else name
-            reason = _why_not(error)
-            row = Row(_short(name, names), network, status="not run", reason=reason)
-            say(f"{name}: not run: {reason}")
-        else:
-            row = replace(row, name=_short(name, names))
-            first = first or row.name
-            say(f"{name}: {row.accuracy:.1%} of {len(scored):,} rows of {split}")
-        rows.append(row)
-    if quote or any(name.removeprefix(RECIPE).startswith("study/") for name in names):
-        rows += STUDY
+        rows_of(table, split)  # Fails now, not after hours, where the set has no such rows.
+    asked = [*settings, *changes]
+    entries = [_checked(entry, read, asked) if isinstance(entry, PlannedRun) else entry for entry in entries]
+    results, n = _train_and_score(entries, read, split, log, training_progress)
+    if quote or any(name.removeprefix(RECIPE_PREFIX).startswith("study/") for name in names):
+        results += published_results()
     about = machine.describe()
     write_comparison(
-        rows,
+        results,
         out,
-        title=f"{', '.join(_short(n, names) for n in names)} on {table.name}",
+        title=f"{', '.join(_display_name(name, names) for name in names)} on {table.name}",
         provenance={
             "Command": command,
             "Data": f"{table.name}, {len(table):,} rows, fingerprint {table.fingerprint}",
-            "Evaluated on": f"{split}, {len(scored):,} rows",
+            "Evaluated on": f"{split}, {n:,} rows",
             "Machine": about["processor"],
             "Versions": about["versions"],
             "Commit": (about["git"] or {}).get("commit", "an installed package"),
-            "Seeds": ", ".join(str(r.details["seed"]) for r in rows if "seed" in r.details) or "none trained here",
+            "Seeds": ", ".join(str(r.details["seed"]) for r in results if "seed" in r.details) or "none trained here",
             "Date": time.strftime("%Y-%m-%d"),
         },
     )
-    return rows
+    return results
 
 
-def command_line(arguments: Sequence[str]) -> str:
-    """The command as a reader would type it."""
-    return "moue " + " ".join(map(shlex.quote, arguments))
+def _find(name: str, out: Path, settings: Sequence[str], changes: Mapping[str, Any]) -> Entry:
+    """What a name stands for: a recipe to train, a run folder, or a model.
 
-
-def _plan(name: str, settings: Sequence[str], given: Mapping[str, Any]) -> Plan | Run | str:
-    """What to do for a name: train a recipe, read a run folder, or open a model.
-
-    A trained model goes before a run of its name, which ``./NAME`` asks for, and before the recipe that made it, which
-    ``recipe:NAME`` asks for.
+    A trained model takes precedence over a run folder of its name, which is ``./NAME``, and over the recipe that made
+    it, which is ``recipe:NAME``.
     """
     shipped, models = recipes(), [m["name"] for m in list_models()]
     if name in models or (name in EXTRA and name not in shipped):
-        return name
+        return Entry(name, name)
     if Run(Path(name)).exists:
-        return Run(Path(name))
+        return Entry(name, Path(name))
     if Path(name).suffix == ".onnx":
-        return name
-    name = name.removeprefix(RECIPE)
-    if name not in shipped and Path(name).suffix not in (".yaml", ".yml"):
-        raise UnknownName("recipe, run or model", name, {*shipped, *models})
-    recipe = load_recipe(name)
-    return Plan(recipe, recipe.override(settings, given))
+        return Entry(name, name)
+    recipe_name = name.removeprefix(RECIPE_PREFIX)
+    if recipe_name not in shipped and Path(recipe_name).suffix not in (".yaml", ".yml"):
+        raise UnknownName("recipe, run or model", recipe_name, {*shipped, *models})
+    recipe = load_recipe(recipe_name)
+    folder = Path(recipe_name).with_suffix("").as_posix().strip("/.").replace("/", "-")
+    return PlannedRun(name, out / "runs" / folder, recipe, recipe.override(settings, changes))
 
 
-def _suiting(plans: Iterable[Plan | Run | str], votes: str | None) -> str:
-    """The label set that suits all that is compared, and FER-2013's where they differ."""
-    wanted = set()
-    for plan in plans:
-        # What cannot be opened is a row that says why.
-        with suppress(MoueError):
-            if not isinstance(plan, Plan):
-                wanted.add(labels_of(plan.folder if isinstance(plan, Run) else plan, votes is not None))
-            elif plan.recipe.data.labels != DataConfig.labels or plan.config.optim.votes_weight > 0:
-                wanted.add(plan.recipe.data.labels)
-    return wanted.pop() if len(wanted) == 1 else DataConfig.labels
-
-
-def _run_of(name: str, out: Path) -> Run:
-    """Where a recipe's run stands."""
-    inside = Path(name.removeprefix(RECIPE)).with_suffix("").as_posix().strip("/.").replace("/", "-")
-    return Run(out / "runs" / inside)
-
-
-def _need_own_runs(recipes: Iterable[str], out: Path) -> None:
-    """Refuse two recipes whose runs would be one: the second would show what the first has learned."""
-    by_folder: dict[Path, str] = {}
-    for name in recipes:
-        folder = _run_of(name, out).folder
-        other = by_folder.setdefault(folder, name)
-        if other != name:
+def _require_distinct_runs(entries: Sequence[Entry]) -> None:
+    """Refuse two recipes that would share a run folder: the second would show the weights of the first."""
+    by_folder: dict[str | Path, str] = {}
+    for entry in entries:
+        if isinstance(entry, PlannedRun) and (other := by_folder.setdefault(entry.model, entry.name)) != entry.name:
             raise UsageError(
-                f"each recipe needs a run of its own. Got {other} and {name}, whose runs would both be {folder}: "
-                "compare one of them, or rename its file."
+                f"each recipe needs a run of its own. Got {other} and {entry.name}, whose runs would both be "
+                f"{entry.model}: compare one of them, or rename its file."
             )
 
 
-def _checked(name: str, plan: Plan, table: ImageTable, run: Run, asked: Sequence[str]) -> Plan:
-    """The plan, with the configuration of the run that is there; refuses now what would else end it after hours."""
+def _require_no_overwrite(entries: Sequence[Entry], data: str, votes: str | None, out: Path) -> None:
+    """Refuse a page that would replace the data or a model."""
+    inputs = [*source_files(data), *([Path(votes)] if votes is not None else [])]
+    for entry in entries:
+        # A model that cannot be opened becomes a result with the reason.
+        with suppress(MoueError):
+            inputs += files_of(entry.model) if isinstance(entry.model, str) else []
+    require_no_overwrite((out / f"comparison.{kind}" for kind in ("html", "md", "csv", "json")), inputs)
+
+
+def _default_labels(entries: Sequence[Entry], votes: bool) -> str:
+    """The label set that suits all entries, and FER-2013's where they differ."""
+    label_sets = set()
+    for entry in entries:
+        # A model that cannot be opened becomes a result with the reason.
+        with suppress(MoueError):
+            if not isinstance(entry, PlannedRun):
+                label_sets.add(labels_of(entry.model, votes))
+            elif entry.recipe.data.labels != DataConfig.labels or entry.config.optim.votes_weight > 0:
+                label_sets.add(entry.recipe.data.labels)
+    return label_sets.pop() if len(label_sets) == 1 else DataConfig.labels
+
+
+def _checked(entry: PlannedRun, read: Reader, asked: Sequence[str]) -> PlannedRun:
+    """The entry with the configuration of its existing run, if there is one.
+
+    Raises:
+        UsageError: for what would otherwise end the training after hours.
+    """
+    name, run = entry.name, Run(Path(entry.model))
+    table = read(entry.config.model.size, entry.config.model.color)
     labels = table.label_set.name
-    if plan.recipe.data.labels not in (labels, DataConfig.labels):
+    if entry.recipe.data.labels not in (labels, DataConfig.labels):
         raise UsageError(
-            f"the recipe {name} is for the labels {plan.recipe.data.labels}, and these data have {labels}. "
-            f"Type: --labels {plan.recipe.data.labels}"
+            f"the recipe {name} is for the labels {entry.recipe.data.labels}, and these data have {labels}. "
+            f"Type: --labels {entry.recipe.data.labels}"
         )
-    config = plan.config.override(changes={"data.labels": labels})
+    config = entry.config.override(changes={"data.labels": labels})
     if run.exists:
         if run.record()["data"]["fingerprint"] != table.fingerprint:
             raise UsageError(
                 f"{run.folder} holds a run on other data ({run.record()['data']['name']}). Choose another --out."
             )
-        return plan._replace(config=run.resume_config(plan.recipe, config, asked))
+        return replace(entry, config=run.resume_config(entry.recipe, config, asked))
     if config.optim.votes_weight > 0 and table.votes is None:
         raise UsageError(
             f"the recipe {name} learns from FER+'s votes beside FER-2013's labels. Type --votes fer2013new.csv, or "
@@ -272,104 +256,129 @@ def _checked(name: str, plan: Plan, table: ImageTable, run: Run, asked: Sequence
         try:
             spec_of(teacher)
         except MoueError as error:
-            raise UsageError(f"the recipe {name} learns from {teacher}, which cannot be had: {error}") from error
-    return plan._replace(config=config)
+            raise UsageError(f"the recipe {name} learns from {teacher}, which cannot be opened: {error}") from error
+    return replace(entry, config=config)
 
 
-def _row(
-    name: str,
-    plan: Plan | Run | str,
-    read: Callable[[int, Color], ImageTable],
+def _train_and_score(
+    entries: Sequence[Entry],
+    read: Reader,
     split: str,
-    out: Path,
-    watch: Callable[[str], ProgressCallback] | None,
-) -> tuple[Row, list[str]]:
-    """A model's row, and the names of the images that it was scored on."""
-    if isinstance(plan, Plan):
-        require("lightning", "train")
-        from moue.training.loop import fit
+    log: Callable[[str], None],
+    training_progress: Callable[[str], ProgressCallback] | None,
+) -> tuple[list[ModelResult], int]:
+    """A result for each entry, and the number of rows that all were scored on."""
+    names = [entry.name for entry in entries]
+    results: list[ModelResult] = []
+    scored: list[str] = []
+    for entry in entries:
+        name, display_name = entry.name, _display_name(entry.name, names)
+        log(f"{name}: {'training' if isinstance(entry, PlannedRun) else 'evaluating'}")
+        try:
+            if isinstance(entry, PlannedRun):
+                _train(entry, read, training_progress)
+            result, images = _score(entry, read, split)
+            if scored and images != scored:
+                first = next(r.name for r in results if r.evaluation is not None)
+                raise DataError(
+                    f"its {split} part is not that of {first}: runs with the same data.validation, "
+                    "data.split_seed and data.fold hold out the same rows"
+                )
+        except MoueError as error:
+            # Reported in its place; the other models keep their results.
+            network = entry.config.model.network if isinstance(entry, PlannedRun) else name
+            result = ModelResult(display_name, network, reason=_reason(error))
+            log(f"{name}: not run: {result.reason}")
+        else:
+            result, scored = replace(result, name=display_name), images
+            log(f"{name}: {result.accuracy:.1%} of {len(scored):,} rows of {split}")
+        results.append(result)
+    return results, len(scored)
 
-        recipe, config = plan
-        run, table = _run_of(name, out), read(config.model.size, config.model.color)
-        watcher = watch(name) if watch else None
-        plan = fit(config, table, run.folder, resume=run.exists, progress=watcher, recipe=recipe)
-    model = open_any(plan.folder if isinstance(plan, Run) else plan)
-    table = read(model.spec.size, model.spec.color)
-    part, reference = rows_of(table, split, plan.folder if isinstance(plan, Run) else plan)
+
+def _train(entry: PlannedRun, read: Reader, training_progress: Callable[[str], ProgressCallback] | None) -> None:
+    """Train a recipe, resume its run, or do nothing where that is finished."""
+    require("lightning", "train")
+    from moue.training.loop import fit
+
+    config, folder = entry.config, Path(entry.model)
+    table = read(config.model.size, config.model.color)
+    callback = training_progress(entry.name) if training_progress is not None else None
+    fit(config, table, folder, resume=Run(folder).exists, progress=callback, recipe=entry.recipe)
+
+
+def _score(entry: Entry, read: Reader, split: str) -> tuple[ModelResult, list[str]]:
+    """A model's result, and the names of the images that it was scored on."""
+    model = open_any(entry.model)
+    spec, trained = model.spec, model.spec.trained
+    part, reference = rows_of(read(spec.size, spec.color), split, entry.model)
     evaluation, predictions = score(model, part, reference=reference, split=split)
-    row: dict[str, Any] = {
-        "name": name,
-        "network": model.spec.network,
-        "evaluation": evaluation,
-        "predictions": predictions,
-        "truth": truth_of(part, model.spec),
-        "parameters": model.spec.parameters,
-        "latency_ms": latency(model),
-        "engine": model.graph.engine if isinstance(model, Engine) else "torch",
-    }
-    trained = model.spec.trained
-    row |= {key: trained.get(key) for key in ("hours", "core_hours", "epochs")}
-    row["history"] = model.spec.history
-    row["details"] = {k: trained[k] for k in ("seed", "machine") if k in trained}
-    if isinstance(plan, Run):
-        config = plan.config()
-        # A run of an older version has its curves in its folder alone.
-        row["history"] = row["history"] or plan.history()
-        row["gflop"] = _gflop(plan, len(model.spec.labels))
-        row["details"] |= {"epoch kept": trained.get("epoch_kept"), "settings": _settings(config)}
-    elif find_spec("onnx") is not None:
-        from moue.export.flops import gflop
-
-        row["gflop"] = gflop(find_model(plan).path)
-    return Row(**row), list(part.source)
-
-
-def latency(model: Model, repeats: int = 20) -> float:
-    """Milliseconds for one image with the model's own views, as it is scored: the median of some calls, warmed up."""
-    spec = model.spec
-    image = np.random.default_rng(0).integers(0, 256, (1, spec.channels, spec.size, spec.size), dtype=np.uint8)
-    taken = []
-    for _ in range(repeats + 3):
-        began = time.perf_counter()
-        averaged(model.logits, image, spec.views, spec.views)
-        taken.append(time.perf_counter() - began)
-    return 1000 * statistics.median(taken[3:])
+    history = spec.history
+    details: dict[str, Any] = {key: trained[key] for key in ("seed", "machine") if key in trained}
+    if isinstance(entry.model, Path):
+        run = Run(entry.model)
+        # A run of an older version has its curves only in its folder.
+        history = history or run.history()
+        details |= {"epoch kept": trained.get("epoch_kept"), "settings": _changed_settings(run.config())}
+    result = ModelResult(
+        entry.name,
+        spec.network,
+        evaluation=evaluation,
+        predictions=predictions,
+        truth=truth_of(part, spec),
+        history=history or (),
+        hours=trained.get("hours"),
+        core_hours=trained.get("core_hours"),
+        epochs=trained.get("epochs"),
+        parameters=spec.parameters,
+        gflop=_gflop(entry.model, len(spec.labels)),
+        latency_ms=latency(model),
+        engine=model.graph.engine if isinstance(model, Engine) else "torch",
+        details=details,
+    )
+    return result, list(part.source)
 
 
-def _settings(config: Config) -> str:
-    """What a configuration sets, leaving out what is as it is by default."""
-    plain, default = config.to_dict(), Config().to_dict()
-    changed = [
+def _changed_settings(config: Config) -> str:
+    """The settings of a configuration that differ from the defaults."""
+    default = Config().to_dict()
+    return ", ".join(
         f"{section}.{key}={value}"
-        for section, values in plain.items()
+        for section, values in config.to_dict().items()
         for key, value in values.items()
         if value != default[section][key]
-    ]
-    return ", ".join(changed)
+    )
 
 
-def _gflop(run: Run, num_classes: int) -> float | None:
-    """The arithmetic of a run's network; None without torch, which counts it, or where it cannot be built from here."""
+def _gflop(model: str | Path, num_classes: int) -> float | None:
+    """Billions of operations of a model's network; None where the package that counts them is not installed."""
+    if isinstance(model, str):
+        if find_spec("onnx") is None:
+            return None
+        from moue.export.flops import gflop
+
+        return gflop(find_model(model).path)
     if find_spec("torch") is None:
         return None
     from moue.models.summary import describe
 
-    # A finished run's score is not to be lost for want of this number.
+    # A finished run keeps its scores where its network cannot be built, as the source of its weights is gone.
     with suppress(MoueError):
-        model = run.config().model
-        # What the run keeps builds its network without the source of its weights, which may be gone by now.
-        options = {**model.options, **run.record().get("rebuild", {})}
-        return float(describe(model.network, num_classes, **options)["gflop"])
+        run = Run(model)
+        network = run.config().model
+        # With what the run saved, most networks are built without that source.
+        options = {**network.options, **run.record().get("rebuild", {})}
+        return float(describe(network.network, num_classes, **options)["gflop"])
     return None
 
 
-def _why_not(error: MoueError) -> str:
+def _reason(error: MoueError) -> str:
     if isinstance(error, WeightsMissing):
         return f"needs published weights: {error}"
     return str(error).removeprefix("this ") if isinstance(error, MissingExtra) else str(error)
 
 
-def _short(name: str, names: Sequence[str]) -> str:
+def _display_name(name: str, names: Sequence[str]) -> str:
     """The last part of a name where no other one ends the same."""
     last = Path(name).stem if Path(name).suffix in (".yaml", ".yml", ".onnx") else Path(name).name
     return last if sum(Path(n).stem == Path(name).stem for n in names) == 1 else name

@@ -15,25 +15,30 @@ import numpy as np
 import pytest
 
 from moue.errors import UsageError
+from moue.evaluation.curves import diagnose_curves
 from moue.evaluation.metrics import evaluate
+from moue.evaluation.model_result import ModelResult, PublishedClaims
+from moue.evaluation.ranking import compare_models
 from moue.labels import FER2013
 from moue.report import plots, write
 from moue.report.card import model_card
-from moue.report.findings import reading, verdict
-from moue.report.write import STUDY, Row, significance, table_rows, write_comparison
+from moue.report.findings import verdict
+from moue.report.published import published_results
+from moue.report.write import write_comparison
 from moue.runtime.results import Predictions, softmax
 from moue.spec import ModelSpec
 
+STUDY = published_results()
 TRUTH = np.random.default_rng(0).integers(0, 7, 600).astype(np.int64)
 
 
-def row(name: str, skill: float, seed: int = 0, **changes: Any) -> Row:
+def row(name: str, skill: float, seed: int = 0, **changes: Any) -> ModelResult:
     logits = np.random.default_rng(seed).normal(size=(600, 7))
     logits[np.arange(600), TRUTH] += np.where(TRUTH == 2, skill / 3, skill)
     predictions = Predictions(softmax(logits), FER2013.labels)
     evaluation = evaluate(predictions, TRUTH, model=name, network=name, split="public_test", deduplicated=TRUTH != 1)
     values: dict[str, Any] = {"hours": 0.5, "epochs": 3, "parameters": 1_200_000, "gflop": 0.2, "latency_ms": 3.0}
-    return Row(name, name, evaluation=evaluation, predictions=predictions, truth=TRUTH, **{**values, **changes})
+    return ModelResult(name, name, evaluation=evaluation, predictions=predictions, truth=TRUTH, **{**values, **changes})
 
 
 def history(train: list[float], held: list[float], loss: list[float]) -> list[dict[str, Any]]:
@@ -45,7 +50,7 @@ def history(train: list[float], held: list[float], loss: list[float]) -> list[di
 
 WEAK = row("weak <b>", 0.8, 1, hours=0.1, history=history([0.3, 0.5], [0.3, 0.45], [1.6, float("nan")]))
 STRONG = row("strong", 2.5, 2, hours=1.0)
-MISSING = Row("vit", "vit", status="not run", reason="needs google/vit & co")
+MISSING = ModelResult("vit", "vit", reason="needs google/vit & co")
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +128,7 @@ def test_times_to_answer_name_their_engine(tmp_path: Path) -> None:
         text = (tmp_path / name).read_text(encoding="utf-8")
         assert "3 ms (torch)" in text
         assert "at 1.5 ms (onnxruntime) an image" in text
-    assert [row["engine"] for row in table_rows([*rows, MISSING])] == ["torch", "onnxruntime", None]
+    assert [row.to_row()["engine"] for row in [*rows, MISSING]] == ["torch", "onnxruntime", None]
 
 
 def test_what_did_not_run_and_what_is_quoted_is_said(written: Path) -> None:
@@ -192,39 +197,41 @@ def test_a_failure_leaves_the_older_page_whole(tmp_path: Path, monkeypatch: pyte
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
-def test_rows_must_be_whole_and_their_names_their_own(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="needs its evaluation"):
-        Row("a", "a")
+def test_results_are_validated_and_their_names_unique(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs one of evaluation, published claims, or a reason"):
+        ModelResult("a", "a")
     with pytest.raises(UsageError, match="reason"):
-        Row("a", "a", status="not run")
-    with pytest.raises(UsageError, match="quoted_accuracy"):
-        Row("a", "a", quoted=True)
+        ModelResult("a", "a", reason="")
+    with pytest.raises(UsageError, match="one of"):
+        replace(STRONG, reason="needs weights")
+    with pytest.raises(UsageError, match="published accuracy must be a fraction"):
+        PublishedClaims(55.0)
     with pytest.raises(UsageError, match="nothing to compare"):
         write_comparison([], tmp_path)
-    with pytest.raises(UsageError, match="two rows are called 'strong'"):
+    with pytest.raises(UsageError, match="two models are called 'strong'"):
         write_comparison([STRONG, STRONG], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def said(*rows: Row) -> dict[str, str]:
-    return {f.title: f.text for f in verdict(rows, significance(rows))}
+def verdict_of(*results: ModelResult) -> dict[str, str]:
+    return {f.title: f.text for f in verdict(results, compare_models(results))}
 
 
 def test_the_verdict_names_a_real_lead_the_costs_and_the_hardest_class() -> None:
-    words = said(WEAK, STRONG, MISSING, *STUDY)
+    words = verdict_of(WEAK, STRONG, MISSING, *STUDY)
     assert words["Most accurate"].startswith("strong gets ")
-    assert "more than luck explains" in words["The lead"]
+    assert "; the difference is significant (" in words["The lead"]
     assert words["Fastest to train"].startswith("weak <b>, in 6 min; strong took 10 times as long")
     assert words["Best trade-off"].startswith("strong: no model")
     assert words["Hardest class"].startswith("fear:")
     assert "needs google/vit" in words["Not run"]
 
 
-def test_the_verdict_does_not_make_luck_a_lead() -> None:
+def test_the_verdict_says_that_a_lead_is_not_significant() -> None:
     rows = row("a", 2.0, 5, hours=3.0), row("b", 2.0, 6, hours=0.4)
     best = max(rows, key=lambda r: r.accuracy or 0)
-    words = said(*rows)
-    assert "may be luck" in words["The lead"]
+    words = verdict_of(*rows)
+    assert "not significant" in words["The lead"]
     if best.name == "a":
         assert words["Best trade-off"].startswith(
             "b: not significantly worse than a, and trained in 24 min instead of 3.0 h"
@@ -234,27 +241,27 @@ def test_the_verdict_does_not_make_luck_a_lead() -> None:
 
 
 def test_one_model_or_none_makes_a_page_too(tmp_path: Path) -> None:
-    assert "The lead" not in said(STRONG)
+    assert "The lead" not in verdict_of(STRONG)
     write_comparison([MISSING], tmp_path)
     assert "not run" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
 
 
 def test_quoted_numbers_are_set_beside_the_same_family_alone() -> None:
     own = replace(STRONG, network="resnet50v2-small")
-    words = said(own, *STUDY)["Beside the quoted numbers"]
+    words = verdict_of(own, *STUDY)["Quoted numbers"]
     assert "ResNet50V2" in words
     assert "GoogLeNet" not in words
 
 
 def test_a_publications_remarks_are_checked_on_the_models_here() -> None:
-    by_heart = history([0.5, 0.7, 0.8, 0.85], [0.5, 0.6, 0.62, 0.63], [1.3, 1.1, 1.05, 1.04])
-    words = said(replace(STRONG, name="ours", network="vit-compact", history=by_heart), *STUDY)
+    memorized = history([0.5, 0.7, 0.8, 0.85], [0.5, 0.6, 0.62, 0.63], [1.3, 1.1, 1.05, 1.04])
+    words = verdict_of(replace(STRONG, name="ours", network="vit-compact", history=memorized), *STUDY)
     text = words["ours beside ViT (the study)"]
     assert STRONG.evaluation is not None
     fear = STRONG.evaluation.per_class["fear"].recall
     assert f"Hardest there: fear and sad; here: fear ({fear:.0%})" in text
     assert f"fear 52% there, {fear:.0%} here" in text
-    assert "there: no over-fitting; here: it learns its training images by heart" in text
+    assert "there: no overfitting; here: it memorizes its training images" in text
     assert not any("beside ResNet50V2" in title for title in words)
 
 
@@ -272,26 +279,25 @@ def test_the_page_sets_recalls_beside_the_quoted_ones(written: Path) -> None:
 
 
 def test_training_costs_core_hours_where_the_cores_are_known() -> None:
-    flat = table_rows([replace(STRONG, core_hours=2.0), STRONG])
-    assert [row["core_hours"] for row in flat] == [2.0, None]
+    assert [row.to_row()["core_hours"] for row in (replace(STRONG, core_hours=2.0), STRONG)] == [2.0, None]
 
 
 @pytest.mark.parametrize(
     ("train", "held", "loss", "kind"),
     [
-        ([0.5, 0.7, 0.9, 0.97], [0.5, 0.6, 0.62, 0.61], [1.3, 1.1, 1.2, 1.5], "over-fits"),
-        ([0.5, 0.7, 0.8, 0.85], [0.5, 0.6, 0.62, 0.63], [1.3, 1.1, 1.05, 1.04], "memorizes"),
+        ([0.5, 0.7, 0.9, 0.97], [0.5, 0.6, 0.62, 0.61], [1.3, 1.1, 1.2, 1.5], "overfitting"),
+        ([0.5, 0.7, 0.8, 0.85], [0.5, 0.6, 0.62, 0.63], [1.3, 1.1, 1.05, 1.04], "memorizing"),
         ([0.3, 0.4, 0.5, 0.55], [0.3, 0.4, 0.5, 0.56], [1.7, 1.5, 1.3, 1.2], "unfinished"),
-        ([0.3, 0.5, 0.6, 0.62], [0.3, 0.5, 0.6, 0.59], [1.7, 1.3, 1.1, 1.1], "settled"),
-        # A constant rate makes the loss waver; one bad epoch at the end says nothing.
-        ([0.5] * 20, [0.5, 0.51] * 10, [1.2, 1.25, 1.15, 1.26, 1.2] * 3 + [1.2, 1.25, 1.15, 1.2, 1.3], "settled"),
+        ([0.3, 0.5, 0.6, 0.62], [0.3, 0.5, 0.6, 0.59], [1.7, 1.3, 1.1, 1.1], "converged"),
+        # At a constant learning rate the loss fluctuates; one bad epoch at the end says nothing.
+        ([0.5] * 20, [0.5, 0.51] * 10, [1.2, 1.25, 1.15, 1.26, 1.2] * 3 + [1.2, 1.25, 1.15, 1.2, 1.3], "converged"),
     ],
 )
-def test_curves_are_read(train: list[float], held: list[float], loss: list[float], kind: str) -> None:
-    seen = reading(history(train, held, loss))
+def test_curves_are_diagnosed(train: list[float], held: list[float], loss: list[float], kind: str) -> None:
+    seen = diagnose_curves(history(train, held, loss))
     assert seen is not None
     assert seen.kind == kind
-    assert reading([{"epoch": 1, "train_loss": 1.0}]) is None
+    assert diagnose_curves([{"epoch": 1, "train_loss": 1.0}]) is None
 
 
 def test_figures_come_as_png_too_and_the_same_data_gives_the_same_bytes() -> None:
@@ -301,11 +307,13 @@ def test_figures_come_as_png_too_and_the_same_data_gives_the_same_bytes() -> Non
     assert b">100 %<" in plots.confusion(table, ("a", "b")).replace(b"\n", b"")
 
 
-def test_the_page_shows_what_leaving_uncertain_answers_out_gives(written: Path) -> None:
+def test_the_page_shows_the_accuracy_without_uncertain_predictions(written: Path) -> None:
     assert STRONG.evaluation is not None
-    assert f"{STRONG.evaluation.accuracy_at_80:.1%} of the 80 % most certain" in (written / "comparison.md").read_text()
+    assert (
+        f"{STRONG.evaluation.accuracy_at_80:.1%} of the 80 % most confident" in (written / "comparison.md").read_text()
+    )
     drawn = (written / "figures" / "strong-risk.svg").read_bytes()
-    assert b"the 80 % most certain" in drawn
+    assert b"the 80 % most confident" in drawn
     assert b"not marked uncertain" not in drawn  # No threshold was set.
     marked = plots.risk_coverage_curve(np.array([0.9, 0.6, 0.3]), np.array([True, True, False]), 0.5)
     assert b"not marked uncertain: 0.0 % wrong" in marked
@@ -325,7 +333,7 @@ def test_labels_of_near_points_do_not_hide_each_other() -> None:
 
 
 def test_the_table_has_plain_numbers() -> None:
-    flat = table_rows([STRONG, MISSING])
+    flat = [STRONG.to_row(), MISSING.to_row()]
     assert flat[0]["training_hours"] == 1.0
     assert flat[0]["deduplicated_n"] == int((TRUTH != 1).sum())
     assert flat[0].keys() == flat[1].keys()

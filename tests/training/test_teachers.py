@@ -15,7 +15,7 @@ from moue.errors import UsageError
 from moue.export import export
 from moue.labels import LabelSet
 from moue.models.load import load_run
-from moue.trained.open import split_of
+from moue.trained.split_of import split_of
 from moue.training.loop import fit
 from moue.training.teachers import teacher_mask
 

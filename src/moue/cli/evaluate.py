@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from moue.cli.output import add_format, note_shadowed_runs, report_left_out, to_table, write
 from moue.cli.progress import Progress
+from moue.files import atomic_write_many
 from moue.labels import LABEL_SETS
 from moue.spec import VIEWS
 
@@ -40,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--predictions", type=Path, metavar="FILE", help="write one row an image there: .csv or .parquet"
     )
     parser.add_argument(
-        "--card", type=Path, metavar="FILE.md", help="write the model's card there: what it is, scores, and cannot tell"
+        "--card", type=Path, metavar="FILE.md", help="write the model card there: training, scores, limitations"
     )
     parser.add_argument(
         "--views",
@@ -57,12 +58,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score one model and print the answer.
+    """Evaluate one model and print its scores.
 
     Returns:
         3 where rows of the data could not be read, else 0.
     """
     from moue.evaluation.evaluate_model import evaluate_model
+    from moue.report.card import model_card
+    from moue.trained.open import spec_of
 
     note_shadowed_runs([args.model])
     codes: list[int] = []
@@ -78,9 +81,11 @@ def run(args: argparse.Namespace) -> int:
         skip_bad=args.skip_bad,
         left_out=lambda rows: codes.append(report_left_out(rows)),
         predictions=args.predictions,
-        card=args.card,
+        further_outputs=[args.card] if args.card is not None else [],
         progress=Progress,
     )
+    if args.card is not None:
+        atomic_write_many({args.card: model_card(spec_of(args.model), evaluation).encode()})
     if args.predictions is not None:
         sys.stderr.write(f"moue: {args.predictions}: {evaluation.n:,} rows\n")
     if args.format == "table":
@@ -91,20 +96,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def flat(evaluation: Evaluation) -> dict[str, Any]:
-    """The answer as one row of plain numbers, for CSV and Parquet: deduplicated scores and recalls as columns."""
+    """The scores as one row of plain numbers, for CSV and Parquet: deduplicated scores and recalls as columns."""
     values = evaluation.to_dict()
-    clean, classes = values.pop("deduplicated") or {}, values.pop("per_class")
+    deduplicated, classes = values.pop("deduplicated") or {}, values.pop("per_class")
     nested = ("labels", "confusion")
     row = {key: value for key, value in values.items() if key not in nested}
     row |= {
-        f"deduplicated_{key}": clean.get(key)
+        f"deduplicated_{key}": deduplicated.get(key)
         for key in ("n", "accuracy", "accuracy_se", "balanced_accuracy", "macro_f1")
     }
     return row | {f"recall_{name}": score["recall"] for name, score in classes.items()}
 
 
 def summary(evaluation: Evaluation) -> str:
-    """The answer for people: scores, classes, and the confusion matrix."""
+    """The scores as text: totals, classes, and the confusion matrix."""
     e = evaluation
     truth = f" with the labels of {e.label_set}" if e.label_set in LABEL_SETS else ""
     views = f", each averaged {VIEWS[e.views]}" if e.views > 1 else ""
@@ -120,7 +125,7 @@ def summary(evaluation: Evaluation) -> str:
             "top 2": f"{s.top2:.2%}",
             "nll": f"{s.nll:.3f}",
             "ece": f"{s.ece:.2%}",
-            "surest 80 %": f"{s.accuracy_at_80:.2%}",
+            "most confident 80 %": f"{s.accuracy_at_80:.2%}",
         }
         for name, s in scores
     ]
@@ -131,7 +136,7 @@ def summary(evaluation: Evaluation) -> str:
             "precision": _percent(score.precision),
             "recall": _percent(score.recall),
             "f1": _percent(score.f1),
-            # Columns of the confusion matrix: what this class was taken for.
+            # Columns of the confusion matrix: what this class was predicted as.
             **{f"as {other}": int(n) for other, n in zip(e.labels, counts, strict=True)},
         }
         for (name, score), counts in zip(e.per_class.items(), e.confusion, strict=True)

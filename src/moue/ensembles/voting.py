@@ -33,7 +33,8 @@ from moue.preprocess import to_inputs
 from moue.runtime.engine import Engine, open_graph, open_model
 from moue.runtime.weights import ModelFile, files_of, find_model
 from moue.spec import ModelSpec
-from moue.trained.open import run_of, spec_of, split_of
+from moue.trained.open import run_of, spec_of
+from moue.trained.split_of import split_of
 
 if TYPE_CHECKING:
     import onnx

@@ -1,1 +1,1 @@
-"""Numbers, figures and reports out of predictions; nothing here imports torch."""
+"""Numbers out of predictions; nothing here imports torch or draws."""

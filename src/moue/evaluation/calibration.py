@@ -1,4 +1,4 @@
-"""Makes probabilities mean what they say: one temperature, and the threshold under which an answer is uncertain."""
+"""Calibration: one temperature, and the threshold below which a prediction is uncertain."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from numpy.typing import NDArray
 
 from moue.runtime.results import softmax
 
-#: The share of answers that are not marked uncertain.
+#: The share of predictions that are not marked uncertain.
 COVERAGE = 0.8
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    """The temperature whose answers are as sure, on average, as they are right.
+    """The temperature at which the mean confidence equals the accuracy.
 
     Clarté et al., "Expectation consistency for calibration of neural networks", 2023. The least negative log-likelihood
-    (Guo et al., "On calibration of modern neural networks", 2017) trades this for the fit of rare, very wrong answers:
-    where training smoothed its labels, it leaves answers 2 to 3 % too sure.
+    (Guo et al., "On calibration of modern neural networks", 2017) trades this for the fit of rare, very wrong
+    predictions: after training with label smoothing, it leaves predictions 2 to 3 % overconfident.
 
     Args:
         logits: ``(N, K)``, after views and members are averaged.
         labels: int64 ``(N,)``.
 
     Returns:
-        A temperature between 0.1 and 10, by bisection: the mean confidence falls as it rises. Right answers are counted
-        by Laplace's rule of succession, lest a small part that is all right asks for certainty.
+        A temperature between 0.1 and 10, by bisection: the mean confidence falls as it rises. The accuracy is estimated
+        by Laplace's rule of succession, as an accuracy of 1 on a small part would ask for a confidence of 1.
     """
     right = int((logits.argmax(axis=1) == labels).sum())
     accuracy = (right + 1) / (len(labels) + 2)
@@ -41,11 +41,11 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> 
 
 
 def uncertain_threshold(logits: NDArray[np.floating], temperature: float, coverage: float = COVERAGE) -> float:
-    """The top probability that ``coverage`` of the answers reach: below it an answer is marked uncertain.
+    """The top probability that ``coverage`` of the predictions reach: below it a prediction is marked uncertain.
 
     Args:
         logits: ``(N, K)`` of the validation part.
         temperature: as fitted.
-        coverage: share of answers to leave unmarked, 0 to 1.
+        coverage: share of predictions to leave unmarked, 0 to 1.
     """
     return float(np.quantile(softmax(logits, temperature).max(axis=1), 1 - coverage))

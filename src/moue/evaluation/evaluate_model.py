@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,13 @@ from moue.errors import DataError, UnknownName, UsageError
 from moue.evaluation.metrics import Evaluation
 from moue.evaluation.predictions_file import check_suffix, prediction_rows, write_rows
 from moue.evaluation.scoring import score, truth_of, without_duplicates
-from moue.files import atomic_write_many, require_no_overwrite, require_writable
+from moue.files import require_no_overwrite, require_writable
 from moue.labels import FERPLUS
 from moue.progress import ProgressFactory, no_progress
-from moue.report.card import model_card
 from moue.runtime.weights import files_of
 from moue.spec import Color
-from moue.trained.open import labels_of, open_any, split_of
+from moue.trained.open import labels_of, open_any
+from moue.trained.split_of import split_of
 
 
 def evaluate_model(
@@ -37,7 +37,7 @@ def evaluate_model(
     predictions: str | Path | None = None,
     batch: int = 64,
     progress: ProgressFactory = no_progress,
-    card: str | Path | None = None,
+    further_outputs: Sequence[str | Path] = (),
 ) -> Evaluation:
     """Evaluate a trained model.
 
@@ -58,17 +58,18 @@ def evaluate_model(
         predictions: a CSV or Parquet file to write with one row an image.
         batch: images that are read at a time.
         progress: makes a progress line for each of reading and evaluating.
-        card: a Markdown file to write with what the model is, these scores, and what it cannot tell.
+        further_outputs: files that the caller writes afterwards, as a model card; checked before any work, as
+            ``predictions`` is.
 
     Raises:
-        UsageError: for a wrong option, a file that has no place to be written or would replace one that is read,
-            votes that nothing would use, or a class that the model does not know.
+        UsageError: for a wrong option, a file that cannot be written or would replace one that is read, votes that
+            nothing would use, or a class that the model does not know.
         DataError: for data that cannot be used, or lacks the split.
         ModelError: for a model that cannot be opened.
     """
     if split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
-    outputs = [Path(path) for path in (predictions, card) if path is not None]
+    outputs = [Path(path) for path in (predictions, *further_outputs) if path is not None]
     for path in outputs:
         require_writable(path)
     if predictions is not None:
@@ -78,10 +79,10 @@ def evaluate_model(
             outputs, [*source_files(data), *([Path(votes)] if votes is not None else []), *files_of(name)]
         )
     model = open_any(name)
-    suiting = labels or labels_of(name, votes is not None)
-    if votes is not None and suiting != FERPLUS.name:
+    fallback = labels or labels_of(name, votes is not None)
+    if votes is not None and fallback != FERPLUS.name:
         raise UsageError(
-            f"votes are for --labels ferplus and models of FER+'s eight classes. Got {name} with --labels {suiting}: "
+            f"votes are for --labels ferplus and models of FER+'s eight classes. Got {name} with --labels {fallback}: "
             "leave --votes out."
         )
     with progress("reading", "rows") as report:
@@ -89,7 +90,7 @@ def evaluate_model(
         table = load(
             data,
             labels=labels,
-            fallback=suiting,
+            fallback=fallback,
             votes=votes,
             size=size,
             color=color,
@@ -100,14 +101,12 @@ def evaluate_model(
         left_out(table.left_out)
     part, reference = rows_of(table, split, name)
     with progress("evaluating", "images") as report:
-        evaluation, answers = score(
+        evaluation, scored = score(
             model, part, reference=reference, split=split, views=views, batch=batch, progress=report
         )
     if predictions is not None:
-        free = without_duplicates(part, reference)
-        write_rows(predictions, prediction_rows(part, answers, truth_of(part, model.spec), free))
-    if card is not None:
-        atomic_write_many({Path(card): model_card(model.spec, evaluation).encode()})
+        deduplicated = without_duplicates(part, reference)
+        write_rows(predictions, prediction_rows(part, scored, truth_of(part, model.spec), deduplicated))
     return evaluation
 
 
@@ -115,8 +114,8 @@ def rows_of(table: ImageTable, split: str, name: str | Path | None = None) -> tu
     """The rows of a split, and the Training rows that its duplicates are looked for in.
 
     "train" and "validation" are the two parts that a model was trained with, see
-    :func:`moue.trained.open.split_of`; where nothing says so, the rows that the data set itself files so. Every
-    other split is compared with all of Training, as its validation part has served to choose the weights.
+    :func:`moue.trained.split_of.split_of`; where nothing says so, the rows that the data set itself labels so. Every
+    other split is compared with all of Training, as the validation part was used to choose the weights.
 
     Args:
         table: the whole set.

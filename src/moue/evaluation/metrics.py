@@ -24,7 +24,7 @@ BINS = 15
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How well one class is told apart."""
+    """Precision, recall and F1 of one class."""
 
     n: int
     """Rows whose truth is this class."""
@@ -33,7 +33,7 @@ class ClassScore:
     recall: float | None
     """Share of its rows that are predicted as it; None where it has no rows."""
     f1: float | None
-    """2 TP / (2 TP + FP + FN); None where the class is neither there nor predicted."""
+    """2 TP / (2 TP + FP + FN); None where the class neither occurs nor is predicted."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Scores:
     ece: float
     """Expected calibration error over :data:`BINS` equal bins of the top probability."""
     accuracy_at_80: float
-    """Accuracy on the 80 % most certain answers: those that a reader gets who leaves the others out."""
+    """Accuracy on the 80 % most confident predictions."""
     per_class: dict[str, ClassScore]
     """By class name, in label order."""
     confusion: NDArray[np.int64]
@@ -135,12 +135,12 @@ def evaluate(
         DataError: when there are no rows.
         UsageError: when predictions and truth disagree in length, or the truth lies outside of the labels.
     """
-    clean = None
+    deduplicated_scores = None
     if deduplicated is not None and deduplicated.any():
         if len(deduplicated) != len(truth):
             raise UsageError(f"deduplicated must have {len(truth)} rows. Got {len(deduplicated)} instead.")
         kept = Predictions(predictions.probabilities[deduplicated], predictions.labels, predictions.uncertain_below)
-        clean = scores(kept, truth[deduplicated])
+        deduplicated_scores = scores(kept, truth[deduplicated])
     whole = scores(predictions, truth)
     return Evaluation(
         **{f.name: getattr(whole, f.name) for f in fields(Scores)},
@@ -149,7 +149,7 @@ def evaluate(
         split=split,
         label_set=label_set,
         labels=predictions.labels,
-        deduplicated=clean,
+        deduplicated=deduplicated_scores,
         views=views,
         seconds=seconds,
     )
@@ -166,14 +166,14 @@ def scores(predictions: Predictions, truth: NDArray[np.int64]) -> Scores:
         raise UsageError(f"truth must be between 0 and {k - 1}. Got {truth.min()} to {truth.max()} instead.")
     table = confusion_matrix(truth, predictions.class_ids, k)
     classes = per_class(table, predictions.labels)
-    there = [c for c in classes.values() if c.n]
+    present = [c for c in classes.values() if c.n]
     accuracy = float(np.trace(table)) / n
     return Scores(
         n=n,
         accuracy=accuracy,
         accuracy_se=standard_error(accuracy, n),
-        balanced_accuracy=sum(c.recall or 0.0 for c in there) / len(there),
-        macro_f1=sum(c.f1 or 0.0 for c in there) / len(there),
+        balanced_accuracy=sum(c.recall or 0.0 for c in present) / len(present),
+        macro_f1=sum(c.f1 or 0.0 for c in present) / len(present),
         top2=top_k(predictions.probabilities, truth, 2),
         nll=negative_log_likelihood(predictions.probabilities, truth),
         ece=calibration_error(predictions.confidence, predictions.class_ids == truth),
@@ -191,6 +191,12 @@ def standard_error(accuracy: float, n: int) -> float:
 def confusion_matrix(truth: NDArray[np.int64], predicted: NDArray[np.int64], k: int) -> NDArray[np.int64]:
     """int64 ``(k, k)`` counts: rows are the truth, columns the prediction."""
     return np.bincount(truth * k + predicted, minlength=k * k).reshape(k, k).astype(np.int64)
+
+
+def row_shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A confusion matrix ``(K, K)`` as shares of each true class; 0 for a class without rows."""
+    shares: NDArray[np.float64] = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    return shares
 
 
 def per_class(confusion: NDArray[np.int64], labels: Sequence[str]) -> dict[str, ClassScore]:
@@ -224,11 +230,11 @@ def negative_log_likelihood(probabilities: NDArray[np.floating], truth: NDArray[
 def reliability(
     confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = BINS
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """How often answers of one confidence are right.
+    """The accuracy of predictions of similar confidence, in bins.
 
     Args:
         confidence: ``(N,)`` top probabilities.
-        correct: ``(N,)`` whether each answer is right.
+        correct: ``(N,)`` whether each prediction is right.
         bins: number of equal bins ``((i-1)/bins, i/bins]``.
 
     Returns:
@@ -251,16 +257,16 @@ def calibration_error(confidence: NDArray[np.floating], correct: NDArray[np.bool
 def risk_coverage(
     confidence: NDArray[np.floating], correct: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How many answers are wrong when the least certain ones are left out (El-Yaniv and Wiener, "On the foundations of
+    """The error rate when the least confident predictions are rejected (El-Yaniv and Wiener, "On the foundations of
     noise-free selective classification", 2010).
 
     Args:
         confidence: ``(N,)`` top probabilities.
-        correct: ``(N,)`` whether each answer is right.
+        correct: ``(N,)`` whether each prediction is right.
 
     Returns:
-        ``(N,)`` each, with the i + 1 most certain answers kept: coverage (the share of answers kept) and risk (the
-        share of those that is wrong). Answers of equal confidence count as their mean: their order changes nothing.
+        ``(N,)`` each, with the i + 1 most confident predictions kept: coverage (the share kept) and risk (the share of
+        those that is wrong). Predictions of equal confidence count as their mean: their order changes nothing.
     """
     levels, where = np.unique(-confidence.astype(np.float64), return_inverse=True)
     rows = np.bincount(where, minlength=len(levels))
@@ -270,11 +276,16 @@ def risk_coverage(
 
 
 def accuracy_at(confidence: NDArray[np.floating], correct: NDArray[np.bool_], coverage: float = COVERAGE) -> float:
-    """Accuracy on the share ``coverage`` (above 0, to 1) of the answers that is most certain, rounded up to whole rows;
-    arguments as in :func:`risk_coverage`.
+    """Accuracy on the share ``coverage`` (above 0, to 1) of the predictions that is most confident, rounded up to whole
+    rows; arguments as in :func:`risk_coverage`.
     """
     risk = risk_coverage(confidence, correct)[1]
-    return float(1 - risk[max(1, math.ceil(coverage * len(risk) - 1e-9)) - 1])
+    return float(1 - risk[index_at(len(risk), coverage)])
+
+
+def index_at(n: int, coverage: float) -> int:
+    """The index into :func:`risk_coverage`'s arrays of ``n`` rows at a coverage, rounded up to whole rows."""
+    return max(1, math.ceil(coverage * n - 1e-9)) - 1
 
 
 def _ratio(part: int, whole: int) -> float | None:

@@ -1,4 +1,4 @@
-"""One row an image: what a model said of each, as CSV or Parquet."""
+"""The predictions of a model as a table, one row an image: CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def prediction_rows(
     """One row an image: :data:`COLUMNS`, then a probability (0 to 1) for each class.
 
     ``duplicate`` says whether the image has an exact duplicate in Training; None where there is no Training to
-    compare with. A class that is called like one of the columns gets a column ``p(name)``.
+    compare with. A class with the name of one of the columns gets a column ``p(name)``.
 
     Args:
         part: the rows that were scored.
@@ -35,14 +35,14 @@ def prediction_rows(
         deduplicated: bool ``(N,)``, or None.
     """
     names = probability_columns(predictions.labels, COLUMNS)
-    top = predictions.class_ids
+    predicted = predictions.class_ids
     return [
         {
             "source": part.source[i],
             "split": str(part.split[i]),
             "truth": predictions.labels[truth[i]],
-            "predicted": predictions.labels[top[i]],
-            "correct": bool(truth[i] == top[i]),
+            "predicted": predictions.labels[predicted[i]],
+            "correct": bool(truth[i] == predicted[i]),
             "duplicate": None if deduplicated is None else not deduplicated[i],
             **{name: round(float(p), 6) for name, p in zip(names, predictions.probabilities[i], strict=True)},
         }
@@ -65,7 +65,7 @@ def check_suffix(path: Path | str) -> None:
 
 
 def write_rows(path: Path | str, rows: list[dict[str, Any]]) -> Path:
-    """Write rows with equal keys as CSV or Parquet, by the suffix; an older file is replaced by a whole one only.
+    """Write rows with equal keys as CSV or Parquet, by the suffix; a failure leaves an older file as it was.
 
     Raises:
         UsageError: for another suffix.

@@ -37,7 +37,7 @@ def score(
         model: what :func:`moue.trained.open.open_any` gives.
         part: the rows to score; their images may have any size and color, their classes are mapped by name.
         reference: the rows that the model was trained on; with them, the rows of ``part`` without an exact duplicate
-            there are scored once more by themselves.
+            there are also scored separately.
         split: the name to report; by default the one that all rows of ``part`` share, or "test".
         views: how many views of each image are averaged, one of :data:`moue.spec.VIEWS`; by default what the spec
             says.
@@ -59,13 +59,13 @@ def score(
     start = time.perf_counter()
     predictions = predict(model, part.images, views=views, batch=batch, progress=progress)
     seconds = time.perf_counter() - start
-    shared = set(part.split.tolist())
+    splits = set(part.split.tolist())
     evaluation = evaluate(
         predictions,
         truth,
         model=spec.name,
         network=spec.network,
-        split=split or (shared.pop() if len(shared) == 1 else "test"),
+        split=split or (splits.pop() if len(splits) == 1 else "test"),
         label_set=part.label_set.name,
         deduplicated=without_duplicates(part, reference),
         views=views,
@@ -99,18 +99,18 @@ def predict(
     spec = model.spec
     logits = np.empty((len(images), len(spec.labels)), np.float32)
 
-    def asked(rows: NDArray[np.uint8]) -> NDArray[np.float32]:
-        answer = model.logits(rows)
-        if answer.shape != (len(rows), len(spec.labels)) or not np.isfinite(answer).all():
+    def checked_logits(rows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        output = model.logits(rows)
+        if output.shape != (len(rows), len(spec.labels)) or not np.isfinite(output).all():
             raise ModelError(
                 f"the model {spec.name!r} must give finite logits ({len(rows)}, {len(spec.labels)}). "
-                f"Got {answer.shape} with {int((~np.isfinite(answer)).sum())} that are not finite."
+                f"Got {output.shape} with {int((~np.isfinite(output)).sum())} that are not finite."
             )
-        return answer
+        return output
 
     for start in range(0, len(images), batch):
         pixels = to_inputs(images[start : start + batch], spec.size, spec.color)
-        logits[start : start + len(pixels)] = averaged(asked, pixels, views, batch)
+        logits[start : start + len(pixels)] = averaged(checked_logits, pixels, views, batch)
         if progress:
             progress(start + len(pixels), len(images))
     return Predictions(softmax(logits, spec.temperature), spec.labels, spec.uncertain_below)
@@ -122,16 +122,16 @@ def truth_of(part: ImageTable, spec: ModelSpec) -> NDArray[np.int64]:
     Raises:
         UsageError: when rows have a class that the model does not know.
     """
-    own, lacking = LabelSet(spec.name, spec.labels), []
+    known, unknown = LabelSet(spec.name, spec.labels), []
     mapping = np.full(len(part.label_set), -1, np.int64)
     for i in np.unique(part.labels):
         try:
-            mapping[i] = own.index(part.label_set.labels[i])
+            mapping[i] = known.index(part.label_set.labels[i])
         except UnknownName:
-            lacking.append(part.label_set.labels[i])
-    if lacking:
+            unknown.append(part.label_set.labels[i])
+    if unknown:
         raise UsageError(
-            f"the model {spec.name!r} does not know the class{'es' if len(lacking) > 1 else ''} {', '.join(lacking)} "
+            f"the model {spec.name!r} does not know the class{'es' if len(unknown) > 1 else ''} {', '.join(unknown)} "
             f"of {part.name or 'the data set'}; it knows {', '.join(spec.labels)}. Choose --labels to match."
         )
     return mapping[part.labels]

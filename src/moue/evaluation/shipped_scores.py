@@ -1,4 +1,4 @@
-"""The scores that travel in a model's spec: measured when a model is shipped, and measured again to check it."""
+"""The scores in the spec of a shipped model: measured when it is shipped, and measured again to check it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def shipped_scores(model: Model, table: ImageTable, views: Iterable[int] = ()) -
 
     Returns:
         Fractions of 1: ``public_test``, ``…_se`` (standard error), ``…_ece`` (calibration error), ``…_at_80`` (accuracy
-        on the 80 % most certain); ``…_deduplicated`` and ``…_deduplicated_se`` where the set has Training rows; and
+        on the 80 % most confident); ``…_deduplicated`` and ``…_deduplicated_se`` where the set has Training rows; and
         ``…_views_V`` for each number of views.
 
     Raises:
@@ -31,13 +31,19 @@ def shipped_scores(model: Model, table: ImageTable, views: Iterable[int] = ()) -
         UsageError: when it holds classes that the model does not know, or there cannot be that many views.
     """
     part, reference = rows_of(table, SPLIT)
-    found, _ = score(model, part, reference=reference, split=SPLIT)
-    scores = {"": found.accuracy, "_se": found.accuracy_se, "_ece": found.ece, "_at_80": found.accuracy_at_80}
-    if found.deduplicated is not None:
-        scores |= {"_deduplicated": found.deduplicated.accuracy, "_deduplicated_se": found.deduplicated.accuracy_se}
+    evaluation, _ = score(model, part, reference=reference, split=SPLIT)
+    scores = {
+        "": evaluation.accuracy,
+        "_se": evaluation.accuracy_se,
+        "_ece": evaluation.ece,
+        "_at_80": evaluation.accuracy_at_80,
+    }
+    if (deduplicated := evaluation.deduplicated) is not None:
+        scores |= {"_deduplicated": deduplicated.accuracy, "_deduplicated_se": deduplicated.accuracy_se}
     truth = truth_of(part, model.spec)
     for n in views:
-        own = n == model.spec.views
-        right = found.accuracy if own else float((predict(model, part.images, views=n).class_ids == truth).mean())
-        scores[f"_views_{n}"] = right
+        if n == model.spec.views:
+            scores[f"_views_{n}"] = evaluation.accuracy
+        else:
+            scores[f"_views_{n}"] = float((predict(model, part.images, views=n).class_ids == truth).mean())
     return {f"{SPLIT}{key}": value for key, value in scores.items()}

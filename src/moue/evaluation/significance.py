@@ -1,6 +1,6 @@
-"""Whether one model is better than another on the same rows, or just luckier.
+"""Whether the difference between two models on the same rows is significant.
 
-Two answers for each pair: a paired bootstrap of the difference in accuracy (Efron and Tibshirani, "An introduction to
+Two tests for each pair: a paired bootstrap of the difference in accuracy (Efron and Tibshirani, "An introduction to
 the bootstrap", 1993), which gives an interval, and McNemar's test on the rows that just one of the two gets right
 (McNemar, 1947; Dietterich, "Approximate statistical tests for comparing supervised classification learning algorithms",
 1998), which gives the p value. Holm's procedure (1979) corrects the latter for the number of pairs.
@@ -55,6 +55,19 @@ class Pair:
         """Whether the corrected p value is below :data:`ALPHA`."""
         return self.p_holm < ALPHA
 
+    def swapped(self) -> Pair:
+        """The same test with ``b`` first."""
+        return replace(
+            self,
+            a=self.b,
+            b=self.a,
+            only_a=self.only_b,
+            only_b=self.only_a,
+            difference=-self.difference,
+            low=-self.high,
+            high=-self.low,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON."""
         return {**asdict(self), "significant": self.significant}
@@ -76,8 +89,8 @@ def compare_pairs(correct: Mapping[str, NDArray[np.bool_]], *, resamples: int = 
     """
     sizes = {len(c) for c in correct.values()}
     if len(sizes) > 1:
-        came = ", ".join(map(str, sorted(sizes)))
-        raise UsageError(f"models can be compared on the same rows alone. Got {came} rows.")
+        counts = ", ".join(map(str, sorted(sizes)))
+        raise UsageError(f"models can be compared on the same rows only. Got {counts} rows.")
     rng = np.random.default_rng(seed)
     pairs = []
     for (a, right_a), (b, right_b) in itertools.combinations(correct.items(), 2):
@@ -94,8 +107,8 @@ def bootstrap(
 ) -> tuple[float, float, float]:
     """Paired bootstrap of a difference in accuracy.
 
-    Rows on which both models are right, or both wrong, do not change the difference; so drawing N rows with replacement
-    is drawing three counts from a multinomial, and no row needs to be touched.
+    Rows on which both models are right, or both wrong, do not change the difference. So resampling N rows with
+    replacement is drawing three counts from a multinomial distribution.
 
     Returns:
         Lower and upper end of the 95 % percentile interval of accuracy a - accuracy b, and the two-sided p value

@@ -1,8 +1,9 @@
-"""A model's card: what it is, what it scores, and what it cannot tell, as Markdown."""
+"""A model card in Markdown: what the model is, its training, scores and limitations."""
 
 from __future__ import annotations
 
 from moue.evaluation.metrics import Evaluation
+from moue.report.format import percent, with_error
 from moue.spec import VIEWS, ModelSpec
 
 LIMITS = """\
@@ -10,14 +11,14 @@ LIMITS = """\
   and have feelings they do not show. Do not decide about a person by it (hiring, school, police, credit, insurance,
   health), and ask people before reading their faces.
 - FER-2013 and sets like it hold images from web searches with noisy labels, and say nothing of age, sex or skin;
-  whether the scores hold for one group as for another is not known from them.
-- Small, turned, covered or badly lit faces, drawings and masks are read worse. Probabilities are calibrated on data
-  like the training data alone.
+  whether the scores hold equally for all groups of people is not known from them.
+- Small, turned, covered or badly lit faces, drawings and masks are read worse. Probabilities are calibrated only for
+  data like the training data.
 """
 
 
 def model_card(spec: ModelSpec, evaluation: Evaluation | None = None) -> str:
-    """The card of a trained model, in Markdown.
+    """The card of a trained model.
 
     Args:
         spec: the model's spec.
@@ -29,10 +30,10 @@ def model_card(spec: ModelSpec, evaluation: Evaluation | None = None) -> str:
         "",
         f"A classifier of facial expressions: the network `{spec.network}`"
         + (f", {spec.parameters:,} parameters" if spec.parameters else "")
-        + f". It takes uint8 images of {spec.size}×{spec.size} pixels ({color}) and tells apart: "
+        + f". It takes uint8 images of {spec.size}×{spec.size} pixels ({color}) and distinguishes: "
         + f"{', '.join(spec.labels)}.",
         "",
-        "## How it came to be",
+        "## Training",
         "",
         *(_provenance(spec.trained) or ["Not recorded."]),
         f"- license: {spec.license or 'not stated'}",
@@ -47,27 +48,25 @@ def model_card(spec: ModelSpec, evaluation: Evaluation | None = None) -> str:
         lines += [f"- {_words(key)}: {value:.4f}" for key, value in spec.scores.items()]
     else:
         lines.append("Not measured.")
-    return "\n".join([*lines, "", "## What it cannot tell", "", LIMITS])
+    return "\n".join([*lines, "", "## Limitations", "", LIMITS])
 
 
 def _scores(e: Evaluation) -> list[str]:
     views = f", each averaged {VIEWS[e.views]}" if e.views > 1 else ""
-    clean = ""
-    if e.deduplicated is not None:
-        clean = (
-            f"; {e.deduplicated.accuracy:.1%} ± {e.deduplicated.accuracy_se:.1%} on the {e.deduplicated.n:,} "
-            "without an exact duplicate in Training"
-        )
+    deduplicated = ""
+    if (d := e.deduplicated) is not None:
+        score = with_error(d.accuracy, d.accuracy_se)
+        deduplicated = f"; {score} on the {d.n:,} without an exact duplicate in Training"
     rows = [
         f"| {name} | {c.n:,} | {percent(c.precision)} | {percent(c.recall)} | {percent(c.f1)} |"
         for name, c in e.per_class.items()
     ]
     return [
         f"Accuracy on the {e.n:,} images of {e.split}{views}: "
-        f"**{e.accuracy:.1%} ± {e.accuracy_se:.1%}** (one standard error){clean}.",
+        f"**{with_error(e.accuracy, e.accuracy_se)}** (one standard error){deduplicated}.",
         "",
         f"Balanced accuracy {e.balanced_accuracy:.1%}, macro F1 {e.macro_f1:.1%}, top two {e.top2:.1%}, negative"
-        f" log-likelihood {e.nll:.3f}, expected calibration error {e.ece:.1%}; of the 80 % most certain answers"
+        f" log-likelihood {e.nll:.3f}, expected calibration error {e.ece:.1%}; of the 80 % most confident predictions"
         f" {e.accuracy_at_80:.1%} are right.",
         "",
         "| class | images | precision | recall | F1 |",
@@ -76,18 +75,13 @@ def _scores(e: Evaluation) -> list[str]:
     ]
 
 
-def percent(value: float | None, digits: int = 1) -> str:
-    """A fraction as per cent; a dash where there is none."""
-    return "–" if value is None else f"{value:.{digits}%}"
-
-
 def _provenance(trained: dict[str, object]) -> list[str]:
-    """What made it, a line each; curves are for figures."""
+    """What made it, a line each, without the curves."""
     return [f"- {_words(key)}: {_value(value)}" for key, value in trained.items() if key != "curves"]
 
 
 def _value(value: object) -> str:
-    """A value of the record in words; of nested ones what is short."""
+    """A value of the record as text, without what is nested twice."""
     if isinstance(value, dict):
         return ", ".join(f"{_words(key)} {part}" for key, part in value.items() if not isinstance(part, (list, dict)))
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

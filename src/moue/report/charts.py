@@ -1,4 +1,4 @@
-"""Images of a data set: class shares as bars and as a pie, a grid of samples, a grid of augmented samples."""
+"""Charts of a data set: class shares as bars and as a pie, a grid of samples, a grid of augmented samples."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from moue.data.table import SPLITS, ImageTable
 from moue.errors import require
 from moue.labels import color
 
-#: Changes a batch of images, uint8 ``(N, C, S, S)`` to the same.
-Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+#: An augmentation of a batch of images, uint8 ``(N, C, S, S)`` to the same.
+Augment = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 #: What :func:`draw` writes.
 FILES = ("classes_bar.png", "classes_pie.png", "samples.png", "augmented.png")
@@ -25,13 +25,13 @@ _COLUMNS = 10
 _ROWS = 6
 
 
-def draw(table: ImageTable, folder: Path | str, augment: Change | None = None, seed: int = 0) -> list[Path]:
-    """Write a data set's images as PNG.
+def draw(table: ImageTable, folder: Path | str, augment: Augment | None = None, seed: int = 0) -> list[Path]:
+    """Write the charts of a data set as PNG.
 
     Args:
         table: the set.
         folder: where to; made where it is missing.
-        augment: how training changes a batch; without it there is no augmentation grid.
+        augment: the augmentation of training; without it there is no grid of augmented samples.
         seed: of the choice of samples.
 
     Returns:
@@ -53,7 +53,7 @@ def draw(table: ImageTable, folder: Path | str, augment: Change | None = None, s
 
 
 def _figure(width: float, height: float) -> Any:
-    # A figure of its own: pyplot would keep it alive and choose a window system.
+    # Not through pyplot, which would keep the figure alive and choose a window system.
     return require("matplotlib.figure", "report").Figure(figsize=(width, height), layout="constrained")
 
 
@@ -63,7 +63,7 @@ def _tint(name: str) -> tuple[float, float, float]:
 
 
 def _bars(table: ImageTable) -> Any:
-    """Classes side by side, one group of bars a split, each with its number."""
+    """Counts of each class, a bar a split."""
     splits = [s for s in SPLITS if (table.split == s).any()]
     names = table.label_set.labels
     figure = _figure(max(6, 1.1 * len(names)), 4)
@@ -71,10 +71,15 @@ def _bars(table: ImageTable) -> Any:
     width = 0.84 / len(splits)
     for i, split in enumerate(splits):
         counts = list(class_counts(table, table.split == split).values())
-        places = np.arange(len(names)) + (i - (len(splits) - 1) / 2) * width
-        # Splits differ in strength, classes in hue.
+        positions = np.arange(len(names)) + (i - (len(splits) - 1) / 2) * width
+        # Splits differ in opacity, classes in hue.
         bars = axes.bar(
-            places, counts, width * 0.94, color=[_tint(n) for n in names], alpha=1 - 0.6 * i / len(splits), label=split
+            positions,
+            counts,
+            width * 0.94,
+            color=[_tint(n) for n in names],
+            alpha=1 - 0.6 * i / len(splits),
+            label=split,
         )
         axes.bar_label(bars, fmt="{:,.0f}", fontsize=7, padding=1, rotation=90 if len(splits) > 2 else 0)
     axes.set_xticks(range(len(names)), names)
@@ -115,8 +120,8 @@ def _samples(table: ImageTable, seed: int) -> Any:
     return _grid([table.images[r] for r in rows], names, f"{table.name}: samples of each class")
 
 
-def _augmented(table: ImageTable, augment: Change, seed: int) -> Any:
-    """One row an image: as it is, then as training may see it."""
+def _augmented(table: ImageTable, augment: Augment, seed: int) -> Any:
+    """One row an image: itself, then augmented."""
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(table))[:_ROWS]
     rows = []
@@ -134,7 +139,7 @@ def _grid(rows: list[NDArray[np.uint8]], names: list[str], title: str) -> Any:
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
             sheet[i * step : i * step + side, j * step : j * step + side] = image.transpose(1, 2, 0)
-    # Enlarged here, so that a pixel stays a square of one tone.
+    # Enlarged without interpolation, so that pixels stay visible.
     factor = max(1, round(96 / side))
     enlarged = Image.fromarray(sheet).resize(
         (sheet.shape[1] * factor, sheet.shape[0] * factor), Image.Resampling.NEAREST

@@ -1,13 +1,12 @@
-"""Figures as SVG or PNG bytes: dark on light, told apart by shape and dash as well as by color.
+"""Figures as SVG or PNG bytes: dark on light, with models distinguished by marker and dash as well as by color.
 
 Colors are Okabe and Ito's ("Color Universal Design", 2008). Neither pyplot nor a display is used, and matplotlib's
-settings are as they were once a figure is drawn.
+global settings are left unchanged.
 """
 
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
@@ -17,7 +16,8 @@ from numpy.typing import NDArray
 
 from moue.errors import require
 from moue.evaluation.calibration import COVERAGE
-from moue.evaluation.metrics import ClassScore, reliability, risk_coverage
+from moue.evaluation.curves import History, best_epoch, series
+from moue.evaluation.metrics import ClassScore, index_at, reliability, risk_coverage, row_shares
 
 Format = Literal["svg", "png"]
 
@@ -50,7 +50,7 @@ STYLE = {
     "xtick.minor.size": 0,
     "legend.frameon": False,
     "lines.linewidth": 2.0,
-    # Text stays text: sharper, smaller, and searchable; the salt keeps equal figures equal byte for byte.
+    # Text stays text: sharper, smaller, and searchable; with the salt, the same data give the same bytes.
     "svg.fonttype": "none",
     "svg.hashsalt": "moue",
 }
@@ -75,7 +75,7 @@ def style_of(i: int) -> tuple[str, str, Any]:
     return PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)]
 
 
-def curves(history: Sequence[Mapping[str, Any]], format: Format = "svg") -> bytes:
+def curves(history: History, format: Format = "svg") -> bytes:
     """Loss and accuracy of training and validation over the epochs of one run."""
     with _figure(8.4, 3.1, 2, format) as (axes, sink):
         for axis, what in zip(axes, ("loss", "accuracy"), strict=True):
@@ -87,13 +87,14 @@ def curves(history: Sequence[Mapping[str, Any]], format: Format = "svg") -> byte
                 y = y * 100 if what == "accuracy" else y
                 mark = "o" if len(x) < 3 else None
                 axis.plot(x, y, color=color, linestyle=dash, label=part, marker=mark, markersize=5)
-                if part == "validation" and len(x) > 2:
-                    best = int(y.argmin() if what == "loss" else y.argmax())
-                    axis.plot(x[best], y[best], "o", color=color, markersize=7, markeredgecolor="white", zorder=5)
-                    label = f"{y[best]:.1f} %" if what == "accuracy" else f"{y[best]:.2f}"
+                best = best_epoch(history, f"{part}_{what}")
+                if part == "validation" and len(x) > 2 and best is not None:
+                    epoch, value = best
+                    height = value * 100 if what == "accuracy" else value
+                    axis.plot(epoch, height, "o", color=color, markersize=7, markeredgecolor="white", zorder=5)
                     axis.annotate(
-                        label,
-                        (x[best], y[best]),
+                        f"{height:.1f} %" if what == "accuracy" else f"{height:.2f}",
+                        (epoch, height),
                         (0, 9 if what == "loss" else -16),
                         textcoords="offset points",
                         ha="center",
@@ -108,8 +109,8 @@ def curves(history: Sequence[Mapping[str, Any]], format: Format = "svg") -> byte
     return sink.getvalue()
 
 
-def all_curves(histories: Mapping[str, tuple[int, Sequence[Mapping[str, Any]]]], format: Format = "svg") -> bytes:
-    """Validation loss and accuracy of several runs over their epochs; by name: place on the page, history."""
+def all_curves(histories: Mapping[str, tuple[int, History]], format: Format = "svg") -> bytes:
+    """Validation loss and accuracy of several runs over their epochs; by name: index on the page, history."""
     with _figure(8.4, 3.4, 2, format) as (axes, sink):
         for axis, what in zip(axes, ("loss", "accuracy"), strict=True):
             axis.set_title("Validation loss" if what == "loss" else "Validation accuracy, per cent")
@@ -124,7 +125,7 @@ def all_curves(histories: Mapping[str, tuple[int, Sequence[Mapping[str, Any]]]],
                     )
             axis.set_xlabel("epoch")
             axis.xaxis.get_major_locator().set_params(integer=True)
-        # Runs on all of Training held out nothing, and have no line here.
+        # Runs on all of Training have no validation part, hence no line here.
         if axes[0].lines:
             axes[0].legend(loc="best", handlelength=3, fontsize=10)
     return sink.getvalue()
@@ -135,7 +136,7 @@ def confusion(table: NDArray[np.int64], labels: Sequence[str], format: Format = 
     k = len(labels)
     side = max(3.6, 0.72 * k)
     with _figure(side + 0.9, side + 0.5, 1, format) as ((axis,), sink):
-        shares = table / np.maximum(table.sum(1, keepdims=True), 1)
+        shares = row_shares(table)
         axis.imshow(shares, cmap=_blues(), vmin=0, vmax=1, aspect="equal")
         for i in range(k):
             for j in range(k):
@@ -180,7 +181,7 @@ def scatter(points: Sequence[Point], x_label: str, format: Format = "svg") -> by
             )
         axis.margins(x=0.32, y=0.22)
         if len({p.x for p in points}) == 1:
-            # A margin of nothing is nothing: one cost alone stands in the middle of a decade.
+            # A relative margin of an empty range is empty: a single cost gets an axis of its own around it.
             axis.set_autoscalex_on(False)
             axis.set_xlim(points[0].x / 3, points[0].x * 3)
         _label(axis, points)
@@ -198,13 +199,13 @@ def scatter(points: Sequence[Point], x_label: str, format: Format = "svg") -> by
 
 
 def reliability_diagram(confidence: NDArray[np.floating], correct: NDArray[np.bool_], format: Format = "svg") -> bytes:
-    """How often answers of one confidence are right, with the number of answers below."""
+    """Accuracy of the predictions over their confidence, with the share of the predictions in each bin."""
     with _figure(5.0, 4.8, 1, format) as ((axis,), sink):
         counts, confidences, accuracies = reliability(confidence, correct)
         seen = counts > 0
         width = 100 / len(counts)
         middles = (np.arange(len(counts)) + 0.5) * width
-        axis.bar(middles, 100 * counts / counts.sum(), width * 0.9, color=FAINT, label="share of the answers")
+        axis.bar(middles, 100 * counts / counts.sum(), width * 0.9, color=FAINT, label="share of the predictions")
         axis.plot([0, 100], [0, 100], color=GRAY, linewidth=1.2, linestyle=(0, (4, 3)), label="perfectly calibrated")
         axis.plot(
             100 * confidences[seen], 100 * accuracies[seen], "o-", color=PALETTE[0], markersize=5, label="this model"
@@ -212,10 +213,10 @@ def reliability_diagram(confidence: NDArray[np.floating], correct: NDArray[np.bo
         axis.set_xlim(0, 100)
         axis.set_ylim(0, 100)
         axis.set_aspect("equal")
-        axis.set_xlabel("stated probability, per cent")
-        axis.set_ylabel("right answers, per cent")
+        axis.set_xlabel("confidence, per cent")
+        axis.set_ylabel("accuracy, per cent")
         handles, names = axis.get_legend_handles_labels()
-        order = [names.index(n) for n in ("this model", "perfectly calibrated", "share of the answers")]
+        order = [names.index(n) for n in ("this model", "perfectly calibrated", "share of the predictions")]
         axis.legend([handles[i] for i in order], [names[i] for i in order], loc="upper left", fontsize=9.5)
     return sink.getvalue()
 
@@ -223,19 +224,19 @@ def reliability_diagram(confidence: NDArray[np.floating], correct: NDArray[np.bo
 def risk_coverage_curve(
     confidence: NDArray[np.floating], correct: NDArray[np.bool_], threshold: float = 0.0, format: Format = "svg"
 ) -> bytes:
-    """Share of wrong answers against the share of answers kept, the most certain first; with marks at
-    :data:`~moue.evaluation.calibration.COVERAGE` and where the model's own threshold leaves off.
+    """Risk (error rate) over coverage (share of the predictions kept, the most confident first), with marks at
+    :data:`~moue.evaluation.calibration.COVERAGE` and at the coverage of the model's own threshold.
     """
     with _figure(5.0, 4.2, 1, format) as ((axis,), sink):
         kept, risk = risk_coverage(confidence, correct)
         axis.plot(100 * kept, 100 * risk, color=PALETTE[0])
-        marks = [(COVERAGE, "o", PALETTE[0], f"the {COVERAGE:.0%} most certain".replace("%", " %"), 7)]
+        marks = [(COVERAGE, "o", PALETTE[0], f"the {COVERAGE:.0%} most confident".replace("%", " %"), 7)]
         certain = float((confidence >= threshold).mean())
         if 0 < certain < 1:
-            # Around the other: a threshold that was well chosen lies where the first mark does.
+            # A larger hollow square: a well-chosen threshold puts it at the first mark.
             marks.append((certain, "s", PALETTE[1], "not marked uncertain", 13))
         for share, marker, color, name, size in marks:
-            at = max(1, math.ceil(share * len(kept) - 1e-9)) - 1
+            at = index_at(len(kept), share)
             label = f"{name}: {100 * risk[at]:.1f} % wrong"
             fill = "none" if marker == "s" else color
             axis.plot(
@@ -250,8 +251,8 @@ def risk_coverage_curve(
             )
         axis.set_xlim(0, 100)
         axis.set_ylim(0, max(1.0, 110 * float(risk.max())))
-        axis.set_xlabel("answers kept, the most certain first, per cent")
-        axis.set_ylabel("wrong answers among them, per cent")
+        axis.set_xlabel("predictions kept, the most confident first, per cent")
+        axis.set_ylabel("wrong predictions among them, per cent")
         axis.legend(loc="upper left", fontsize=9.5, numpoints=1)
     return sink.getvalue()
 
@@ -259,14 +260,14 @@ def risk_coverage_curve(
 def class_bars(classes: Mapping[str, ClassScore], format: Format = "svg") -> bytes:
     """Recall and precision of each class of one model."""
     with _figure(5.2, 0.42 * len(classes) + 1.3, 1, format) as ((axis,), sink):
-        places = np.arange(len(classes))
+        rows = np.arange(len(classes))
         for shift, what, color in ((-0.19, "recall", PALETTE[0]), (0.19, "precision", PALETTE[4])):
             values = [100 * (getattr(c, what) or 0.0) for c in classes.values()]
-            axis.barh(places + shift, values, 0.34, color=color, label=what)
-            for place, value, score in zip(places, values, classes.values(), strict=True):
+            axis.barh(rows + shift, values, 0.34, color=color, label=what)
+            for row, value, score in zip(rows, values, classes.values(), strict=True):
                 text = "–" if getattr(score, what) is None else f"{value:.0f}"
-                axis.text(value + 1.2, place + shift, text, va="center", fontsize=8.5, color=GRAY)
-        axis.set_yticks(places, list(classes), color=INK)
+                axis.text(value + 1.2, row + shift, text, va="center", fontsize=8.5, color=GRAY)
+        axis.set_yticks(rows, list(classes), color=INK)
         axis.invert_yaxis()
         axis.set_xlim(0, 108)
         axis.set_xticks(range(0, 101, 20))
@@ -277,20 +278,19 @@ def class_bars(classes: Mapping[str, ClassScore], format: Format = "svg") -> byt
 
 
 def class_recalls(recalls: Mapping[str, tuple[int, Mapping[str, ClassScore]]], format: Format = "svg") -> bytes:
-    """Recall of each class, a dot a model; by name, the model's place on the page and its classes."""
+    """Recall of each class, a dot a model; by name, the model's index on the page and its classes."""
     labels = list(dict.fromkeys(label for _, classes in recalls.values() for label in classes))
     with _figure(8.4, 0.4 * len(labels) + 1.4, 1, format) as ((axis,), sink):
         for i, label in enumerate(labels):
-            there = [r for _, c in recalls.values() if label in c and (r := c[label].recall) is not None]
-            if there:
-                ends = [100 * min(there), 100 * max(there)]
-                axis.plot(ends, [i, i], color=FAINT, linewidth=5, solid_capstyle="round", zorder=1)
-        for place, (name, (i, classes)) in enumerate(recalls.items()):
+            known = [100 * r for _, c in recalls.values() if label in c and (r := c[label].recall) is not None]
+            if known:
+                axis.plot([min(known), max(known)], [i, i], color=FAINT, linewidth=5, solid_capstyle="round", zorder=1)
+        for nth, (name, (i, classes)) in enumerate(recalls.items()):
             color, marker, _ = style_of(i)
-            known = [(labels.index(n), c.recall) for n, c in classes.items() if c.recall is not None]
-            # A little above and below the line, so that equal recalls hide no one.
-            shift = 0.22 * (place / (len(recalls) - 1) - 0.5) if len(recalls) > 1 else 0.0
-            x, y = [100 * r for _, r in known], [place + shift for place, _ in known]
+            # A little above and below the line, so that no dot hides another.
+            shift = 0.22 * (nth / (len(recalls) - 1) - 0.5) if len(recalls) > 1 else 0.0
+            dots = [(100 * c.recall, labels.index(n) + shift) for n, c in classes.items() if c.recall is not None]
+            x, y = [x for x, _ in dots], [y for _, y in dots]
             axis.plot(x, y, marker, color=color, markersize=8, markeredgecolor="white", label=name, zorder=3)
         axis.set_yticks(range(len(labels)), labels, color=INK)
         axis.invert_yaxis()
@@ -300,15 +300,8 @@ def class_recalls(recalls: Mapping[str, tuple[int, Mapping[str, ClassScore]]], f
     return sink.getvalue()
 
 
-def series(history: Sequence[Mapping[str, Any]], key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Epochs and values of one column of a history, without the epochs whose value is missing or not finite."""
-    rows = [(row.get("epoch", i + 1), row.get(key)) for i, row in enumerate(history)]
-    known = [(epoch, value) for epoch, value in rows if value is not None and np.isfinite(value)]
-    return np.array([float(e) for e, _ in known]), np.array([float(v) for _, v in known])
-
-
 def _label(axis: Any, points: Sequence[Point]) -> None:
-    """Each point's name beside it, where it hides no other name: right of it, else left, above or below."""
+    """Write each point's name beside it, where it overlaps no other: on its right, else left, above or below."""
     size = axis.figure.get_size_inches() * 72
     box = axis.get_position()
     width, height = size[0] * box.width, size[1] * box.height
@@ -318,20 +311,20 @@ def _label(axis: Any, points: Sequence[Point]) -> None:
         ((np.log(p.x) - low) / (high - low) * width, (100 * p.accuracy - bottom) / (top - bottom) * height)
         for p in points
     ]
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in at]
+    occupied = [(x - 6, y - 6, x + 6, y + 6) for x, y in at]
     for point, (x, y) in zip(points, at, strict=True):
         wide = 5.4 * len(point.name)
         sides = [(9, 0, "left"), (-9, 0, "right"), (0, 14, "center"), (0, -14, "center")]
-        places = [*sides, (9, 12, "left"), (9, -12, "left"), (-9, 12, "right"), (-9, -12, "right")]
-        best, cost = places[0], float("inf")
-        for dx, dy, align in places:
+        candidates = [*sides, (9, 12, "left"), (9, -12, "left"), (-9, 12, "right"), (-9, -12, "right")]
+        best, cost = candidates[0], float("inf")
+        for dx, dy, align in candidates:
             left = x + dx - {"left": 0, "right": wide, "center": wide / 2}[align]
             area = (left, y + dy - 6, left + wide, y + dy + 6)
             outside = max(0.0, -area[0]) + max(0.0, area[2] - width) + max(0.0, -area[1]) + max(0.0, area[3] - height)
-            overlap = sum(_overlap(area, other) for other in taken)
+            overlap = sum(_overlap(area, other) for other in occupied)
             if overlap + 12 * outside < cost - 1:
                 best, cost, chosen = (dx, dy, align), overlap + 12 * outside, area
-        taken.append(chosen)
+        occupied.append(chosen)
         axis.annotate(
             point.name,
             (point.x, 100 * point.accuracy),

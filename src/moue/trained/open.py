@@ -1,23 +1,19 @@
-"""Any trained model, whatever it is stored as: a run's torch weights, an ONNX file, or a name of ``moue models``."""
+"""Opens any trained model: a run's torch weights, an ONNX file, or a name of ``moue models``."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib.util
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.data.splits import Split, stratified_split
-from moue.data.table import ImageTable
 from moue.errors import MissingExtra, ModelError
 from moue.labels import FER2013, FERPLUS, labels_for
-from moue.run_folder import CONFIG, EXPORTED, SPEC, SPLIT, is_run
+from moue.run_folder import CONFIG, EXPORTED, SPEC, is_run
 from moue.runtime.weights import find_model, is_known
 from moue.spec import ModelSpec
 
@@ -36,7 +32,7 @@ class Model(Protocol):
 def run_of(name: str | Path) -> Path | None:
     """The run folder that a name stands for; None for other models.
 
-    The name of a carried model is that model, even beside a folder of that name: ``./tiny``, or a ``Path``, is the run.
+    The name of a bundled model is that model, even beside a folder of that name: ``./tiny``, or a ``Path``, is the run.
     """
     return Path(name) if is_run(name) and not is_known(name) else None
 
@@ -80,13 +76,13 @@ def spec_of(name: str | Path) -> ModelSpec:
 
 
 def labels_of(name: str | Path, votes: bool = False) -> str:
-    """The name of the label set in which to read data for a model, where nobody says.
+    """The name of the label set in which to read data for a model by default.
 
-    That of a run is what it was trained on; of others, see :func:`moue.labels.labels_for`.
+    For a run it is the one that it was trained on; for others, see :func:`moue.labels.labels_for`.
 
     Args:
         name: what :func:`open_any` would open.
-        votes: whether FER+'s votes are at hand.
+        votes: whether FER+'s votes are given.
 
     Raises:
         UnknownName, ModelError, MissingExtra: as :func:`open_any`.
@@ -98,50 +94,6 @@ def labels_of(name: str | Path, votes: bool = False) -> str:
             if trained in ("folders", FER2013.name) or (trained == FERPLUS.name and votes):
                 return trained
     return labels_for(spec_of(name).labels, votes)
-
-
-def split_of(name: str | Path, table: ImageTable) -> Split | None:
-    """Which rows of a set a model was trained on, and which it held out.
-
-    A run has saved them. The spec of a model without its run says how they were cut, so that they are cut again; those
-    of an ensemble are what all its members held out, and what any was trained on.
-
-    Args:
-        name: what :func:`open_any` would open.
-        table: the whole set, as it was read for training.
-
-    Returns:
-        None where nothing says so: a model without its run that was trained on another set, or is an older one.
-
-    Raises:
-        DataError: when a run was trained on another set.
-        UnknownName, ModelError, MissingExtra: as :func:`open_any`.
-    """
-    path = Path(name)
-    folder = path.parent if path.name == EXPORTED else path
-    if not is_known(name) and (folder / SPLIT).is_file():
-        split = Split.load(folder / SPLIT)
-        split.check(table)
-        return split
-    return _cut(spec_of(name).trained, table)
-
-
-def _cut(trained: Mapping[str, Any], table: ImageTable) -> Split | None:
-    if members := trained.get("members"):
-        splits = [_cut(member.get("trained", {}), table) for member in members]
-        known = [split for split in splits if split is not None]
-        if len(known) < len(splits):
-            return None
-        train = functools.reduce(np.union1d, [split.train for split in known])
-        validation = functools.reduce(np.intersect1d, [split.validation for split in known])
-        return Split(train, validation, known[0].seed, known[0].fraction, table.fingerprint)
-    data = trained.get("data", {})
-    if "split" not in data or data.get("fingerprint") != table.fingerprint:
-        return None
-    cut = data["split"]
-    split = stratified_split(table, cut["fraction"], cut["seed"], cut.get("fold", 0))
-    # Drawn by other rules than today's, the rows would be others.
-    return split if (len(split.train), len(split.validation)) == (data["train"], data["validation"]) else None
 
 
 def _refuse_unfinished(name: str | Path) -> None:

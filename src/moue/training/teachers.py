@@ -16,7 +16,8 @@ from moue.errors import UsageError
 from moue.models.load import load_run
 from moue.runtime.engine import Engine, open_model
 from moue.spec import Color, ModelSpec
-from moue.trained.open import run_of, spec_of, split_of
+from moue.trained.open import run_of, spec_of
+from moue.trained.split_of import split_of
 
 
 class Images(Protocol):
