@@ -177,7 +177,7 @@ def test_answers_that_cannot_be_written_are_refused_before_the_work(
     assert not (tmp_path / "new").exists()
     with monkeypatch.context() as locked:
         locked.setattr("os.access", lambda *_: False)
-        assert f"as {tmp_path} takes no files" in told("--card", str(tmp_path / "new" / "card.md"))
+        assert f"no write permission for {tmp_path}" in told("--card", str(tmp_path / "new" / "card.md"))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     for extra in (["--predictions", str(tmp_path / "rows.parquet")], ["--format", "parquet"]):
         assert "pip install 'moue[parquet]'" in told(*extra)
