@@ -1,10 +1,10 @@
-"""What serving costs on this machine: start, latency, throughput, load, camera, memory. The load comes from here too.
+"""Measures the server on this machine: start, latency, throughput, camera, memory. The clients run here too.
 
 Usage: python benchmarks/serving.py [--model default] [--engine NAME]... [--seconds 10] [--soak [60]] [--json FILE]
 
-Each engine (by default OpenVINO, of the extra `fast`, and ONNX Runtime, of the base install) gets servers that are
-started for this run. Latencies are milliseconds from sending to the last byte, of answers; connections are kept open.
---seconds is the length of one measurement, --soak adds eight clients for so many seconds and watches memory.
+Each engine (by default OpenVINO, of the extra `fast`, and ONNX Runtime, of the base install) gets servers of its own.
+Latencies are milliseconds from the request to the last byte of the response; connections are kept open. --seconds is
+the length of one measurement, --soak adds eight clients for that many seconds and records memory.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -45,8 +46,8 @@ def jpeg(image: np.ndarray, width: int, height: int) -> bytes:
 
 @contextmanager
 def serving(*arguments: str):
-    words = [sys.executable, "-m", "moue.cli.main", "serve", "--port", "0", *arguments]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "moue.cli.main", "serve", "--port", "0", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         for line in process.stderr:
             if "serving on" in line:
@@ -61,32 +62,32 @@ def serving(*arguments: str):
 
 
 class Client:
-    """One connection; posts images and keeps the times."""
+    """One connection; posts images and records latencies and status codes."""
 
     def __init__(self, port: int) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self.times: list[float] = []
-        self.codes: dict[int, int] = {}
+        self.codes: Counter[str] = Counter()
 
     def post(self, content: bytes) -> int:
         start = time.perf_counter()
         self.connection.request("POST", "/v1/faces", content)
-        answer = self.connection.getresponse()
-        answer.read()
-        self.codes[answer.status] = self.codes.get(answer.status, 0) + 1
-        if answer.status == 200:
+        response = self.connection.getresponse()
+        response.read()
+        self.codes[str(response.status)] += 1
+        if response.status == 200:
             self.times.append(time.perf_counter() - start)
         else:
-            # A client that was asked to wait waits; the refusals are counted.
-            time.sleep(min(1.0, float(answer.getheader("retry-after") or 0)))
-        return answer.status
+            # Rejected requests are counted; the client waits as it is told.
+            time.sleep(min(1.0, float(response.getheader("retry-after") or 0)))
+        return response.status
 
 
 def load(port: int, content: bytes, clients: int, seconds: float) -> dict[str, Any]:
-    """So many clients, each of which sends the next request when the last one is answered."""
+    """Several clients, each of which sends its next request when it has the response to the previous one."""
     start = time.perf_counter()
 
-    def work(_: int) -> Client:
+    def run(_: int) -> Client:
         client = Client(port)
         while not client.codes or time.perf_counter() < start + seconds:
             client.post(content)
@@ -94,28 +95,25 @@ def load(port: int, content: bytes, clients: int, seconds: float) -> dict[str, A
         return client
 
     with ThreadPoolExecutor(clients) as pool:
-        done = list(pool.map(work, range(clients)))
+        done = list(pool.map(run, range(clients)))
     took = time.perf_counter() - start
     times = sorted(t for client in done for t in client.times)
-    codes: dict[str, int] = {}
-    for client in done:
-        for code, n in client.codes.items():
-            codes[str(code)] = codes.get(str(code), 0) + n
+    codes = sum((client.codes for client in done), Counter[str]())
     if not times:
-        raise SystemExit(f"no request was answered: {codes}")
+        raise SystemExit(f"no request succeeded: {dict(codes)}")
     return {
         "clients": clients,
         "median_ms": round(1000 * statistics.median(times), 1),
         "p99_ms": round(1000 * times[int(0.99 * (len(times) - 1))], 1),
         "slowest_ms": round(1000 * times[-1], 1),
-        "answers_per_s": round(len(times) / took, 1),
-        "share_429": round(codes.get("429", 0) / sum(codes.values()), 4),
-        "codes": codes,
+        "responses_per_s": round(len(times) / took, 1),
+        "share_429": round(codes["429"] / sum(codes.values()), 4),
+        "codes": dict(codes),
     }
 
 
 def camera(port: int, frame: bytes, seconds: float) -> dict[str, Any]:
-    """Answers a second to a camera that sends a frame when the last one is answered, as the page does."""
+    """Frames per second of a camera that sends a frame when it has the result of the previous one, as the page does."""
     times: list[float] = []
     with connect(f"ws://127.0.0.1:{port}/v1/frames", max_size=None) as socket:
         start = time.perf_counter()
@@ -129,7 +127,7 @@ def camera(port: int, frame: bytes, seconds: float) -> dict[str, Any]:
 
 
 def page_camera(port: int, image: np.ndarray, seconds: float) -> dict[str, Any] | None:
-    """Answers a second to the page itself, in Chromium with a camera of 640×480; None without Chromium."""
+    """Frames per second of the page itself, in Chromium with a camera of 640×480; None without Chromium."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         return None
@@ -137,44 +135,41 @@ def page_camera(port: int, image: np.ndarray, seconds: float) -> dict[str, Any] 
 
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         video = Path(folder) / "camera.mjpeg"
-        # The face wanders, so that no frame is like the last one.
+        # The face moves, so that no two frames are the same.
         video.write_bytes(b"".join(jpeg(np.roll(image, 4 * i, axis=1), 640, 480) for i in range(30)))
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream"]
         flags += ["--use-fake-ui-for-media-stream", f"--use-file-for-fake-video-capture={video}"]
         browser = playwright.chromium.launch(executable_path=program, args=flags)
         page = browser.new_page()
-        answers: list[float] = []
-        page.on("websocket", lambda w: w.on("framereceived", lambda _: answers.append(time.perf_counter())))
+        results: list[float] = []
+        page.on("websocket", lambda w: w.on("framereceived", lambda _: results.append(time.perf_counter())))
         page.goto(f"http://127.0.0.1:{port}/")
         page.click("#camera")
         page.wait_for_timeout(2000)
-        before, start = len(answers), time.perf_counter()
+        before, start = len(results), time.perf_counter()
         page.wait_for_timeout(1000 * seconds)
-        rate = (len(answers) - before) / (time.perf_counter() - start)
+        rate = (len(results) - before) / (time.perf_counter() - start)
         browser.close()
-    return {"answers_per_s": round(rate, 1)}
+    return {"frames_per_s": round(rate, 1)}
 
 
 def soak(port: int, pid: int, content: bytes, seconds: float) -> dict[str, Any]:
-    """Eight clients for a while: every answer a row, and memory where it was."""
+    """Eight clients for a while: their status codes, and the growth of memory."""
     load(port, content, 8, max(1.0, seconds / 6))
     end, used = time.perf_counter() + seconds, [memory(pid)]
     parts = []
     while time.perf_counter() < end:
         parts.append(load(port, content, 8, seconds / 6))
         used.append(memory(pid))
-    codes: dict[str, int] = {}
-    for part in parts:
-        for code, n in part["codes"].items():
-            codes[code] = codes.get(code, 0) + n
+    codes = sum((Counter(part["codes"]) for part in parts), Counter[str]())
     growth = None if used[0] is None else round(used[-1] - used[0], 1)
     slowest = max(part["slowest_ms"] for part in parts)
-    found = {"clients": 8, "seconds": seconds, "codes": codes, "slowest_ms": slowest}
-    return found | {"memory_mb": used, "grown_mb": growth}
+    result = {"clients": 8, "seconds": seconds, "codes": dict(codes), "slowest_ms": slowest}
+    return result | {"memory_mb": used, "growth_mb": growth}
 
 
 def memory(pid: int) -> float | None:
-    """Megabytes in use, where the system tells."""
+    """Megabytes in use; None where the system does not say."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except OSError:
@@ -182,16 +177,16 @@ def memory(pid: int) -> float | None:
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
 
-def measure(model: str, engine: str, seconds: float, soaking: float | None) -> dict[str, Any]:
+def measure(model: str, engine: str, seconds: float, soak_seconds: float | None) -> dict[str, Any]:
     photo = jpeg(data.astronaut()[:384], 640, 480)
     crop = jpeg(data.astronaut()[60:220, 150:310], 64, 64)
-    result: dict[str, Any] = {"engine": engine, "first_answer_s": []}
+    result: dict[str, Any] = {"engine": engine, "first_response_s": []}
     for _ in range(3):
         begin = time.perf_counter()
         with serving("--model", model, "--engine", engine) as (_process, port):
             client = Client(port)
             assert client.post(photo) == 200
-            result["first_answer_s"].append(round(time.perf_counter() - begin, 2))
+            result["first_response_s"].append(round(time.perf_counter() - begin, 2))
             client.connection.close()
     with serving("--model", model, "--engine", engine) as (process, port):
         load(port, photo, 1, 1)
@@ -199,13 +194,13 @@ def measure(model: str, engine: str, seconds: float, soaking: float | None) -> d
         result["photo_16_clients"] = load(port, photo, 16, seconds)
         result["camera_640x480"] = camera(port, photo, seconds)
         result["camera_on_the_page"] = page_camera(port, data.astronaut()[:384], seconds)
-        if soaking:
-            result["soak"] = soak(port, process.pid, photo, soaking)
+        if soak_seconds:
+            result["soak"] = soak(port, process.pid, photo, soak_seconds)
     with serving("--model", model, "--engine", engine, "--detector", "none") as (_process, port):
         load(port, crop, 1, 1)
-        # In turns, so that a machine that slows down slows both.
+        # Alternating, so that a machine that slows down affects both.
         turns = [(load(port, crop, 1, seconds / 2), load(port, crop, 16, seconds / 2)) for _ in range(2)]
-        one, many = (statistics.mean(turn[i]["answers_per_s"] for turn in turns) for i in (0, 1))
+        one, many = (statistics.mean(turn[i]["responses_per_s"] for turn in turns) for i in (0, 1))
         result["crops_1_client_per_s"], result["crops_16_clients_per_s"] = round(one, 1), round(many, 1)
         result["batching_gain"] = round(many / one, 2)
     return result

@@ -47,7 +47,7 @@ class Metrics:
         self._batches.observe(images)
 
     def set_gauge(self, name: str, value: Callable[[], float]) -> None:
-        """Call ``value`` for "queued_images", "active_cameras" or "video_jobs" whenever the metrics are asked for."""
+        """Call ``value`` for "queued_images", "active_cameras" or "video_jobs" whenever the metrics are read."""
         self._gauges[name].set_function(value)
 
     def text(self) -> bytes:
