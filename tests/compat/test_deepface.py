@@ -87,6 +87,6 @@ def test_what_is_not_told_here_is_refused(wrong: dict[str, Any]) -> None:
         DeepFace.analyze(scene(0), **wrong)
 
 
-def test_nothing_is_fetched_from_the_network() -> None:
-    with pytest.raises(UsageError, match="not fetched"):
+def test_nothing_is_downloaded() -> None:
+    with pytest.raises(UsageError, match="not downloaded"):
         DeepFace.analyze("https://example.org/a.jpg")

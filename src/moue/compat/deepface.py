@@ -1,4 +1,4 @@
-"""In place of ``DeepFace.analyze``, for expressions: ``from moue.compat import DeepFace``."""
+"""A replacement for ``DeepFace.analyze``, for expressions only: ``from moue.compat import DeepFace``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from moue.compat.image import emotions, pixel_box, shared_recognizer, to_rgb
 from moue.errors import Unreadable, UsageError
 from moue.runtime.results import Faces
 
-#: deepface's other actions: nothing here guesses who or what people are.
+#: deepface's other actions, which moue does not offer.
 _OTHERS = ("age", "gender", "race")
 
 
@@ -26,32 +26,32 @@ def analyze(
     """The expressions of an image's faces, in deepface's shape.
 
     Args:
-        img_path: a path, uint8 array in **BGR**, bytes, file object or "data:image/…;base64,…"; or a list of such
-            or uint8 ``(N, H, W, 3)``, which give a list of answers.
-        actions: "emotion" alone.
-        enforce_detection: whether an image without a face is an error; if not, all of it is taken for one.
+        img_path: a path, uint8 array in **BGR**, bytes, file object or "data:image/…;base64,…"; or a list of these
+            or uint8 ``(N, H, W, 3)``, which give a list of results.
+        actions: only "emotion".
+        enforce_detection: whether an image without a face is an error; if not, the whole image counts as one.
         detector_backend: "skip" takes the whole image for a face; any other name means moue's own detector.
-        align: taken and not needed, as are ``expand_percentage`` and ``silent``: crops are made as the model wants.
+        align: accepted and ignored, as are ``expand_percentage`` and ``silent``: the model decides how faces are cropped.
         anti_spoofing: must be False.
 
     Returns:
         One dictionary per face: ``emotion`` (percentages, 0 to 100, of angry, disgust, fear, happy, sad, surprise,
         neutral), ``dominant_emotion``, ``region`` (``x``, ``y``, ``w``, ``h``, and the person's own ``left_eye`` and
-        ``right_eye`` as (x, y) or None) and ``face_confidence`` (0 to 1; 0 where the whole image was taken).
+        ``right_eye`` as (x, y) or None) and ``face_confidence`` (0 to 1; 0 where the whole image counts as the face).
 
     Raises:
         UsageError: for other actions and for ``anti_spoofing``.
         Unreadable: (a ValueError) when the image cannot be read, or has no face and ``enforce_detection`` is set.
     """
-    wanted = [actions] if isinstance(actions, str) else list(actions)
-    other = [a for a in wanted if a != "emotion"]
-    if other or not wanted:
-        known = "age, gender and race are not" if set(other) <= set(_OTHERS) and other else f"{wanted!r} is not"
-        raise UsageError(f'{known} told here: expressions alone are. Type actions=["emotion"].')
+    requested = [actions] if isinstance(actions, str) else list(actions)
+    other = [a for a in requested if a != "emotion"]
+    if other or not requested:
+        known = "age, gender and race are not" if set(other) <= set(_OTHERS) and other else f"{requested!r} is not"
+        raise UsageError(f'{known} supported, only expressions are. Type actions=["emotion"].')
     if anti_spoofing:
-        raise UsageError("spoofed faces are not told here: leave anti_spoofing away.")
+        raise UsageError("anti_spoofing is not supported: leave it out.")
     if isinstance(img_path, (list, tuple)) or getattr(img_path, "ndim", 0) == 4:
-        return [analyze(one, wanted, enforce_detection, detector_backend) for one in img_path]
+        return [analyze(one, requested, enforce_detection, detector_backend) for one in img_path]
     image = to_rgb(img_path)
     if detector_backend != "skip":
         faces = shared_recognizer().faces(image)
@@ -59,7 +59,7 @@ def analyze(
             return _rows(faces)
         if enforce_detection:
             shown = img_path if isinstance(img_path, str) and not img_path.startswith("data:") else "the image"
-            raise Unreadable(f"there is no face in {shown}. Set enforce_detection to False to go on.", "no_face")
+            raise Unreadable(f"there is no face in {shown}. Set enforce_detection=False to use the whole image.", "no_face")
     return _rows(shared_recognizer("none").faces(image), whole=True)
 
 

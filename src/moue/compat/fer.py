@@ -1,7 +1,7 @@
-"""In place of the package ``fer``: ``FER`` and ``Video`` with its methods, keys and BGR images.
+"""A replacement for the package ``fer``: ``FER`` and ``Video`` with its methods, keys and BGR images.
 
-What differs is told in docs/migration.md: no TensorFlow, another network and detector, and no file is written unless
-asked for.
+docs/migration.md lists the differences: no TensorFlow, another network and detector, and files are written only on
+request.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class FER:
     """Finds faces and their expressions.
 
     Args:
-        cascade_file: taken and not needed, as are ``mtcnn``, ``tfserving``, ``use_tflite``, ``scale_factor``,
+        cascade_file: accepted and ignored, as are ``mtcnn``, ``tfserving``, ``use_tflite``, ``scale_factor``,
             ``min_neighbors``, ``offsets`` and ``compile``: they tune detectors and a network that are not used here.
         min_face_size: leave out faces whose shorter side has fewer pixels; None keeps all.
         emotion_model: must be None; pass ``recognizer`` for another model.
-        recognizer: what reads the faces; the bundled model by default.
+        recognizer: detects and classifies the faces; with the bundled model by default.
 
     Raises:
         UsageError: when ``emotion_model`` is given.
@@ -62,7 +62,7 @@ class FER:
         recognizer: Recognizer | None = None,
     ) -> None:
         if emotion_model is not None:
-            raise UsageError("Keras models are not read here. Type FER(recognizer=moue.Recognizer(model=...)) instead.")
+            raise UsageError("Keras models are not supported. Type FER(recognizer=moue.Recognizer(model=...)) instead.")
         self.recognizer = recognizer or shared_recognizer()
         self.min_face_size = min_face_size or 0
 
@@ -71,7 +71,7 @@ class FER:
 
         Args:
             img: uint8 array in BGR (as from ``cv2.imread``) or gray, or a path, bytes or PIL image.
-            face_rectangles: boxes (x, y, width, height) to use instead of looking for faces.
+            face_rectangles: boxes (x, y, width, height) to use instead of detecting faces.
 
         Returns:
             ``[{"box": (x, y, width, height), "emotions": {"angry": …, "disgust": …, "fear": …, "happy": …, "sad": …,
@@ -122,7 +122,7 @@ class Video:
         video_file: its path.
         outdir: where ``save_video`` writes.
         first_face_only: whether :meth:`to_pandas` keeps the first face of each frame alone.
-        tempfile: taken and not needed.
+        tempfile: accepted and ignored.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -168,15 +168,15 @@ class Video:
             display: show the frames in a window, which q or Esc closes (needs the extra "camera").
             output: "csv" for a list of rows, "pandas" for a data frame.
             frequency: read each Nth frame.
-            max_results: stop after so many frames with a face.
-            save_fps: read so many frames a second; instead of ``frequency``.
+            max_results: stop after this number of frames with a face.
+            save_fps: read this many frames per second, instead of ``frequency``.
             video_id: the name, without ending, of what ``save_video`` writes.
             save_frames: must be False, as must ``zip_images``: frames are not written one by one.
             save_video: write ``<outdir>/<name>_output.mp4``.
-            annotate_frames: whether that video has the faces marked.
-            detection_box: ``{"x_min": …, "x_max": …, "y_min": …, "y_max": …}``, the part to look at.
+            annotate_frames: whether the faces are marked in that video.
+            detection_box: ``{"x_min": …, "x_max": …, "y_min": …, "y_max": …}``, the part to search.
             lang: must be "en": expressions are drawn under their English names.
-            include_audio: taken and not needed, as are ``size_multiplier``, ``batch_size`` and ``use_async_io``: the
+            include_audio: accepted and ignored, as are ``size_multiplier``, ``batch_size`` and ``use_async_io``: the
                 annotated video has its sound, and marks as large as its images ask for.
 
         Returns:
@@ -187,27 +187,19 @@ class Video:
             UsageError: for an option that cannot be used.
         """
         if save_frames or zip_images:
-            raise UsageError("frames are not written one by one: take save_video=True for an annotated video.")
+            raise UsageError("single frames are not written. Use save_video=True for an annotated video.")
         if output not in ("csv", "pandas"):
             raise UsageError(f"output must be 'csv' or 'pandas'. Got {output!r} instead.")
         if lang != "en":
-            raise UsageError(f"expressions are drawn under their English names: leave lang away. Got {lang!r}.")
-        if save_fps is not None and not save_fps > 0:
-            raise UsageError(f"save_fps must be above 0. Got {save_fps!r} instead.")
-        every = int(frequency or 1)
-        if save_fps is not None and self._video.frame_rate:
-            every = max(1, int(self._video.frame_rate // save_fps))
+            raise UsageError(f"lang must be 'en': labels are drawn in English. Got {lang!r} instead.")
+        every = self._every(frequency, save_fps)
         data: list[list[Row]] = []
         reader = detector.recognizer.for_video()
         with ExitStack() as stack:
             window = CameraWindow(self.filename) if display else None
             if window is not None:
                 stack.callback(window.close)
-            writer = None
-            if save_video:
-                Path(self.outdir).mkdir(parents=True, exist_ok=True)
-                target = Path(self.outdir) / f"{video_id or Path(self.filename).stem}_output.mp4"
-                writer = stack.enter_context(VideoWriter(target, like=self._video))
+            writer = stack.enter_context(self._writer(video_id)) if save_video else None
             try:
                 for frame in self._video.frames(every=every):
                     faces = _within(reader, frame.image, detection_box)
@@ -217,13 +209,26 @@ class Video:
                             writer.write(marked if annotate_frames else frame.image, frame.timestamp)
                         if window is not None and not window.show(marked):
                             break
-                    rows = detector.rows(faces)
-                    data += [rows] if rows else []
+                    if rows := detector.rows(faces):
+                        data.append(rows)
                     if max_results and len(data) >= max_results:
                         break
             except Unreadable as error:
                 warnings.warn(str(error), stacklevel=2)
         return self.to_pandas(data) if output == "pandas" else self._flat(data)
+
+    def _writer(self, video_id: str | None) -> VideoWriter:
+        Path(self.outdir).mkdir(parents=True, exist_ok=True)
+        name = video_id or Path(self.filename).stem
+        return VideoWriter(Path(self.outdir) / f"{name}_output.mp4", like=self._video)
+
+    def _every(self, frequency: int | None, save_fps: int | None) -> int:
+        """Each how many frames one is read."""
+        if save_fps is None:
+            return int(frequency or 1)
+        if not save_fps > 0:
+            raise UsageError(f"save_fps must be above 0. Got {save_fps!r} instead.")
+        return max(1, int(self._video.frame_rate // save_fps)) if self._video.frame_rate else int(frequency or 1)
 
     def to_pandas(self, data: Any) -> Any:
         """Rows as a pandas data frame; of the first face alone where ``first_face_only`` was set.
@@ -238,7 +243,7 @@ class Video:
         return self.get_first_face(frame) if self.first_face_only else frame
 
     def to_csv(self, data: Any, filename: str | os.PathLike[str] = "data.csv") -> list[Row]:
-        """Write rows as CSV, and give them back."""
+        """Write rows as CSV and return them."""
         rows = self._flat(data)
         with open(filename, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(dict.fromkeys(k for r in rows for k in r)), lineterminator="\n")
@@ -248,7 +253,7 @@ class Video:
 
     @staticmethod
     def get_first_face(df: Any) -> Any:
-        """The columns of the first face, under their names without the number."""
+        """The columns of the first face, without the number in their names."""
         if not len(df.columns) or not str(df.columns[0])[-1].isdigit():
             return df
         first = df[[c for c in df.columns if str(c).endswith("0") and not str(c)[-2].isdigit()]]

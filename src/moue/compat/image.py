@@ -1,4 +1,4 @@
-"""What the replacements share: images as their users pass them, expressions as they expect them back."""
+"""What the replacements share: images as their users pass them, expressions as they expect them."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def to_rgb(image: Any) -> NDArray[np.uint8]:
 
     Raises:
         Unreadable: when it is no image.
-        UsageError: for a web address: nothing is fetched from the network.
+        UsageError: for a URL: nothing is downloaded.
     """
     if image is None:
-        # cv2.imread answers with None where there is no file.
-        raise Unreadable("there is no image: None came. cv2.imread gives None when it cannot read a file.")
+        # cv2.imread returns None where there is no file.
+        raise Unreadable("the image is None, which cv2.imread returns when it cannot read a file.")
     if isinstance(image, str):
         if image.startswith("data:"):
             image = _decoded(image)
         elif image.startswith(("http://", "https://")):
-            raise UsageError(f"{image}: images are not fetched from the network. Load it first and pass the bytes.")
+            raise UsageError(f"{image}: URLs are not downloaded. Download the image first and pass its bytes.")
     try:
         return read_image(image, color="bgr")
     except Unreadable as error:
@@ -51,7 +51,7 @@ def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text.partition(",")[2], validate=True)
     except binascii.Error as error:
-        raise Unreadable("the data: address holds no base64 image.") from error
+        raise Unreadable("the data: URL contains no base64 image.") from error
 
 
 def emotions(face: Face) -> dict[str, float]:
