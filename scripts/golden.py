@@ -3,7 +3,7 @@
     python scripts/golden.py             every model of the wheel and, where it is installed, of moue-models
     python scripts/golden.py default     this one
 
-Run it when a model is added or replaced on purpose, and look at the difference before committing it.
+Run it when a model is added or replaced, and check the difference before you commit it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FOLDER = Path(__file__).parent.parent / "tests" / "golden"
 
 
 def inputs(spec: ModelSpec) -> NDArray[np.uint8]:
-    """Eight images out of whole-number arithmetic alone, so that no library's next version changes them.
+    """Eight images from integer arithmetic, which no version of a library changes.
 
     Returns:
         uint8 ``(8, C, size, size)``: three of noise, three of noise in blocks, a slope and its mirror image.
@@ -41,16 +41,16 @@ def inputs(spec: ModelSpec) -> NDArray[np.uint8]:
 
 
 def golden(path: str | Path) -> dict[str, Any]:
-    """What a model answers on :func:`inputs`: ``sha256``, ``logits`` from ONNX Runtime, and the ``tolerance`` that they
-    are held to, which is wider for 8-bit models, as engines round those differently.
+    """A model on :func:`inputs`: ``sha256``, ``logits`` from ONNX Runtime, and the ``tolerance`` of the test, which is
+    wider for 8-bit models, as engines round those differently.
     """
-    exact = open_model(path, engine="onnxruntime")
-    images = inputs(exact.spec)
-    logits = exact.logits(images)
-    apart = float(np.abs(open_model(path, engine="openvino").logits(images) - logits).max())
+    engine = open_model(path, engine="onnxruntime")
+    images = inputs(engine.spec)
+    logits = engine.logits(images)
+    difference = float(np.abs(open_model(path, engine="openvino").logits(images) - logits).max())
     return {
-        "sha256": exact.spec.sha256,
-        "tolerance": round(max(1e-3 * max(1.0, float(np.abs(logits).max())), 3 * apart), 5),
+        "sha256": engine.spec.sha256,
+        "tolerance": round(max(1e-3 * max(1.0, float(np.abs(logits).max())), 3 * difference), 5),
         "logits": [[round(float(v), 5) for v in row] for row in logits],
     }
 

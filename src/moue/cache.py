@@ -1,4 +1,4 @@
-"""Where moue keeps what it can make again: parsed data sets, compiled graphs. Deleting the folder is always safe."""
+"""The folder for data that can be computed again: parsed data sets, compiled graphs. It can be deleted at any time."""
 
 from __future__ import annotations
 

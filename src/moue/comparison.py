@@ -203,7 +203,7 @@ def _require_distinct_runs(entries: Sequence[Entry]) -> None:
 
 def _require_no_overwrite(entries: Sequence[Entry], data: str, votes: str | None, out: Path) -> None:
     """Refuse a page that would replace the data or a model."""
-    inputs = [*source_files(data), *([Path(votes)] if votes is not None else [])]
+    inputs = source_files(data, votes)
     for entry in entries:
         # A model that cannot be opened becomes a result with the reason.
         with suppress(MoueError):

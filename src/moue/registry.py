@@ -1,6 +1,6 @@
-"""Names that load their object when asked: ``"googlenet" -> "moue.models.googlenet:GoogLeNet"``.
+"""Tables of lazily imported objects: ``"googlenet" -> "moue.models.googlenet:GoogLeNet"``.
 
-Listing a registry costs nothing and imports nothing, so the command line can name every network without torch.
+Listing a registry imports nothing, so that the command line can list the networks without torch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Registry(Mapping[str, str]):
     """A read-only table of lazily imported objects.
 
     Args:
-        kind: what the entries are, in words, for error messages ("network").
+        kind: what the entries are, for error messages ("network").
         entries: name to ``"module:attribute"``.
     """
 

@@ -122,7 +122,7 @@ def test_several_models_become_one(tiny_onnx: Path, capsys: pytest.CaptureFixtur
     [row] = json.loads(capsys.readouterr().out)
     assert (row["file"], row["name"]) == (str(out), "full")
     assert [m["weight"] for m in ModelSpec.load(out.with_suffix(".json")).trained["members"]] == [0.75, 0.25]
-    wrong = {"say where": [], "--int8 is for one": ["--int8"], "--split is for": ["--split", "test"]}
+    wrong = {"needs a file": [], "--int8 is for one": ["--int8"], "--split is for": ["--split", "test"]}
     for sentence, options in wrong.items():
         where = ["-o", str(tmp_path / "other.onnx")] if options else []
         assert main(["export", *sources, *where, *options]) == 2

@@ -23,19 +23,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     info = _action(actions, "info", _info, "count classes and splits, find exact duplicates and conflicting labels")
     info.add_argument("set", metavar="SET", help=SET_HELP)
-    _reading(info)
+    _add_reading(info)
     info.add_argument("--out", type=Path, metavar="DIR", help="write a bar chart, a pie chart and sample grids there")
-    imports = _action(actions, "import", _import, "read a set once and write it as one file that loads at once")
+    imports = _action(actions, "import", _import, "convert a set to one file that loads fast")
     imports.add_argument("set", metavar="SRC", help=SET_HELP)
     imports.add_argument("-o", "--output", type=Path, metavar="SET", required=True, help="the file to write")
-    _reading(imports)
+    _add_reading(imports)
     imports.add_argument(
         "--faces",
         action="store_true",
-        help="find the faces in whole photos, and make a row of each (no face is no row)",
+        help="detect the faces in whole photos, and make a row of each (photos without a face are left out)",
     )
     imports.add_argument(
-        "--min-score", type=float, default=0.5, help="how sure the face detector must be, 0 to 1 (default: 0.5)"
+        "--min-score", type=float, default=0.5, help="least detection score of a face, 0 to 1 (default: 0.5)"
     )
     imports.add_argument(
         "--small-faces", action="store_true", help="search large photos at their native size, not on 1280 pixels"
@@ -44,13 +44,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--test",
         type=_share,
         metavar="SHARE",
-        help="file this share of each class, as 0.2, under test, in a set that has no test rows",
+        help="move this share of each class, as 0.2, to the test split, in a set without test rows",
     )
-    imports.add_argument("--seed", type=int, metavar="S", help="which rows --test takes (default: 0)")
+    imports.add_argument("--seed", type=int, metavar="S", help="of the random choice of --test (default: 0)")
     synth = _action(actions, "synth", _synth, "draw a synthetic set of faces")
     synth.add_argument("-o", "--output", type=Path, metavar="SET", required=True, help="the file to write")
     synth.add_argument("--n", type=int, default=7000, help="number of faces (default: 7000)")
-    synth.add_argument("--seed", type=int, default=0, help="of the drawing (default: 0)")
+    synth.add_argument("--seed", type=int, default=0, help="of the random numbers (default: 0)")
 
 
 def run(args: argparse.Namespace) -> int | None:
@@ -70,7 +70,7 @@ def _action(
     return parser
 
 
-def _reading(parser: argparse.ArgumentParser) -> None:
+def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
         choices=("fer2013", "ferplus", "folders"),
@@ -112,8 +112,8 @@ def _load(args: argparse.Namespace, crop: Any = None) -> Any:
         )
 
 
-def _cutter(args: argparse.Namespace) -> Any:
-    """What cuts the faces out of photos, as reading does."""
+def _face_cutter(args: argparse.Namespace) -> Any:
+    """Detects and crops the faces of photos as `moue predict` does."""
     from moue.runtime.crop import FaceCutter
     from moue.runtime.detect import open_detector
 
@@ -132,7 +132,7 @@ def _info(args: argparse.Namespace) -> int:
     table = _load(args)
     if args.out is not None:
         for path in draw(table, args.out, _augmentation()):
-            _remark(f"wrote {path}")
+            _note(f"wrote {path}")
     return _show(table, args.format)
 
 
@@ -142,18 +142,18 @@ def _import(args: argparse.Namespace) -> int:
 
     if args.output.resolve() == Path(args.set).resolve():
         raise UsageError(f"{args.output} is the source itself. Give the new set another name.")
-    _check_target(args.output)
+    _check_suffix(args.output)
     if args.seed is not None and args.test is None:
-        raise UsageError("--seed says which rows --test takes. Add --test 0.2, or leave --seed out.")
-    table = _load(args, _cutter(args) if args.faces else None)
+        raise UsageError("--seed is for --test. Add --test 0.2, or leave --seed out.")
+    table = _load(args, _face_cutter(args) if args.faces else None)
     if args.test is not None:
         table = hold_out_test(table, args.test, args.seed or 0)
     store.save(table, args.output)
-    _remark(f"wrote {args.output}")
+    _note(f"wrote {args.output}")
     return _show(table, args.format)
 
 
-def _check_target(path: Path) -> None:
+def _check_suffix(path: Path) -> None:
     if path.suffix.lower() in (".csv", ".zip", ".parquet", ".json"):
         raise UsageError(f"a set is written as .npz, whatever its name ends in. Type: -o {path.with_suffix('.npz')}")
 
@@ -162,44 +162,44 @@ def _synth(args: argparse.Namespace) -> int:
     from moue.data.readers import store
     from moue.data.readers.synth import synthetic
 
-    _check_target(args.output)
+    _check_suffix(args.output)
     table = synthetic(args.n, args.seed)
     store.save(table, args.output)
-    _remark(f"wrote {args.output}")
+    _note(f"wrote {args.output}")
     return _show(table, args.format)
 
 
 def _show(table: Any, format: str) -> int:
-    """Print what a set holds.
+    """Print the contents of a set.
 
     Returns:
         3 where rows could not be read, else 0; rows that the label set's own rule leaves out are no failure, nor are
-        those that were left out when the set was written.
+        those that were left out when the set file was written.
     """
     from moue.data.info import describe
 
-    answer = describe(table)
+    description = describe(table)
     rows = [
         {"split": split, "class": name, "images": n, "share": n / max(1, sum(counts.values()))}
-        for split, counts in answer["splits"].items()
+        for split, counts in description["splits"].items()
         for name, n in counts.items()
     ]
-    output.write(rows, format, answer)
+    output.write(rows, format, description)
     if format == "table":
-        sys.stdout.write(_sentences(answer))
+        sys.stdout.write(_sentences(description))
     code = output.report_left_out(table.left_out)
-    if ruled := sum(row.by_rule for row in table.left_out):
-        _remark(
-            f"left out {ruled:,} rows by the rule of the label set {table.label_set.name!r}; --format json lists them"
+    if by_rule := sum(row.by_rule for row in table.left_out):
+        _note(
+            f"left out {by_rule:,} rows by the rule of the label set {table.label_set.name!r}; --format json lists them"
         )
     if earlier := sum(row.earlier and not row.by_rule for row in table.left_out):
-        _remark(f"left out {earlier:,} rows when the set was written; --format json lists them")
+        _note(f"left out {earlier:,} rows when the set was written; --format json lists them")
     return code
 
 
-def _sentences(answer: dict[str, Any]) -> str:
-    duplicates = answer["duplicates"]
-    lines = [f"\n{answer['n']:,} images of {answer['image_size']}×{answer['image_size']} pixels"]
+def _sentences(description: dict[str, Any]) -> str:
+    duplicates = description["duplicates"]
+    lines = [f"\n{description['n']:,} images of {description['image_size']}×{description['image_size']} pixels"]
     lines += [f"{n:,} images of {split} repeat another one of it exactly" for split, n in duplicates["within"].items()]
     for pair, n in duplicates["across"].items():
         first, second = pair.split("-")
@@ -209,16 +209,16 @@ def _sentences(answer: dict[str, Any]) -> str:
 
 
 def _augmentation() -> Any:
-    """How training changes a batch, where torch is installed."""
+    """Training's augmentation of a batch, where torch is installed."""
     try:
         require("torch", "train")
     except MissingExtra as error:
-        _remark(f"no augmentation grid: {error}")
+        _note(f"no augmentation grid: {error}")
         return None
     from moue.training.augment import preview
 
     return preview
 
 
-def _remark(text: str) -> None:
+def _note(text: str) -> None:
     sys.stderr.write(f"moue: {text}\n")

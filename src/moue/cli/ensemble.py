@@ -6,8 +6,10 @@ import argparse
 import shlex
 import sys
 from dataclasses import asdict
+from typing import Any
 
-from moue.cli.output import add_format, note_shadowed_runs, report_left_out, write
+from moue.cli.dataset import add_dataset, read_for
+from moue.cli.output import add_format, exit_code, note_shadowed_runs, write
 from moue.cli.progress import Progress
 
 
@@ -15,10 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `moue ensemble`."""
     add = parser.add_argument
     add("members", nargs="+", metavar="MODEL", help="2 to 12 run folders, .onnx files or names of `moue models`")
-    add("--data", required=True, metavar="SET", help="the set that they were trained on")
-    add("--labels", metavar="SET", help="the data set's labels (default: what suits the models)")
-    add("--votes", metavar="FILE", help="fer2013new.csv, for models of FER+'s classes")
-    add("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
+    add_dataset(parser, "the set that they were trained on", required=True)
     add("--top", type=int, default=10, metavar="N", help="how many of the subsets are listed (default: 10)")
     add_format(parser)
 
@@ -29,39 +28,25 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         3 where rows of the data could not be read, else 0.
     """
-    from moue import data
     from moue.ensembles.rank_subsets import rank_subsets
     from moue.runtime.validation import check
-    from moue.trained.open import labels_of, spec_of
+    from moue.trained.open import spec_of
 
     check("top", args.top, 1, whole=True)
     note_shadowed_runs(args.members)
-    first = spec_of(args.members[0])
-    with Progress("reading", "rows") as progress:
-        table = data.load(
-            args.data,
-            labels=args.labels,
-            fallback=labels_of(args.members[0], args.votes is not None),
-            votes=args.votes,
-            size=first.size,
-            color=first.color,
-            skip_bad=args.skip_bad,
-            progress=progress,
-        )
-    code = report_left_out(table.left_out)
-    with Progress("asking", "models") as progress:
-        found = rank_subsets(args.members, table, progress)[: args.top]
-    rows = [{"members": " + ".join(choice.members), **_numbers(asdict(choice))} for choice in found]
-    write(rows, args.format, [{**row, "members": choice.members} for row, choice in zip(rows, found, strict=True)])
-    chosen = next((choice.members for choice in found if len(choice.members) > 1), None)
-    if chosen is not None:
+    table = read_for(args, args.members[0], spec_of(args.members[0]))
+    with Progress("evaluating", "models") as progress:
+        scores = rank_subsets(args.members, table, progress)[: args.top]
+    values = [asdict(score, dict_factory=_rounded) for score in scores]
+    write([value | {"members": " + ".join(value["members"])} for value in values], args.format, values)
+    best = next((score.members for score in scores if len(score.members) > 1), None)
+    if best is not None:
         options = {"--labels": args.labels, "--votes": args.votes}
-        given = [word for name, value in options.items() if value for word in (name, value)]
-        command = shlex.join(["moue", "export", *chosen, "-o", "ensemble.onnx", "--data", args.data, *given])
-        sys.stderr.write(f"moue: the best of several, as one file: {command}\n")
-    return code
+        data_options = [word for name, value in options.items() if value for word in (name, value)]
+        command = shlex.join(["moue", "export", *best, "-o", "ensemble.onnx", "--data", args.data, *data_options])
+        sys.stderr.write(f"moue: to write the best subset as one file: {command}\n")
+    return exit_code(table.left_out)
 
 
-def _numbers(values: dict[str, object]) -> dict[str, object]:
-    """Digits that mean something, without the names."""
-    return {k: round(v, 5) if isinstance(v, float) else v for k, v in values.items() if k != "members"}
+def _rounded(values: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: round(value, 5) if isinstance(value, float) else value for name, value in values}

@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moue.cli.dataset import add_dataset, read_for
 from moue.cli.main import OK
-from moue.cli.output import add_format, exit_code, note_shadowed_runs, report_left_out, write
-from moue.cli.progress import Progress
+from moue.cli.output import add_format, exit_code, note_shadowed_runs, write
 from moue.errors import UsageError, require
 from moue.run_folder import EXPORTED
 from moue.spec import ModelSpec
-from moue.trained.open import labels_of, spec_of
+from moue.trained.open import spec_of
 
 if TYPE_CHECKING:
     from moue.data.table import ImageTable
@@ -32,24 +32,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--store",
         choices=("float32", "float16", "int8"),
         default="float32",
-        help="how the file holds the weights: float16 is half of it, int8 a quarter; the arithmetic stays float32",
+        help="how the file stores the weights: float16 halves it, int8 quarters it; the arithmetic stays float32",
     )
-    parser.add_argument("--data", metavar="SET", help="images to check, calibrate and measure with")
+    add_dataset(parser, "images to check, calibrate and measure with")
     parser.add_argument(
-        "--split", metavar="SPLIT", help="where the loss of rounding is measured (default: public_test)"
+        "--split", metavar="SPLIT", help="where the loss of accuracy by quantization is measured (default: public_test)"
     )
-    parser.add_argument("--labels", metavar="SET", help="the data set's labels (default: what suits the model)")
-    parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv, for models of FER+'s classes")
-    parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
     parser.add_argument("--name", metavar="NAME", help="the model's name (default: the file's)")
     parser.add_argument(
-        "--weights", type=_weights, metavar="W,W,…", help="what the members of a merged model count (default: equal)"
+        "--weights", type=_weights, metavar="W,W,…", help="weights of the members of a merged model (default: equal)"
     )
     add_format(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, and print the file with what rounding cost.
+    """Export, and print the file with the loss of accuracy by quantization.
 
     Returns:
         3 where rows of the data could not be read, else 0.
@@ -61,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         "megabytes": round(path.stat().st_size / 1e6, 3),
         "sha256": spec.sha256,
     }
-    # Present where rounding was measured: {"public_test": 0.66, "public_test_fp32": 0.661}.
+    # Present where that loss was measured: {"public_test": 0.66, "public_test_fp32": 0.661}.
     for split in [name.removesuffix("_fp32") for name in spec.scores if name.endswith("_fp32")]:
         after, before = spec.scores[split], spec.scores[f"{split}_fp32"]
         row |= {"split": split, "accuracy": after, "accuracy_fp32": before, "loss": round(before - after, 6)}
@@ -74,55 +71,39 @@ def _export(args: argparse.Namespace) -> tuple[Path, ModelSpec, ImageTable | Non
     from moue.export import export, exportable_spec
 
     if args.weights is not None:
-        raise UsageError("--weights are for merging: name two models or more.")
-    # As it was typed: `./tiny` is a folder, where `tiny` may be a carried model.
+        raise UsageError("--weights are for merging: give two models or more.")
+    # The text as typed: `./tiny` is a folder, `tiny` may be a bundled model.
     spec, folder = exportable_spec(args.sources[0]), Path(args.sources[0])
     path = args.out or folder / EXPORTED
-    table = None if args.data is None else _read(args, folder, spec, path)
+    table = _read(args, folder, spec, path)
     options = {"int8": args.int8, "store": args.store, "data": table, "split": args.split, "name": args.name}
     return path, export(folder, path, **options), table
 
 
 def _merge(args: argparse.Namespace) -> tuple[Path, ModelSpec, ImageTable | None]:
     if args.out is None:
-        raise UsageError("say where the merged model goes: -o FILE.onnx")
+        raise UsageError("a merged model needs a file to be written to: -o FILE.onnx")
     if args.int8:
         raise UsageError("--int8 is for one run. Export each with --int8, then merge the files.")
     if args.split is not None:
-        raise UsageError("--split is for one run: a merged model is calibrated on what its members held out.")
+        raise UsageError("--split is for one run: a merged model is calibrated on the rows that its members held out.")
     from moue.ensembles.voting import merge
 
     note_shadowed_runs(args.sources)
-    table = None
-    if args.data is not None:
-        table = _read(args, args.sources[0], spec_of(args.sources[0]), args.out)
+    table = _read(args, args.sources[0], spec_of(args.sources[0]), args.out)
     spec = merge(args.sources, args.out, args.weights, store=args.store, data=table, name=args.name)
     return args.out, spec, table
 
 
-def _read(args: argparse.Namespace, name: str | Path, model: ModelSpec, out: Path) -> ImageTable:
-    """The data at the size and in the color that training reads, as a run's split is of those pixels."""
-    from moue import data
+def _read(args: argparse.Namespace, model: str | Path, spec: ModelSpec, out: Path) -> ImageTable | None:
     from moue.data.loading import source_files
     from moue.export.files import model_files
     from moue.files import require_no_overwrite
 
-    require_no_overwrite(
-        model_files(out), [*source_files(args.data), *([Path(args.votes)] if args.votes is not None else [])]
-    )
-    with Progress("reading", "rows") as progress:
-        table = data.load(
-            args.data,
-            labels=args.labels,
-            fallback=labels_of(name, args.votes is not None),
-            votes=args.votes,
-            size=model.size,
-            color=model.color,
-            skip_bad=args.skip_bad,
-            progress=progress,
-        )
-    report_left_out(table.left_out)
-    return table
+    if args.data is None:
+        return None
+    require_no_overwrite(model_files(out), source_files(args.data, args.votes))
+    return read_for(args, model, spec)
 
 
 def _weights(text: str) -> list[float]:

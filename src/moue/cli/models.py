@@ -1,4 +1,4 @@
-"""`moue models`: every trained model that can be used from here."""
+"""`moue models`: the trained models that are installed or in a folder."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def further_views(own: int | None, scores: dict[str, float]) -> list[dict[str, Any]]:
-    """What more views than a model's own give and take, where its spec says so.
+    """Accuracy and cost of more views than a model's own, where its spec has them.
 
     Returns:
         For each number of ``views``: ``accuracy`` on PublicTest, its ``gain`` over the model's own views (both
-        fractions of 1), and ``cost``: how many times as many pixels go through the graph, hence how much longer.
+        fractions of 1), and ``cost``: the factor on the time.
     """
     name = "public_test_views_{}".format
     if own is None or name(own) not in scores:
@@ -59,12 +59,12 @@ def further_views(own: int | None, scores: dict[str, float]) -> list[dict[str, A
     ]
 
 
-def _words(more: dict[str, Any]) -> str:
-    return f"{more['views']}: {100 * more['gain']:+.1f} points, {more['cost']:g}× the time".replace("-", "−")
+def _text(views: dict[str, Any]) -> str:
+    return f"{views['views']}: {100 * views['gain']:+.1f} points, {views['cost']:g}× the time".replace("-", "−")
 
 
 def run(args: argparse.Namespace) -> None:
-    """List models; in a table or CSV a line each, in JSON with labels and all scores."""
+    """Print one row a model; JSON has labels and all scores, too."""
     from moue.errors import ModelError
     from moue.runtime.engine import open_model
     from moue.runtime.throughput import faces_per_second
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
             row |= {k: model[k] for k in ("faces_per_second", "engine")}
         row |= {key: model["scores"].get(name) for key, name in SCORES.items()}
         row["views"] = model["views"]
-        row["further_views"] = "; ".join(_words(more) for more in model["further_views"]) or None
+        row["further_views"] = "; ".join(map(_text, model["further_views"])) or None
         row["remark"] = model["remark"]
         rows.append(row)
     if all(row["remark"] is None for row in rows):

@@ -1,4 +1,4 @@
-"""`moue networks`: every network that can be trained, with its weights, arithmetic, input and options."""
+"""`moue networks`: every network that can be trained, with its parameters, FLOPs, input and options."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def run(args: argparse.Namespace) -> None:
     require("torch", "train")
     from moue.models import summary
 
-    answer = [summary.describe(n, args.classes) for n in args.names] if args.names else summary.networks(args.classes)
-    rows = [row | {"options": words(row["options"])} for row in answer]
+    networks = [summary.describe(n, args.classes) for n in args.names] if args.names else summary.networks(args.classes)
+    rows = [row | {"options": options_text(row["options"])} for row in networks]
     if args.format != "table":
-        output.write(rows, args.format, answer)
+        output.write(rows, args.format, networks)
         return
     output.write([{key: value for key, value in row.items() if key != "options"} for row in rows], "table")
     sys.stdout.write("\noptions, as in --set model.options.dropout=0.2:\n")
     sys.stdout.writelines(f"  {row['name']}: {row['options']}\n" for row in rows)
 
 
-def words(options: Mapping[str, Any]) -> str:
+def options_text(options: Mapping[str, Any]) -> str:
     """Options as they are typed, with their values."""
     return ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in options.items())

@@ -1,4 +1,4 @@
-"""Data sets: readers of every layout into one :class:`ImageTable`; votes, splits, balance, the synthetic set."""
+"""Data sets: one :class:`ImageTable` from every format; FER+ votes, splits, class balance."""
 
 from moue.data.holdout import hold_out_test
 from moue.data.loading import load

@@ -1,4 +1,4 @@
-"""What is in a data set: counts, exact duplicates, label conflicts."""
+"""Description of a data set: counts, exact duplicates, label conflicts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def describe(table: ImageTable) -> dict[str, Any]:
         ``n``; ``image_size`` in pixels; ``splits`` as ``{split: {class: n}}`` with every class in each; ``left_out``
         as a list of ``{source, reason}``; ``duplicates`` in rows: ``within`` (``{split: n}``) are those that repeat an
         earlier row of the same split, ``across`` (``{"train-public_test": n}``) those of the second split whose
-        pixels are in the first, ``conflicting`` those whose pixels also stand under another label.
+        pixels are in the first, ``conflicting`` those with an exact duplicate under another label.
     """
     groups = duplicate_groups(table)
     splits = [s for s in SPLITS if (table.split == s).any()]

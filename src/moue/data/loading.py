@@ -101,13 +101,14 @@ def load(
     return table
 
 
-def source_files(source: str | Path) -> list[Path]:
-    """What :func:`load` reads a set from: a file, a folder of images, or nothing for the synthetic set."""
+def source_files(source: str | Path, votes: str | Path | None = None) -> list[Path]:
+    """What :func:`load` reads: a file or a folder of images, none for the synthetic set, and the votes file."""
+    files = [Path(votes)] if votes is not None else []
     if synth.is_synthetic(source):
-        return []
+        return files
     path = Path(source)
     csvs = _face_csvs(path) if path.is_dir() else []
-    return csvs if len(csvs) == 1 else [path]
+    return [*(csvs if len(csvs) == 1 else [path]), *files]
 
 
 def _load_saved(

@@ -75,9 +75,7 @@ def evaluate_model(
     if predictions is not None:
         check_suffix(predictions)
     if outputs:
-        require_no_overwrite(
-            outputs, [*source_files(data), *([Path(votes)] if votes is not None else []), *files_of(name)]
-        )
+        require_no_overwrite(outputs, [*source_files(data, votes), *files_of(name)])
     model = open_any(name)
     fallback = labels or labels_of(name, votes is not None)
     if votes is not None and fallback != FERPLUS.name:
