@@ -31,7 +31,7 @@ def analyze(
         actions: only "emotion".
         enforce_detection: whether an image without a face is an error; if not, the whole image counts as one.
         detector_backend: "skip" takes the whole image for a face; any other name means moue's own detector.
-        align: accepted and ignored, as are ``expand_percentage`` and ``silent``: the model decides how faces are cropped.
+        align: accepted and ignored, as are ``expand_percentage`` and ``silent``: the model sets the crop.
         anti_spoofing: must be False.
 
     Returns:
@@ -59,7 +59,9 @@ def analyze(
             return _rows(faces)
         if enforce_detection:
             shown = img_path if isinstance(img_path, str) and not img_path.startswith("data:") else "the image"
-            raise Unreadable(f"there is no face in {shown}. Set enforce_detection=False to use the whole image.", "no_face")
+            raise Unreadable(
+                f"there is no face in {shown}. Set enforce_detection=False to use the whole image.", "no_face"
+            )
     return _rows(shared_recognizer("none").faces(image), whole=True)
 
 
