@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
-from uploads import JobEvents, Start, encoded
+from uploads import BatchGate, JobEvents, Start, encoded
 
 from moue.server.app import create_app
 from moue.server.settings import Settings
@@ -57,3 +57,10 @@ def client(start: Start) -> TestClient:
 @pytest.fixture
 def job_events(monkeypatch: pytest.MonkeyPatch) -> JobEvents:
     return JobEvents(monkeypatch)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchGate]:
+    gate = BatchGate(monkeypatch)
+    yield gate
+    gate.open()

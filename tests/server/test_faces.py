@@ -15,7 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from skimage import data
-from uploads import Start, encoded
+from uploads import BatchGate, Start, encoded
 
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
@@ -180,67 +180,56 @@ def test_two_models_give_different_results(client: TestClient, face: bytes) -> N
     assert top[0] > top[1]
 
 
-def test_requests_above_the_limit_are_rejected_with_a_time_to_wait(start: Start, face: bytes, monkeypatch) -> None:
+def test_requests_above_the_limit_are_rejected_with_a_time_to_wait(start: Start, face: bytes, gate: BatchGate) -> None:
     client = start(max_queue=2)
-    gate, real = threading.Event(), Recognizer.batch
-
-    def slow(self, images):
-        gate.wait(20)
-        return real(self, images)
-
-    monkeypatch.setattr(Recognizer, "batch", slow)
     with ThreadPoolExecutor(8) as pool:
         responses = [pool.submit(client.post, "/v1/faces", content=face) for _ in range(8)]
         # Two are queued, and one or two are read: the second came before or after the batch was taken.
         assert len(list(islice(as_completed(responses, timeout=60), 4))) == 4
-        gate.set()
+        gate.open()
         done = [a.result() for a in responses]
     codes = sorted(a.status_code for a in done)
     assert set(codes) == {200, 429}
     assert codes.count(429) >= 4
-    refused = next(a for a in done if a.status_code == 429)
-    assert int(refused.headers["retry-after"]) >= 1
-    assert "Try again" in refused.json()["detail"]
+    rejected = next(a for a in done if a.status_code == 429)
+    assert int(rejected.headers["retry-after"]) >= 1
+    assert "Try again" in rejected.json()["detail"]
     assert client.post("/v1/faces", content=face).status_code == 200
 
 
-def test_images_in_progress_count_as_queued(start: Start, face: bytes, monkeypatch) -> None:
+def test_images_in_progress_count_as_queued(start: Start, face: bytes, monkeypatch, gate: BatchGate) -> None:
     client = start(max_queue_seconds=0.01)
     # Each batch takes a second.
     seconds = count()
     monkeypatch.setattr("moue.server.batcher.time", SimpleNamespace(perf_counter=lambda: next(seconds)))
-    gate, reading, real = threading.Event(), threading.Event(), Recognizer.batch
-
-    def slow(self, images):
-        reading.set()
-        gate.wait(20)
-        return real(self, images)
-
-    monkeypatch.setattr(Recognizer, "batch", slow)
     # After the first image the server knows what an image takes: more than may be queued.
-    gate.set()
+    gate.first = 2
     assert client.post("/v1/faces", content=face).status_code == 200
-    gate.clear()
-    reading.clear()
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(client.post, "/v1/faces", content=face)
+        gate.wait_reached()
+        assert client.post("/v1/faces", content=face).status_code == 429
+        gate.open()
+        assert second.result().status_code == 200
+
+
+def test_requests_at_a_time_are_limited(start: Start, face: bytes, gate: BatchGate) -> None:
+    client = start(max_requests=1)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/v1/faces", content=face)
-        assert reading.wait(20)
-        assert client.post("/v1/faces", content=face).status_code == 429
-        gate.set()
+        gate.wait_reached()
+        second = client.post("/v1/faces", content=face)
+        gate.open()
         assert first.result().status_code == 200
+    assert (second.status_code, second.headers["retry-after"]) == (429, "1")
+    assert "other requests" in second.json()["detail"]
+    assert client.post("/v1/faces", content=face).status_code == 200
 
 
-def test_queued_faces_are_classified_together(start: Start, face: bytes, monkeypatch) -> None:
-    client = start()
-    sizes, real = [], Recognizer.batch
-
-    def batch(self, images):
-        sizes.append(len(images))
-        return real(self, images)
-
-    monkeypatch.setattr(Recognizer, "batch", batch)
+def test_queued_faces_are_classified_together(client: TestClient, face: bytes, gate: BatchGate) -> None:
+    gate.open()
     client.post("/v1/faces", files=[("f", (str(i), face)) for i in range(20)])
-    assert max(sizes) >= 19
+    assert max(gate.sizes) >= 19
 
 
 def test_an_unexpected_error_fails_one_image_only(client: TestClient, face: bytes, monkeypatch, caplog) -> None:

@@ -6,10 +6,9 @@ from pathlib import Path
 from fastapi import WebSocket
 from fastapi.testclient import TestClient
 from starlette.types import Message
-from uploads import Start
+from uploads import BatchGate, Start
 
 from moue.runtime.detect import CenterFace
-from moue.runtime.recognizer import Recognizer
 from moue.server.model_pool import ModelPool
 from moue.server.settings import Settings
 
@@ -27,15 +26,7 @@ def test_each_frame_gets_a_row(client: TestClient, face: bytes) -> None:
     assert {row["faces"][0]["track"] for row in rows} == {1}
 
 
-def test_the_latest_frame_wins(client: TestClient, face: bytes, monkeypatch) -> None:
-    reading, gate, real, sizes = threading.Event(), threading.Event(), Recognizer.batch, []
-
-    def slow(self, images):
-        sizes.append(len(images))
-        reading.set()
-        gate.wait(20)
-        return real(self, images)
-
+def test_the_latest_frame_wins(client: TestClient, face: bytes, monkeypatch, gate: BatchGate) -> None:
     received, receive = threading.Event(), WebSocket.receive
     messages: list[Message] = []
 
@@ -47,18 +38,17 @@ def test_the_latest_frame_wins(client: TestClient, face: bytes, monkeypatch) -> 
         messages.extend([message] * ("bytes" in message))
         return message
 
-    monkeypatch.setattr(Recognizer, "batch", slow)
     monkeypatch.setattr(WebSocket, "receive", counting)
     with client.websocket_connect(f"{FRAMES}") as socket:
         socket.send_bytes(face)
-        assert reading.wait(20)
+        gate.wait_reached()
         for _ in range(50):
             socket.send_bytes(face)
         assert received.wait(20)
-        gate.set()
+        gate.open()
         rows = [socket.receive_json(), socket.receive_json()]
     assert [row["frame"] for row in rows] == [0, 50]
-    assert sizes == [1, 1]
+    assert gate.sizes == [1, 1]
 
 
 def test_a_bad_frame_has_its_row_and_the_next_one_is_read(client: TestClient, face: bytes) -> None:

@@ -6,13 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from uploads import FINISHED, JobEvents, Start
+from uploads import FINISHED, BatchGate, JobEvents, Start
 from videos import make_sound, make_video, scene
 
 from moue.runtime.recognizer import Recognizer
@@ -94,25 +93,17 @@ def test_a_video_becomes_rows_and_an_annotated_video_and_can_be_deleted(
 
 
 def test_a_video_that_is_being_read_can_be_cancelled(
-    client: TestClient, video: bytes, tmp_path: Path, monkeypatch, job_events: JobEvents
+    client: TestClient, video: bytes, tmp_path: Path, gate: BatchGate, job_events: JobEvents
 ) -> None:
-    reading, gate, real = threading.Event(), threading.Event(), Recognizer.batch
-
-    def slow(self, images):
-        reading.set()
-        gate.wait(20)
-        return real(self, images)
-
-    monkeypatch.setattr(Recognizer, "batch", slow)
     first = client.post("/v1/videos", content=video).json()["id"]
     second = client.post("/v1/videos", content=video).json()["id"]
-    assert reading.wait(20)
+    gate.wait_reached()
     assert client.get(f"/v1/videos/{second}").json()["status"] == "waiting"
     early = client.get(f"/v1/videos/{first}/annotated")
     assert (early.status_code, "reading" in early.json()["detail"]) == (409, True)
     for id in (first, second):
         assert client.delete(f"/v1/videos/{id}").status_code == 204
-    gate.set()
+    gate.open()
     job_events.wait_for(lambda: not job_folders(tmp_path))
 
 
@@ -141,24 +132,15 @@ def test_skipped_frames_count_towards_the_timeout(
 
 
 def test_a_video_whose_frames_are_skipped_can_be_cancelled(
-    client: TestClient, long_video: bytes, tmp_path: Path, monkeypatch, job_events: JobEvents
+    client: TestClient, long_video: bytes, tmp_path: Path, gate: BatchGate, job_events: JobEvents
 ) -> None:
-    calls, second, gate, real = [], threading.Event(), threading.Event(), Recognizer.batch
-
-    def counting(self, images):
-        calls.append(len(images))
-        if len(calls) == 2:
-            second.set()
-            gate.wait(20)
-        return real(self, images)
-
-    monkeypatch.setattr(Recognizer, "batch", counting)
+    gate.first = 2
     id = client.post("/v1/videos", params={"fps": 0.01, "annotate": False}, content=long_video).json()["id"]
-    assert second.wait(20)
+    gate.wait_reached()
     assert client.delete(f"/v1/videos/{id}").status_code == 204
-    gate.set()
+    gate.open()
     job_events.wait_for(lambda: not job_folders(tmp_path))
-    assert calls == [1, 0]
+    assert gate.sizes == [1, 0]
 
 
 def test_incomplete_rows_are_left_out(tmp_path: Path, monkeypatch) -> None:
@@ -232,26 +214,16 @@ def test_limits_of_videos(start: Start, video: bytes, tmp_path: Path, finish: Fi
 
 
 def test_a_rejected_video_is_told_when_the_current_one_is_likely_finished(
-    start: Start, video: bytes, monkeypatch, clock: Clock
+    start: Start, video: bytes, gate: BatchGate, clock: Clock
 ) -> None:
-    calls, second, gate, real = [], threading.Event(), threading.Event(), Recognizer.batch
-
-    def slow(self, images):
-        calls.append(len(images))
-        if len(calls) == 1:
-            clock.now += 2
-        else:
-            second.set()
-            gate.wait(20)
-        return real(self, images)
-
-    monkeypatch.setattr(Recognizer, "batch", slow)
+    gate.first = 2
     client = start(max_jobs=1)
     first = client.post("/v1/videos", content=video).json()["id"]
-    assert second.wait(20)
+    gate.wait_reached()
+    clock.now += 2
     busy = client.post("/v1/videos", content=video)
     job = client.get(f"/v1/videos/{first}").json()
-    gate.set()
+    gate.open()
     assert (busy.status_code, job["frames"], job["total"]) == (429, 8, 30)
     # Two seconds for 8 of 30 frames: 5.5 s for the rest.
     assert (job["seconds"], busy.headers["retry-after"]) == (2, "6")

@@ -13,6 +13,8 @@ import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from moue.runtime.recognizer import Recognizer
+from moue.runtime.results import Faces
 from moue.server.app import create_app
 from moue.server.jobs import JobQueue
 from moue.server.run import listen, uvicorn_config
@@ -74,3 +76,30 @@ class JobEvents:
         """Wait until something is the case, looking again after each event."""
         while not condition():
             assert self._events.acquire(timeout=60), "nothing happened for a minute"
+
+
+class BatchGate:
+    """Holds recognizers before they read a batch, until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sizes: list[int] = []
+        """Images of each batch."""
+        self.first = 1
+        """Number of the first batch that is held."""
+        self._reached, self._opened = threading.Event(), threading.Event()
+        real = Recognizer.batch
+
+        def batch(recognizer: Recognizer, images: Any) -> list[Faces]:
+            self.sizes.append(len(images))
+            if len(self.sizes) >= self.first:
+                self._reached.set()
+                self._opened.wait(60)
+            return real(recognizer, images)
+
+        monkeypatch.setattr(Recognizer, "batch", batch)
+
+    def wait_reached(self) -> None:
+        assert self._reached.wait(60), "no batch is read"
+
+    def open(self) -> None:
+        self._opened.set()

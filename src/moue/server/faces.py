@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -29,7 +27,7 @@ _BODY = {
 def create_router(settings: Settings, models: ModelPool, batcher: Batcher, metrics: Metrics) -> APIRouter:
     """The route."""
     router = APIRouter()
-    limit = _ConcurrencyLimit(settings.max_requests)
+    slots = asyncio.Semaphore(settings.max_requests)
 
     @router.post(
         "/v1/faces", openapi_extra=_BODY, response_model=None, summary="Read the faces in images",
@@ -45,7 +43,9 @@ def create_router(settings: Settings, models: ModelPool, batcher: Batcher, metri
         Where one of several cannot be read, its row says why. Where none can, the status is 422 (413 for too many
         pixels) and the response holds a message and the rows.
         """
-        with limit.slot():
+        if slots.locked():
+            raise Overloaded(1, "the server is busy with other requests")
+        async with slots:
             recognizer = await asyncio.to_thread(models.get, model, detector)
             images = await read_images(request, settings)
             results = await batcher.read(recognizer, images, settings.response_timeout_seconds)
@@ -68,25 +68,3 @@ def create_router(settings: Settings, models: ModelPool, batcher: Batcher, metri
         return JSONResponse({"detail": f"{first.source}: {first.reason}{more}", "rows": rows}, status)
 
     return router
-
-
-class _ConcurrencyLimit:
-    """Lets a limited number of requests in at a time."""
-
-    def __init__(self, max_requests: int) -> None:
-        self._free = max_requests
-
-    @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Take a slot while the block runs.
-
-        Raises:
-            Overloaded: when none is free.
-        """
-        if not self._free:
-            raise Overloaded(1, "the server is busy with other requests")
-        self._free -= 1
-        try:
-            yield
-        finally:
-            self._free += 1
