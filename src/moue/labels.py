@@ -26,7 +26,7 @@ ALIASES = {
     "neutrality": "neutral",
 }
 
-#: Display color of each expression (sRGB, 0 to 255); told apart in the common forms of color blindness
+#: Display color of each expression (sRGB, 0 to 255); distinguishable with the common forms of color blindness
 #: (after Okabe and Ito, "Color Universal Design", 2008).
 COLORS: dict[str, tuple[int, int, int]] = {
     "angry": (213, 94, 0),

@@ -1,4 +1,4 @@
-"""Keeps what other packages print, log and warn about off the terminal while they do what was asked for."""
+"""Keeps the output, logs and warnings of other packages off the terminal."""
 
 from __future__ import annotations
 

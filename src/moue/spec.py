@@ -1,7 +1,7 @@
 """What is needed to use a trained model; it lies as JSON beside every model.
 
 The graph itself takes raw pixels (up-sampling and normalization are inside), so the spec holds only what happens before
-the pixels (size, color, crop) and after the logits (labels, temperature, threshold), and where the model comes from.
+the pixels (size, color, crop) and after the logits (labels, temperature, threshold), and the model's provenance.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _are_labels(value: Any) -> bool:
     return is_list and 0 < len(value) == len(set(value))
 
 
-#: Fields of a spec, what a value of each must satisfy, and the same in words.
+#: Fields of a spec, the condition that each must satisfy, and the same as text.
 _REQUIREMENTS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("name", _is_text, "text"),
     ("network", _is_text, "text"),
@@ -157,14 +157,14 @@ class ModelSpec:
     def save(self, path: Path | str) -> None:
         """Write the spec as JSON."""
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
-        # A curve is one line, for those who read the file.
-        text = re.sub(r"\[[\s\d.,null-]+\]", lambda found: f"[{' '.join(found[0][1:-1].split())}]", text)
+        # A curve in one line, for people who read the file.
+        text = re.sub(r"\[[\s\d.,null-]+\]", lambda match: f"[{' '.join(match[0][1:-1].split())}]", text)
         with atomic_write(Path(path)) as part:
             part.write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelSpec:
-        """The opposite of :meth:`to_dict`; reads older versions too, and ignores fields that a later one wrote."""
+        """The inverse of :meth:`to_dict`; reads older versions, too, and ignores fields of later ones."""
         values = current_spec(values)
         known = {f.name for f in fields(cls)}
         missing = {"name", "network", "labels"} - values.keys()
@@ -177,7 +177,7 @@ class ModelSpec:
         """Read a spec from JSON.
 
         Raises:
-            ModelError: when the file is missing or is no spec.
+            ModelError: when the file is missing or not a spec.
         """
         path = Path(path)
         try:

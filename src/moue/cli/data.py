@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int | None:
-    """Run the subcommand that was asked for."""
+    """Run the subcommand."""
     act: Callable[[argparse.Namespace], int | None] = args.act
     return act(args)
 

@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--speed",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="measure faces a second here, with the model's own views, about a second a model (default: yes)",
+        help="measure faces per second here, with the model's views; takes about a second a model (default: yes)",
     )
     add_format(parser)
 

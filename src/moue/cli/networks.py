@@ -15,7 +15,7 @@ from moue.errors import require
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument(
-        "names", nargs="*", metavar="NETWORK", help="names, or hf:NAME_OR_FOLDER (default: all of ours)"
+        "names", nargs="*", metavar="NETWORK", help="names, or hf:NAME_OR_FOLDER (default: all of moue's)"
     )
     parser.add_argument("--classes", type=int, default=7, metavar="K", help="number of classes (default: 7)")
     output.add_format(parser)

@@ -74,7 +74,7 @@ def bootstrap(labels: NDArray[np.integer], generator: np.random.Generator) -> ND
 
 
 def repeats(rows: NDArray[np.integer]) -> NDArray[np.int64]:
-    """How often each row has been drawn before: int64 ``(N,)``, 0 where it comes for the first time."""
+    """How often each row has been drawn before: int64 ``(N,)``, 0 the first time."""
     order = np.argsort(rows, kind="stable")
     _, first, counts = np.unique(rows[order], return_index=True, return_counts=True)
     times = np.empty(len(rows), np.int64)

@@ -19,7 +19,7 @@ from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError
 from moue.labels import FER2013, FERPLUS
 
-#: The vote columns in FER+'s own words, in the order of :data:`moue.labels.FERPLUS`; then what is no expression.
+#: The vote columns by FER+'s names, in the order of :data:`moue.labels.FERPLUS`, and two that are no expression.
 COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "nf")
 
 #: How many consecutive rows are compared together, and the least share of them whose label must have most votes. Of

@@ -4,8 +4,8 @@ The mean is taken of calibrated logits, ``z = sum_i w_i z_i / T_i`` with weights
 the normalized geometric mean of the members' probabilities (a product of experts, Hinton, "Training products of experts
 by minimizing contrastive divergence", 2002), as the constants by which logits and log-probabilities differ cancel. It
 was chosen over the arithmetic mean of probabilities because it is linear: averaging views before or after it is the
-same, one temperature fits the whole as it fits a single model, and the graph needs no logarithm of a rounded zero.
-Dividing by each member's own temperature first keeps an over-confident member from outvoting the others.
+same, one temperature calibrates the mean like a single model, and the graph needs no logarithm of a rounded zero.
+Dividing by each member's temperature first keeps an over-confident member from dominating the others.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def merge(
             ``moue models``.
         out: path of the ``.onnx`` file.
         weights: one above 0 for each member; equal ones by default. Only their ratios matter.
-        store: how run folders' weights are held, as for :func:`moue.export.export`; files stay as they are.
+        store: how the weights of run folders are stored, as for :func:`moue.export.export`; files stay unchanged.
         data: the set that the runs were trained on. With it, temperature and threshold are fitted on the rows that
             every member held out, after views and members are averaged; without it the temperature is 1 and the
             threshold the members' mean. Of members without a split, the set's own validation rows count as held out.

@@ -130,8 +130,7 @@ def exportable_spec(run: str | Path) -> ModelSpec:
     from moue.models.load import spec_of_run
 
     if (is_known(run) and not Path(run).is_dir()) or Path(run).suffix == ".onnx":
-        found = find_model(run).path
-        raise UsageError(f"{run} is exported already: its file is {found}. Give the folder of a run.")
+        raise UsageError(f"{run} is exported already: its file is {find_model(run).path}. Give the folder of a run.")
     return spec_of_run(Path(run))
 
 

@@ -37,14 +37,14 @@ class HubClassifier(Network):
         pretrained: whether to read its weights; without, only the architecture.
         labels: the classes, in output order; a published head of just these is put into this order, and one of others
             is replaced. Without them, and where a model does not end in one classifier, the head is kept unchanged.
-        size: side of the input in pixels, scaled inside to what the processor says.
+        size: side of the input in pixels, scaled inside to the processor's.
         color: "gray" or "rgb".
-        architecture: the model's configuration, in place of the one that ``source`` has.
-        processor: its preprocessing, likewise.
+        architecture: the model's configuration; by default that of ``source``.
+        processor: its preprocessing; by default that of ``source``.
 
     Raises:
-        WeightsMissing: when the model cannot be had from here.
-        ModelError: when it is no image classifier.
+        WeightsMissing: when the model cannot be found or fetched.
+        ModelError: when it is not an image classifier.
         MissingExtra: without transformers.
     """
 
@@ -71,7 +71,7 @@ class HubClassifier(Network):
         config.num_labels = num_classes
         auto = require("transformers", "train").AutoModelForImageClassification
         self.body = build(auto, config, source, pretrained)
-        # Most models end in one module from a pooled vector to logits: cut there, what comes before it is features.
+        # Most models end in one module from a pooled vector to logits; its input is the features.
         name = next((n for n in ("classifier", "head") if isinstance(getattr(self.body, n, None), nn.Module)), None)
         self.classifier: nn.Module = getattr(self.body, name) if name else nn.Identity()
         if name:
@@ -119,20 +119,20 @@ def read_config(source: str, architecture: dict[str, Any] | None = None) -> Any:
     """A model's configuration: from its folder or the hub, or from one that was saved.
 
     Raises:
-        WeightsMissing: when it cannot be had from here.
+        WeightsMissing: when it cannot be found or fetched.
     """
     transformers = require("transformers", "train")
     if architecture is not None:
         values = dict(architecture)
         return transformers.AutoConfig.for_model(values.pop("model_type"), **values)
-    with _weights_missing(source), _quiet():
+    with _reading(source):
         return transformers.AutoConfig.from_pretrained(source, **_hub_options(source))
 
 
 def read_processor(source: str) -> dict[str, Any]:
     """A model's preprocessing as plain values: ``size``, ``mean``, ``std`` (after division by 255)."""
     transformers = require("transformers", "train")
-    with _weights_missing(source), _quiet():
+    with _reading(source):
         values, _ = transformers.image_processing_utils.ImageProcessingMixin.get_image_processor_dict(
             source, **_hub_options(source)
         )
@@ -142,13 +142,13 @@ def read_processor(source: str) -> dict[str, Any]:
     normalize = values.get("do_normalize", True)
     mean = values.get("image_mean") or [0.5] * 3 if normalize else [0.0]
     std = values.get("image_std") or [0.5] * 3 if normalize else [1.0]
-    # Processors that do not rescale hand 0..255 to the normalization; ours divides by 255 always.
+    # Processors that do not rescale normalize 0..255; Network.prepare always divides by 255.
     factor = values.get("rescale_factor", 1 / 255) * 255 if values.get("do_rescale", True) else 255.0
     return {"size": side, "mean": [m / factor for m in mean], "std": [s / factor for s in std]}
 
 
 def input_of(processor: dict[str, Any], config: Any, size: int, color: Color) -> InputSpec:
-    """Our input of a processor's values; the configuration says what it leaves open."""
+    """The input of a processor's values, completed by the configuration."""
     side = processor.get("size") or getattr(config, "image_size", None) or 224
     side = side if isinstance(side, int) else max(side)
     channels = int(getattr(config, "num_channels", 3))
@@ -162,16 +162,16 @@ def build(kind: Any, config: Any, source: str, pretrained: bool) -> nn.Module:
         kind: a transformers model class, or an "Auto" one.
         config: its configuration, with our number of classes.
         source: where weights are.
-        pretrained: whether to read them; a head of another size is made new.
+        pretrained: whether to read them; a head of another size is initialized anew.
 
     Raises:
-        WeightsMissing: when they cannot be had from here.
-        ModelError: when the configuration is none of an image classifier.
+        WeightsMissing: when they cannot be found or fetched.
+        ModelError: when the configuration is not that of an image classifier.
     """
     try:
         if not pretrained:
             return cast(nn.Module, (getattr(kind, "from_config", None) or kind)(config))
-        with _weights_missing(source), _quiet():
+        with _reading(source):
             return cast(
                 nn.Module,
                 kind.from_pretrained(source, config=config, ignore_mismatched_sizes=True, **_hub_options(source)),
@@ -190,17 +190,23 @@ def init_classifier(head: nn.Linear | nn.Conv2d) -> None:
 
 
 def config_values(config: Any) -> dict[str, Any]:
-    """A configuration as plain values, without what only describes its origin and labels' names."""
+    """A configuration as plain values, without its origin."""
     values = json.loads(config.to_json_string(use_diff=False))
     drop = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
     return {key: value for key, value in values.items() if key not in drop}
 
 
 @contextmanager
-def _weights_missing(source: str) -> Iterator[None]:
+def _reading(source: str) -> Iterator[None]:
+    """Turn errors of reading a model into :class:`WeightsMissing`, and keep transformers' output off the terminal."""
+    log = require("transformers", "train").utils.logging
+    enabled = log.is_progress_bar_enabled()
+    log.disable_progress_bar()
     try:
-        yield
-    # Transformers raises OSError for what it cannot find or reach; bad names are a ValueError of the hub's client.
+        # Transformers warns about a new head, which is intended.
+        with silenced():
+            yield
+    # OSError for what cannot be found or fetched, ValueError for names that the hub's client rejects.
     except (OSError, ValueError) as error:
         if Path(source).is_dir():
             raise WeightsMissing(
@@ -210,9 +216,12 @@ def _weights_missing(source: str) -> Iterator[None]:
             raise WeightsMissing(f"there is no folder {source}: it should hold a Hugging Face model.") from error
         raise WeightsMissing(
             f"the model {source!r} cannot be fetched from here. On a machine with network type: hf download {source} "
-            f"--local-dir FOLDER, bring FOLDER here, and set model.options.source=FOLDER; "
+            f"--local-dir FOLDER, copy FOLDER here, and set model.options.source=FOLDER; "
             f"or train 'vit-compact', which needs no published weights."
         ) from error
+    finally:
+        if enabled:
+            log.enable_progress_bar()
 
 
 def _hub_options(source: str) -> dict[str, bool]:
@@ -225,20 +234,6 @@ def _hub_options(source: str) -> dict[str, bool]:
     except OSError:
         return {"local_files_only": True}
     return {"local_files_only": False}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers' warnings (a new head is intended) and progress bars off the terminal."""
-    log = require("transformers", "train").utils.logging
-    enabled = log.is_progress_bar_enabled()
-    log.disable_progress_bar()
-    try:
-        with silenced():
-            yield
-    finally:
-        if enabled:
-            log.enable_progress_bar()
 
 
 def _first_line(error: BaseException) -> str:

@@ -27,7 +27,7 @@ def describe(name: str, num_classes: int = 7, **options: Any) -> dict[str, Any]:
     Raises:
         UnknownName: when there is no such network.
         UsageError: when the network does not take one of the options.
-        WeightsMissing: for "hf:…" whose configuration cannot be had from here.
+        WeightsMissing: for "hf:…" whose configuration cannot be found or fetched.
     """
     from moue.models.load import without_weights
 

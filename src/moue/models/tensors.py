@@ -17,7 +17,7 @@ def save_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, 
 
     Args:
         tensors: by name; on the CPU, contiguous, none sharing memory with another.
-        path: the file to write or to replace; its mode is what the umask says.
+        path: the file to write or to replace; its mode is set by the umask.
         metadata: for the file's header.
 
     Raises:

@@ -31,10 +31,10 @@ class ViT(Network):
         trainable_layers: how many of the last encoder layers are trained; -1 trains everything, embeddings too.
         size: side of the input in pixels, scaled inside to the model's own (224).
         color: "gray" or "rgb".
-        architecture: the model's configuration, in place of the one that ``source`` has.
+        architecture: the model's configuration; by default that of ``source``.
 
     Raises:
-        WeightsMissing: when the weights cannot be had from here.
+        WeightsMissing: when the weights cannot be found or fetched.
         ModelError: when the source holds another kind of model.
         UsageError: for a ``trainable_layers`` out of range.
         MissingExtra: without transformers.
@@ -53,7 +53,7 @@ class ViT(Network):
     ) -> None:
         transformers = require("transformers", "train")
         if architecture is None and not pretrained and source == SOURCE:
-            # ViTConfig's own defaults are this model's; nothing need be fetched for its shape.
+            # ViTConfig's defaults are this model's, so nothing need be fetched.
             architecture = {"model_type": "vit"}
         config = read_config(source, architecture)
         if config.model_type != "vit":

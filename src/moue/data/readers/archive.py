@@ -43,7 +43,7 @@ class Member:
     path: str
     """Relative, with forward slashes."""
     read: Callable[[], bytes]
-    """Its whole content."""
+    """Returns its content."""
 
 
 def archive_kind(path: Path) -> Kind:
@@ -81,7 +81,7 @@ def archive_error(path: Path, error: BaseException) -> DataError:
 
 
 def error_text(error: BaseException) -> str:
-    """An exception in words."""
+    """The message of an exception, or its type without one."""
     return str(error).rstrip(".") or type(error).__name__
 
 
@@ -105,7 +105,7 @@ class LimitedReader(io.RawIOBase):
         stream: what to read.
         name: for the error message.
         compressed: size of the compressed file in bytes.
-        total: uncompressed size where the archive tells it, for :attr:`fraction`.
+        total: uncompressed size where the archive has it, for :attr:`fraction`.
         position: gives the position in the compressed file, in bytes, for :attr:`fraction` where the total is unknown.
     """
 

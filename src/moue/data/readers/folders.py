@@ -1,4 +1,4 @@
-"""Images in class folders: ``train/<class>/*`` and ``test/<class>/*`` as on Kaggle, or ``<class>/*`` of one's own."""
+"""Images in class folders: ``train/<class>/*`` and ``test/<class>/*`` as on Kaggle, or just ``<class>/*``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SPLIT_FOLDERS = {
     "private_test": "private_test",
 }
 
-#: File prefixes that name the competition's split, where the folder says nothing finer.
+#: File prefixes that name the competition's split, which is finer than the folder's.
 PREFIXES = {"Training_": "train", "PublicTest_": "public_test", "PrivateTest_": "private_test"}
 
 #: Cuts the faces out of an image: ``(image, source) -> images``, one a face.

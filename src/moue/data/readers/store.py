@@ -17,12 +17,12 @@ from moue.labels import LabelSet
 
 #: Raised by one when the layout changes; caches of another version are read anew.
 VERSION = 1
-#: The member that tells a set of ours from any other zip.
+#: The member that distinguishes a set that moue wrote from other zip files.
 MARKER = "moue.npy"
 
 
 def save(table: ImageTable, path: Path | str) -> None:
-    """Write a table to a file, atomically: a file of that name holds the old set or the new one, never half of it."""
+    """Write a table to a file, atomically."""
     path = Path(path)
     meta = {
         "version": VERSION,

@@ -1,8 +1,8 @@
-"""A synthetic set: drawn faces at 48×48 with FER-2013's seven expressions, for trials and tests without any download.
+"""A synthetic set: drawn faces at 48×48 with FER-2013's seven expressions, for trials and tests without a download.
 
 A face is some forty numbers (pose, build, light, and how far brows, lids and mouth are from rest) and is drawn from
-soft-edged curves. Expressions come in strengths from faint to full, so that, as with real faces, no reader of them is
-right every time. Which muscles move in which expression follows Ekman and Friesen, "Facial action coding system", 1978.
+soft-edged curves. Expressions have strengths from faint to full, so that, as with real faces, no model reaches an
+accuracy of 1. Which muscles move in which expression follows Ekman and Friesen, "Facial action coding system", 1978.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Array = NDArray[np.floating]
 #: Shares of FER-2013's classes in Training, in its order.
 SHARES = (0.139, 0.015, 0.143, 0.251, 0.168, 0.110, 0.173)
 
-#: What each expression does at full strength, in units of the moves in :data:`_MOVES`.
+#: Each expression at full strength, in units of the moves in :data:`_MOVES`.
 _EXPRESSIONS: dict[str, tuple[float, ...]] = {
     # brow in, brow out, lids, mouth corners, jaw, mouth width, upper lip, nose wrinkle
     "angry": (-1.0, 0.1, -0.15, -0.35, 0.10, -0.15, 0.0, 0.35),
@@ -195,7 +195,7 @@ class _Brows:
 
 @dataclass(frozen=True)
 class _Plane:
-    """Pixels to paint on, their places in head coordinates, and the bare skin there.
+    """Pixels to paint on, their head coordinates, and the color of bare skin there.
 
     Shapes are coverages from 0 to 1 whose edge is a pixel wide.
     """
@@ -280,7 +280,7 @@ def _mouth(p: _Plane, move: dict[str, Array], jaw: Array, level: Array, base: Ar
 
 
 def _glasses(plane: _Plane, worn: Array, eyes: _Eyes, skin: Array) -> None:
-    """On a few faces: they say nothing of the expression."""
+    """On a few faces, whatever their expression."""
     which = worn[:, 0, 0] > 0
     if which.any():
         p, spread, height = plane.faces(which), eyes.spread[which], eyes.height[which]
