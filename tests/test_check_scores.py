@@ -44,8 +44,8 @@ def changed(path: Path, **scores: Any) -> None:
 def checked(path: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
     module = script("check_scores")
     monkeypatch.setattr(module, "list_models", lambda: [{"name": path.stem, "path": str(path)}])
-    answer: int = module.main([SET, *options])
-    return answer
+    code: int = module.main([SET, *options])
+    return code
 
 
 def test_what_is_shipped_carries_all_its_scores(shipped: Path, tiny_onnx: Path) -> None:

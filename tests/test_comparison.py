@@ -1,4 +1,4 @@
-"""`compare`: one page out of recipes, runs and what cannot be had."""
+"""`compare`: one page from recipes, runs and models."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def test_a_comparison_trains_reports_and_goes_on_from_what_is_there(data: str, tmp_path: Path) -> None:
+def test_a_comparison_trains_reports_and_reuses_finished_runs(data: str, tmp_path: Path) -> None:
     out = tmp_path / "study"
-    said: list[str] = []
+    lines: list[str] = []
     names, settings = ["demo/vit"], TINY
-    rows = compare(names, data=data, out=out, settings=settings, command="moue compare …", log=said.append)
+    rows = compare(names, data=data, out=out, settings=settings, command="moue compare …", log=lines.append)
     assert [row.name for row in rows] == ["vit"]
     assert rows[0].evaluation is not None
     assert rows[0].evaluation.n == 40
@@ -50,8 +50,8 @@ def test_a_comparison_trains_reports_and_goes_on_from_what_is_there(data: str, t
     page = (out / "comparison.html").read_text(encoding="utf-8")
     assert "vit" in page
     assert "moue compare …" in page
-    answer = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
-    assert answer["rows"][0]["evaluation"]["confusion"]
+    content = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
+    assert content["rows"][0]["evaluation"]["confusion"]
     weights = out / "runs" / "demo-vit" / "weights.safetensors"
     before = weights.stat().st_mtime_ns
     again = compare(names, data=data, out=out, settings=settings)
@@ -82,7 +82,7 @@ def test_a_finished_run_keeps_its_row_without_the_source_of_its_weights(known: b
     assert (row.gflop is not None) == known
 
 
-def test_time_to_answer_is_of_the_views_that_are_scored() -> None:
+def test_latency_is_of_the_views_that_are_scored() -> None:
     seen = []
 
     class Model:
@@ -116,7 +116,7 @@ def test_an_exported_run_keeps_its_curves_and_its_cost(data: str, tmp_path: Path
     assert "trained.curves must be" in (row.reason or "")
 
 
-def test_weights_that_cannot_be_had_are_a_row_and_never_a_stand_in(data: str, tmp_path: Path) -> None:
+def test_missing_weights_are_a_row_with_the_reason(data: str, tmp_path: Path) -> None:
     settings = [*TINY, "model.options={weights: absent.h5}"]
     rows = compare(["study/resnet50v2"], data=data, out=tmp_path, settings=settings)
     assert rows[0].status == "not run"
@@ -128,7 +128,7 @@ def test_weights_that_cannot_be_had_are_a_row_and_never_a_stand_in(data: str, tm
     assert ".." not in markdown.partition("**Not run.**")[2].partition("\n")[0], "one full stop ends it"
 
 
-def test_the_studys_numbers_come_with_its_recipes_or_when_asked_for(data: str, tmp_path: Path) -> None:
+def test_the_studys_numbers_are_shown_with_its_recipes_or_when_asked_for(data: str, tmp_path: Path) -> None:
     [row] = compare(["tiny"], data=data, out=tmp_path)
     assert (row.status, row.engine) == ("ok", "openvino")
     assert row.gflop
@@ -143,7 +143,7 @@ def test_a_run_on_other_data_is_refused(data: str, tmp_path: Path) -> None:
         compare(["demo/vit"], data=str(other), out=tmp_path, settings=TINY)
 
 
-def test_names_that_are_nothing_are_refused_before_any_training(data: str, tmp_path: Path) -> None:
+def test_unknown_names_are_refused_before_any_training(data: str, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="googlenet"):
         compare(["demo/vit", "googlenot"], data=data, out=tmp_path, settings=TINY)
     with pytest.raises(UnknownName, match="Known: ") as caught:
@@ -199,7 +199,7 @@ def test_a_known_model_that_is_not_installed_is_a_row(
     assert "pip install 'moue[models]'" in str(rows[1].reason)
 
 
-def test_what_a_recipe_lacks_is_said_before_the_first_is_trained(data: str, tmp_path: Path) -> None:
+def test_what_a_recipe_lacks_is_an_error_before_the_first_is_trained(data: str, tmp_path: Path) -> None:
     for other, settings, words in (
         ("recipe:default", TINY, "--votes fer2013new.csv"),
         ("recipe:ferplus", TINY, "--labels ferplus"),
@@ -210,7 +210,7 @@ def test_what_a_recipe_lacks_is_said_before_the_first_is_trained(data: str, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_with_other_settings_is_not_passed_off_as_the_asked_one(data: str, tmp_path: Path) -> None:
+def test_a_run_with_other_settings_is_refused(data: str, tmp_path: Path) -> None:
     compare(["demo/vit"], data=data, out=tmp_path, settings=TINY)
     with pytest.raises(UsageError, match=r"optim\.lr=.*not 0\.5"):
         compare(["demo/vit"], data=data, out=tmp_path, settings=[*TINY, "optim.lr=0.5"])
@@ -251,7 +251,7 @@ def test_each_network_sees_the_images_in_its_own_size_and_color(tmp_path: Path) 
         for split in ("train", "test"):
             (faces / split / name).mkdir(parents=True)
             for i in range(30):
-                # Of one gray, so that only colors tell them apart.
+                # Equal in gray, so that only the color distinguishes them.
                 image = np.random.default_rng(i).integers(0, 60, (16, 16, 1)) + np.array(color)
                 Image.fromarray(image.astype(np.uint8)).save(faces / split / name / f"{i}.png")
     colored = tmp_path / "colored.yaml"
@@ -303,7 +303,7 @@ def test_runs_are_compared_on_what_they_held_out_if_it_is_the_same(
     assert f"validation, {rows[0].evaluation.n} rows" in page
 
 
-def test_how_a_comparison_ends_says_whether_all_could_be_compared(data: str, tmp_path: Path) -> None:
+def test_the_exit_code_says_whether_all_could_be_compared(data: str, tmp_path: Path) -> None:
     gone = "model.options={weights: absent.h5}"
     asked = ["--data", data, "--out", str(tmp_path / "out"), *(w for s in TINY for w in ("--set", s))]
     assert main(["compare", "study/resnet50v2", *asked, "--set", gone]) == 2
@@ -311,7 +311,7 @@ def test_how_a_comparison_ends_says_whether_all_could_be_compared(data: str, tmp
     assert main(["compare", "tiny", "--data", data, "--out", str(tmp_path / "out")]) == 0
 
 
-def test_a_trained_model_goes_before_the_recipe_of_its_name(data: str, tmp_path: Path) -> None:
+def test_a_trained_model_takes_precedence_over_the_recipe_of_its_name(data: str, tmp_path: Path) -> None:
     small = [
         *TINY,
         "model.options={widths: [8, 16], blocks: [1]}",

@@ -51,7 +51,7 @@ BASE = {"numpy", "PIL", "onnxruntime", "av"}
 
 #: What it does not bring, and what must therefore never be loaded by reading an image.
 EXTRAS = ["torch", "matplotlib", "ray", "fastapi", "transformers", "pandas", "sklearn", "lightning", "scipy", "yaml"]
-ABSENT = [*EXTRAS, "onnx", "openvino", "pyarrow", "safetensors", "skimage", "cv2", "keras", "h5py", "uvicorn"]
+ABSENT = [*EXTRAS, "jinja2", "onnx", "openvino", "pyarrow", "safetensors", "skimage", "cv2", "keras", "h5py", "uvicorn"]
 
 
 @dataclass(frozen=True)

@@ -32,13 +32,13 @@ def test_the_splits_are_those_of_the_table() -> None:
     assert SPLITS == table.SPLITS
 
 
-def test_json_is_the_answer_alone(tiny_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_all_of_stdout(tiny_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate("--format", "json", model=tiny_onnx) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["model"] == "tiny_random"
-    assert answer["views"] == 1
-    assert 0 <= answer["accuracy"] <= 1
-    assert sum(map(sum, answer["confusion"])) == answer["n"]
+    result = json.loads(capsys.readouterr().out)
+    assert result["model"] == "tiny_random"
+    assert result["views"] == 1
+    assert 0 <= result["accuracy"] <= 1
+    assert sum(map(sum, result["confusion"])) == result["n"]
 
 
 def test_the_table_is_readable_and_the_row_flat(tiny_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,20 +58,20 @@ def test_views_and_predictions(views: int, tiny_onnx: Path, tmp_path: Path, caps
     out = tmp_path / "rows.csv"
     assert evaluate("--views", str(views), "--predictions", str(out), "--format", "json", model=tiny_onnx) == 0
     captured = capsys.readouterr()
-    answer = json.loads(captured.out)
-    assert answer["views"] == views
+    result = json.loads(captured.out)
+    assert result["views"] == views
     assert str(out) in captured.err
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == answer["n"]
-    assert sum(r["correct"] == "True" for r in rows) == round(answer["accuracy"] * answer["n"])
+    assert len(rows) == result["n"]
+    assert sum(r["correct"] == "True" for r in rows) == round(result["accuracy"] * result["n"])
 
 
 def test_the_card_holds_these_scores(tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     card = tmp_path / "card.md"
     assert evaluate("--card", str(card), "--format", "json", model=tiny_onnx) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert f"**{answer['accuracy']:.1%} ± {answer['accuracy_se']:.1%}**" in card.read_text(encoding="utf-8")
+    result = json.loads(capsys.readouterr().out)
+    assert f"**{result['accuracy']:.1%} ± {result['accuracy_se']:.1%}**" in card.read_text(encoding="utf-8")
 
 
 def test_bad_images_can_be_left_out_and_are_named(
@@ -92,18 +92,18 @@ def test_the_model_says_whose_labels_are_the_truth(tmp_path: Path, capsys: pytes
     usage = ["Training"] * 14 + ["PublicTest"] * 7
     votes.write_text(head + "".join(f"{u},f.png,0,0,0,10,0,0,0,0,0,0\n" for u in usage))
 
-    def answer(*extra: str) -> dict[str, Any]:
+    def evaluation_of(*extra: str) -> dict[str, Any]:
         assert evaluate("--format", "json", *extra, model=Path("ferplus"), data=str(data)) == 0
-        told: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return told
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
 
-    voted = answer("--votes", str(votes))
+    voted = evaluation_of("--votes", str(votes))
     assert voted["label_set"] == "ferplus"
     assert {name: s["n"] for name, s in voted["per_class"].items() if s["n"]} == {"sad": 7}
-    labeled = answer()
+    labeled = evaluation_of()
     assert labeled["label_set"] == "fer2013"
     assert {s["n"] for name, s in labeled["per_class"].items() if name != "contempt"} == {1}
-    # Votes that nothing would use are no answer to anything.
+    # Votes that nothing would use are refused.
     assert evaluate("--votes", str(votes), model=Path("tiny"), data=str(data)) == 2
     assert "leave --votes out" in capsys.readouterr().err
 
@@ -138,10 +138,10 @@ def test_a_run_of_own_folders_is_read_with_their_names(
         capsys.readouterr()
         words = ["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "own"), "--split", split]
         assert main([*words, "--format", "json"]) == 0
-        answer = json.loads(capsys.readouterr().out)
-        assert answer["label_set"] == "folders"
-        assert set(answer["labels"]) == set(classes)
-        assert len({score["n"] for score in answer["per_class"].values()}) == 1
+        result = json.loads(capsys.readouterr().out)
+        assert result["label_set"] == "folders"
+        assert set(result["labels"]) == set(classes)
+        assert len({score["n"] for score in result["per_class"].values()}) == 1
 
 
 def test_the_table_says_what_was_averaged(tiny_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,7 +152,7 @@ def test_the_table_says_what_was_averaged(tiny_onnx: Path, capsys: pytest.Captur
         evaluate("--views", "3", model=tiny_onnx)
 
 
-def test_wrong_use_ends_in_one_line(tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_usage_error_is_one_line(tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(model=tmp_path / "none.onnx") == 2
     assert evaluate(model=tiny_onnx, data=str(tmp_path / "none.csv")) == 2
     assert evaluate("--predictions", "rows.xlsx", model=tiny_onnx) == 2
@@ -161,26 +161,26 @@ def test_wrong_use_ends_in_one_line(tiny_onnx: Path, tmp_path: Path, capsys: pyt
     assert all(line.startswith("moue: ") for line in lines)
 
 
-def test_answers_that_cannot_be_written_are_refused_before_the_work(
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # There is no such model and no such set: what is told first was looked at first.
-    def told(*extra: str) -> str:
+    # There is no such model and no such set: which error is reported shows what is checked first.
+    def error(*extra: str) -> str:
         assert evaluate(*extra, model=tmp_path / "none.onnx", data="none.csv") == 2
         return capsys.readouterr().err
 
     (tmp_path / "file").write_text("mine")
     for option, suffix in (("--predictions", "csv"), ("--card", "md")):
-        assert f"as {tmp_path / 'file'} is a file" in told(option, str(tmp_path / "file" / "deeper" / f"a.{suffix}"))
-        assert "is a folder" in told(option, str(tmp_path))
-        assert "none.onnx" in told(option, str(tmp_path / "new" / f"a.{suffix}"))
+        assert f"as {tmp_path / 'file'} is a file" in error(option, str(tmp_path / "file" / "deeper" / f"a.{suffix}"))
+        assert "is a folder" in error(option, str(tmp_path))
+        assert "none.onnx" in error(option, str(tmp_path / "new" / f"a.{suffix}"))
     assert not (tmp_path / "new").exists()
     with monkeypatch.context() as locked:
         locked.setattr("os.access", lambda *_: False)
-        assert f"no write permission for {tmp_path}" in told("--card", str(tmp_path / "new" / "card.md"))
+        assert f"no write permission for {tmp_path}" in error("--card", str(tmp_path / "new" / "card.md"))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     for extra in (["--predictions", str(tmp_path / "rows.parquet")], ["--format", "parquet"]):
-        assert "pip install 'moue[parquet]'" in told(*extra)
+        assert "pip install 'moue[parquet]'" in error(*extra)
 
 
 def test_what_is_read_is_never_written_over(
@@ -194,27 +194,27 @@ def test_what_is_read_is_never_written_over(
     spec = Path(shutil.copy(tiny_onnx.with_suffix(".json"), tmp_path / "m.json"))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
-    def told(*extra: str, data: Path = data) -> str:
+    def error(*extra: str, data: Path = data) -> str:
         assert evaluate(*extra, model=model, data=str(data)) == 2
         return capsys.readouterr().err
 
     for path in (data, link, tmp_path / "x" / ".." / "set.csv"):
-        assert f"{path} is read or written by this command" in told("--predictions", str(path))
-    assert "is read or written" in told("--predictions", str(data), data=link)
+        assert f"{path} is read or written by this command" in error("--predictions", str(path))
+    assert "is read or written" in error("--predictions", str(data), data=link)
     for path in (data, model, spec):
-        assert f"{path} is read or written by this command" in told("--card", str(path))
-    assert "is read or written" in told("--predictions", str(votes), "--votes", str(votes))
+        assert f"{path} is read or written by this command" in error("--card", str(path))
+    assert "is read or written" in error("--predictions", str(votes), "--votes", str(votes))
     out = str(tmp_path / "out.csv")
-    assert f"{out} is read or written" in told("--predictions", out, "--card", out)
-    # A folder of images is read whole; of one that holds the competition's CSV, that alone is.
-    assert "lies in" in told("--predictions", str(faces / "test" / "happy" / "p.csv"), data=faces)
+    assert f"{out} is read or written" in error("--predictions", out, "--card", out)
+    # All files of an image folder are inputs; of a folder with the FER-2013 CSV, only the CSV is.
+    assert "lies in" in error("--predictions", str(faces / "test" / "happy" / "p.csv"), data=faces)
     inside = folder_of(tmp_path / "inside", {"fer.csv": simple_csv().encode()})
-    assert "is read or written" in told("--predictions", str(inside / "fer.csv"), data=inside)
+    assert "is read or written" in error("--predictions", str(inside / "fer.csv"), data=inside)
     assert {path: path.read_bytes() for path in before} == before
     assert evaluate("--predictions", str(inside / "p.csv"), model=model, data=str(inside)) == 0
 
 
-def test_the_name_of_a_carried_model_is_that_model_and_a_run_of_that_name_is_a_path(
+def test_the_name_of_a_bundled_model_is_that_model_and_a_run_of_that_name_is_a_path(
     tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -229,11 +229,11 @@ def test_the_name_of_a_carried_model_is_that_model_and_a_run_of_that_name_is_a_p
         return open_any(name).spec.parameters
 
     own = ModelSpec.load(Path("tiny/spec.json")).parameters
-    carried = find_model("tiny").spec.parameters
-    assert own != carried == parameters("tiny")
+    bundled = find_model("tiny").spec.parameters
+    assert own != bundled == parameters("tiny")
     assert "For the run of that name type ./tiny" in capsys.readouterr().err
     assert parameters("./tiny") == own == spec_of("./tiny").parameters == open_any(Path("tiny")).spec.parameters
-    assert spec_of("tiny").parameters == carried
+    assert spec_of("tiny").parameters == bundled
     assert "type ./tiny" not in capsys.readouterr().err
     # What is exported can only be the run.
     for name in ("tiny", "./tiny"):
@@ -241,8 +241,8 @@ def test_the_name_of_a_carried_model_is_that_model_and_a_run_of_that_name_is_a_p
         assert ModelSpec.load(Path("out.json")).parameters == own
     merged = ["export", "tiny", "./tiny", "-o", "both.onnx"]
     assert main(merged) == 0
-    assert ModelSpec.load(Path("both.json")).parameters == own + carried
+    assert ModelSpec.load(Path("both.json")).parameters == own + bundled
     compared = ["compare", "tiny", "./tiny", "--data", "synth:210:1", "--out", "c", "--format", "json"]
     capsys.readouterr()
     assert main(compared) == 0
-    assert [row["parameters"] for row in json.loads(capsys.readouterr().out)] == [carried, own]
+    assert [row["parameters"] for row in json.loads(capsys.readouterr().out)] == [bundled, own]

@@ -77,20 +77,20 @@ def test_risk_falls_as_uncertain_answers_are_left_out() -> None:
     assert e.accuracy_at_80 > e.accuracy
 
 
-def test_the_order_of_equally_certain_answers_changes_no_score() -> None:
+def test_the_order_of_equally_confident_predictions_changes_no_score() -> None:
     confidence, correct = np.full(10, 0.5), np.arange(10) < 4
     for order in (slice(None), slice(None, None, -1)):
         assert accuracy_at(confidence, correct[order]) == pytest.approx(0.4)
     assert accuracy_at(np.array([0.3]), np.array([True])) == 1
 
 
-def test_the_answer_has_the_documented_keys_in_order() -> None:
+def test_the_evaluation_has_the_documented_keys_in_order() -> None:
     predictions, truth = made_up(60)
     e = evaluate(
         predictions, truth, model="m", network="n", split="public_test", deduplicated=truth != 3, views=2, seconds=1.5
     )
-    answer = json.loads(json.dumps(e.to_dict(), allow_nan=False))
-    assert list(answer) == [
+    values = json.loads(json.dumps(e.to_dict(), allow_nan=False))
+    assert list(values) == [
         "model",
         "network",
         "split",
@@ -111,10 +111,10 @@ def test_the_answer_has_the_documented_keys_in_order() -> None:
         "views",
         "seconds",
     ]
-    assert set(answer["per_class"]["happy"]) == {"n", "precision", "recall", "f1"}
-    assert answer["deduplicated"]["n"] == int((truth != 3).sum())
-    assert answer["deduplicated"]["per_class"]["happy"]["recall"] is None
-    assert sum(map(sum, answer["confusion"])) == 60
+    assert set(values["per_class"]["happy"]) == {"n", "precision", "recall", "f1"}
+    assert values["deduplicated"]["n"] == int((truth != 3).sum())
+    assert values["deduplicated"]["per_class"]["happy"]["recall"] is None
+    assert sum(map(sum, values["confusion"])) == 60
     assert evaluate(predictions, truth).to_dict()["deduplicated"] is None
 
 
@@ -140,12 +140,12 @@ def test_calibration_error_by_hand() -> None:
     assert calibration_error(np.array([1 / 15]), np.array([False])) == pytest.approx(1 / 15)
 
 
-def test_calibrated_answers_have_almost_no_error() -> None:
+def test_calibrated_predictions_have_almost_no_error() -> None:
     confidence = RNG.uniform(0.2, 1, 200_000)
     assert calibration_error(confidence, RNG.uniform(size=200_000) < confidence) < 0.01
 
 
-def test_certain_and_wrong_is_finite() -> None:
+def test_the_loss_of_a_confident_error_is_finite() -> None:
     assert 87 < negative_log_likelihood(np.array([[1.0, 0.0]], np.float32), np.array([1])) < 88
 
 

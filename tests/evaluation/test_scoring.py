@@ -20,7 +20,7 @@ from moue.trained.open import open_any
 
 
 class Brightness:
-    """Says which class an image's first pixel holds; its left half decides, so that mirroring matters."""
+    """Predicts the class that an image's first pixel encodes; the left half decides, so that mirroring matters."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec, self.calls = spec, 0
@@ -69,8 +69,8 @@ def test_a_class_that_the_model_lacks_is_named_but_an_empty_one_is_not() -> None
 
 
 def test_images_of_another_size_and_color_reach_the_model_in_its_own() -> None:
-    wanted = SPEC.replace(size=5, color="rgb")
-    evaluation, predictions = score(Brightness(wanted), table([0, 1, 2, 6]))
+    expected = SPEC.replace(size=5, color="rgb")
+    evaluation, predictions = score(Brightness(expected), table([0, 1, 2, 6]))
     assert evaluation.accuracy == 1
     assert len(predictions) == 4
 
@@ -95,7 +95,7 @@ def test_the_batch_size_changes_nothing_and_progress_ends_at_the_end() -> None:
     assert seen[-1] == (23, 23)
 
 
-def test_rows_with_a_twin_in_training_are_left_out_of_the_second_score() -> None:
+def test_rows_with_a_duplicate_in_training_are_left_out_of_the_second_score() -> None:
     part = table([0, 1, 2, 3])
     training = part.take(np.array([1, 3]))
     evaluation, _ = score(Brightness(SPEC), part, reference=training)
@@ -112,28 +112,28 @@ def test_logits_that_are_not_finite_are_an_error() -> None:
         score(model, table([0]))
 
 
-def test_a_runs_own_split_is_used_and_its_twins_are_looked_for_in_its_training_part(tmp_path: Path) -> None:
-    whole = table([i % 7 for i in range(70)], split="train")
-    saved = stratified_split(whole, 0.2, seed=3)
+def test_a_runs_own_split_is_used_and_its_duplicates_are_looked_for_in_its_training_part(tmp_path: Path) -> None:
+    full = table([i % 7 for i in range(70)], split="train")
+    saved = stratified_split(full, 0.2, seed=3)
     saved.save(tmp_path / "split.json")
-    part, reference = rows_of(whole, "validation", tmp_path)
+    part, reference = rows_of(full, "validation", tmp_path)
     assert reference is not None
-    assert list(part.source) == [whole.source[i] for i in saved.validation]
+    assert list(part.source) == [full.source[i] for i in saved.validation]
     assert len(reference) == len(saved.train)
-    assert len(rows_of(whole, "train", tmp_path)[0]) == len(saved.train)
+    assert len(rows_of(full, "train", tmp_path)[0]) == len(saved.train)
     with pytest.raises(DataError, match="saved split"):
-        rows_of(whole.take(np.arange(69)), "validation", tmp_path)
+        rows_of(full.take(np.arange(69)), "validation", tmp_path)
     with pytest.raises(DataError, match="run folder"):
-        rows_of(whole, "validation")
+        rows_of(full, "validation")
 
 
 def test_a_run_whose_classes_are_too_small_to_hold_out_says_what_was_asked_for(tmp_path: Path) -> None:
-    whole = table([0, 0, 1, 1], "train")
-    split = stratified_split(whole, 0.2)
+    full = table([0, 0, 1, 1], "train")
+    split = stratified_split(full, 0.2)
     split.save(tmp_path / "split.json")
     assert not len(split.validation)
     with pytest.raises(DataError, match=r"held out no validation rows \(data.validation = 0.2\)"):
-        rows_of(whole, "validation", tmp_path)
+        rows_of(full, "validation", tmp_path)
 
 
 def test_a_row_an_image_as_csv_and_parquet(tmp_path: Path) -> None:

@@ -41,10 +41,10 @@ def row(name: str, skill: float, seed: int = 0, **changes: Any) -> ModelResult:
     return ModelResult(name, name, evaluation=evaluation, predictions=predictions, truth=TRUTH, **{**values, **changes})
 
 
-def history(train: list[float], held: list[float], loss: list[float]) -> list[dict[str, Any]]:
+def history(train: list[float], validation: list[float], loss: list[float]) -> list[dict[str, Any]]:
     return [
         {"epoch": i + 1, "train_loss": x, "train_accuracy": t, "validation_loss": x, "validation_accuracy": v}
-        for i, (t, v, x) in enumerate(zip(train, held, loss, strict=True))
+        for i, (t, v, x) in enumerate(zip(train, validation, loss, strict=True))
     ]
 
 
@@ -121,7 +121,7 @@ def test_figures_of_an_older_comparison_go_and_other_files_stay(tmp_path: Path) 
     assert not [name for name in left if name.startswith("weak")]
 
 
-def test_times_to_answer_name_their_engine(tmp_path: Path) -> None:
+def test_latencies_name_their_engine(tmp_path: Path) -> None:
     rows = [replace(STRONG, engine="torch"), replace(WEAK, engine="onnxruntime", latency_ms=1.5)]
     write_comparison(rows, tmp_path)
     for name in ("comparison.md", "comparison.html"):
@@ -131,7 +131,7 @@ def test_times_to_answer_name_their_engine(tmp_path: Path) -> None:
     assert [row.to_row()["engine"] for row in [*rows, MISSING]] == ["torch", "onnxruntime", None]
 
 
-def test_what_did_not_run_and_what_is_quoted_is_said(written: Path) -> None:
+def test_models_that_did_not_run_and_quoted_ones_are_shown(written: Path) -> None:
     text = (written / "comparison.html").read_text(encoding="utf-8")
     assert "not run: needs google/vit" in text
     assert text.partition("<h2>Recall of each class</h2>")[0].count('class="quoted"') == 3
@@ -143,7 +143,7 @@ def test_what_did_not_run_and_what_is_quoted_is_said(written: Path) -> None:
         assert (written / "figures" / name).is_file()
 
 
-def test_the_tables_hold_balanced_accuracy_and_say_quoted_only_where_something_is(tmp_path: Path) -> None:
+def test_the_tables_hold_balanced_accuracy_and_explain_quoted_rows_only_where_there_are_some(tmp_path: Path) -> None:
     write_comparison([STRONG, MISSING], tmp_path)
     assert STRONG.evaluation is not None
     balanced = f"{STRONG.evaluation.balanced_accuracy:.1%}"
@@ -165,14 +165,14 @@ def test_csv_and_json_hold_the_numbers(written: Path) -> None:
     assert float(rows[1]["accuracy"]) == STRONG.evaluation.accuracy
     assert rows[2]["accuracy"] == ""
     assert rows[2]["reason"] == "needs google/vit & co"
-    answer = json.loads((written / "comparison.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
-    assert answer["rows"][1]["evaluation"]["confusion"] == STRONG.evaluation.confusion.tolist()
-    assert answer["rows"][0]["history"][1]["validation_loss"] is None
-    assert answer["pairs"][0]["significant"] is True
-    assert answer["provenance"]["versions"] == {"a": 1}
+    content = json.loads((written / "comparison.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert content["rows"][1]["evaluation"]["confusion"] == STRONG.evaluation.confusion.tolist()
+    assert content["rows"][0]["history"][1]["validation_loss"] is None
+    assert content["pairs"][0]["significant"] is True
+    assert content["provenance"]["versions"] == {"a": 1}
 
 
-def test_a_failure_leaves_the_older_page_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_the_older_page_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = list(STUDY)
     write_comparison(rows, tmp_path)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
@@ -217,7 +217,7 @@ def verdict_of(*results: ModelResult) -> dict[str, str]:
     return {f.title: f.text for f in verdict(results, compare_models(results))}
 
 
-def test_the_verdict_names_a_real_lead_the_costs_and_the_hardest_class() -> None:
+def test_the_verdict_names_a_significant_lead_the_costs_and_the_hardest_class() -> None:
     words = verdict_of(WEAK, STRONG, MISSING, *STUDY)
     assert words["Most accurate"].startswith("strong gets ")
     assert "; the difference is significant (" in words["The lead"]
@@ -246,14 +246,14 @@ def test_one_model_or_none_makes_a_page_too(tmp_path: Path) -> None:
     assert "not run" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
 
 
-def test_quoted_numbers_are_set_beside_the_same_family_alone() -> None:
+def test_quoted_numbers_are_compared_with_the_same_family_only() -> None:
     own = replace(STRONG, network="resnet50v2-small")
     words = verdict_of(own, *STUDY)["Quoted numbers"]
     assert "ResNet50V2" in words
     assert "GoogLeNet" not in words
 
 
-def test_a_publications_remarks_are_checked_on_the_models_here() -> None:
+def test_published_claims_are_checked_on_the_models_here() -> None:
     memorized = history([0.5, 0.7, 0.8, 0.85], [0.5, 0.6, 0.62, 0.63], [1.3, 1.1, 1.05, 1.04])
     words = verdict_of(replace(STRONG, name="ours", network="vit-compact", history=memorized), *STUDY)
     text = words["ours beside ViT (the study)"]
@@ -265,7 +265,7 @@ def test_a_publications_remarks_are_checked_on_the_models_here() -> None:
     assert not any("beside ResNet50V2" in title for title in words)
 
 
-def test_the_page_sets_recalls_beside_the_quoted_ones(written: Path) -> None:
+def test_the_page_shows_recalls_beside_the_quoted_ones(written: Path) -> None:
     assert STRONG.evaluation is not None
     happy = f"{STRONG.evaluation.per_class['happy'].recall:.1%}"
     markdown = (written / "comparison.md").read_text(encoding="utf-8")
@@ -283,7 +283,7 @@ def test_training_costs_core_hours_where_the_cores_are_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("train", "held", "loss", "kind"),
+    ("train", "validation", "loss", "kind"),
     [
         ([0.5, 0.7, 0.9, 0.97], [0.5, 0.6, 0.62, 0.61], [1.3, 1.1, 1.2, 1.5], "overfitting"),
         ([0.5, 0.7, 0.8, 0.85], [0.5, 0.6, 0.62, 0.63], [1.3, 1.1, 1.05, 1.04], "memorizing"),
@@ -293,10 +293,10 @@ def test_training_costs_core_hours_where_the_cores_are_known() -> None:
         ([0.5] * 20, [0.5, 0.51] * 10, [1.2, 1.25, 1.15, 1.26, 1.2] * 3 + [1.2, 1.25, 1.15, 1.2, 1.3], "converged"),
     ],
 )
-def test_curves_are_diagnosed(train: list[float], held: list[float], loss: list[float], kind: str) -> None:
-    seen = diagnose_curves(history(train, held, loss))
-    assert seen is not None
-    assert seen.kind == kind
+def test_curves_are_diagnosed(train: list[float], validation: list[float], loss: list[float], kind: str) -> None:
+    diagnosis = diagnose_curves(history(train, validation, loss))
+    assert diagnosis is not None
+    assert diagnosis.kind == kind
     assert diagnose_curves([{"epoch": 1, "train_loss": 1.0}]) is None
 
 
@@ -320,16 +320,18 @@ def test_the_page_shows_the_accuracy_without_uncertain_predictions(written: Path
 
 
 @pytest.mark.filterwarnings("error")
-def test_one_cost_alone_has_an_axis_too() -> None:
+def test_a_single_cost_has_an_axis_too() -> None:
     assert b"first" in plots.scatter([plots.Point("first", 2.0, 0.6, 0.01, "#000", "o")], "hours")
 
 
-def test_labels_of_near_points_do_not_hide_each_other() -> None:
+def test_labels_of_near_points_do_not_overlap() -> None:
     points = [plots.Point(n, 1.0 + 0.01 * i, 0.6, 0.0, "#000", "o") for i, n in enumerate(("first", "second", "third"))]
     root = ElementTree.fromstring(plots.scatter(points, "hours"))
-    places = {t.text: t.attrib.get("style", "") + str(t.attrib) for t in root.iter("{http://www.w3.org/2000/svg}text")}
-    assert {"first", "second", "third"} <= places.keys()
-    assert len({places[n] for n in ("first", "second", "third")}) == 3
+    positions = {
+        t.text: t.attrib.get("style", "") + str(t.attrib) for t in root.iter("{http://www.w3.org/2000/svg}text")
+    }
+    assert {"first", "second", "third"} <= positions.keys()
+    assert len({positions[n] for n in ("first", "second", "third")}) == 3
 
 
 def test_the_table_has_plain_numbers() -> None:
@@ -342,7 +344,7 @@ def test_the_table_has_plain_numbers() -> None:
     csv.DictWriter(text, list(flat[0])).writerows(flat)
 
 
-def test_the_card_says_what_it_is_scores_and_cannot_tell() -> None:
+def test_the_card_holds_training_scores_and_limitations() -> None:
     spec = ModelSpec("m", "compact", FER2013.labels, parameters=3_100_000, license="MIT", trained={"seed": 0})
     card = model_card(spec, STRONG.evaluation)
     assert "3,100,000 parameters" in card

@@ -283,6 +283,11 @@ def accuracy_at(confidence: NDArray[np.floating], correct: NDArray[np.bool_], co
     return float(1 - risk[index_at(len(risk), coverage)])
 
 
+def coverage_at(confidence: NDArray[np.floating], threshold: float) -> float:
+    """The share of predictions whose top probability reaches a threshold: those that are not uncertain."""
+    return float((confidence >= threshold).mean())
+
+
 def index_at(n: int, coverage: float) -> int:
     """The index into :func:`risk_coverage`'s arrays of ``n`` rows at a coverage, rounded up to whole rows."""
     return max(1, math.ceil(coverage * n - 1e-9)) - 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -64,6 +64,12 @@ def find_lead(ranked: Sequence[ModelResult], pairs: Sequence[Pair]) -> Lead | No
 def accuracy_difference(a: ModelResult, b: ModelResult) -> float:
     """The accuracy of ``a`` less that of ``b``, measured or published."""
     return (a.accuracy or 0.0) - (b.accuracy or 0.0)
+
+
+def cheapest(ranked: Sequence[ModelResult], cost: Literal["hours", "latency_ms"]) -> ModelResult | None:
+    """The model with the lowest training time or latency; None where fewer than two have one."""
+    known = [(value, result) for result in ranked if (value := getattr(result, cost))]
+    return min(known, key=lambda pair: pair[0])[1] if len(known) > 1 else None
 
 
 def best_trade_off(ranked: Sequence[ModelResult], pairs: Sequence[Pair]) -> ModelResult:

@@ -110,8 +110,8 @@ def _confidence(result: ModelResult, e: Evaluation, slug: str) -> list[Figure]:
         plots.risk_coverage_curve(confidence, result.correct, threshold),
         f"Risk and coverage: {e.accuracy_at_80:.1%} of the 80 % most confident predictions are right, "
         f"{e.accuracy:.1%} of all.",
-        f"Share of wrong predictions over the share kept: {1 - e.accuracy_at_80:.1%} at 80 per cent, "
-        f"{1 - e.accuracy:.1%} of all",
+        f"Share of wrong predictions over the share kept; the accuracy is {e.accuracy_at_80:.1%} at 80 per cent and "
+        f"{e.accuracy:.1%} of all",
     )
     return [reliability, risk]
 

@@ -10,13 +10,14 @@ from moue.evaluation.model_result import ModelResult
 from moue.evaluation.ranking import (
     accuracy_difference,
     best_trade_off,
+    cheapest,
     class_difficulty,
     counterpart,
     find_lead,
     rank,
 )
 from moue.evaluation.significance import Pair
-from moue.report.format import duration, join, latency, p_value, percent, points, signed_points, with_error
+from moue.report.format import duration, join, latency, p_value, percent, points, signed_points, times, with_error
 
 
 class Finding(NamedTuple):
@@ -96,37 +97,34 @@ def _lead(ranked: Sequence[ModelResult], pairs: Sequence[Pair]) -> list[Finding]
 
 
 def _training_time(ranked: Sequence[ModelResult], pairs: Sequence[Pair]) -> list[Finding]:
-    best, timed = ranked[0], [result for result in ranked if result.hours]
-    if len(timed) < 2:
+    best, fastest = ranked[0], cheapest(ranked, "hours")
+    if fastest is None:
         return []
-    fastest = min(timed, key=lambda r: r.hours or 0)
     text = f"{fastest.name}, in {duration(fastest.hours)}"
     if fastest is best:
         return [Finding("Fastest to train", f"{text}, and it is the most accurate, too.")]
-    if not best.hours:
+    if not best.hours or not fastest.hours:
         return [Finding("Fastest to train", f"{text}.")]
-    ratio = best.hours / (fastest.hours or 1)
-    times = f"{ratio:.0f} times" if ratio >= 9.5 else f"{ratio:.1f} times"
+    ratio = times(best.hours / fastest.hours)
     lost = points(accuracy_difference(best, fastest))
     choice = best_trade_off(ranked, pairs)
     if choice is best:
-        reason = "no model that trains faster is as accurate, within what is significant."
+        reason = "no model that trains faster comes without a significant loss of accuracy."
     else:
         reason = (
             f"not significantly worse than {best.name}, and trained in {duration(choice.hours)} instead of "
             f"{duration(best.hours)}."
         )
     return [
-        Finding("Fastest to train", f"{text}; {best.name} took {times} as long, for {lost} of accuracy."),
+        Finding("Fastest to train", f"{text}; {best.name} took {ratio} as long, for {lost} of accuracy."),
         Finding("Best trade-off", f"{choice.name}: {reason}"),
     ]
 
 
 def _latency(ranked: Sequence[ModelResult]) -> list[Finding]:
-    best, timed = ranked[0], [result for result in ranked if result.latency_ms]
-    if len(timed) < 2:
+    best, fastest = ranked[0], cheapest(ranked, "latency_ms")
+    if fastest is None:
         return []
-    fastest = min(timed, key=lambda r: r.latency_ms or 0)
     text = f"{fastest.name}, at {latency(fastest)} an image"
     if fastest is not best and best.latency_ms:
         text += f"; {best.name} takes {latency(best)}"

@@ -54,6 +54,11 @@ def latency(result: ModelResult) -> str:
     return f"{result.latency_ms:.3g} ms" + (f" ({result.engine})" if result.engine else "")
 
 
+def times(ratio: float) -> str:
+    """A ratio: "2.4 times", "10 times"."""
+    return f"{ratio:.0f} times" if ratio >= 9.5 else f"{ratio:.1f} times"
+
+
 def join(names: Sequence[str]) -> str:
     """A list in a sentence: "a, b and c"."""
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]

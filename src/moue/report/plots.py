@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from moue.errors import require
 from moue.evaluation.calibration import COVERAGE
 from moue.evaluation.curves import History, best_epoch, series
-from moue.evaluation.metrics import ClassScore, index_at, reliability, risk_coverage, row_shares
+from moue.evaluation.metrics import ClassScore, coverage_at, index_at, reliability, risk_coverage, row_shares
 
 Format = Literal["svg", "png"]
 
@@ -231,10 +231,10 @@ def risk_coverage_curve(
         kept, risk = risk_coverage(confidence, correct)
         axis.plot(100 * kept, 100 * risk, color=PALETTE[0])
         marks = [(COVERAGE, "o", PALETTE[0], f"the {COVERAGE:.0%} most confident".replace("%", " %"), 7)]
-        certain = float((confidence >= threshold).mean())
-        if 0 < certain < 1:
+        accepted = coverage_at(confidence, threshold)
+        if 0 < accepted < 1:
             # A larger hollow square: a well-chosen threshold puts it at the first mark.
-            marks.append((certain, "s", PALETTE[1], "not marked uncertain", 13))
+            marks.append((accepted, "s", PALETTE[1], "not marked uncertain", 13))
         for share, marker, color, name, size in marks:
             at = index_at(len(kept), share)
             label = f"{name}: {100 * risk[at]:.1f} % wrong"
