@@ -36,6 +36,34 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+def leave_out_figures(patch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than all else that these tests do."""
+    patch.setattr("moue.report.write.comparison_figures", lambda *_: [])
+    patch.setattr("moue.report.write.model_figures", lambda *_: [])
+
+
+@pytest.fixture
+def figures() -> None:
+    """For a test that looks at the figures."""
+
+
+@pytest.fixture(autouse=True)
+def _without_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "figures" not in request.fixturenames:
+        leave_out_figures(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def finished(data: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished comparison."""
+    with pytest.MonkeyPatch.context() as patch:
+        leave_out_figures(patch)
+        out = tmp_path_factory.mktemp("finished")
+        compare(["demo/vit"], data=data, out=out, settings=TINY)
+    return out
+
+
+@pytest.mark.usefixtures("figures")
 def test_a_comparison_trains_reports_and_reuses_finished_runs(data: str, tmp_path: Path) -> None:
     out = tmp_path / "study"
     lines: list[str] = []
@@ -96,6 +124,7 @@ def test_latency_is_of_the_views_that_are_scored() -> None:
     assert seen == [6] * 5
 
 
+@pytest.mark.usefixtures("figures")
 def test_an_exported_run_keeps_its_curves_and_its_cost(data: str, tmp_path: Path) -> None:
     settings = [*TINY, "optim.epochs=3", "model.options={widths: [8, 16], blocks: [1]}"]
     [run] = compare(["recipe:compact"], data=data, out=tmp_path / "first", settings=settings)
@@ -135,12 +164,11 @@ def test_the_studys_numbers_are_shown_with_its_recipes_or_when_asked_for(data: s
     assert [row.status for row in compare(["tiny"], data=data, out=tmp_path, quote=True)] == ["ok", *["quoted"] * 3]
 
 
-def test_a_run_on_other_data_is_refused(data: str, tmp_path: Path) -> None:
-    compare(["demo/vit"], data=data, out=tmp_path, settings=TINY)
+def test_a_run_on_other_data_is_refused(finished: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.npz"
     save(synthetic(300, seed=3), other)
     with pytest.raises(UsageError, match="--out"):
-        compare(["demo/vit"], data=str(other), out=tmp_path, settings=TINY)
+        compare(["demo/vit"], data=str(other), out=finished, settings=TINY)
 
 
 def test_unknown_names_are_refused_before_any_training(data: str, tmp_path: Path) -> None:
@@ -210,11 +238,10 @@ def test_what_a_recipe_lacks_is_an_error_before_the_first_is_trained(data: str, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_with_other_settings_is_refused(data: str, tmp_path: Path) -> None:
-    compare(["demo/vit"], data=data, out=tmp_path, settings=TINY)
+def test_a_run_with_other_settings_is_refused(data: str, finished: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"optim\.lr=.*not 0\.5"):
-        compare(["demo/vit"], data=data, out=tmp_path, settings=[*TINY, "optim.lr=0.5"])
-    compare(["demo/vit"], data=data, out=tmp_path, settings=[*TINY, "run.threads=2"])
+        compare(["demo/vit"], data=data, out=finished, settings=[*TINY, "optim.lr=0.5"])
+    compare(["demo/vit"], data=data, out=finished, settings=[*TINY, "run.threads=2"])
     own = tmp_path / "own.yaml"
     for rate in ("0.01", "0.02"):
         own.write_text(f"model: {{network: compact, options: {{widths: [8, 16]}}}}\noptim: {{lr: {rate}}}\n")
