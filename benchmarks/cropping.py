@@ -21,7 +21,7 @@ from moue import data
 from moue.cli.output import to_table
 from moue.data.splits import Split
 from moue.evaluation.scoring import predict, truth_of
-from moue.runtime.crop import crops
+from moue.runtime.crop import crop_faces
 from moue.runtime.detect import CenterFace
 from moue.trained.open import open_any
 
@@ -73,7 +73,7 @@ def main() -> None:
         for margin in MARGINS:
             cut = np.stack(
                 [
-                    crops(p, d, margin=margin, align=level, size=model.spec.size, color=model.spec.color)[0]
+                    crop_faces(p, d, margin=margin, align=level, size=model.spec.size, color=model.spec.color)[0]
                     for _, p, d in found
                 ]
             )

@@ -127,7 +127,7 @@ def test_the_temperature_is_fitted_on_what_all_members_held_out_after_views(make
     rows = np.intersect1d(splits[0].validation, splits[1].validation)
     assert 100 < len(rows) < len(splits[0].validation)
     merged: Engine = open_model(tmp_path / "full.onnx")
-    logits, truth = merged.averaged(whole.images[rows], 6), whole.labels[rows]
+    logits, truth = merged.tta_logits(whole.images[rows], 6), whole.labels[rows]
     assert spec.temperature == pytest.approx(fit_temperature(logits, truth), rel=1e-3)
     assert spec.temperature != 1.0
     assert spec.scores == {"validation": round(float((logits.argmax(1) == truth).mean()), 6)}
@@ -142,12 +142,12 @@ def test_a_sets_own_validation_rows_are_no_ground_where_a_member_learned_from_th
     split = stratified_split(own, 0.4, seed=0)
     split.save(a.parent / "split.json")
     spec = merge([a, c], tmp_path / "full.onnx", data=own)
-    logits, truth = open_model(tmp_path / "full.onnx").averaged(own.images[:300], spec.views), own.labels[:300]
+    logits, truth = open_model(tmp_path / "full.onnx").tta_logits(own.images[:300], spec.views), own.labels[:300]
     assert spec.temperature == pytest.approx(fit_temperature(logits, truth), rel=1e-3)
     # What a member was trained on is left out, whatever the set calls it.
     dataclasses.replace(split, train=np.arange(150, 1200), validation=np.arange(150)).save(b.parent / "split.json")
     spec = merge([a, b], tmp_path / "full.onnx", data=own)
-    logits, truth = open_model(tmp_path / "full.onnx").averaged(own.images[:150], spec.views), own.labels[:150]
+    logits, truth = open_model(tmp_path / "full.onnx").tta_logits(own.images[:150], spec.views), own.labels[:150]
     assert spec.temperature == pytest.approx(fit_temperature(logits, truth), rel=1e-3)
     # The same images before some of them were filed under validation: most of those were trained on.
     stratified_split(whole, 0.4, seed=0).save(a.parent / "split.json")
@@ -229,7 +229,7 @@ def test_a_model_without_its_run_says_how_its_rows_were_cut(make: Make, tmp_path
     rows = np.intersect1d(splits[0].validation, splits[1].validation)
     merged = open_model(tmp_path / "full.onnx")
     assert spec.temperature == pytest.approx(
-        fit_temperature(merged.averaged(whole.images[rows], spec.views), whole.labels[rows]), rel=1e-3
+        fit_temperature(merged.tta_logits(whole.images[rows], spec.views), whole.labels[rows]), rel=1e-3
     )
     # An ensemble held out what all its members did, and is scored on that.
     held, _ = rows_of(whole, "validation", tmp_path / "full.onnx")

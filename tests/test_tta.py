@@ -14,7 +14,7 @@ from moue.runtime.engine import open_model
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import softmax
 from moue.spec import VIEWS, ModelSpec
-from moue.tta import average, averaged, expand
+from moue.tta import make_views, mean_over_views, tta_logits
 
 COUNTS = tuple(VIEWS)
 
@@ -31,7 +31,7 @@ def test_there_are_1_2_6_and_10_views() -> None:
 @pytest.mark.parametrize(("channels", "side"), [(1, 48), (3, 31), (1, 1)])
 def test_views_are_images_of_the_same_kind_half_of_them_mirrored(views: int, channels: int, side: int) -> None:
     images = faces(3, channels, side)
-    seen = expand(images, views)
+    seen = make_views(images, views)
     assert seen.dtype == np.uint8
     assert seen.shape == (3 * views, channels, side, side)
     each = seen.reshape(3, views, channels, side, side)
@@ -39,12 +39,12 @@ def test_views_are_images_of_the_same_kind_half_of_them_mirrored(views: int, cha
         np.testing.assert_array_equal(each[:, 0], images)
     if views > 1:
         np.testing.assert_array_equal(each[:, views // 2 :], each[:, : views // 2, ..., ::-1])
-    np.testing.assert_array_equal(expand(images[1:2], views), each[1])
+    np.testing.assert_array_equal(make_views(images[1:2], views), each[1])
 
 
 def test_shifts_are_of_one_pixel_and_repeat_the_edge() -> None:
     images = faces(1, side=5)
-    _, down, up = expand(images, 6)[:3, 0]
+    _, down, up = make_views(images, 6)[:3, 0]
     np.testing.assert_array_equal(down[1:, 1:], images[0, 0, :-1, :-1])
     np.testing.assert_array_equal(down[0, 1:], images[0, 0, 0, :-1])
     np.testing.assert_array_equal(up[:-1, :-1], images[0, 0, 1:, 1:])
@@ -60,20 +60,20 @@ def test_crops_are_those_of_44_in_48_pixels_scaled_back(side: int) -> None:
         cut = Image.fromarray(images[0, 0, top : top + small, left : left + small])
         wanted = np.asarray(cut.resize((side, side), Image.Resampling.BILINEAR)).astype(int)
         # Pillow rounds after each of the two directions, so that it may be off by one gray level.
-        assert np.abs(expand(images, 10)[i, 0].astype(int) - wanted).max() <= 1
+        assert np.abs(make_views(images, 10)[i, 0].astype(int) - wanted).max() <= 1
 
 
 @pytest.mark.parametrize("views", [2, 10])
 @pytest.mark.parametrize("side", [48, 47, 224])
 def test_a_mirrored_face_has_the_same_views(views: int, side: int) -> None:
     images = faces(1, side=side)
-    there, mirrored = ({v.tobytes() for v in expand(x, views)} for x in (images, images[..., ::-1]))
+    there, mirrored = ({v.tobytes() for v in make_views(x, views)} for x in (images, images[..., ::-1]))
     assert there == mirrored
 
 
 def test_a_flat_face_stays_flat() -> None:
     for gray in (0, 7, 255):
-        assert (expand(np.full((1, 1, 48, 48), gray, np.uint8), 10) == gray).all()
+        assert (make_views(np.full((1, 1, 48, 48), gray, np.uint8), 10) == gray).all()
 
 
 @pytest.mark.parametrize("views", COUNTS)
@@ -86,23 +86,23 @@ def test_a_call_holds_whole_faces_and_no_more_rows_than_asked_for(views: int, ba
         return rows[:, 0, :2, 0].astype(np.float32)
 
     images = faces(9)
-    got = averaged(logits, images, views, batch)
-    wanted = expand(images, views)[:, 0, :2, 0].astype(np.float64).reshape(9, views, 2).mean(1)
+    got = tta_logits(logits, images, views, batch)
+    wanted = make_views(images, views)[:, 0, :2, 0].astype(np.float64).reshape(9, views, 2).mean(1)
     np.testing.assert_allclose(got, wanted, rtol=1e-6)
     assert sum(calls) == 9 * views
     assert max(calls) <= max(batch, views)
     assert all(n % views == 0 for n in calls)
-    assert averaged(logits, images[:0], views, batch).shape == (0, 2)
+    assert tta_logits(logits, images[:0], views, batch).shape == (0, 2)
 
 
 @pytest.mark.parametrize("views", COUNTS)
 def test_recognizer_evaluation_and_engines_give_one_answer(views: int, tiny_onnx: Path) -> None:
     images = faces(23)
     model = open_model(tiny_onnx, engine="onnxruntime")
-    wanted = softmax(average(model.logits(expand(images, views)), views))
+    wanted = softmax(mean_over_views(model.logits(make_views(images, views)), views))
     other = open_model(tiny_onnx, engine="openvino")
     for batch in (1, 16, 64):
-        reader = Recognizer(model, "none", views=views, batch=batch)
+        reader = Recognizer(model, "none", views=views, batch_size=batch)
         np.testing.assert_allclose(reader.classify(images).probabilities, wanted, atol=1e-6)
         np.testing.assert_allclose(predict(model, images, views=views, batch=batch).probabilities, wanted, atol=1e-6)
         np.testing.assert_allclose(predict(other, images, views=views, batch=batch).probabilities, wanted, atol=1e-5)
@@ -114,7 +114,7 @@ def test_recognizer_evaluation_and_engines_give_one_answer(views: int, tiny_onnx
 def test_another_number_of_views_is_refused_with_those_there_are(wrong: int, tiny_onnx: Path) -> None:
     sentence = r"views must be 1, 2, 6 or 10\. Got"
     with pytest.raises(UsageError, match=sentence):
-        expand(faces(), wrong)
+        make_views(faces(), wrong)
     with pytest.raises(ModelError, match=sentence):
         ModelSpec("a", "b", ("c", "d"), views=wrong)
     if wrong is not None:

@@ -31,7 +31,7 @@ def channels_of(color: Color) -> int:
 
 
 #: How many views of a face can be averaged, and which, in words that continue "each averaged …";
-#: :func:`moue.tta.expand` makes them.
+#: :func:`moue.tta.make_views` makes them.
 VIEWS = {
     1: "as it is",
     2: "with its mirror image",

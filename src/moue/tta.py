@@ -1,7 +1,7 @@
-"""Several looks at one face, whose logits are averaged: what every way of asking a model shares.
+"""Test-time augmentation: several views of a face, whose logits are averaged.
 
-Evaluation and the runtime both call :func:`averaged`, so a score was made of the pixels that service sees. How many
-views there can be, and their names, stand in :data:`moue.spec.VIEWS`.
+Evaluation and the runtime both call :func:`tta_logits`, so that a score is of the pixels that are used in service. How
+many views there can be, and their names, stand in :data:`moue.spec.VIEWS`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Logits = NDArray[np.float32]
 CROP = (44, 48)
 
 
-def expand(images: Images, views: int) -> Images:
+def make_views(images: Images, views: int) -> Images:
     """All views of each image.
 
     Args:
@@ -38,50 +38,50 @@ def expand(images: Images, views: int) -> Images:
     Raises:
         UsageError: for another number of views.
     """
-    check(views)
+    check_views(views)
     if views == 1:
         return images
-    upright = {2: _itself, 6: _shifted, 10: _crops}[views](images)
-    seen = np.concatenate([upright, upright[..., ::-1]], axis=1)
-    return seen.reshape(-1, *images.shape[1:])
+    unmirrored = {2: _identity, 6: _shifts, 10: _crops}[views](images)
+    both = np.concatenate([unmirrored, unmirrored[..., ::-1]], axis=1)
+    return both.reshape(-1, *images.shape[1:])
 
 
-def average(logits: Logits, views: int) -> Logits:
-    """The mean over the views of each image: float32 ``(N * views, K)`` in :func:`expand`'s order to ``(N, K)``."""
+def mean_over_views(logits: Logits, views: int) -> Logits:
+    """The mean over the views of each image: float32 ``(N * views, K)`` in :func:`make_views`' order to ``(N, K)``."""
     if views == 1:
         return logits
     mean: Logits = logits.reshape(-1, views, logits.shape[1]).mean(axis=1, dtype=np.float32)
     return mean
 
 
-def averaged(logits: Callable[[Images], Logits], images: Images, views: int, batch: int) -> Logits:
+def tta_logits(logits: Callable[[Images], Logits], images: Images, views: int, batch_size: int) -> Logits:
     """Logits of images, each averaged over its views.
 
     All views of an image go through the model in one call, together with those of as many others as fit: memory is
-    that of ``batch`` rows (or of one image's views, where those are more), whatever the number of views.
+    that of ``batch_size`` rows (or of one image's views, where those are more), whatever the number of views.
 
     Args:
         logits: the model: uint8 ``(M, C, S, S)`` to float32 ``(M, K)``.
         images: uint8 ``(N, C, S, S)``; N may be 0.
         views: one of :data:`moue.spec.VIEWS`.
-        batch: rows of one call.
+        batch_size: rows of one call.
 
     Returns:
         float32 ``(N, K)``.
 
     Raises:
-        UsageError: for another number of views, or a batch below 1.
+        UsageError: for another number of views, or a batch size below 1.
     """
-    check(views)
-    if batch < 1:
-        raise UsageError(f"batch must be at least 1. Got {batch!r} instead.")
-    step = max(1, batch // views)
-    # Of no images the model says how many classes there are.
+    check_views(views)
+    if batch_size < 1:
+        raise UsageError(f"batch_size must be at least 1. Got {batch_size!r} instead.")
+    step = max(1, batch_size // views)
+    # Without images the model is called too, for the number of its classes.
     starts = range(0, len(images), step) or [0]
-    return np.concatenate([average(logits(expand(images[s : s + step], views)), views) for s in starts])
+    return np.concatenate([mean_over_views(logits(make_views(images[s : s + step], views)), views) for s in starts])
 
 
-def check(views: int) -> None:
+def check_views(views: int) -> None:
     """Make sure that there can be that many views.
 
     Raises:
@@ -91,25 +91,25 @@ def check(views: int) -> None:
         raise UsageError(expected_views(views))
 
 
-def _itself(images: Images) -> Images:
+def _identity(images: Images) -> Images:
     return images[:, None]
 
 
-def _shifted(images: Images) -> Images:
+def _shifts(images: Images) -> Images:
     side = images.shape[-1]
-    wide = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
-    return np.stack([wide[..., i : i + side, i : i + side] for i in (1, 0, 2)], axis=1)
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    return np.stack([padded[..., i : i + side, i : i + side] for i in (1, 0, 2)], axis=1)
 
 
 def _crops(images: Images) -> Images:
     side = images.shape[-1]
     small = max(1, round(side * CROP[0] / CROP[1]))
-    # As much on the left of the middle as on its right, so that a mirrored face has the same crops.
+    # The center crop is in the very middle, so that a mirrored face has the same crops.
     small -= (side - small) % 2 if small > 1 else 0
     middle, end = (side - small) // 2, side - small
     corners = [(middle, middle), (0, 0), (0, end), (end, 0), (end, end)]
-    cut = np.stack([images[..., top : top + small, left : left + small] for top, left in corners], axis=1)
-    return _scale(cut, side)
+    crops = np.stack([images[..., top : top + small, left : left + small] for top, left in corners], axis=1)
+    return _scale(crops, side)
 
 
 def _scale(images: Images, side: int) -> Images:
@@ -120,8 +120,8 @@ def _scale(images: Images, side: int) -> Images:
     low, high = np.clip(whole, 0, small - 1), np.clip(whole + 1, 0, small - 1)
     part = part.astype(np.int32)
     rest = np.int32(2 * side) - part
-    tall = images[..., low, :] * rest[:, None] + images[..., high, :] * part[:, None]
-    both = tall[..., low] * rest + tall[..., high] * part
+    rows = images[..., low, :] * rest[:, None] + images[..., high, :] * part[:, None]
+    scaled_sums = rows[..., low] * rest + rows[..., high] * part
     area = 4 * side * side
-    scaled: Images = ((both + area // 2) // area).astype(np.uint8)
+    scaled: Images = ((scaled_sums + area // 2) // area).astype(np.uint8)
     return scaled

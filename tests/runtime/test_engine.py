@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from moue.cache import cache_dir
 from moue.errors import MissingExtra, ModelError, UnknownName, UsageError
-from moue.runtime.engine import Engine, EngineName, choose, open_graph, open_model
+from moue.runtime.engine import Engine, EngineName, choose_engine, open_graph, open_model
 from moue.runtime.results import softmax
 from moue.runtime.throughput import faces_per_second
 from moue.spec import ModelSpec
@@ -116,11 +116,11 @@ def test_probabilities_follow_temperature_and_views(images: np.ndarray) -> None:
 
 
 def test_auto_takes_openvino_for_many_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose() == "onnxruntime"
-    assert choose(many=True) == "openvino"
-    assert open_graph(linear(), many=True).engine == "openvino"
+    assert choose_engine() == "onnxruntime"
+    assert choose_engine(optimize_for="throughput") == "openvino"
+    assert open_graph(linear(), optimize_for="throughput").engine == "openvino"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert choose(many=True) == "onnxruntime"
+    assert choose_engine(optimize_for="throughput") == "onnxruntime"
 
 
 def test_without_openvino_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,8 +179,8 @@ def test_wrong_use_is_a_sentence(images: np.ndarray) -> None:
         model.logits(images.astype(np.float32))
     with pytest.raises(UsageError, match=r"Got uint8 \(75, 12, 12\)"):
         model.logits(images[:, 0])
-    with pytest.raises(UsageError, match="batch must be"):
-        model.logits(images, batch=0)
+    with pytest.raises(UsageError, match="batch_size must be"):
+        model.logits(images, batch_size=0)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -188,7 +188,7 @@ def test_a_model_opens_by_its_path(engine: EngineName, tiny_onnx: Path) -> None:
     model = open_model(tiny_onnx, engine=engine, threads=1)
     assert model.spec.name == "tiny_random"
     assert model.logits(np.zeros((3, 1, 48, 48), np.uint8)).shape == (3, 7)
-    assert faces_per_second(model, batch=2, seconds=0.01) > 0
+    assert faces_per_second(model, batch_size=2, seconds=0.01) > 0
 
 
 def test_opening_a_model_imports_no_more_than_it_needs(tiny_onnx: Path) -> None:

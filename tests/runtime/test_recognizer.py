@@ -112,7 +112,7 @@ def test_answers_do_not_depend_on_batch_or_order(halves: Recognizer, model: Path
     alone = [halves.faces(p) for p in images]
     assert {len(f) for f in alone} == {0, 2}
     for batch in (1, 7, 64):
-        other = Recognizer(model, Halves(), threads=1, batch=batch)
+        other = Recognizer(model, Halves(), threads=1, batch_size=batch)
         for a, b in zip(alone, other.batch(images), strict=True):
             assert_same(a, b)
             assert len(a) or a == b
@@ -226,8 +226,21 @@ def test_shared_between_threads(halves: Recognizer) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        *({"min_score": 2}, {"uncertain": -1}, {"views": 3}, {"batch": 0}, {"max_pixels": 0}, {"video_side": 0}),
-        *({"min_score": "high"}, {"batch": 2.5}, {"threads": "4"}, {"long_side": "large"}, {"video_side": "large"}),
+        *(
+            {"min_score": 2},
+            {"uncertain_below": -1},
+            {"views": 3},
+            {"batch_size": 0},
+            {"max_pixels": 0},
+            {"video_side": 0},
+        ),
+        *(
+            {"min_score": "high"},
+            {"batch_size": 2.5},
+            {"threads": "4"},
+            {"long_side": "large"},
+            {"video_side": "large"},
+        ),
         *({"model": 3}, {"detector": 3}),
     ],
 )
@@ -246,7 +259,7 @@ def test_choices_of_frames_are_checked_for_photos_too(options: dict[str, Any], h
 
 
 def test_read_makes_its_recognizer_once(model: Path) -> None:
-    options: dict[str, Any] = {"model": model, "detector": "none", "threads": 1, "uncertain": 1.0}
+    options: dict[str, Any] = {"model": model, "detector": "none", "threads": 1, "uncertain_below": 1.0}
     answer = one(moue.read(image(0), **options))
     assert answer.predictions.uncertain.all()
     with pytest.raises(UsageError, match=r"'modle'\. Did you mean model"):
@@ -384,7 +397,7 @@ def test_a_recognizer_goes_to_another_process(model: Path, photo: NDArray[np.uin
     reader = Recognizer(model, views=1, min_score=0.6, threads=1)
     again = pickle.loads(pickle.dumps(reader))
     assert again.read(photo) == reader.read(photo)
-    assert (again.spec.views, again.min_score) == (1, 0.6)
+    assert (again.spec.views, again.options.min_score) == (1, 0.6)
     videos = pickle.loads(pickle.dumps(reader.for_video()))
     sizes = [cast(CenterFace, r.detector).long_side for r in (videos, reader.for_video(), reader)]
     assert sizes[0] == sizes[1] != sizes[2]

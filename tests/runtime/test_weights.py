@@ -125,5 +125,5 @@ def test_models_are_listed_with_what_is_wrong_with_them(tiny_onnx: Path, tmp_pat
 
 
 def test_a_spec_with_a_text_where_a_number_belongs_is_refused() -> None:
-    with pytest.raises(ModelError, match="uncertain must be a number"):
+    with pytest.raises(ModelError, match="uncertain_below must be a number"):
         ModelSpec.from_dict({"name": "m", "network": "compact", "labels": ["a", "b"], "uncertain_below": "0.5"})

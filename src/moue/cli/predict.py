@@ -82,11 +82,11 @@ def run(args: argparse.Namespace) -> int:
         engine=args.engine,
         threads=args.threads,
         min_score=args.min_score,
-        uncertain=args.uncertain,
+        uncertain_below=args.uncertain,
         small_faces=args.small_faces,
         views=args.views,
         max_pixels=args.max_pixels,
-        many=total is None or total > MANY,
+        optimize_for="throughput" if total is None or total > MANY else "latency",
     )
     labels = recognizer.spec.labels
     sinks = _stdout_sinks(args.format, labels)

@@ -20,7 +20,7 @@ from moue.preprocess import to_inputs
 from moue.progress import Report
 from moue.runtime.results import softmax
 from moue.trained.open import open_any
-from moue.tta import averaged
+from moue.tta import tta_logits
 
 #: Of more models there are too many subsets, and the best of them is too likely to be so by chance.
 MAX_MEMBERS = 12
@@ -74,7 +74,7 @@ def rank_subsets(members: Sequence[str | Path], data: ImageTable, progress: Repo
     images = to_inputs(held_out.images, specs[0].size, specs[0].color)
     logits: list[NDArray[np.floating]] = []
     for i, model in enumerate(models):
-        logits.append(averaged(model.logits, images, views, batch=64) / model.spec.temperature)
+        logits.append(tta_logits(model.logits, images, views, batch_size=64) / model.spec.temperature)
         if progress is not None:
             progress(i + 1, len(models))
     predicted = [values.argmax(axis=1) for values in logits]

@@ -258,9 +258,9 @@ def held_out_rows(members: Sequence[str | Path], data: ImageTable) -> ImageTable
 
 
 def _calibrated(spec: ModelSpec, graph: onnx.ModelProto, held_out: ImageTable) -> ModelSpec:
-    engine = Engine(open_graph(graph.SerializeToString(), many=True), spec)
+    engine = Engine(open_graph(graph.SerializeToString(), optimize_for="throughput"), spec)
     truth: NDArray[np.int64] = truth_of(held_out, spec)
-    logits = engine.averaged(to_inputs(held_out.images, spec.size, spec.color), spec.views)
+    logits = engine.tta_logits(to_inputs(held_out.images, spec.size, spec.color), spec.views)
     temperature = fit_temperature(logits, truth)
     return spec.replace(
         temperature=temperature,

@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from moue.trained.open import Model
-from moue.tta import averaged
+from moue.tta import tta_logits
 
 
 def latency(model: Model, repeats: int = 20) -> float:
@@ -23,6 +23,6 @@ def latency(model: Model, repeats: int = 20) -> float:
     seconds = []
     for _ in range(repeats + 3):
         start = time.perf_counter()
-        averaged(model.logits, image, spec.views, spec.views)
+        tta_logits(model.logits, image, spec.views, spec.views)
         seconds.append(time.perf_counter() - start)
     return 1000 * statistics.median(seconds[3:])

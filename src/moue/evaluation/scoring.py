@@ -17,8 +17,7 @@ from moue.progress import Report
 from moue.runtime.results import Predictions, softmax
 from moue.spec import ModelSpec
 from moue.trained.open import Model
-from moue.tta import averaged
-from moue.tta import check as check_views
+from moue.tta import check_views, tta_logits
 
 
 def score(
@@ -110,7 +109,7 @@ def predict(
 
     for start in range(0, len(images), batch):
         pixels = to_inputs(images[start : start + batch], spec.size, spec.color)
-        logits[start : start + len(pixels)] = averaged(checked_logits, pixels, views, batch)
+        logits[start : start + len(pixels)] = tta_logits(checked_logits, pixels, views, batch)
         if progress:
             progress(start + len(pixels), len(images))
     return Predictions(softmax(logits, spec.temperature), spec.labels, spec.uncertain_below)

@@ -16,7 +16,7 @@ from moue.explain.regions import region_shares
 from moue.labels import LabelSet
 from moue.runtime.results import softmax
 from moue.trained.open import Model, open_any, run_of
-from moue.tta import averaged
+from moue.tta import tta_logits
 
 Method = Literal["occlusion", "gradcam", "integrated-gradients"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -101,7 +101,7 @@ class Explainer:
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The model's class probabilities ``(N, K)`` of images, uint8 ``(N, C, S, S)``."""
-        return softmax(averaged(self.model.logits, images, self.spec.views, BATCH), self.spec.temperature)
+        return softmax(tta_logits(self.model.logits, images, self.spec.views, BATCH), self.spec.temperature)
 
     def explain(
         self, image: NDArray[np.uint8], label: str | None = None, landmarks: NDArray[np.floating] | None = None

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from moue.explain.explainer import Explainer, Explanation
 from moue.preprocess import ImageArray, in_crop
-from moue.runtime.crop import face_inputs
-from moue.runtime.detect import Detector, WholeImage
+from moue.runtime.crop import detect_faces
+from moue.runtime.detect import Detector
 from moue.runtime.results import Faces, Predictions
 
 
@@ -56,26 +56,17 @@ def explain_faces(
         UnknownName, UsageError: as :meth:`Explainer.explain`.
     """
     spec = explainer.spec
-    found = detector.detect(image, min_score=min_score)
-    whole = isinstance(detector, WholeImage)
-    crops = face_inputs(image, found, spec, whole=whole)
+    detected = detect_faces(image, detector, spec, source, min_score=min_score)
+    landmarks = detected.detections.landmarks
     explanations = []
-    for i, crop in enumerate(crops):
-        marks = None if whole or found.landmarks is None else found.landmarks[i]
-        x, y, w, h = (float(v) for v in found.boxes[i])
+    for i, crop in enumerate(detected.crops):
         inside = None
-        if marks is not None:
-            inside = in_crop(marks, (x, y, w, h), marks, margin=spec.margin, align=spec.align, size=spec.size)
+        if landmarks is not None:
+            x, y, w, h = detected.detections.boxes[i].tolist()
+            inside = in_crop(
+                landmarks[i], (x, y, w, h), landmarks[i], margin=spec.margin, align=spec.align, size=spec.size
+            )
         explanations.append(explainer.explain(crop, label, inside))
-    stacked = np.stack(crops) if crops else np.zeros((0, spec.channels, spec.size, spec.size), np.uint8)
-    faces = Faces(
-        source,
-        "ok" if len(found) else "no_face",
-        image.shape[1],
-        image.shape[0],
-        found.boxes,
-        found.scores,
-        found.landmarks,
-        Predictions(explainer.probabilities(stacked), spec.labels, spec.uncertain_below),
-    )
-    return ExplainedFaces(faces, crops, explanations)
+    crops = np.asarray(detected.crops, np.uint8).reshape(-1, spec.channels, spec.size, spec.size)
+    predictions = Predictions(explainer.probabilities(crops), spec.labels, spec.uncertain_below)
+    return ExplainedFaces(detected.classified(predictions), detected.crops, explanations)

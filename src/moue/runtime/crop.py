@@ -1,4 +1,4 @@
-"""Detected faces to model inputs: the same cut for reading a photo and for making a training set of photos."""
+"""Detected faces to model inputs: the same crop for reading a photo and for making a training set of photos."""
 
 from __future__ import annotations
 
@@ -7,61 +7,96 @@ from dataclasses import dataclass
 import numpy as np
 
 from moue.preprocess import ImageArray, crop_face, to_input
-from moue.runtime.detect import Detections, Detector
+from moue.runtime.detect import Detections, Detector, WholeImage
+from moue.runtime.results import Faces, Predictions
 from moue.spec import Color, ModelSpec
 
 
-def crops(
-    image: ImageArray, found: Detections, *, margin: float, align: bool, size: int, color: Color
+@dataclass(frozen=True)
+class DetectedFaces:
+    """The faces of an image, cropped for a model and not classified yet."""
+
+    source: str
+    """The image's name."""
+    width: int
+    height: int
+    """The image's, in pixels."""
+    detections: Detections
+    """Where they are."""
+    crops: list[ImageArray]
+    """uint8 ``(C, S, S)`` each, as the model takes them."""
+
+    def classified(self, predictions: Predictions) -> Faces:
+        """The image's result, given a prediction for each face."""
+        return Faces(
+            self.source,
+            "ok" if len(self.detections) else "no_face",
+            self.width,
+            self.height,
+            self.detections.boxes,
+            self.detections.scores,
+            self.detections.landmarks,
+            predictions,
+        )
+
+
+def detect_faces(
+    image: ImageArray, detector: Detector, spec: ModelSpec, source: str = "", *, min_score: float = 0.5
+) -> DetectedFaces:
+    """Find the faces of an image and crop them for a model.
+
+    Args:
+        image: uint8 ``(H, W, 3)`` RGB.
+        detector: what finds them. With :class:`moue.WholeImage` the image itself is the face, scaled and not cropped.
+        spec: the model's.
+        source: the image's name in the result.
+        min_score: the least score of the detector that makes a face, 0 to 1.
+    """
+    detections = detector.detect(image, min_score=min_score)
+    if isinstance(detector, WholeImage):
+        crops = [to_input(image, spec.size, spec.color)]
+    else:
+        crops = crop_faces(image, detections, margin=spec.margin, align=spec.align, size=spec.size, color=spec.color)
+    return DetectedFaces(source, image.shape[1], image.shape[0], detections, crops)
+
+
+def crop_faces(
+    image: ImageArray, detections: Detections, *, margin: float, align: bool, size: int, color: Color
 ) -> list[ImageArray]:
     """Cut every detected face out of an image.
 
     Args:
         image: uint8 ``(H, W, 3)`` RGB.
-        found: its faces.
+        detections: its faces.
         margin: growth of the box, as for :func:`moue.preprocess.crop_face`.
         align: whether the crop is rotated so that the eyes are level.
         size: side of the crops in pixels.
         color: of the crops.
 
     Returns:
-        One uint8 ``(C, size, size)`` a face, in the order of ``found``.
+        One uint8 ``(C, size, size)`` a face, in the order of ``detections``.
     """
-    # Within the content alone: a crop that reaches over its edge repeats the image, not the border around it.
-    left, top, width, height = found.content or (0, 0, image.shape[1], image.shape[0])
+    # A crop that reaches over the edge of the content repeats the image there, not the border around it.
+    left, top, width, height = detections.content or (0, 0, image.shape[1], image.shape[0])
     view = image[top : top + height, left : left + width]
     corner = np.array([left, top], np.float32)
     return [
         crop_face(
             view,
             (float(x - left), float(y - top), float(w), float(h)),
-            None if found.landmarks is None else found.landmarks[i] - corner,
+            None if detections.landmarks is None else detections.landmarks[i] - corner,
             margin=margin,
             align=align,
             size=size,
             color=color,
         )
-        for i, (x, y, w, h) in enumerate(found.boxes)
+        for i, (x, y, w, h) in enumerate(detections.boxes)
     ]
 
 
-def face_inputs(image: ImageArray, found: Detections, spec: ModelSpec, *, whole: bool) -> list[ImageArray]:
-    """The faces of an image as a model takes them: uint8 ``(C, S, S)`` each.
-
-    Args:
-        image: uint8 ``(H, W, 3)`` RGB.
-        found: its faces.
-        spec: the model's.
-        whole: whether the image itself is the face, which is neither cut nor turned then.
-    """
-    if whole:
-        return [to_input(image, spec.size, spec.color)]
-    return crops(image, found, margin=spec.margin, align=spec.align, size=spec.size, color=spec.color)
-
-
 @dataclass(frozen=True)
-class FaceCutter:
-    """Finds and cuts the faces of a photo, for a training set: what ``moue data import --faces`` gives its reader."""
+class FaceCropper:
+    """Finds and crops the faces of a photo, for a training set: what ``moue data import --faces`` gives its reader."""
 
     detector: Detector
     size: int = 48
@@ -75,11 +110,11 @@ class FaceCutter:
 
         Args:
             image: uint8 ``(H, W, 3)`` RGB.
-            source: its name, which does not matter here.
+            source: its name, not used here.
 
         Returns:
-            uint8 ``(size, size)`` gray or ``(size, size, 3)`` RGB, one a face; none where no face was found.
+            uint8 ``(size, size)`` gray or ``(size, size, 3)`` RGB, one a face; none where no face was detections.
         """
-        found = self.detector.detect(image, min_score=self.min_score)
-        cut = crops(image, found, margin=self.margin, align=self.align, size=self.size, color=self.color)
-        return [face[0] if self.color == "gray" else np.ascontiguousarray(face.transpose(1, 2, 0)) for face in cut]
+        detections = self.detector.detect(image, min_score=self.min_score)
+        crops = crop_faces(image, detections, margin=self.margin, align=self.align, size=self.size, color=self.color)
+        return [crop[0] if self.color == "gray" else np.ascontiguousarray(crop.transpose(1, 2, 0)) for crop in crops]

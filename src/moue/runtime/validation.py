@@ -1,11 +1,12 @@
-"""Options that are numbers: what cannot be used is refused by its name, before any work."""
+"""Checks of options: one that cannot be used is refused by its name, before any work."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from numbers import Integral, Real
 
-from moue.errors import UsageError
+from moue.errors import UnknownName, UsageError
 
 
 def check(
@@ -15,7 +16,7 @@ def check(
 
     Args:
         name: the option's, for the error.
-        value: what came.
+        value: its value.
         least: the lower limit, allowed itself unless ``above``.
         most: the upper limit.
         whole: whether it must be an integer.
@@ -24,10 +25,25 @@ def check(
     Raises:
         UsageError: where it is not.
     """
-    # No comparison holds for what is no number.
+    # NaN fails every comparison.
     size = float(value) if isinstance(value, Integral if whole else Real) else math.nan
     if (least < size if above else least <= size) and size <= most and size < math.inf:
         return
     kind = "a whole number" if whole else "a number"
     span = f"above {least}" if above else f"from {least}" if most == math.inf else f"from {least} to {most}"
     raise UsageError(f"{name} must be {kind} {span}. Got {value!r} instead.")
+
+
+def check_choice(kind: str, value: object, choices: Collection[str]) -> None:
+    """Make sure that an option is one of a few words.
+
+    Args:
+        kind: what the word should name, for the error.
+        value: the option's value.
+        choices: the words.
+
+    Raises:
+        UnknownName: where it is not.
+    """
+    if value not in choices:
+        raise UnknownName(kind, str(value), choices)

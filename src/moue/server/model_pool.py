@@ -62,7 +62,10 @@ class ModelPool:
             key = (model, detector, video)
             if key not in self._recognizers:
                 recognizer = Recognizer(
-                    self._engine(model), self._detector(detector), many=True, max_pixels=self._settings.max_pixels
+                    self._engine(model),
+                    self._detector(detector),
+                    optimize_for="throughput",
+                    max_pixels=self._settings.max_pixels,
                 )
                 self._recognizers[key] = recognizer.for_video() if video else recognizer
             return self._recognizers[key]
@@ -98,12 +101,14 @@ class ModelPool:
         return self._engines[name]
 
     def _open_model(self, name: str) -> Engine:
-        return open_model(name, engine=self._settings.engine, threads=self._settings.threads, many=True)
+        return open_model(name, engine=self._settings.engine, threads=self._settings.threads, optimize_for="throughput")
 
     def _detector(self, name: str) -> Detector:
         if name not in DETECTORS:
             raise UnknownName("detector", name, DETECTORS)
         if name not in self._detectors:
             settings = self._settings
-            self._detectors[name] = open_detector(name, engine=settings.engine, threads=settings.threads, many=True)
+            self._detectors[name] = open_detector(
+                name, engine=settings.engine, threads=settings.threads, optimize_for="throughput"
+            )
         return self._detectors[name]

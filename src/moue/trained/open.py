@@ -60,7 +60,7 @@ def open_any(name: str | Path) -> Model:
     _refuse_unfinished(name)
     from moue.runtime.engine import open_model
 
-    return open_model(name, many=True)
+    return open_model(name, optimize_for="throughput")
 
 
 def spec_of(name: str | Path) -> ModelSpec:

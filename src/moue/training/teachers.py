@@ -57,7 +57,7 @@ class OnnxTeacher:
     def __call__(self, images: Tensor, /) -> Tensor:
         """See :class:`Teacher`; its graph takes whole gray values, as images have them."""
         pixels = images.clamp(0, 255).round().to(torch.uint8).cpu().numpy()
-        return torch.from_numpy(self.engine.logits(pixels, batch=len(pixels))).to(images.device)
+        return torch.from_numpy(self.engine.logits(pixels, batch_size=len(pixels))).to(images.device)
 
 
 def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, threads: int = 0) -> list[Teacher]:
@@ -82,7 +82,9 @@ def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, th
                 "To learn from the labels alone: --set optim.teachers=[]"
             )
     return [
-        load_run(name, device).network if run_of(name) else OnnxTeacher(open_model(name, threads=threads, many=True))
+        load_run(name, device).network
+        if run_of(name)
+        else OnnxTeacher(open_model(name, threads=threads, optimize_for="throughput"))
         for name in names
     ]
 

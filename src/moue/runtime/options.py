@@ -1,0 +1,68 @@
+"""The options of a recognizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from moue.image import MAX_PIXELS
+from moue.runtime.detect import STRIDE, Detector
+from moue.runtime.engine import Engine, EngineName, OptimizeFor
+from moue.runtime.validation import check, check_choice
+from moue.tta import check_views
+
+
+@dataclass(frozen=True)
+class RecognizerOptions:
+    """What :class:`moue.Recognizer` can be told, checked.
+
+    Raises:
+        UsageError: for a value out of its range.
+    """
+
+    model: str | Path | Engine = "default"
+    """A name of ``moue models``, the path of an ``.onnx`` with its ``.json``, a run folder, or an open engine."""
+    detector: str | Detector = "centerface"
+    """"centerface", "none" where each image is one face, or an object with ``detect``."""
+    engine: EngineName = "auto"
+    """"onnxruntime", "openvino", or "auto" to choose by ``optimize_for``."""
+    threads: int = 0
+    """CPU threads; 0 to choose."""
+    min_score: float = 0.5
+    """The least score of the detector that makes a face, 0 to 1."""
+    uncertain_below: float | None = None
+    """A prediction with a lower top probability is uncertain, 0 to 1; the model's own threshold where None."""
+    small_faces: bool = False
+    """Whether to search at the native size instead of on ``long_side``: finds faces of 15 pixels in large images, and
+    takes longer the larger they are."""
+    long_side: int = 1280
+    """Larger photos are scaled to this long side, in pixels, for the search; a smaller one is quicker and misses the
+    smaller faces."""
+    video_side: int = 384
+    """The same for frames of videos and cameras."""
+    views: int | None = None
+    """How many views of a face are averaged, one of :data:`moue.spec.VIEWS`; the model's own number where None."""
+    batch_size: int = 64
+    """How many crops, or views of them, are classified at once; changes memory and speed, not the results."""
+    optimize_for: OptimizeFor = "latency"
+    """What the engine "auto" is chosen for: "latency" for a few images, "throughput" for many."""
+    max_pixels: int = MAX_PIXELS
+    """Larger photos, and videos of larger frames, are refused."""
+
+    def __post_init__(self) -> None:
+        check("min_score", self.min_score, 0, 1)
+        if self.uncertain_below is not None:
+            check("uncertain_below", self.uncertain_below, 0, 1)
+        for name in ("batch_size", "max_pixels"):
+            check(name, getattr(self, name), 1, whole=True)
+        for name in ("long_side", "video_side"):
+            check(name, getattr(self, name), STRIDE)
+        if self.views is not None:
+            check_views(self.views)
+        check_choice("value of optimize_for", self.optimize_for, get_args(OptimizeFor))
+
+    @property
+    def search_side(self) -> int | None:
+        """The long side on which photos are searched; None for the native size."""
+        return None if self.small_faces else self.long_side
