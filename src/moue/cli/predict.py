@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         The exit code: 3 when something could not be read.
     """
-    video = VideoOptions(args.every, args.fps, args.smooth, window=not args.no_window, max_pixels=args.max_pixels)
+    video = VideoOptions(args.every, args.fps, args.smooth, window=not args.no_window)
     require_one(args.sources)
     if "-" in args.sources:
         require_list(sys.stdin)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moue.errors import Unreadable
-from moue.image import MAX_PIXELS
 from moue.preprocess import ImageArray
 from moue.progress import ProgressFactory, Report, no_progress
 from moue.runtime.inputs.source import Source
@@ -41,8 +40,6 @@ class VideoOptions:
     """Time constant of the probabilities' smoothing over time, in seconds; 0 for none."""
     window: bool = False
     """Whether a camera's images are shown in a window."""
-    max_pixels: int = MAX_PIXELS
-    """A video of larger images is not read."""
 
     def __post_init__(self) -> None:
         check_sampling(self.every, self.fps)
@@ -129,7 +126,7 @@ def _read(
             smooth=options.smooth,
             annotated=annotated,
             report=report,
-            max_pixels=options.max_pixels,
+            max_pixels=recognizer.options.max_pixels,
         )
         yield from ((faces, None) for faces in frames)
     elif source.kind == "camera":
