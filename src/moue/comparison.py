@@ -19,6 +19,7 @@ from moue.evaluation.latency import latency
 from moue.evaluation.model_result import ModelResult
 from moue.evaluation.scoring import score, truth_of
 from moue.files import require_directory, require_no_overwrite
+from moue.labels import FER2013
 from moue.progress import ProgressFactory, no_progress
 from moue.report.published import published_results
 from moue.report.write import write_comparison
@@ -27,7 +28,7 @@ from moue.runtime.weights import EXTRA, files_of, find_model, list_models
 from moue.spec import Color
 from moue.trained.open import labels_of, open_any, spec_of
 from moue.training import machine
-from moue.training.config import Config, DataConfig
+from moue.training.config import Config
 from moue.training.recipe import load_recipe, recipes
 from moue.training.run_folder import Run
 
@@ -219,9 +220,9 @@ def _default_labels(entries: Sequence[Entry], votes: bool) -> str:
         with suppress(MoueError):
             if not isinstance(entry, PlannedRun):
                 label_sets.add(labels_of(entry.model, votes))
-            elif entry.recipe.data.labels != DataConfig.labels or entry.config.optim.votes_weight > 0:
-                label_sets.add(entry.recipe.data.labels)
-    return label_sets.pop() if len(label_sets) == 1 else DataConfig.labels
+            elif entry.recipe.data.labels or entry.config.optim.votes_weight > 0:
+                label_sets.add(entry.recipe.data.labels or FER2013.name)
+    return label_sets.pop() if len(label_sets) == 1 else FER2013.name
 
 
 def _checked(entry: PlannedRun, read: Reader, asked: Sequence[str]) -> PlannedRun:
@@ -233,7 +234,7 @@ def _checked(entry: PlannedRun, read: Reader, asked: Sequence[str]) -> PlannedRu
     name, run = entry.name, Run(Path(entry.model))
     table = read(entry.config.model.size, entry.config.model.color)
     labels = table.label_set.name
-    if entry.recipe.data.labels not in (labels, DataConfig.labels):
+    if entry.recipe.data.labels not in (labels, None):
         raise UsageError(
             f"the recipe {name} is for the labels {entry.recipe.data.labels}, and these data have {labels}. "
             f"Type: --labels {entry.recipe.data.labels}"

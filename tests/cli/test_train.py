@@ -89,7 +89,7 @@ def test_going_on_with_another_recipe_or_other_data_is_refused(
     assert "another data set" in capsys.readouterr().err
     own.write_text("model: {network: compact}\noptim: {lr: 0.02}\n")
     assert main(["train", str(own), "--data", "synth:200:0", *rest]) == 2
-    assert "begun from a recipe with optim.lr=0.01, not 0.02" in capsys.readouterr().err
+    assert "started from a recipe with optim.lr=0.01, not 0.02" in capsys.readouterr().err
 
 
 def test_a_written_set_brings_its_labels_along(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

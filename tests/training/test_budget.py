@@ -20,7 +20,7 @@ from moue.training.tasks import ClassificationTask
 
 
 def test_a_time_budget_sets_the_epochs(table: ImageTable, tmp_path: Path) -> None:
-    config = SMALL.override(["optim.epochs=500", "run.minutes=0.05"])
+    config = SMALL.override(["optim.epochs=500", "run.minutes=0.02"])
     run = fit(config, table, tmp_path / "run")
     epochs = run.config().optim.epochs
     assert 1 <= epochs < 500

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from moue.data.table import ImageTable
 from moue.errors import TrainingError, UsageError
 from moue.models import load as loading
 from moue.models.load import load_run
-from moue.training import checkpoints
+from moue.training import budget, checkpoints
 from moue.training.loop import fit
 from moue.training.progress import Status
 from moue.training.run_folder import LICENSE
@@ -93,7 +94,8 @@ def voted(table: ImageTable) -> ImageTable:
 
 
 def test_the_head_of_the_votes_is_dropped_at_the_end_and_survives_a_resume(table: ImageTable, tmp_path: Path) -> None:
-    config = SMALL.override(["optim.votes_weight=0.5", "optim.epochs=2"])
+    short = ["optim.epochs=2", "optim.steps=3"]
+    config = SMALL.override(["optim.votes_weight=0.5", *short])
     run = fit(config, voted(table), tmp_path / "run")
     weights = load_file(run.folder / "weights.safetensors")
     assert weights["classifier.weight"].shape == (7, 16)
@@ -102,7 +104,7 @@ def test_the_head_of_the_votes_is_dropped_at_the_end_and_survives_a_resume(table
     model = load_run(run.folder)
     assert model.logits(table.images[:5]).shape == (5, 7)
     assert sum(p.numel() for p in model.network.parameters()) == run.spec().parameters
-    alone = load_file(fit(SMALL.override(["optim.epochs=2"]), table, tmp_path / "b").folder / "weights.safetensors")
+    alone = load_file(fit(SMALL.override(short), table, tmp_path / "b").folder / "weights.safetensors")
     assert not np.allclose(alone["features.1.0.weight"], weights["features.1.0.weight"]), "the votes taught nothing"
 
     class Stop(Exception):
@@ -142,8 +144,9 @@ def test_a_run_from_published_weights_goes_on_without_them(table: ImageTable, tm
 
 
 def test_a_run_killed_before_its_first_checkpoint_still_starts_from_its_init(table: ImageTable, tmp_path: Path) -> None:
-    first = fit(SMALL.override(["optim.epochs=1"]), table, tmp_path / "first")
-    still = SMALL.override([f"model.init={first.folder}", "optim.lr=1e-12", "optim.epochs=1", "optim.ema=0"])
+    short = SMALL.override(["optim.epochs=1", "optim.steps=1"])
+    first = fit(short, table, tmp_path / "first")
+    still = short.override([f"model.init={first.folder}", "optim.lr=1e-12", "optim.ema=0"])
 
     def stop(status: Status) -> None:
         raise KeyboardInterrupt
@@ -171,7 +174,10 @@ def test_a_disk_that_is_full_at_the_end_leaves_a_run_that_can_go_on(table: Image
     assert fit(config, table, tmp_path / "run", resume=True).finished
 
 
-def test_the_command_that_began_a_run_goes_on_with_it(table: ImageTable, tmp_path: Path) -> None:
+def test_the_command_that_started_a_run_resumes_it(
+    table: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "_median_time", lambda step, seeds: 0.1)
     settings = ["optim.epochs=500", "run.minutes=0.05"]
     asked = SMALL.override(settings)
     run = fit(asked, table, tmp_path / "run", recipe=SMALL)
@@ -180,3 +186,16 @@ def test_the_command_that_began_a_run_goes_on_with_it(table: ImageTable, tmp_pat
     # Another budget would change nothing of what is planned.
     with pytest.raises(UsageError, match=r"run\.minutes=0\.05, not 3"):
         run.resume_config(SMALL, SMALL.override(["run.minutes=3"]), ["run.minutes"])
+
+
+def test_a_run_of_0_1_0_is_taken_as_it_is_by_its_recipe(table: ImageTable, tmp_path: Path) -> None:
+    run = fit(SMALL.override(["optim.epochs=1", "optim.steps=1"]), table, tmp_path / "run", recipe=SMALL)
+    record = json.loads((run.folder / "run.json").read_text())
+    assert record["recipe"]["data"]["labels"] is None
+    # That version wrote its default there.
+    record["recipe"]["data"]["labels"] = "fer2013"
+    (run.folder / "run.json").write_text(json.dumps(record))
+    assert run.resume_config(SMALL, SMALL, []) == run.config()
+    other = SMALL.override(["data.labels=ferplus"])
+    with pytest.raises(UsageError, match=r"data\.labels=fer2013, not ferplus"):
+        run.resume_config(other, other, [])

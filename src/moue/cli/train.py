@@ -54,7 +54,6 @@ def run(args: argparse.Namespace) -> int:
     require("lightning", "train")
     from moue import data
     from moue.files import require_directory
-    from moue.training.config import DataConfig
     from moue.training.loop import fit
     from moue.training.recipe import load_recipe
     from moue.training.run_folder import Run
@@ -69,19 +68,16 @@ def run(args: argparse.Namespace) -> int:
     given = {name: value for name, value in options.items() if value is not None}
     recipe = load_recipe(args.recipe)
     config = recipe.override(args.set, given)
-    begun = Run(args.out)
-    if args.resume and begun.exists:
-        # What the run was begun with need not be typed again.
-        config = begun.resume_config(recipe, config, [*args.set, *given])
+    unfinished = Run(args.out)
+    if args.resume and unfinished.exists:
+        # What the run was started with need not be typed again.
+        config = unfinished.resume_config(recipe, config, [*args.set, *given])
     elif args.resume:
-        sys.stderr.write(f"moue: {args.out} holds no run yet: a new one begins\n")
-    # The default gives way to the labels that a written set brings along; what is typed does not.
-    typed = any(s.partition("=")[0].strip() == "data.labels" for s in [*args.set, *given])
-    labels = config.data.labels if typed or config.data.labels != DataConfig.labels else None
+        sys.stderr.write(f"moue: {args.out} holds no run yet: a new one is started\n")
     with Progress("reading", "rows") as progress:
         table = data.load(
             args.data,
-            labels=labels,
+            labels=config.data.labels,
             votes=config.data.votes,
             size=config.model.size,
             color=config.model.color,

@@ -22,14 +22,15 @@ from moue.training.yaml12 import read_yaml
 class DataConfig:
     """Which rows are trained on, how classes are balanced, and how batches are augmented."""
 
-    labels: str = "fer2013"
-    """Label set: "fer2013", "ferplus" (needs votes) or "folders"."""
+    labels: str | None = None
+    """Label set: "fer2013", "ferplus" (needs votes) or "folders"; None is the one that a written set brings along, and
+    "fer2013" for any other data."""
     votes: str | None = None
-    """Path of fer2013new.csv: for the labels "ferplus", or beside "fer2013" for ``optim.votes_weight``."""
+    """Path of fer2013new.csv: for the labels "ferplus", or with "fer2013" for ``optim.votes_weight``."""
     validation: float = 0.2
     """Share of Training that is held out, stratified, with exact duplicates on one side. 0 trains on all of it."""
     split_seed: int = 0
-    """Which rows are held out. Apart from ``run.seed``, so that runs of several seeds hold out the same rows and can be
+    """Which rows are held out. Independent of ``run.seed``: runs of several seeds hold out the same rows, and can be
     compared, averaged and calibrated on them."""
     fold: int = 0
     """Which of the 1 / ``validation`` parts of Training is held out, from 0: one run a part is a cross-validation, and
@@ -43,7 +44,7 @@ class DataConfig:
     augment: bool = True
     """Switches all of the following."""
     flip: bool = True
-    """Mirror every other time that an image is seen, within an epoch and from one to the next."""
+    """Mirror an image every other time that it is seen, within an epoch and from one to the next."""
     rotation: float = 12.0
     """Largest rotation in degrees."""
     scale: float = 0.12
@@ -55,7 +56,7 @@ class DataConfig:
     contrast: float = 0.2
     """Largest relative change of contrast."""
     random_erasing: float = 0.0
-    """Probability that a random square is overwritten with noise-free gray (Zhong et al., 2020)."""
+    """Probability that a random square is overwritten with mid-gray (Zhong et al., 2020)."""
     random_erasing_size: float = 0.3
     """Side of the erased square, as a fraction of the image's."""
 
@@ -76,8 +77,8 @@ class ModelConfig:
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of that network."""
     init: str | None = None
-    """A finished run of the same network whose weights to start from. Its last layer is mapped by the classes' names,
-    and starts anew where they are others."""
+    """A finished run of the same network whose weights to start from. Its last layer is mapped by the classes' names;
+    where the classes differ, it is initialized at random."""
 
     @property
     def size(self) -> int:
@@ -112,8 +113,8 @@ class OptimConfig:
     """On weights of two or more dimensions, with muon on those that it does not orthogonalize; never on biases or
     norms."""
     schedule: Literal["constant", "cosine", "onecycle", "linear"] = "constant"
-    """What the rate does after the warm-up: stays, falls along a half cosine, one cycle (up in the warm-up share,
-    down to near 0), or falls linearly to 0."""
+    """The rate after the warm-up: constant, half a cosine down to 0, one cycle (up in the warm-up share, then down to
+    near 0), or linear down to 0."""
     warmup: float = 0.0
     """Share of all steps in which the rate climbs to its peak."""
     epochs: int = 25
@@ -124,36 +125,36 @@ class OptimConfig:
     """Which epoch's weights the run keeps: its last, or the best on validation."""
     label_smoothing: float = 0.0
     votes_weight: float = 0.0
-    """Weight of a second head that learns FER+'s votes beside the labels, and is dropped at the end (Barsoum et al.,
-    2016, for the votes); 0 is off, above 0 needs data.votes."""
+    """Weight of a second head that learns FER+'s votes (Barsoum et al., 2016) and is dropped at the end; 0 is off, and
+    any other needs data.votes."""
     teachers: tuple[str, ...] = ()
-    """What to learn from: finished runs, names of ``moue models`` or ONNX files, with the same labels; several teach
-    their mean."""
+    """Models to distill: finished runs, names of ``moue models`` or ONNX files, with the same labels; of several, the
+    mean of their probabilities."""
     teacher_weight: float = 0.9
     """Share of the loss that comes from the teachers; the rest comes from the labels."""
     teacher_temperature: float = 2.0
     """Temperature of both sides (Hinton et al., "Distilling the knowledge in a neural network", 2015)."""
     teacher_views: int = 0
-    """How many views of each image the teachers answer for: after as many epochs the same views come again, with the
-    answers that were given, which costs nothing. 8 to 16 are plenty; 0 has new views in every epoch."""
+    """Number of views of each image whose teacher probabilities are cached: after as many epochs the same views come
+    again, and the teachers need not run. 8 to 16 suffice; 0 draws new views in every epoch."""
     teachers_out_of_fold: bool = False
-    """Whether each image is taught by those teachers alone that held it out: for teachers that know their own
-    training images by heart. One of them for each ``data.fold``."""
+    """Whether each image has the probabilities of those teachers alone that held it out: for teachers that memorize
+    their own training images. One of them for each ``data.fold``."""
     mixup: float = 0.0
     """Alpha of the Beta distribution that mixes pairs of images (Zhang et al., 2018); 0 is off."""
     ema: float = 0.0
-    """Decay per step of the moving average of weights that is evaluated and kept; 0 is off."""
+    """Decay per step of the exponential moving average of weights that is evaluated and kept; 0 is off."""
     grad_clip: float = 0.0
     """Largest norm of the gradient; 0 is off."""
     layer_decay: float = 1.0
     """Factor on the rate from each layer group to the one below it, for pretrained networks."""
     progressive_sizes: tuple[int, ...] = ()
-    """Progressive input sizes: the run is cut into as many equal parts, or into its epochs where there are fewer, which
-    then take the last sizes; empty is the network's own size throughout."""
+    """Progressive input sizes: the run is divided into as many equal parts, or into its epochs where there are fewer,
+    which then take the last sizes; empty is the network's own size throughout."""
 
     def __post_init__(self) -> None:
         _between(self, 1, 100_000, "epochs")
-        # One row alone has no deviation to normalize by.
+        # Batch normalization needs the deviation of two rows.
         _between(self, 2, 65_536, "batch_size")
         _between(self, 1, 10**9, *(["steps"] if self.steps is not None else []))
         _between(self, 0, 1, "warmup", "ema", "layer_decay", "momentum")
@@ -182,17 +183,17 @@ class OptimConfig:
         ``progressive_sizes``.
         """
         sizes = self.progressive_sizes or (size,)
-        # Counted from the end: where there are fewer epochs than sizes, it is the last ones that are trained at.
+        # Counted from the end: with fewer epochs than sizes, the last sizes are used.
         return sizes[len(sizes) - 1 - min(len(sizes) - 1, (self.epochs - 1 - epoch) * len(sizes) // self.epochs)]
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How a run is carried out. Seed and minutes change what it learns; the rest should change its speed alone."""
+    """How a run is executed. Seed and minutes change the result; the rest should change its speed alone."""
 
     seed: int = 0
     minutes: float | None = None
-    """Time budget: after timing the first steps, the number of epochs is set so that the whole schedule fits."""
+    """Time budget: some steps are timed, and the number of epochs is set so that the whole schedule fits."""
     device: str = "auto"
     """"auto", "cpu", "cuda", "mps"."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"

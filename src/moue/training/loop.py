@@ -162,10 +162,9 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
         run.finish(
             first_outputs(ema.network.state_dict(), plan.kept),
             plan.table.label_set.labels,
-            devices.peak_memory(plan.device),
+            plan.network,
             _calibration(ema.network, plan),
-            (network.input.size, network.input.color),
-            network.rebuild,
+            devices.peak_memory(plan.device),
         )
     return run
 

@@ -18,7 +18,7 @@ def explain_out_of_memory(batch_size: int) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "allocate memory" not in str(error):
             raise
-        # A run that was begun keeps its settings, and 2 is the smallest batch.
+        # A run that was started keeps its settings, and 2 is the smallest batch.
         smaller = batch_size // 2
         remedy = f"Try smaller ones, in another folder: --set optim.batch_size={smaller}"
         raise TrainingError(

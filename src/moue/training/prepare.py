@@ -75,7 +75,7 @@ def prepare(
 
     Args:
         config: the run's configuration. A run that is resumed takes device and threads from here, and all else from
-            what it was begun with.
+            what it was started with.
         table: the data set; its "train" rows are trained on, but for the validation part that is cut from them.
         folder: the run folder to write.
         resume: go on with what ``folder`` holds, if anything.

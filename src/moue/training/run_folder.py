@@ -1,4 +1,4 @@
-"""A run folder: what a training run leaves behind, and all that is needed to go on with it.
+"""A run folder: what a training run leaves behind, and all that is needed to resume it.
 
 Its files are named in :mod:`moue.run_folder`; beside them stand ``checkpoints/`` (last.safetensors, best.safetensors:
 everything a resumed run needs) and, where tensorboard is installed, ``tensorboard/``.
@@ -24,6 +24,7 @@ from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError
 from moue.evaluation.calibration import fit_temperature, uncertain_threshold
 from moue.files import atomic_write
+from moue.labels import FER2013
 from moue.renames import current_settings
 from moue.run_folder import CONFIG, HISTORY, RECORD, SPEC, SPLIT, WEIGHTS, is_run
 from moue.spec import ModelSpec
@@ -47,12 +48,12 @@ class Run:
 
     @property
     def exists(self) -> bool:
-        """Whether a run was begun here."""
+        """Whether a run was started here."""
         return (self.folder / CONFIG).exists()
 
     @property
     def finished(self) -> bool:
-        """Whether it came to its end."""
+        """Whether the run ended."""
         return self.exists and self.record().get("status") == "finished" and is_run(self.folder)
 
     def checkpoint(self, name: str) -> Path:
@@ -80,19 +81,19 @@ class Run:
         if self.record().get("data", {}).get("fingerprint") != table.fingerprint:
             raise DataError(
                 f"{self.folder} was trained on another data set ({self.record().get('data', {}).get('name')}); "
-                "give that one with --data to go on with the run."
+                "give that one with --data to resume the run."
             )
         return Split.load(self.folder / SPLIT)
 
     def resume_config(self, recipe: Config, asked: Config, settings: Iterable[str]) -> Config:
-        """The configuration with which a run goes on, or is taken for trained.
+        """The configuration with which a run is resumed, or taken as finished.
 
-        It is its own, but for what may differ (device, threads, the path of the votes) and is asked for by name.
+        It is the run's own, except for what may differ (device, threads, the path of the votes) and is given by name.
 
         Args:
             recipe: as it is now, without any settings.
             asked: the recipe with all settings.
-            settings: those that are asked for by name, as "optim.lr" or "optim.lr=0.1".
+            settings: those that are given by name, as "optim.lr" or "optim.lr=0.1".
 
         Raises:
             UsageError: when the recipe, or one of the settings, is not that of the run; names both values.
@@ -107,12 +108,15 @@ class Run:
                     f"{self.folder} holds a run with {name}={saved.get(name)}, not {asked.get(name)}. "
                     "Leave that setting out to take the run as it is, or choose another folder."
                 )
-        # A run that Python began does not say.
-        begun = Config.from_dict(current_settings(self.record().get("recipe") or recipe.to_dict()))
+        # A run that was started from Python has no recipe.
+        started = Config.from_dict(current_settings(self.record().get("recipe") or recipe.to_dict()))
+        if recipe.data.labels is None and started.data.labels == FER2013.name:
+            # Version 0.1.0 wrote this where a recipe says nothing.
+            started = started.override(changes={"data.labels": None})
         for name in (f"{section}.{key}" for section, keys in recipe.to_dict().items() for key in keys):
-            if name not in free and recipe.get(name) != begun.get(name):
+            if name not in free and recipe.get(name) != started.get(name):
                 raise UsageError(
-                    f"{self.folder} was begun from a recipe with {name}={begun.get(name)}, not {recipe.get(name)}. "
+                    f"{self.folder} was started from a recipe with {name}={started.get(name)}, not {recipe.get(name)}. "
                     "Give the recipe as it was, or choose another folder."
                 )
         return saved.override(changes={name: asked.get(name) for name in named if name in free})
@@ -171,7 +175,7 @@ class Run:
             "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         self._write(RECORD, record)
-        # Last: its presence is what says that a run was begun.
+        # Last: its presence says that a run was started.
         self._write(CONFIG, config.to_dict())
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -192,19 +196,23 @@ class Run:
         self,
         weights: Mapping[str, Tensor],
         labels: tuple[str, ...],
-        peak_memory: Mapping[str, float],
+        network: Network,
         validation: tuple[np.ndarray, np.ndarray] | None,
-        network_input: tuple[int, str],
-        rebuild: Mapping[str, Any] | None = None,
+        peak_memory: Mapping[str, float],
     ) -> None:
         """Write the kept weights, their spec with its temperature, and the end of the record.
 
-        ``rebuild`` is the network's own: options that build it again without published weights.
+        Args:
+            weights: those of the network that is kept.
+            labels: its classes.
+            network: the one that was trained, for its input and for the options that build it again.
+            validation: logits ``(N, K)`` and labels ``(N,)`` of the validation part, or None.
+            peak_memory: in GB, by what used it.
         """
         from moue.models.load import save_weights
 
         config, record, history = self.config(), self.record(), self.history()
-        save_weights(weights, self.folder / WEIGHTS, rebuild or {})
+        save_weights(weights, self.folder / WEIGHTS, network.rebuild)
         seconds = sum(float(r["seconds"] or 0) for r in history)
         # Unknown for the whole where one epoch, of an older version or on another device, does not say.
         known = all(r.get("threads") for r in history)
@@ -216,8 +224,8 @@ class Run:
             name=self.folder.name,
             network=config.model.network,
             labels=labels,
-            size=network_input[0],
-            color="rgb" if network_input[1] == "rgb" else "gray",
+            size=network.input.size,
+            color=network.input.color,
             views=2,
             license=record.get("license", LICENSE),
             parameters=record["parameters"],
@@ -227,7 +235,7 @@ class Run:
                 "hours": round(seconds / 3600, 4),
                 **({"core_hours": round(cores / 3600, 4)} if cores else {}),
                 "seed": config.run.seed,
-                **_came_from(config),
+                **_origin(config),
                 "machine": record["machine"]["processor"]
                 if record["machine"]["accelerator"] == "cpu"
                 else record["machine"]["accelerator"],
@@ -290,12 +298,12 @@ class Run:
 
 
 def _license(config: Config, table: ImageTable) -> str:
-    """What binds the weights that come of this: the images, and the models that they owe something to."""
-    before = [spec_of(name).license for name in config.optim.teachers]
+    """What binds the weights: the licenses of the images, of ``model.init`` and of the teachers."""
+    inherited = [spec_of(name).license for name in config.optim.teachers]
     if config.model.init:
-        # A path, as what is started from is a run even where a carried model has its name.
-        before.insert(0, spec_of(Path(config.model.init)).license)
-    return "; ".join(dict.fromkeys(filter(None, [LICENSE if is_fer2013(table) else "", *before])))
+        # A path, as what is started from is a run even where a bundled model has its name.
+        inherited.insert(0, spec_of(Path(config.model.init)).license)
+    return "; ".join(dict.fromkeys(filter(None, [LICENSE if is_fer2013(table) else "", *inherited])))
 
 
 def _curves(history: Iterable[Mapping[str, Any]]) -> dict[str, list[float | None]]:
@@ -305,8 +313,8 @@ def _curves(history: Iterable[Mapping[str, Any]]) -> dict[str, list[float | None
     return {n: [None if (value := row.get(n)) is None else round(value, 4) for row in rows] for n in names}
 
 
-def _came_from(config: Config) -> dict[str, Any]:
-    """The models that a run's weights owe something to, by their names or those of their folders."""
+def _origin(config: Config) -> dict[str, Any]:
+    """The models that a run started or learned from, by their names or those of their folders."""
     init, teachers = config.model.init, config.optim.teachers
     return {
         **({"init": Path(init).name} if init is not None else {}),

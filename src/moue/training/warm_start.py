@@ -1,4 +1,4 @@
-"""Weights from one network to another: the start from a finished run, and the end without a second head."""
+"""Weights from one network to another: from a finished run at the start, and without a second head at the end."""
 
 from __future__ import annotations
 
@@ -15,22 +15,19 @@ from moue.models.load import TorchModel, without_weights
 from moue.training.config import ModelConfig
 
 
-def warm_start(network: Network, theirs: TorchModel, model: ModelConfig, labels: Sequence[str]) -> list[str]:
+def warm_start(network: Network, source: TorchModel, model: ModelConfig, labels: Sequence[str]) -> None:
     """Copy a finished run's weights into a network; a last layer for other classes is left as it is.
 
     Args:
         network: to fill.
-        theirs: a finished run of the same network. The rows of its last layer are mapped by the classes' names.
-        model: what ``network`` was built from, and where ``theirs`` came from.
-        labels: the classes that ``network`` is to tell apart; it may have further outputs.
-
-    Returns:
-        The names of the weights that were left as they were.
+        source: a finished run of the same network. The rows of its last layer are mapped by the classes' names.
+        model: what ``network`` was built from, and which run ``source`` is.
+        labels: the classes of ``network``; it may have further outputs.
 
     Raises:
         UsageError: when the run is of another network.
     """
-    own, state, heads = network.state_dict(), theirs.network.state_dict(), _heads(network, model)
+    own, state, heads = network.state_dict(), source.network.state_dict(), _heads(network, model)
 
     def body(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
         return {name: tuple(value.shape[name in heads :]) for name, value in weights.items()}
@@ -38,14 +35,14 @@ def warm_start(network: Network, theirs: TorchModel, model: ModelConfig, labels:
     if body(own) != body(state):
         raise UsageError(
             f"model.init must be a run of the same network with the same options. {model.init} is of "
-            f"{theirs.spec.network}, whose weights do not fit."
+            f"{source.spec.network}, whose weights do not fit."
         )
-    order = label_permutation(labels, theirs.spec.labels) if network.num_classes == len(labels) else None
+    order = label_permutation(labels, source.spec.labels) if network.num_classes == len(labels) else None
     if order is not None:
         state |= {name: state[name][order] for name in heads}
-    left = [] if order is not None else sorted(heads)
-    network.load_state_dict({**state, **{name: own[name] for name in left}})
-    return left
+    else:
+        state |= {name: own[name] for name in heads}
+    network.load_state_dict(state)
 
 
 def first_outputs(weights: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
