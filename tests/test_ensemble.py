@@ -1,4 +1,4 @@
-"""Several models merged into one graph answer as the mean of their calibrated logits, in both engines."""
+"""Several models merged into one graph give the mean of their calibrated logits, in both engines."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ def test_the_graph_gives_the_weighted_mean_of_calibrated_logits(make: Make, tmp_
     spec = merge(paths, out, weights=[2, 1, 1])
     each = [softmax(open_model(p).logits(faces()), open_model(p).spec.temperature) for p in paths]
     logits = [open_model(p, engine="onnxruntime").logits(faces()) for p in paths]
-    wanted = 0.5 * logits[0] / 0.5 + 0.25 * logits[1] / 2.0 + 0.25 * logits[2]
+    expected = 0.5 * logits[0] / 0.5 + 0.25 * logits[1] / 2.0 + 0.25 * logits[2]
     geometric = np.exp(0.5 * np.log(each[0]) + 0.25 * np.log(each[1]) + 0.25 * np.log(each[2]))
     for engine in ("onnxruntime", "openvino"):
         merged = open_model(out, engine=engine)
-        assert np.abs(merged.logits(faces()) - wanted).max() < 1e-4 * np.abs(wanted).max()
-        assert np.abs(merged.logits(faces()[:1]) - wanted[:1]).max() < 1e-4 * np.abs(wanted).max()
+        assert np.abs(merged.logits(faces()) - expected).max() < 1e-4 * np.abs(expected).max()
+        assert np.abs(merged.logits(faces()[:1]) - expected[:1]).max() < 1e-4 * np.abs(expected).max()
         np.testing.assert_allclose(
             softmax(merged.logits(faces())), geometric / geometric.sum(1, keepdims=True), atol=1e-4
         )
@@ -109,13 +109,13 @@ def test_the_graph_gives_the_weighted_mean_of_calibrated_logits(make: Make, tmp_
     ]
 
 
-def test_an_ensemble_of_ensembles_is_one_too(make: Make, tmp_path: Path) -> None:
+def test_ensembles_can_be_members(make: Make, tmp_path: Path) -> None:
     a, b = make("a", 1), make("b", 2)
     merge([a, b], tmp_path / "two.onnx")
     merge([tmp_path / "two.onnx", a], tmp_path / "three.onnx")
-    wanted = 0.75 * open_model(a).logits(faces()) + 0.25 * open_model(b).logits(faces())
+    expected = 0.75 * open_model(a).logits(faces()) + 0.25 * open_model(b).logits(faces())
     got = open_model(tmp_path / "three.onnx").logits(faces())
-    assert np.abs(got - wanted).max() < 1e-4 * np.abs(wanted).max()
+    assert np.abs(got - expected).max() < 1e-4 * np.abs(expected).max()
 
 
 def test_the_temperature_is_fitted_on_what_all_members_held_out_after_views(make: Make, tmp_path: Path) -> None:
@@ -133,12 +133,12 @@ def test_the_temperature_is_fitted_on_what_all_members_held_out_after_views(make
     assert spec.scores == {"validation": round(float((logits.argmax(1) == truth).mean()), 6)}
 
 
-def test_a_sets_own_validation_rows_are_no_ground_where_a_member_learned_from_them(make: Make, tmp_path: Path) -> None:
+def test_validation_rows_that_a_member_was_trained_on_do_not_calibrate(make: Make, tmp_path: Path) -> None:
     whole, (a, b, c) = table(), (make("a", 1), make("b", 2), make("c", 3))
     parts = whole.split.astype("<U12")
     parts[:300] = "validation"
     own = dataclasses.replace(whole, split=parts)
-    # A run on this set held out these rows; of a file without its run the set is believed.
+    # A run on this set held out these rows; for a file without its run the set's own rows count.
     split = stratified_split(own, 0.4, seed=0)
     split.save(a.parent / "split.json")
     spec = merge([a, c], tmp_path / "full.onnx", data=own)
@@ -166,7 +166,7 @@ def test_the_command_reads_the_data_as_the_members_were_trained_on_it(make: Make
     assert 0 < ModelSpec.load(out.with_suffix(".json")).scores["validation"] < 1
 
 
-def test_what_held_out_nothing_in_common_cannot_be_calibrated(make: Make, tmp_path: Path) -> None:
+def test_members_without_common_held_out_rows_cannot_be_calibrated(make: Make, tmp_path: Path) -> None:
     whole, (a, b) = table(), (make("a", 1), make("b", 2))
     with pytest.raises(DataError, match="does not say which rows it held out"):
         merge([a, b], tmp_path / "full.onnx", data=whole)
@@ -177,7 +177,7 @@ def test_what_held_out_nothing_in_common_cannot_be_calibrated(make: Make, tmp_pa
     assert not (tmp_path / "full.onnx").exists()
 
 
-def test_a_member_is_never_replaced_by_the_whole(make: Make, tmp_path: Path) -> None:
+def test_a_member_is_never_overwritten_by_the_ensemble(make: Make, tmp_path: Path) -> None:
     a, b = make("a", 1), make("b", 2)
     before = [path.read_bytes() for path in (a, b)]
     (tmp_path / "link.onnx").symlink_to(a)
@@ -213,7 +213,7 @@ def test_members_that_do_not_fit_together_are_refused(make: Make, tmp_path: Path
     assert not list(tmp_path.glob("full*"))
 
 
-def test_a_model_without_its_run_says_how_its_rows_were_cut(make: Make, tmp_path: Path) -> None:
+def test_the_spec_of_a_model_without_its_run_tells_its_split(make: Make, tmp_path: Path) -> None:
     whole, (a, b) = table(), (make("a", 1), make("b", 2))
     splits = [stratified_split(whole, 0.4, seed=seed) for seed in (0, 1)]
     for path, split in zip((a, b), splits, strict=True):
@@ -223,8 +223,8 @@ def test_a_model_without_its_run_says_how_its_rows_were_cut(make: Make, tmp_path
             "validation": len(split.validation),
             "split": {"seed": split.seed, "fraction": split.fraction},
         }
-        place = path.with_suffix(".json")
-        ModelSpec.load(place).replace(trained={"data": data}).save(place)
+        path = path.with_suffix(".json")
+        ModelSpec.load(path).replace(trained={"data": data}).save(path)
     spec = merge([a, b], tmp_path / "full.onnx", data=whole)
     rows = np.intersect1d(splits[0].validation, splits[1].validation)
     merged = open_model(tmp_path / "full.onnx")
@@ -232,8 +232,8 @@ def test_a_model_without_its_run_says_how_its_rows_were_cut(make: Make, tmp_path
         fit_temperature(merged.tta_logits(whole.images[rows], spec.views), whole.labels[rows]), rel=1e-3
     )
     # An ensemble held out what all its members did, and is scored on that.
-    held, _ = rows_of(whole, "validation", tmp_path / "full.onnx")
-    assert list(held.digests) == list(whole.take(rows).digests)
+    held_out, _ = rows_of(whole, "validation", tmp_path / "full.onnx")
+    assert list(held_out.digests) == list(whole.take(rows).digests)
     trained, reference = rows_of(whole, "train", a)
     assert len(trained) == len(splits[0].train)
     assert reference is None
@@ -260,8 +260,8 @@ def test_all_subsets_are_scored_on_what_all_members_held_out(
     rows = json.loads(captured.out)
     assert len({tuple(row["members"]) for row in rows}) == 7
     assert [row["nll"] for row in rows] == sorted(row["nll"] for row in rows)
-    held = np.intersect1d(splits[0].validation, splits[2].validation)
-    assert {row["n"] for row in rows} == {len(held)}
+    held_out = np.intersect1d(splits[0].validation, splits[2].validation)
+    assert {row["n"] for row in rows} == {len(held_out)}
     # What is promised is what the written file does.
     best = next(row for row in rows if len(row["members"]) > 1)
     assert " ".join(best["members"]) in captured.err
@@ -269,8 +269,8 @@ def test_all_subsets_are_scored_on_what_all_members_held_out(
     assert spec.scores["validation"] == pytest.approx(best["accuracy"], abs=1e-5)
     assert spec.parameters == best["parameters"]
     alone = {row["members"][0]: row for row in rows if len(row["members"]) == 1}
-    a, b = (open_model(path).logits(whole.images[held]).argmax(1) for path in paths[:2])
-    assert alone[str(paths[0])]["accuracy"] == pytest.approx((a == whole.labels[held]).mean(), abs=1e-5)
+    a, b = (open_model(path).logits(whole.images[held_out]).argmax(1) for path in paths[:2])
+    assert alone[str(paths[0])]["accuracy"] == pytest.approx((a == whole.labels[held_out]).mean(), abs=1e-5)
     assert alone[str(paths[0])]["disagreement"] is None
     [pair] = [row for row in rows if row["members"] == [str(path) for path in paths[:2]]]
     assert pair["disagreement"] == pytest.approx((a != b).mean(), abs=1e-5)
@@ -280,9 +280,9 @@ def test_all_subsets_are_scored_on_what_all_members_held_out(
     assert captured.err.endswith("--data synth:1200:0 --labels fer2013\n")
 
 
-def test_what_cannot_be_chosen_from_is_a_sentence(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_members_that_cannot_be_ranked_are_one_sentence(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     a, b, other = make("a", 1), make("b", 2), make("c", 3, labels=FERPLUS.labels)
-    for members, says in (
+    for members, message in (
         ([a], "from 2 to 12 models. Got 1"),
         ([a, a], "is given twice"),
         ([a, other], "must share their labels"),
@@ -290,5 +290,5 @@ def test_what_cannot_be_chosen_from_is_a_sentence(make: Make, capsys: pytest.Cap
     ):
         assert main(["ensemble", *map(str, members), "--data", "synth:300:0"]) == 2
         captured = capsys.readouterr()
-        assert says in captured.err
+        assert message in captured.err
         assert captured.out == ""

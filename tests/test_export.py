@@ -1,4 +1,4 @@
-"""A run becomes an ONNX graph that answers as its network does, in both engines, or nothing is written."""
+"""A run becomes an ONNX graph that gives its network's logits in both engines, or nothing is written."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def drawn_images(n: int, seed: int = 0, size: int = 48) -> np.ndarray:
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size] / size
     slope = 100 + 80 * (rng.normal(size=(n, 2, 1, 1)) * np.stack([x, y])).sum(1)
-    place = rng.uniform(0.2, 0.8, (2, n, 1, 1))
-    disc = 90 * ((x - place[0]) ** 2 + (y - place[1]) ** 2 < 0.03)
+    center = rng.uniform(0.2, 0.8, (2, n, 1, 1))
+    disc = 90 * ((x - center[0]) ** 2 + (y - center[1]) ** 2 < 0.03)
     return np.asarray((slope + disc).clip(0, 255).astype(np.uint8)[:, None])
 
 
@@ -106,22 +106,22 @@ def table(run: Path, n: int = 60, labels: LabelSet = FER2013, size: int = 48) ->
     return ImageTable(images, truth.astype(np.int64), split, [f"row {i}" for i in range(n)], labels, name="drawn")
 
 
-def test_the_work_of_a_graph_is_what_torch_counts(run: Path, tmp_path: Path) -> None:
+def test_the_flops_of_a_graph_are_those_that_torch_counts(run: Path, tmp_path: Path) -> None:
     for store in ("float32", "int8"):
         export(run, tmp_path / "mine.onnx", store=store)
         assert gflop(tmp_path / "mine.onnx") == describe("compact", len(FER2013), **OPTIONS)["gflop"] > 0
 
 
-def test_both_engines_answer_as_the_network_does(run: Path, exported: Path) -> None:
+def test_both_engines_give_the_networks_logits(run: Path, exported: Path) -> None:
     noise = np.random.default_rng(5).integers(0, 256, (70, 1, 48, 48), dtype=np.uint8)
     images = np.concatenate([noise, drawn_images(70)])
-    wanted = load_run(run).logits(images)
+    expected = load_run(run).logits(images)
     for engine in ("onnxruntime", "openvino"):
         model = open_model(exported, engine=engine)
-        answer = model.logits(images)
-        assert np.abs(answer - wanted).max() < 1e-4
-        assert np.array_equal(answer.argmax(1), wanted.argmax(1))
-        assert np.abs(model.logits(images[3:4]) - wanted[3:4]).max() < 1e-4
+        logits = model.logits(images)
+        assert np.abs(logits - expected).max() < 1e-4
+        assert np.array_equal(logits.argmax(1), expected.argmax(1))
+        assert np.abs(model.logits(images[3:4]) - expected[3:4]).max() < 1e-4
 
 
 def test_a_run_and_its_export_have_the_same_scores_over_ten_crops(run: Path, exported: Path) -> None:
@@ -146,9 +146,9 @@ def test_a_run_folder_is_a_member_of_an_ensemble(run: Path, exported: Path, tmp_
     assert spec.trained["members"][1]["sha256"] == file_sha256(exported)
     assert spec.views == 2
     images = drawn_images(10)
-    wanted = load_run(run).logits(images) / 1.25
+    expected = load_run(run).logits(images) / 1.25
     got = open_model(tmp_path / "full.onnx").logits(images)
-    assert np.abs(got - wanted).max() < 0.02 * max(1, np.abs(wanted).max())
+    assert np.abs(got - expected).max() < 0.02 * max(1, np.abs(expected).max())
 
 
 def test_graph_and_spec_travel_together(exported: Path, run: Path) -> None:
@@ -166,7 +166,7 @@ def test_graph_and_spec_travel_together(exported: Path, run: Path) -> None:
     assert sorted(p.name for p in run.iterdir() if "model" in p.name) == ["model.json", "model.onnx"]
 
 
-def test_nothing_of_the_machine_is_in_the_file(exported: Path) -> None:
+def test_the_file_has_no_metadata_of_the_machine(exported: Path) -> None:
     content = exported.read_bytes()
     for trace in (str(Path(__file__).parent.parent), "site-packages", "stack_trace", str(Path.home())):
         assert trace.encode() not in content
@@ -184,8 +184,8 @@ def test_wide_layers_are_stored_once_and_vectors_as_they_are() -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
     kinds = {t.name: t.data_type for t in graphs.quantize_weights(model, "int8").graph.initializer}
-    wanted = {"weight_int8": TensorProto.INT8, "weight_scale": TensorProto.FLOAT, "bias": TensorProto.FLOAT}
-    assert kinds == wanted
+    expected = {"weight_int8": TensorProto.INT8, "weight_scale": TensorProto.FLOAT, "bias": TensorProto.FLOAT}
+    assert kinds == expected
 
 
 @pytest.mark.parametrize(("store", "share", "apart"), [("float16", 0.65, 0.02), ("int8", 0.45, 0.2)])
@@ -198,10 +198,10 @@ def test_weights_in_fewer_bits_make_a_smaller_file(
     assert spec.scores["public_test_fp32"] == 1.0
     assert spec.scores["public_test"] >= 0.85
     images = drawn_images(20, seed=4)
-    wanted = open_model(exported).logits(images)
+    expected = open_model(exported).logits(images)
     for engine in ("onnxruntime", "openvino"):
-        answer = open_model(tmp_path / "small.onnx", engine=engine).logits(images)
-        assert 0 < np.abs(answer - wanted).max() < apart * max(1, np.abs(wanted).max())
+        logits = open_model(tmp_path / "small.onnx", engine=engine).logits(images)
+        assert 0 < np.abs(logits - expected).max() < apart * max(1, np.abs(expected).max())
 
 
 def test_int8_is_measured_on_rows_that_it_was_not_calibrated_on(
@@ -215,10 +215,10 @@ def test_int8_is_measured_on_rows_that_it_was_not_calibrated_on(
     kinds = {n.op_type for n in onnx.load(tmp_path / "int8.onnx").graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     images = drawn_images(40, seed=9)
-    wanted = open_model(exported).logits(images).argmax(1)
+    expected = open_model(exported).logits(images).argmax(1)
     for engine in ("onnxruntime", "openvino"):
-        answer = open_model(tmp_path / "int8.onnx", engine=engine).logits(images).argmax(1)
-        assert (answer == wanted).mean() >= 0.8
+        logits = open_model(tmp_path / "int8.onnx", engine=engine).logits(images).argmax(1)
+        assert (logits == expected).mean() >= 0.8
 
 
 def test_a_graph_that_differs_is_not_written(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +236,7 @@ def test_data_of_other_size_and_order_fits(run: Path, tmp_path: Path) -> None:
     assert spec.scores["train"] == pytest.approx(evaluation.accuracy, abs=1e-6)
 
 
-def test_wrong_use_is_a_sentence(run: Path, tmp_path: Path) -> None:
+def test_usage_errors_are_one_sentence(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"must end in \.onnx"):
         export(run, tmp_path / "model.pt")
     with pytest.raises(UsageError, match="Add --data SET"):
@@ -250,7 +250,7 @@ def test_wrong_use_is_a_sentence(run: Path, tmp_path: Path) -> None:
     other = table(run, labels=LabelSet("folders", ("a", "b", "c", "d", "e", "f", "g")))
     with pytest.raises(UsageError, match="does not know the classes b, f of"):
         export(run, tmp_path / "a.onnx", store="float16", data=other)
-    held = table(run)
+    held_out = table(run)
     with pytest.raises(DataError, match="no rows in the split 'train'"):
-        export(run, tmp_path / "a.onnx", int8=True, data=held.part("public_test"))
+        export(run, tmp_path / "a.onnx", int8=True, data=held_out.part("public_test"))
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""`moue data info|import|synth`: answers on stdout, remarks on stderr, exit codes."""
+"""`moue data info|import|synth`: results on stdout, notes on stderr, exit codes."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def csv(tmp_path: Path) -> Path:
 def test_info_in_json(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "info", str(csv), "--format", "json"]) == 0
     out, err = capsys.readouterr()
-    answer = json.loads(out)
-    assert answer["n"] == 21
-    assert answer["splits"]["public_test"]["happy"] == 1
-    assert answer["duplicates"]["across"] == {"train-public_test": 0}
+    description = json.loads(out)
+    assert description["n"] == 21
+    assert description["splits"]["public_test"]["happy"] == 1
+    assert description["duplicates"]["across"] == {"train-public_test": 0}
     assert err == ""
 
 
@@ -60,7 +60,7 @@ def test_info_draws_nothing_among_the_images_it_reads(tmp_path: Path, capsys: py
     assert not (faces / "happy" / "classes_bar.png").exists()
 
 
-def test_without_torch_the_augmentation_grid_is_a_remark(
+def test_without_torch_a_note_replaces_the_augmentation_grid(
     csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
@@ -87,7 +87,7 @@ def test_left_out_rows_are_listed_and_change_the_exit_code(csv: Path, capsys: py
     assert f"left out {csv}, row 4: emotion must be" in err
 
 
-def test_what_was_left_out_when_a_set_was_written_is_no_failure_of_later_commands(
+def test_rows_left_out_when_a_set_was_written_are_no_failure_of_later_commands(
     csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     csv.write_text(broken(simple_csv(), 4, "3,", "9,"))
@@ -112,10 +112,10 @@ def test_rows_without_a_majority_are_no_failure(csv: Path, tmp_path: Path, capsy
     args = ["data", "info", str(csv), "--labels", "ferplus", "--votes", str(votes), "--format", "json"]
     assert main(args) == 0
     out, err = capsys.readouterr()
-    answer = json.loads(out)
-    assert answer["n"] == 20
-    assert answer["splits"]["train"]["neutral"] == 13
-    assert len(answer["left_out"]) == 1
+    description = json.loads(out)
+    assert description["n"] == 20
+    assert description["splits"]["train"]["neutral"] == 13
+    assert len(description["left_out"]) == 1
     assert "left out 1 rows by the rule" in err
 
 
@@ -161,8 +161,8 @@ def test_import_cuts_a_test_part_that_evaluate_takes(
     seeds = []
     for seed in ([], ["--seed", "0"], ["--seed", "1"]):
         assert main([*imported, "--test", "0.2", *seed]) == 0
-        answer = json.loads(capsys.readouterr().out)
-        counts = {split: (n["happy"], n["sad"]) for split, n in answer["splits"].items()}
+        description = json.loads(capsys.readouterr().out)
+        counts = {split: (n["happy"], n["sad"]) for split, n in description["splits"].items()}
         assert counts == {"train": (8, 8), "test": (2, 2)}
         seeds.append(load(out).fingerprint)
     assert seeds[0] == seeds[1] != seeds[2]
@@ -215,11 +215,11 @@ def test_import_faces_makes_a_row_of_each_face_and_lists_photos_without(
     out = tmp_path / "set.npz"
     code = main(["data", "import", str(tmp_path / "photos"), "-o", str(out), "--faces", "--format", "json"])
     printed = capsys.readouterr()
-    answer = json.loads(printed.out)
+    description = json.loads(printed.out)
     assert code == 3
-    assert answer["splits"]["train"]["happy"] == answer["splits"]["train"]["neutral"] == 1
-    assert [row["source"].split("/")[-1] for row in answer["left_out"]] == ["lawn.png"]
-    assert "no face" in answer["left_out"][0]["reason"]
+    assert description["splits"]["train"]["happy"] == description["splits"]["train"]["neutral"] == 1
+    assert [row["source"].split("/")[-1] for row in description["left_out"]] == ["lawn.png"]
+    assert "no face" in description["left_out"][0]["reason"]
     table = load(str(out))
     # The face alone: the whole photo, scaled, is another image.
     assert table.images.shape == (2, 1, 48, 48)

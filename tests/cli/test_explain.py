@@ -57,19 +57,19 @@ def test_every_input_has_its_row(tiny_onnx: Path, tmp_path: Path, capsys: pytest
     (faces / "a.jpg").write_bytes(jpeg(1))
     (faces / "b.jpg").write_bytes(b"no image")
     (faces / "c.txt").write_text("words", encoding="utf-8")
-    asked = (faces, "--model", tiny_onnx, "--detector", "none", "--label", "sad", "--out", out, "--format", "csv")
-    assert explain(*asked) == 3
+    command = (faces, "--model", tiny_onnx, "--detector", "none", "--label", "sad", "--out", out, "--format", "csv")
+    assert explain(*command) == 3
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [Path(row["source"]).name for row in rows[:2]] == ["a.jpg", "b.jpg"]
     assert rows[0]["label"] == "sad"
     assert 0 <= float(rows[0]["probability"]) < 1
-    assert rows[0]["mouth"] == "", "without a detector nobody knows where the mouth is"
+    assert rows[0]["mouth"] == "", "without a detector there are no landmarks"
     assert rows[1]["remark"].startswith("unreadable: ")
     assert not (out / "b.explain.png").exists()
     assert [row["status"] for row in json.loads((out / "explain.json").read_text())][:2] == ["ok", "unreadable"]
 
 
-def test_a_photo_without_a_face_is_an_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_photo_without_a_face_is_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photo = tmp_path / "wall.png"
     Image.fromarray(np.full((120, 160, 3), 90, np.uint8)).save(photo)
     assert explain(photo, "--model", "tiny") == 0
@@ -83,20 +83,20 @@ def test_classes_of_a_set(
     settings = ["model.network=compact", "model.options.widths=[8,16]", "optim.epochs=2", "optim.lr=0.01"]
     run = fit(Config().override(settings), synthetic(400, seed=1), tmp_path / "run").folder
     out = tmp_path / "out"
-    asked = ("--model", run, "--method", method, "--data", "synth:210:1", "--split", "public_test")
-    assert explain(*asked, "--per-class", "2", "--out", out, "--format", "json") == 0
+    command = ("--model", run, "--method", method, "--data", "synth:210:1", "--split", "public_test")
+    assert explain(*command, "--per-class", "2", "--out", out, "--format", "json") == 0
     captured = capsys.readouterr()
     classes = json.loads(captured.out)
     assert classes
     assert all(1 <= row["n"] <= 2 and 0 <= row["passed"] <= row["n"] for row in classes)
     assert {row["method"] for row in classes} == {method}
     assert read_image(out / "classes.explain.png").shape == (192 * len(classes), 624, 3)
-    assert explain(*asked, "--per-class", "1") == 0
+    assert explain(*command, "--per-class", "1") == 0
     assert "deletion" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         ([], "explain takes photos, or a data set"),
         (["a.jpg", "--data", "synth", "--split", "test"], "explain takes photos, or a data set"),
@@ -108,15 +108,15 @@ def test_classes_of_a_set(
         (["--data", "synth", "--split", "test", "--per-class", "0"], "per-class must be a whole number from 1"),
     ],
 )
-def test_wrong_use_is_a_sentence(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_errors_are_one_sentence(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert explain(*words, "--model", "tiny") == 2
     captured = capsys.readouterr()
-    assert says in captured.err
+    assert message in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
 
 
-def test_an_interruption_keeps_what_was_explained(
+def test_an_interrupted_run_prints_completed_rows(
     tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a.jpg", "b.jpg"):
@@ -129,8 +129,8 @@ def test_an_interruption_keeps_what_was_explained(
 
     whole = explainer.Explainer.explain
     monkeypatch.setattr(explainer.Explainer, "explain", stopped)
-    asked = (tmp_path / "a.jpg", tmp_path / "b.jpg", "--model", tiny_onnx, "--detector", "none", "--format", "json")
-    assert explain(*asked, "--out", tmp_path / "out") == 130
+    command = (tmp_path / "a.jpg", tmp_path / "b.jpg", "--model", tiny_onnx, "--detector", "none", "--format", "json")
+    assert explain(*command, "--out", tmp_path / "out") == 130
     [row] = json.loads(capsys.readouterr().out)
     assert row["source"].endswith("a.jpg")
     assert json.loads((tmp_path / "out" / "explain.json").read_text(encoding="utf-8")) == [row]

@@ -52,7 +52,7 @@ def test_it_prints_the_file(run: Path, calls: list[dict[str, Any]], capsys: pyte
     assert calls[0]["data"] is None
 
 
-def test_it_prints_what_rounding_cost(
+def test_it_prints_the_loss_by_quantization(
     run: Path, calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for i, split in enumerate(("train", "test")):
@@ -82,17 +82,17 @@ def test_bad_images_can_be_left_out_and_are_named(
 ) -> None:
     sources = [str(tiny_onnx), str(tiny_onnx)] if merged else [str(run)]
     faces = folder_of(tmp_path / "faces", {"val/happy/a.jpg": jpeg(1), "val/happy/b.jpg": b"no image"})
-    asked = ["export", *sources, "-o", str(tmp_path / "out.onnx"), "--data", str(faces)]
-    assert main(asked) == 2
+    command = ["export", *sources, "-o", str(tmp_path / "out.onnx"), "--data", str(faces)]
+    assert main(command) == 2
     assert "--skip-bad" in capsys.readouterr().err
     # A merged model needs more images than this for its temperature.
-    assert main([*asked, "--skip-bad"]) == (2 if merged else 3)
+    assert main([*command, "--skip-bad"]) == (2 if merged else 3)
     assert f"moue: left out {faces}, val/happy/b.jpg: " in capsys.readouterr().err
     if not merged:
         assert len(calls[0]["data"]) == 1
 
 
-def test_what_cannot_be_exported_is_a_sentence(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_what_cannot_be_exported_is_one_sentence(run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["export", str(tmp_path / "none")]) == 2
     assert "there is no run folder" in capsys.readouterr().err
     assert main(["export", str(run), "--int8"]) == 2
@@ -101,7 +101,7 @@ def test_what_cannot_be_exported_is_a_sentence(run: Path, capsys: pytest.Capture
     assert "there is no split named 'nope'. Known: private_test, public_test" in capsys.readouterr().err
 
 
-def test_what_is_no_run_is_told_so_before_data_are_read(
+def test_the_run_is_checked_before_data_are_read(
     tiny_onnx: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for source, words in {

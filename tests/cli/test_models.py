@@ -62,7 +62,7 @@ def test_the_speed_can_be_left_out(folder: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.usefixtures("_local_alone")
-def test_what_further_views_gain_and_cost_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_gain_and_cost_of_further_views(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = {"public_test": 0.66, "public_test_views_1": 0.65, "public_test_views_2": 0.66}
     further = {"public_test_views_6": 0.664, "public_test_views_10": 0.658}
     path = folder / "mine.json"
@@ -96,6 +96,6 @@ def test_a_damaged_model_does_not_hide_the_others(folder: Path, capsys: pytest.C
     assert rows["mine.onnx"]["faces_per_second"] > 0
 
 
-def test_a_missing_folder_is_a_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_missing_folder_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["models", str(tmp_path / "none")]) == 2
     assert "is no folder" in capsys.readouterr().err

@@ -27,6 +27,6 @@ def test_the_options_that_are_listed_can_be_set(capsys):
 
 def test_a_wrong_name_is_one_sentence(capsys):
     assert main(["networks", "gogglenet"]) == 2
-    told = capsys.readouterr()
-    assert "googlenet" in told.err
-    assert told.out == ""
+    captured = capsys.readouterr()
+    assert "googlenet" in captured.err
+    assert captured.out == ""

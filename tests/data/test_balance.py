@@ -46,7 +46,7 @@ def test_repeats_are_counted_in_their_order() -> None:
     assert repeats(np.array([], np.int64)).tolist() == []
 
 
-def test_the_generator_decides() -> None:
+def test_the_generator_determines_the_result() -> None:
     rows = np.repeat([0, 1], [30, 7])
     first, again, other = (oversample(rows, 2, np.random.default_rng(s)) for s in (0, 0, 1))
     assert (first == again).all()

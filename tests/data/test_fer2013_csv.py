@@ -1,4 +1,4 @@
-"""The competition's CSV in all its wrappings, and what is said of a broken one."""
+"""The competition's CSV, plain and compressed, and the errors of a broken one."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_rows_keep_their_pixels_labels_and_splits(tmp_path: Path) -> None:
     assert table.name == "fer.csv"
 
 
-def test_fer2013_is_known_by_what_it_holds_not_by_its_layout(tmp_path: Path) -> None:
+def test_fer2013_is_recognized_by_its_content_not_by_its_layout(tmp_path: Path) -> None:
     whole = [k for k, n in enumerate(fer2013_csv.TRAINING) for _ in range(n)]
     fer = table_of([0] * len(whole), whole)
     kaggle = load(folder_of(tmp_path / "f", {"happy/Training_17.jpg": jpeg(1)}))
@@ -54,7 +54,7 @@ def test_fer2013_is_known_by_what_it_holds_not_by_its_layout(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("wrapping", ["gz", "zip", "tar", "tar.gz", "misnamed"])
-def test_wrappings_give_the_same_table(tmp_path: Path, wrapping: str) -> None:
+def test_compressed_files_give_the_same_table(tmp_path: Path, wrapping: str) -> None:
     text = simple_csv()
     plain = load(write(tmp_path / "fer.csv", text))
     data = text.encode()
@@ -91,14 +91,14 @@ def test_columns_stand_in_any_order(tmp_path: Path, header: str) -> None:
         ("emotion,pixels,Usage,n,n", "", ",1,2"),
     ],
 )
-def test_columns_that_nobody_named_change_nothing(tmp_path: Path, head: str, before: str, after: str) -> None:
+def test_columns_without_a_name_are_ignored(tmp_path: Path, head: str, before: str, after: str) -> None:
     rows = simple_csv().splitlines()[1:]
     table = load(write(tmp_path / "fer.csv", "\n".join([head, *(f"{before}{row}{after}" for row in rows)])))
     assert (table.images.reshape(21, -1) == faces(21)).all()
     assert table.labels.tolist() == [i % 7 for i in range(21)]
 
 
-def test_a_comma_within_quotes_parts_no_columns(tmp_path: Path) -> None:
+def test_a_comma_within_quotes_separates_no_columns(tmp_path: Path) -> None:
     lines = simple_csv().splitlines()
     noted = [f"{lines[0]},note", *(f'{row},"dim, from the left"' for row in lines[1:])]
     table = load(write(tmp_path / "fer.csv", "\n".join(noted)))
@@ -173,7 +173,7 @@ def test_rows_that_make_up_for_each_other_are_both_found(tmp_path: Path) -> None
         (b"emotion,pixels\n" + b"1" * (2 << 20), "shorter than 1 MiB"),
     ],
 )
-def test_files_that_are_no_set(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_files_that_are_not_a_set(tmp_path: Path, content: bytes, reason: str) -> None:
     (path := tmp_path / "x.csv").write_bytes(content)
     for skip in (False, True):
         with pytest.raises(DataError, match=reason) as caught:
@@ -186,7 +186,7 @@ def test_a_missing_file() -> None:
         load("nowhere.csv")
 
 
-def test_a_truncated_gzip_keeps_its_whole_rows_on_request(tmp_path: Path) -> None:
+def test_a_truncated_gzip_keeps_its_complete_rows_on_request(tmp_path: Path) -> None:
     packed = gzip.compress(simple_csv(60).encode())
     (path := tmp_path / "fer.csv.gz").write_bytes(packed[: len(packed) * 3 // 4])
     with pytest.raises(DataError, match="truncated or damaged"):

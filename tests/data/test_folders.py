@@ -56,16 +56,16 @@ def test_kaggle_folders(tmp_path: Path, kind: str, wrap: str) -> None:
     assert (table.images[list(table.labels).index(0), 0] == decoded).all()
 
 
-def test_a_split_folder_goes_before_a_prefix(tmp_path: Path) -> None:
+def test_a_split_folder_takes_precedence_over_a_prefix(tmp_path: Path) -> None:
     """Images that someone has sorted anew: no row of a test folder is trained on for its name's sake."""
-    wanted = {
+    expected = {
         "train/happy/PublicTest_1.jpg": "train",
         "val/happy/Training_2.jpg": "validation",
         "test/happy/Training_3.jpg": "test",
         "public_test/happy/PrivateTest_4.jpg": "public_test",
     }
-    table = load(folder_of(tmp_path / "sorted", {name: jpeg(i) for i, name in enumerate(wanted)}))
-    assert dict(zip(table.source, table.split.tolist(), strict=True)) == wanted
+    table = load(folder_of(tmp_path / "sorted", {name: jpeg(i) for i, name in enumerate(expected)}))
+    assert dict(zip(table.source, table.split.tolist(), strict=True)) == expected
     table = load(folder_of(tmp_path / "flat", {"happy/Training_1.jpg": jpeg(1), "sad/PrivateTest_2.jpg": jpeg(2)}))
     assert table.split.tolist() == ["train", "private_test"]
 
@@ -99,10 +99,10 @@ def test_the_folders_own_names(tmp_path: Path) -> None:
 
 
 def test_other_names_of_the_splits(tmp_path: Path) -> None:
-    wanted = {"Training": "train", "dev": "validation", "Valid": "validation", "testing": "test", "eval": "test"}
-    files = {f"{name}/happy/a.jpg": jpeg(i) for i, name in enumerate(wanted)}
+    expected = {"Training": "train", "dev": "validation", "Valid": "validation", "testing": "test", "eval": "test"}
+    files = {f"{name}/happy/a.jpg": jpeg(i) for i, name in enumerate(expected)}
     table = load(folder_of(tmp_path / "a", files), labels="folders")
-    assert {s.split("/")[0]: p for s, p in zip(table.source, table.split.tolist(), strict=True)} == wanted
+    assert {s.split("/")[0]: p for s, p in zip(table.source, table.split.tolist(), strict=True)} == expected
     assert table.label_set.labels == ("happy",)
 
 
@@ -185,7 +185,7 @@ def test_folders_without_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["../../happy/evil.jpg", "/happy/evil.jpg", "happy/../../evil.jpg", "..\\happy\\evil.jpg"]
 )
-def test_a_zip_cannot_reach_outside(tmp_path: Path, name: str) -> None:
+def test_a_member_cannot_leave_its_zip(tmp_path: Path, name: str) -> None:
     (tmp_path / "in").mkdir()
     path = zip_of(tmp_path / "in" / "f.zip", {"happy/a.jpg": jpeg(1), name: jpeg(2)})
     before = sorted(tmp_path.rglob("*"))
@@ -246,7 +246,7 @@ def test_an_encrypted_csv(tmp_path: Path) -> None:
 
 
 def encrypted(path: Path) -> Path:
-    """The same zip, all of whose files are said to be encrypted."""
+    """The same zip, all of whose files are marked as encrypted."""
     data = bytearray(path.read_bytes())
     with zipfile.ZipFile(path) as whole:
         end = whole.start_dir
@@ -279,7 +279,7 @@ def test_unknown_label_sets_are_named(tmp_path: Path) -> None:
         load(folder_of(tmp_path / "f", {"happy/a.jpg": jpeg(1)}), labels="fer2012")
 
 
-def test_folders_that_are_links_are_read_and_a_circle_ends(tmp_path: Path) -> None:
+def test_linked_folders_are_read_and_cyclic_links_end(tmp_path: Path) -> None:
     real = folder_of(tmp_path / "real", {"a.jpg": jpeg(1)})
     faces = folder_of(tmp_path / "faces", {"sad/b.jpg": jpeg(2)})
     (faces / "happy").symlink_to(real)
@@ -293,7 +293,7 @@ def test_a_read_me_beside_the_classes_is_no_class(tmp_path: Path) -> None:
         assert load(path, labels="folders").label_set.labels == ("glum", "joyful")
 
 
-def test_a_list_beside_class_folders_is_not_taken_for_the_set(tmp_path: Path) -> None:
+def test_a_list_beside_class_folders_is_not_mistaken_for_the_set(tmp_path: Path) -> None:
     files = {"happy/a.jpg": jpeg(1), "sad/b.jpg": jpeg(2), "files.csv": b"file,person\na.jpg,7\n"}
     assert len(load(zip_of(tmp_path / "a.zip", files))) == 2
     assert len(load(folder_of(tmp_path / "a", files))) == 2
@@ -316,14 +316,14 @@ def test_what_windows_leaves_in_a_folder_is_no_image(tmp_path: Path) -> None:
     assert len(load(folder_of(tmp_path / "a", files))) == 1
 
 
-def test_names_that_are_no_text_are_kept_as_escapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undecodable_names_are_kept_as_escapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOUE_CACHE", str(tmp_path / "cache"))
     folder = folder_of(tmp_path / "a", {"happy/a.jpg": jpeg(1)})
     (folder / "happy" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(jpeg(2))
     assert len(load(folder)) == len(load(folder)) == 2
 
 
-def test_votes_are_not_passed_over_in_silence(tmp_path: Path) -> None:
+def test_votes_are_not_ignored_silently(tmp_path: Path) -> None:
     folder, votes = folder_of(tmp_path / "a", {"happy/a.jpg": jpeg(1)}), tmp_path / "votes.csv"
     votes.write_text("x")
     own = tmp_path / "own.npz"
@@ -334,7 +334,7 @@ def test_votes_are_not_passed_over_in_silence(tmp_path: Path) -> None:
     assert load(folder, labels="ferplus").label_set.name == "ferplus"
 
 
-def test_a_written_set_keeps_its_size_unless_asked(tmp_path: Path) -> None:
+def test_a_saved_set_keeps_its_size_by_default(tmp_path: Path) -> None:
     folder, own = folder_of(tmp_path / "a", {"happy/a.jpg": jpeg(1, (96, 96), "RGB")}), tmp_path / "own.npz"
     save(load(folder, size=96, color="rgb"), own)
     assert load(own).images.shape == (1, 3, 96, 96)

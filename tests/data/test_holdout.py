@@ -31,14 +31,14 @@ def test_no_image_of_the_test_part_is_trained_on(rows: list[tuple[int, int, str]
     assert (cut.split[~tested] == table.split[~tested]).all()
     assert (table.split[tested] == "train").all()
     assert deduplicated(cut.take(tested), cut.take(~tested)).all()
-    counts, held = (np.bincount(cut.labels[r], minlength=7) for r in (table.split == "train", tested))
-    assert (held <= np.rint(counts * fraction)).all()
-    assert (held[counts > 0] < counts[counts > 0]).all()
+    counts, held_out = (np.bincount(cut.labels[r], minlength=7) for r in (table.split == "train", tested))
+    assert (held_out <= np.rint(counts * fraction)).all()
+    assert (held_out[counts > 0] < counts[counts > 0]).all()
     # A run then cuts its validation part from the rest.
     assert not tested[stratified_split(cut).train].any()
 
 
-def test_each_class_gives_its_share_and_the_seed_decides() -> None:
+def test_each_class_gives_its_share_and_the_seed_determines_the_rows() -> None:
     table = table_of(range(100), [int(i >= 80) for i in range(100)])
     first, again, other = (hold_out_test(table, 0.2, seed).split for seed in (1, 1, 2))
     assert np.bincount(table.labels[first == "test"]).tolist() == [16, 4]
@@ -46,7 +46,7 @@ def test_each_class_gives_its_share_and_the_seed_decides() -> None:
     assert (first != other).any()
 
 
-def test_wrong_use() -> None:
+def test_usage_errors() -> None:
     table = table_of(range(10), [0] * 10)
     for fraction in (0, 1, 20, float("nan")):
         with pytest.raises(UsageError, match="above 0 and below 1"):

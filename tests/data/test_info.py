@@ -21,20 +21,20 @@ def test_describe() -> None:
     digits = [1, 1, 1, 2, 3, 1, 4, 4, 5]
     labels = [0, 0, 3, 1, 2, 0, 5, 6, 2]
     table = table_of(digits, labels, ["train"] * 5 + ["public_test"] * 4)
-    answer = describe(replace(table, left_out=(LeftOut("a.csv, row 3", "bad"),)))
-    assert json.loads(json.dumps(answer)) == answer
-    assert answer["n"] == 9
-    assert answer["image_size"] == 2
-    assert list(answer["splits"]) == ["train", "public_test"]
-    assert answer["splits"]["train"] == {
+    description = describe(replace(table, left_out=(LeftOut("a.csv, row 3", "bad"),)))
+    assert json.loads(json.dumps(description)) == description
+    assert description["n"] == 9
+    assert description["image_size"] == 2
+    assert list(description["splits"]) == ["train", "public_test"]
+    assert description["splits"]["train"] == {
         "angry": 2, "disgust": 1, "fear": 1, "happy": 1, "sad": 0, "surprise": 0, "neutral": 0,
     }  # fmt: skip
-    assert answer["duplicates"] == {
+    assert description["duplicates"] == {
         "within": {"train": 2, "public_test": 1},
         "across": {"train-public_test": 1},
         "conflicting": 6,
     }
-    assert answer["left_out"] == [{"source": "a.csv, row 3", "reason": "bad"}]
+    assert description["left_out"] == [{"source": "a.csv, row 3", "reason": "bad"}]
 
 
 def test_images(tmp_path: Path) -> None:

@@ -26,32 +26,32 @@ def test_any_set_is_cut_cleanly(rows: list[tuple[int, int]], fraction: float, se
     assert (np.diff(split.validation) > 0).all()
     assert deduplicated(table.take(split.validation), table.take(split.train)).all()
     counts = np.bincount(table.labels, minlength=7)
-    held = np.bincount(table.labels[split.validation], minlength=7)
-    assert (held <= np.rint(counts * fraction)).all()
-    assert (held[counts > 0] < counts[counts > 0]).all()
+    held_out = np.bincount(table.labels[split.validation], minlength=7)
+    assert (held_out <= np.rint(counts * fraction)).all()
+    assert (held_out[counts > 0] < counts[counts > 0]).all()
 
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(0, 6), min_size=20, max_size=200), st.integers(0, 5))
-def test_without_twins_each_class_gives_its_share(labels: list[int], seed: int) -> None:
+def test_without_duplicates_each_class_gives_its_share(labels: list[int], seed: int) -> None:
     table = table_of(range(len(labels)), labels)
-    held = np.bincount(table.labels[stratified_split(table, 0.2, seed).validation], minlength=7)
-    assert (held == np.rint(np.bincount(table.labels, minlength=7) * 0.2)).all()
+    held_out = np.bincount(table.labels[stratified_split(table, 0.2, seed).validation], minlength=7)
+    assert (held_out == np.rint(np.bincount(table.labels, minlength=7) * 0.2)).all()
 
 
-def test_twins_are_held_out_too_and_shares_stay_right() -> None:
+def test_duplicates_are_held_out_together_and_shares_are_exact() -> None:
     # A tenth of the rows are duplicates, some with another label.
     digits = [*range(900), *range(100)]
     labels = [i % 5 for i in range(900)] + [(i + (i % 10 == 0)) % 5 for i in range(100)]
     table = table_of(digits, labels)
     split = stratified_split(table, 0.2, 0)
-    counts, held = (np.bincount(x, minlength=5) for x in (table.labels, table.labels[split.validation]))
-    assert np.abs(held - counts * 0.2).max() <= 1
+    counts, held_out = (np.bincount(x, minlength=5) for x in (table.labels, table.labels[split.validation]))
+    assert np.abs(held_out - counts * 0.2).max() <= 1
     pairs = np.bincount(np.array(digits)[split.validation])
     assert 8 <= (pairs == 2).sum() <= 35
 
 
-def test_the_seed_decides() -> None:
+def test_the_seed_determines_the_result() -> None:
     table = table_of(range(100), [i % 4 for i in range(100)])
     first, again, other = (stratified_split(table, 0.2, seed) for seed in (1, 1, 2))
     assert (first.validation == again.validation).all()
@@ -80,14 +80,14 @@ def test_the_folds_of_a_seed_are_all_of_training(
     assert (times[alone & (counts[table.labels] > 1)] == 1).all()
 
 
-def test_folds_are_as_large_as_each_other() -> None:
+def test_folds_are_equally_large() -> None:
     table = table_of([*range(480), *range(20)], [i % 7 for i in range(500)])
     for fold in range(5):
-        held = np.bincount(table.labels[stratified_split(table, 0.2, 3, fold).validation], minlength=7)
-        assert np.abs(held - np.bincount(table.labels) / 5).max() <= 2
+        held_out = np.bincount(table.labels[stratified_split(table, 0.2, 3, fold).validation], minlength=7)
+        assert np.abs(held_out - np.bincount(table.labels) / 5).max() <= 2
 
 
-def test_a_fold_that_there_is_not() -> None:
+def test_a_fold_out_of_range() -> None:
     table = table_of(range(40), [i % 4 for i in range(40)])
     assert not len(stratified_split(table, 5e-324).validation)
     for fraction, fold in ((0.2, 5), (0.3, 3), (0, 1), (0.2, -1)):
@@ -119,14 +119,14 @@ def test_nothing_is_held_out_on_request() -> None:
     assert len(split.train) == 10
 
 
-def test_wrong_use() -> None:
+def test_usage_errors() -> None:
     with pytest.raises(UsageError, match="fraction"):
         stratified_split(table_of([1], [0]), 1.0)
     with pytest.raises(DataError, match="no rows in the split 'train'; it has public_test"):
         stratified_split(table_of([1], [0], "public_test"))
 
 
-def test_a_saved_split_comes_back_and_knows_its_table(tmp_path: Path) -> None:
+def test_a_saved_split_loads_and_checks_its_table(tmp_path: Path) -> None:
     table = table_of(range(50), [i % 3 for i in range(50)])
     split = stratified_split(table, 0.2, 7, 3)
     split.save(tmp_path / "split.json")

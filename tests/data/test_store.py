@@ -1,4 +1,4 @@
-"""The set file and the cache: whole or absent, and never in the way."""
+"""The set file and the cache are complete or absent, and a cache's errors are ignored."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def same(a: ImageTable, b: ImageTable) -> bool:
     return bool(arrays and rest and targets and a.fingerprint == b.fingerprint)
 
 
-def test_a_saved_set_comes_back_whole(tmp_path: Path) -> None:
+def test_a_saved_set_loads_unchanged(tmp_path: Path) -> None:
     table = replace(
         table_of([1, 2, 2], [0, 7, 7], ["train", "public_test", "validation"], FERPLUS),
         targets=np.eye(8, dtype=np.float32)[[0, 7, 7]],
@@ -67,12 +67,12 @@ def test_a_saved_set_comes_back_whole(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["set"]
 
 
-def test_a_saved_set_is_changed_to_the_size_and_color_asked_for(tmp_path: Path) -> None:
+def test_a_saved_set_is_converted_to_the_requested_size_and_color(tmp_path: Path) -> None:
     store.save(table_of([1, 2], [0, 1]), tmp_path / "set")
     assert load(tmp_path / "set", size=32, color="rgb").images.shape == (2, 3, 32, 32)
 
 
-def test_ferplus_cannot_be_had_from_a_fer2013_set(tmp_path: Path) -> None:
+def test_ferplus_labels_cannot_be_read_from_a_fer2013_set(tmp_path: Path) -> None:
     store.save(table_of([1, 2], [0, 1]), tmp_path / "set")
     with pytest.raises(UsageError, match="Import its source again"):
         load(tmp_path / "set", labels="ferplus")

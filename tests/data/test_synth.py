@@ -10,7 +10,7 @@ from moue.data.readers.synth import synthetic
 from moue.errors import UsageError
 
 
-def test_the_seed_decides() -> None:
+def test_the_seed_determines_the_result() -> None:
     assert synthetic(60, 3).fingerprint == synthetic(60, 3).fingerprint
     assert synthetic(60, 3).fingerprint != synthetic(60, 4).fingerprint
 
@@ -32,7 +32,7 @@ def test_it_is_shaped_like_fer2013() -> None:
     assert table.name == "synth:300:1"
 
 
-def test_expressions_can_be_told_apart_but_not_always() -> None:
+def test_expressions_can_be_classified_but_not_always() -> None:
     # Ridge regression on pooled edges: far from what a network does, well above the 25 % of always saying "happy".
     table = synthetic(1000, 0)
     pixels = table.images[:, 0].astype(np.float64)
@@ -53,7 +53,7 @@ def test_other_sizes() -> None:
 
 
 @pytest.mark.parametrize("source", ["synth:5", "synth:x", "synth:20:1:2", "synth:-20"])
-def test_wrong_use(source: str) -> None:
+def test_usage_errors(source: str) -> None:
     with pytest.raises(UsageError, match="synthetic set"):
         load(source)
 

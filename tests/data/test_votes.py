@@ -57,7 +57,7 @@ def test_the_vote_columns_are_the_label_set() -> None:
     assert [FERPLUS.index(name) for name in COLUMNS[:8]] == list(range(8))
 
 
-def test_distribution_drops_single_votes_and_what_is_no_expression() -> None:
+def test_vote_shares_drop_single_votes_and_what_is_no_expression() -> None:
     shares = vote_shares(np.array([(6, 0, 1, 2, 0, 0, 0, 0, 2, 0), (1,) * 10]))
     assert shares[0].tolist() == [0.75, 0, 0, 0.25, 0, 0, 0, 0]
     assert shares[1].sum() == 0

@@ -21,7 +21,7 @@ from moue.explain.regions import region_shares
 from moue.models import create
 from moue.preprocess import crop_face, in_crop
 
-#: Where the answers of these tests look: above and below, to the left of the middle.
+#: The regions that the probabilities of these tests depend on: above and below, to the left of the center.
 FOR, AGAINST = np.s_[12:18, 6:12], np.s_[36:42, 6:12]
 
 
@@ -31,7 +31,7 @@ def image() -> NDArray[np.uint8]:
 
 
 def bright(images: NDArray[np.uint8]) -> NDArray[np.floating]:
-    """A class that one bright place speaks for, and another against."""
+    """The probability of a class with evidence for it in one region and against it in another."""
     pixels = images[:, 0].astype(np.float64) / 255
     seen, unseen = (np.array([image[place].mean() for image in pixels]) for place in (FOR, AGAINST))
     return 0.5 + (seen - unseen) / 2
@@ -43,20 +43,20 @@ def spots() -> NDArray[np.uint8]:
     return image
 
 
-def test_occlusion_finds_what_speaks_for_a_class_and_what_against() -> None:
+def test_occlusion_finds_evidence_for_and_against_a_class() -> None:
     image = spots()
     heatmap = occlusion(bright, image)
     assert heatmap.shape == (48, 48)
     assert FOR[0].start - 6 <= np.unravel_index(heatmap.argmax(), heatmap.shape)[0] <= FOR[0].stop + 6
     assert AGAINST[0].start - 6 <= np.unravel_index(heatmap.argmin(), heatmap.shape)[0] <= AGAINST[0].stop + 6
-    assert heatmap[:, 30:].max() == pytest.approx(0, abs=1e-6), "nothing there changes the answer"
+    assert heatmap[:, 30:].max() == pytest.approx(0, abs=1e-6), "the probability does not depend on these pixels"
     # In probability: a square that covers all of it costs what the mean color costs.
     gray = np.broadcast_to(mean_color(image), image.shape)
     cost = (image[0][FOR].mean() - gray[0][FOR].mean()) / 255 / 2
     assert 0 < heatmap.max() <= cost + 1e-6
 
 
-def test_the_border_counts_as_much_as_the_middle() -> None:
+def test_the_border_counts_as_much_as_the_center() -> None:
     def all_of_it(images: NDArray[np.uint8]) -> NDArray[np.floating]:
         return (images == 255).mean(axis=(1, 2, 3))
 

@@ -109,9 +109,7 @@ def test_a_wrong_shape_is_named(keras_file):
         load_keras(network, keras_file)
 
 
-def test_published_weights_are_fetched_once_checked_and_missed_in_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_published_weights_are_fetched_once_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOUE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     published = tmp_path / "site" / "weights.h5"

@@ -60,14 +60,14 @@ def save_run(path, network, name, options, labels=LABELS):
 
 
 @pytest.mark.parametrize("name", ["compact", "vit", "hf"])
-def test_a_run_answers_as_its_network_without_its_source(name, folder, pixels, tmp_path):
+def test_a_run_gives_its_networks_logits_without_the_published_source(name, folder, pixels, tmp_path):
     gone = tmp_path / "gone"
     options = {} if name == "compact" else {"source": str(folder)}
     network = create("vit" if name == "hf" else name, 7, **options).eval()
     if name == "hf":
         network = create(f"hf:{folder}", 7).eval()
-    told = f"hf:{gone}" if name == "hf" else name
-    run = save_run(tmp_path / "run", network, told, {} if name != "vit" else {"source": str(gone)})
+    network_name = f"hf:{gone}" if name == "hf" else name
+    run = save_run(tmp_path / "run", network, network_name, {} if name != "vit" else {"source": str(gone)})
     model = load_run(run, device="cpu")
     with torch.no_grad():
         expected = network(torch.from_numpy(pixels)).numpy()
@@ -83,7 +83,7 @@ def test_images_of_another_shape_are_refused(pixels, tmp_path):
         model.logits(pixels[:, :, :40])
 
 
-def test_what_is_wrong_with_a_run_is_said(tmp_path):
+def test_errors_of_a_run_name_the_cause(tmp_path):
     with pytest.raises(ModelError, match="no run folder"):
         load_run(tmp_path / "none")
     run = save_run(tmp_path / "run", create("compact", 7), "compact", {})
@@ -104,7 +104,7 @@ def test_what_is_wrong_with_a_run_is_said(tmp_path):
         load_run(run)
 
 
-def test_a_hub_model_answers_as_transformers_does(folder):
+def test_a_hub_model_gives_the_logits_of_transformers(folder):
     network = create(f"hf:{folder}", 7, size=32, color="rgb").eval()
     model = transformers.ViTForImageClassification.from_pretrained(folder).eval()
     pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
@@ -116,7 +116,7 @@ def test_a_hub_model_answers_as_transformers_does(folder):
     assert network.labels[0] == "happiness"
 
 
-def test_a_kept_head_is_put_into_our_order(folder, pixels):
+def test_a_kept_head_is_reordered(folder, pixels):
     x = torch.from_numpy(pixels)
     with torch.no_grad():
         theirs = create(f"hf:{folder}", 7).eval()(x)

@@ -53,7 +53,7 @@ def test_gradients_reach_every_weight(network, pixels):
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
 
 
-def test_evaluation_is_steady_and_independent_of_the_batch(network, pixels):
+def test_evaluation_is_deterministic_and_independent_of_the_batch(network, pixels):
     network.eval()
     with torch.no_grad():
         together = network(pixels)
@@ -61,10 +61,10 @@ def test_evaluation_is_steady_and_independent_of_the_batch(network, pixels):
         for i in (0, 3):
             torch.testing.assert_close(network(pixels[i : i + 1])[0], together[i], atol=1e-4, rtol=1e-4)
         assert network.forward_with_aux(pixels)[1] == []
-        assert (together[0] - together[1]).abs().max() > 0, "the answer must depend on the image"
+        assert (together[0] - together[1]).abs().max() > 0, "the logits must depend on the image"
 
 
-def test_bytes_and_floats_agree_and_the_halves_make_the_whole(network, pixels):
+def test_bytes_and_floats_agree_and_features_and_head_make_the_network(network, pixels):
     network.eval()
     with torch.no_grad():
         whole = network(pixels)
@@ -74,7 +74,7 @@ def test_bytes_and_floats_agree_and_the_halves_make_the_whole(network, pixels):
 
 
 @pytest.mark.parametrize("name", [n for n in NETWORKS if n != "compact"])
-def test_color_images_are_taken_when_asked(name):
+def test_color_images_on_request(name):
     network = create(name, 3, color="rgb", **SMALL[name]).eval()
     with torch.no_grad():
         assert network(torch.zeros(2, 3, 48, 48, dtype=torch.uint8)).shape == (2, 3)
@@ -94,7 +94,7 @@ def test_the_papers_numbers_of_weights():
 
 
 @pytest.mark.parametrize("options", [{}, {"pool": False}, {"pool": False, "last_map": 6}, {"stem_stride": 1}])
-def test_small_resnet_ends_where_it_is_told(options):
+def test_small_resnet_ends_at_the_requested_map(options):
     with torch.device("meta"):
         network = create("resnet50v2-small", 7, **options).eval()
     side = options.get("last_map", 3)
@@ -135,15 +135,15 @@ def test_compact_vit_takes_other_sizes_in_training():
     assert network(torch.zeros(2, 1, 36, 36)).shape == (2, 7)
 
 
-def test_positions_of_a_smaller_grid_mean_the_same_places():
-    # Four places and one: the middle of the image lies between the four.
+def test_positions_of_a_smaller_grid_mean_the_same():
+    # Four tokens and one: the center of the image lies between the four.
     four, one = positional_encoding(2, 48), positional_encoding(1, 48)
     assert len({tuple(p) for p in four.tolist()}) == 4
     assert all(((one[0] - p).norm() < (four[0] - four[3]).norm()) for p in four)
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "says"),
+    ("name", "options", "message"),
     [
         ("vit-compact", {"size": 50}, "multiple of 6"),
         ("vit-compact", {"dim": 102}, "multiple of 4"),
@@ -166,8 +166,8 @@ def test_positions_of_a_smaller_grid_mean_the_same_places():
         ("vit", {"trainable_layers": 99, "pretrained": False, "architecture": TINY_VIT}, "between -1 and 3"),
     ],
 )
-def test_options_that_cannot_be_are_refused_in_words(name, options, says):
-    with pytest.raises(UsageError, match=says):
+def test_invalid_options_are_refused(name, options, message):
+    with pytest.raises(UsageError, match=message):
         create(name, 7, **options)
 
 
@@ -191,7 +191,7 @@ def test_a_package_without_weights_is_named(monkeypatch):
         create("effnet-lite1", 7)
 
 
-def test_imagenet_weights_are_renamed_without_rest(tmp_path, monkeypatch):
+def test_all_imagenet_weights_are_renamed(tmp_path, monkeypatch):
     """A file in the packages' naming fills every weight; one that lacks something is refused."""
     import sys
     from types import SimpleNamespace

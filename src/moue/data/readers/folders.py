@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
+from moue.data.class_map import class_index, class_names
 from moue.data.readers.archive import ARCHIVE_ERRORS, MAX_MEMBER, Member, error_text, escapes_archive
 from moue.data.row_errors import RowErrors
 from moue.data.table import ImageTable, LeftOut
-from moue.errors import DataError, UnknownName
+from moue.errors import DataError
 from moue.image import read_image
-from moue.labels import ALIASES, LabelSet, label_set
+from moue.labels import label_set
 from moue.preprocess import ImageArray, to_input
 from moue.progress import Report
 from moue.signatures import IMAGE_SUFFIXES, SYSTEM_FILES
@@ -80,7 +81,7 @@ def read(
     images = _labeled_images(members, errors, labels)
     folders = Counter(folder for _, _, folder in images)
     classes = label_set(labels, sorted(folders))
-    index = _class_index(folders, classes, errors)
+    index = class_index(folders, classes, errors)
     faces, numbers, splits, sources = [], [], [], []
     for done, (member, split, folder) in enumerate(images, start=1):
         if progress:
@@ -125,7 +126,7 @@ def _read_faces(member: Member, crop: Crop | None) -> list[ImageArray]:
 
 def _labeled_images(members: Sequence[Member], errors: RowErrors, labels: str) -> list[tuple[Member, str, str]]:
     """Each image with its split and class folder."""
-    classes = set() if labels == "folders" else _class_names(labels)
+    classes = set() if labels == "folders" else class_names(labels)
     files = _without_wrapper(_visible_files(members, errors), {*SPLIT_FOLDERS, *classes})
     misnamed = _misnamed_splits([parts for _, parts in files], classes)
     for folder, shared in misnamed.items():
@@ -203,23 +204,3 @@ def _misnamed_splits(paths: Sequence[Sequence[str]], classes: Collection[str]) -
 def is_image(name: str) -> bool:
     """Whether a file's name ends as an image's does."""
     return f".{name.rpartition('.')[2].lower()}" in IMAGE_SUFFIXES
-
-
-def _class_names(labels: str) -> set[str]:
-    names = set(label_set(labels).labels)
-    return names | {alias for alias, name in ALIASES.items() if name in names}
-
-
-def _class_index(folders: Mapping[str, int], classes: LabelSet, errors: RowErrors) -> dict[str, int]:
-    """Class folder to label, of folders with their numbers of files; unknown ones go to ``errors``."""
-    index = {}
-    for folder, files in folders.items():
-        try:
-            # The folders' own names are kept apart even where two are synonyms.
-            index[folder] = classes.labels.index(folder) if classes.name == "folders" else classes.index(folder)
-        except UnknownName as error:
-            errors.add(
-                f"folder {folder!r} ({files:,} files)",
-                f"{error_text(error)} (--labels folders keeps the folders' own names)",
-            )
-    return index
