@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 from sets import broken, simple_csv
 
@@ -19,9 +18,6 @@ from moue.data import hold_out_test, load
 from moue.data.readers.store import save
 from moue.data.readers.synth import synthetic
 from moue.errors import DataError, UnknownName, UsageError
-from moue.evaluation.latency import latency
-from moue.labels import FER2013
-from moue.spec import ModelSpec
 from moue.training.config import Config
 from moue.training.loop import fit
 from moue.training.recipe import load_recipe
@@ -108,20 +104,6 @@ def test_a_finished_run_keeps_its_row_without_the_source_of_its_weights(known: b
     [row] = compare([str(run.folder)], data=data, out=tmp_path / "out")
     assert row.status == "ok"
     assert (row.gflop is not None) == known
-
-
-def test_latency_is_of_the_views_that_are_scored() -> None:
-    seen = []
-
-    class Model:
-        spec = ModelSpec("mine", "none", FER2013.labels, views=6)
-
-        def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-            seen.append(len(images))
-            return np.zeros((len(images), 7), np.float32)
-
-    assert latency(Model(), 2) > 0
-    assert seen == [6] * 5
 
 
 @pytest.mark.usefixtures("figures")

@@ -121,7 +121,7 @@ def compare(
         raise UsageError(f"each network is compared once. Got {', '.join(names)} instead.")
     changes = {"run.minutes": minutes, "run.seed": seed, "data.votes": votes}
     changes = {name: value for name, value in changes.items() if value is not None}
-    entries = [_find(name, out, settings, changes) for name in names]
+    entries = [_resolve(name, out, settings, changes) for name in names]
     _require_distinct_runs(entries)
     _require_no_overwrite(entries, data, votes, out)
     fallback = _default_labels(entries, votes is not None)
@@ -147,7 +147,7 @@ def compare(
     if split not in ("train", "validation"):
         rows_of(table, split)  # Fails now, not after hours, where the set has no such rows.
     asked = [*settings, *changes]
-    entries = [_checked(entry, read, asked) if isinstance(entry, PlannedRun) else entry for entry in entries]
+    entries = [_validated(entry, read, asked) if isinstance(entry, PlannedRun) else entry for entry in entries]
     results, n = _train_and_score(entries, read, split, log, training_progress)
     if quote or any(name.removeprefix(RECIPE_PREFIX).startswith("study/") for name in names):
         results += published_results()
@@ -170,7 +170,7 @@ def compare(
     return results
 
 
-def _find(name: str, out: Path, settings: Sequence[str], changes: Mapping[str, Any]) -> Entry:
+def _resolve(name: str, out: Path, settings: Sequence[str], changes: Mapping[str, Any]) -> Entry:
     """What a name stands for: a recipe to train, a run folder, or a model.
 
     A trained model takes precedence over a run folder of its name, which is ``./NAME``, and over the recipe that made
@@ -225,7 +225,7 @@ def _default_labels(entries: Sequence[Entry], votes: bool) -> str:
     return label_sets.pop() if len(label_sets) == 1 else FER2013.name
 
 
-def _checked(entry: PlannedRun, read: Reader, asked: Sequence[str]) -> PlannedRun:
+def _validated(entry: PlannedRun, read: Reader, asked: Sequence[str]) -> PlannedRun:
     """The entry with the configuration of its existing run, if there is one.
 
     Raises:

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from moue.errors import UsageError
-from moue.evaluation.curves import diagnose_curves
 from moue.evaluation.metrics import evaluate
 from moue.evaluation.model_result import ModelResult, PublishedClaims
 from moue.evaluation.ranking import compare_models
@@ -280,24 +279,6 @@ def test_the_page_shows_recalls_beside_the_quoted_ones(written: Path) -> None:
 
 def test_training_costs_core_hours_where_the_cores_are_known() -> None:
     assert [row.to_row()["core_hours"] for row in (replace(STRONG, core_hours=2.0), STRONG)] == [2.0, None]
-
-
-@pytest.mark.parametrize(
-    ("train", "validation", "loss", "kind"),
-    [
-        ([0.5, 0.7, 0.9, 0.97], [0.5, 0.6, 0.62, 0.61], [1.3, 1.1, 1.2, 1.5], "overfitting"),
-        ([0.5, 0.7, 0.8, 0.85], [0.5, 0.6, 0.62, 0.63], [1.3, 1.1, 1.05, 1.04], "memorizing"),
-        ([0.3, 0.4, 0.5, 0.55], [0.3, 0.4, 0.5, 0.56], [1.7, 1.5, 1.3, 1.2], "unfinished"),
-        ([0.3, 0.5, 0.6, 0.62], [0.3, 0.5, 0.6, 0.59], [1.7, 1.3, 1.1, 1.1], "converged"),
-        # At a constant learning rate the loss fluctuates; one bad epoch at the end says nothing.
-        ([0.5] * 20, [0.5, 0.51] * 10, [1.2, 1.25, 1.15, 1.26, 1.2] * 3 + [1.2, 1.25, 1.15, 1.2, 1.3], "converged"),
-    ],
-)
-def test_curves_are_diagnosed(train: list[float], validation: list[float], loss: list[float], kind: str) -> None:
-    diagnosis = diagnose_curves(history(train, validation, loss))
-    assert diagnosis is not None
-    assert diagnosis.kind == kind
-    assert diagnose_curves([{"epoch": 1, "train_loss": 1.0}]) is None
 
 
 def test_figures_come_as_png_too_and_the_same_data_gives_the_same_bytes() -> None:
