@@ -165,7 +165,7 @@ def test_a_pipe_is_read_to_its_end_and_not_waited_for_for_ever(tmp_path: Path, m
     with pytest.raises(Unreadable, match=r"nothing came|empty"):
         read_image(pipe)
     writer.join()
-    monkeypatch.setattr("moue.image.PATIENCE", 0.05)
+    monkeypatch.setattr("moue.image.PIPE_TIMEOUT", 0.05)
     with pytest.raises(Unreadable, match="nothing came through this pipe"):
         read_image(pipe)
     with pytest.raises(Unreadable, match="neither a file nor a pipe"):

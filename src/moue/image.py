@@ -1,7 +1,6 @@
-"""From anything that holds an image to one upright RGB array.
+"""Reads an image of any kind into one upright RGB array.
 
-Every way in ends in the same pixels: a path, its bytes and its decoded array give the same answer, so no decoder is
-asked for a smaller image.
+A path, its bytes and its decoded array give the same pixels; for that, no decoder is asked for a smaller image.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ Order = Literal["rgb", "bgr"]
 #: Larger images are refused unless a caller raises the limit: a file of some kilobytes can decode to many gigabytes.
 MAX_PIXELS = 178_956_970
 
-#: Seconds for which somebody who writes to a pipe is waited for.
-PATIENCE = 10.0
+#: Seconds to wait for the first byte of a pipe.
+PIPE_TIMEOUT = 10.0
 
 #: TIFF's NewSubfileType, which is 1 for the smaller version of another image in the file.
 _SUBFILE = 254
 
-#: Formats that are never tried: decoding these starts another program or fetches a font.
-UNSAFE = frozenset({"EPS", "WMF", "PDF", "MPEG", "BUFR", "GRIB", "HDF5"})
+#: Formats that are never tried: decoding these starts another program or loads a font.
+UNSAFE_FORMATS = frozenset({"EPS", "WMF", "PDF", "MPEG", "BUFR", "GRIB", "HDF5"})
 
 
 def check_order(color: object) -> None:
@@ -65,9 +64,9 @@ def read_image(x: ImageLike, *, color: Order = "rgb", max_pixels: int = MAX_PIXE
         uint8 ``(H, W, 3)`` RGB, 0..255. An RGB uint8 array is returned as it is, not copied.
 
     Raises:
-        Unreadable: when there is no image to be had from ``x``; its message says why, its status is "unreadable" or,
-            above ``max_pixels``, "too_large".
-        UsageError: when ``x`` is of no type that could hold an image, or ``color`` is another word.
+        Unreadable: when ``x`` holds no image; its message says why, and its status is "unreadable" or, above
+            ``max_pixels``, "too_large".
+        UsageError: when ``x`` is of no type that could hold an image, or ``color`` is unknown.
     """
     check_order(color)
     if isinstance(x, Image.Image):
@@ -78,7 +77,7 @@ def read_image(x: ImageLike, *, color: Order = "rgb", max_pixels: int = MAX_PIXE
     if isinstance(x, (bytes, bytearray, memoryview)):
         return _decode(_identify(io.BytesIO(x)), max_pixels)
     if hasattr(x, "read"):
-        # Read to the end: the object may be a pipe, and Pillow wants to seek.
+        # Read to the end: the object may be a pipe, and Pillow needs to seek.
         content = None if isinstance(x, io.TextIOBase) else x.read()
         if not isinstance(content, bytes):
             raise UsageError("a file object must be open in binary mode, as in open(path, 'rb').")
@@ -94,16 +93,16 @@ def _open(path: Path) -> IO[bytes]:
     try:
         mode = path.stat().st_mode
         if stat.S_ISFIFO(mode):
-            return io.BytesIO(_piped(path))
+            return io.BytesIO(_read_pipe(path))
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise Unreadable("neither a file nor a pipe")
         return open(path, "rb")
     except Unreadable:
         raise
     except FileNotFoundError:
-        web = "://" in str(path) or ":/" in str(path)[1:8]
+        is_address = "://" in str(path) or ":/" in str(path)[1:8]
         raise Unreadable(
-            "moue reads local files, not addresses: download it first" if web else "no such file"
+            "moue reads local files, not addresses: download it first" if is_address else "no such file"
         ) from None
     except IsADirectoryError:
         raise Unreadable("a folder, not an image") from None
@@ -113,12 +112,12 @@ def _open(path: Path) -> IO[bytes]:
         raise Unreadable(getattr(error, "strerror", None) or str(error)) from None
 
 
-def _piped(path: Path) -> bytes:
+def _read_pipe(path: Path) -> bytes:
     """All that comes through a pipe."""
-    # Opened without waiting, which would be for ever where nobody writes.
+    # Opened without blocking: without a writer it would block for ever.
     with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as pipe:
-        select.select([pipe], [], [], PATIENCE)
-        # None says that somebody is there and has written nothing yet.
+        select.select([pipe], [], [], PIPE_TIMEOUT)
+        # None means that there is a writer, which has written nothing yet.
         first = pipe.read(1)
         if first == b"":
             raise Unreadable("nothing came through this pipe")
@@ -129,8 +128,8 @@ def _piped(path: Path) -> bytes:
 def _identify(file: IO[bytes]) -> Image.Image:
     """Open an image by its content, reading no more than its header.
 
-    This is what ``Image.open`` does, without its warning and its own limit on pixels, which only a setting for the
-    whole process could raise, and without the formats in :data:`UNSAFE`.
+    This is what ``Image.open`` does, without its warning, without its own limit on pixels, which can only be raised for
+    the whole process, and without the formats in :data:`UNSAFE_FORMATS`.
     """
     try:
         prefix = file.read(16)
@@ -138,7 +137,7 @@ def _identify(file: IO[bytes]) -> Image.Image:
         raise Unreadable(error.strerror or str(error)) from None
     if not prefix:
         raise Unreadable("the file is empty")
-    lacking = prefix[4:8] == b"ftyp" and prefix[8:12] in HEIF_BRANDS and not _heif_is_known()
+    heif_unsupported = prefix[4:8] == b"ftyp" and prefix[8:12] in HEIF_BRANDS and not _register_heif()
     damage = ""
     for name in _formats():
         factory, accept = Image.OPEN[name]
@@ -148,25 +147,25 @@ def _identify(file: IO[bytes]) -> Image.Image:
         try:
             image: Image.Image = factory(file, "")
         except Image.DecompressionBombError as error:
-            raise Unreadable(f"it holds too many pixels: {_words(error)}", "too_large") from None
+            raise Unreadable(f"it holds too many pixels: {_one_line(error)}", "too_large") from None
         except Exception as error:  # Decoders raise whatever a damaged header makes them trip over.
-            damage = damage or (f"a damaged {name} file: {_words(error)}" if accept else "")
+            damage = damage or (f"a damaged {name} file: {_one_line(error)}" if accept else "")
         else:
-            # What cameras call raw is TIFF to Pillow, which finds a preview there, often of 160 pixels.
+            # To Pillow, raw photos are TIFF files with a preview, often of 160 pixels.
             if getattr(image, "tag_v2", {}).get(_SUBFILE) == 1:
-                raise Unreadable("a raw photo, of which a small preview alone can be read: make a JPEG or TIFF of it")
+                raise Unreadable("a raw photo, of which only a small preview can be read: convert it to JPEG or TIFF")
             return image
-    if lacking:
+    if heif_unsupported:
         raise Unreadable("a HEIF image, which needs a package that is not installed: pip install pillow-heif")
     if kind_of(prefix) == "video" and not damage:
-        raise Unreadable("a video, not an image: a video is read from a file, its path ending as videos do")
-    raise Unreadable(damage or "not an image of a kind that is known here")
+        raise Unreadable("a video, not an image: videos are read from a file, bytes or a file object that can seek")
+    raise Unreadable(damage or "not an image of a known format")
 
 
-def _heif_is_known() -> bool:
-    """Teach Pillow to read HEIF, now that such an image came; False where the package that can is not installed."""
+def _register_heif() -> bool:
+    """Let Pillow read HEIF; False where the package that can is not installed."""
     if "HEIF" not in Image.OPEN:
-        # The others first: what is AVIF is left to Pillow.
+        # After Pillow's own decoders, which read AVIF.
         Image.init()
         try:
             require("pillow_heif", "").register_heif_opener()
@@ -178,21 +177,21 @@ def _heif_is_known() -> bool:
 def _accepts(accept: Callable[[bytes], bool | str], prefix: bytes) -> bool:
     try:
         return accept(prefix) is True
-    except Exception:  # Some look at more bytes than a file of one byte has.
+    except Exception:  # Some expect more bytes than the file has.
         return False
 
 
 def _formats() -> Iterator[str]:
-    """The names of the decoders: the common ones first, the rest when none of these knew the file."""
+    """The names of the decoders: the common ones first; the others are loaded when none of these knows the file."""
     Image.preinit()
-    first = [name for name in Image.ID if name not in UNSAFE]
+    first = [name for name in Image.ID if name not in UNSAFE_FORMATS]
     yield from first
     Image.init()
-    yield from (name for name in Image.ID if name not in UNSAFE and name not in first)
+    yield from (name for name in Image.ID if name not in UNSAFE_FORMATS and name not in first)
 
 
 def check_pixels(width: int, height: int, most: int) -> None:
-    """Refuse a photo or video by its declared size, before anything of it is decoded.
+    """Refuse a photo or video by its declared size, before anything is decoded.
 
     Raises:
         Unreadable: when it has more than ``most`` pixels, of status "too_large".
@@ -215,16 +214,16 @@ def _decode(image: Image.Image, max_pixels: int) -> ImageArray:
     except MemoryError:
         raise Unreadable(f"{width}×{height} pixels do not fit in memory", "too_large") from None
     except Image.DecompressionBombError as error:
-        raise Unreadable(f"it holds too many pixels: {_words(error)}", "too_large") from None
+        raise Unreadable(f"it holds too many pixels: {_one_line(error)}", "too_large") from None
     except Exception as error:  # As above; a truncated file ends here.
-        raise Unreadable(f"a damaged {image.format or 'image'} file: {_words(error)}") from None
+        raise Unreadable(f"a damaged {image.format or 'image'} file: {_one_line(error)}") from None
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except Exception:
-        # Damaged EXIF data says nothing about orientation; the pixels are there all the same.
+        # Without valid EXIF data the orientation is unknown; the pixels are fine.
         return image
 
 
@@ -285,6 +284,6 @@ def _within(array: NDArray[Any], most: float, slack: float = 0) -> bool:
     return bool(array.min() >= -slack and array.max() <= most + slack)
 
 
-def _words(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     """An error's message on one line, without its full stop."""
     return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import inspect
 import io
 import json
 import pickle
@@ -18,8 +21,10 @@ from PIL import Image
 from videos import make_video, scene
 
 import moue
-from moue.errors import MissingExtra, UsageError
+from moue.errors import MissingExtra, UnknownName, UsageError
 from moue.runtime.detect import CenterFace, Detections, WholeImage
+from moue.runtime.engine import open_model
+from moue.runtime.options import RecognizerOptions
 from moue.runtime.outputs.dataframe import COLUMNS, to_frame, to_rows
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces, Predictions
@@ -401,6 +406,33 @@ def test_a_recognizer_goes_to_another_process(model: Path, photo: NDArray[np.uin
     videos = pickle.loads(pickle.dumps(reader.for_video()))
     sizes = [cast(CenterFace, r.detector).long_side for r in (videos, reader.for_video(), reader)]
     assert sizes[0] == sizes[1] != sizes[2]
+
+
+def test_a_recognizer_takes_the_options_of_its_dataclass(model: Path) -> None:
+    defaults = {name: p.default for name, p in inspect.signature(Recognizer).parameters.items()}
+    assert defaults == {field.name: field.default for field in dataclasses.fields(RecognizerOptions)}
+    options = RecognizerOptions(model, "none", threads=1, min_score=0.6, views=6, uncertain_below=0.9, batch_size=3)
+    reader = Recognizer.from_options(options)
+    assert reader.options == options
+    assert (reader.spec.views, reader.spec.uncertain_below) == (6, 0.9)
+    again = copy.copy(reader)
+    assert (again.options, again.spec) == (options, reader.spec)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.views = 2  # type: ignore[misc]
+    with pytest.raises(UnknownName, match="throughput"):
+        RecognizerOptions(optimize_for="throughputs")  # type: ignore[arg-type]
+
+
+def test_a_recognizer_for_videos_searches_smaller_and_averages_two_views_at_most(model: Path) -> None:
+    video = Recognizer(model, threads=1, views=10, video_side=128).for_video()
+    assert isinstance(video.detector, CenterFace)
+    assert (video.detector.long_side, video.spec.views, video.for_video().options) == (128, 10, video.options)
+    engine = open_model(model)
+    engine.spec = engine.spec.replace(views=6)
+    assert Recognizer(engine, "none").for_video().spec.views == 2
+    small = Recognizer(model, threads=1, small_faces=True).for_video()
+    assert isinstance(small.detector, CenterFace)
+    assert small.detector.long_side is None
 
 
 def test_a_wrong_order_of_channels_is_wrong_use_in_lists_too(halves: Recognizer) -> None:

@@ -6,14 +6,16 @@ import io
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from videos import make_song, make_sound, make_video, scene
 
 from moue.errors import UsageError
 from moue.runtime.inputs.paths import require_one
-from moue.runtime.inputs.resolve import resolve
+from moue.runtime.inputs.resolve import resolve, resolve_single
 from moue.runtime.inputs.source import Source
+from moue.signatures import kind_of
 
 
 @pytest.fixture
@@ -162,3 +164,81 @@ def test_names_of_which_none_is_there(folder: Path) -> None:
     require_one([str(folder / "gone.png"), str(folder)])
     with pytest.raises(UsageError, match=r"a\.png and b\.png: no such"):
         require_one(["a.png", "b.png"])
+
+
+def test_content_becomes_one_source(tmp_path: Path) -> None:
+    image, video = tmp_path / "photo.png", make_video(tmp_path / "clip.mp4", [scene(i) for i in range(3)])
+    Image.new("RGB", (4, 4)).save(image)
+    with open(image, "rb") as file, Image.open(image) as opened:
+        for x, name in (
+            (image.read_bytes(), "<bytes>"),
+            (bytearray(image.read_bytes()), "<bytearray>"),
+            (io.BytesIO(image.read_bytes()), "<BytesIO>"),
+            (file, str(image)),
+            (opened, str(image)),
+            (np.zeros((4, 4, 3), np.uint8), "<ndarray>"),
+        ):
+            for [source] in (list(resolve(x)), list(resolve([x]))):
+                assert (source.name, source.kind, source.data is x) == (name, "image", True)
+    with open(video, "rb") as file:
+        content = video.read_bytes()
+        for x, name in ((content, "<video>"), (memoryview(content), "<video>"), (file, str(video))):
+            [source] = resolve(x)
+            assert (source.name, source.kind) == (name, "video")
+        assert file.tell() == 0
+    assert [s.kind for s in resolve(np.zeros((2, 4, 4, 3), np.uint8))] == ["image", "image"]
+    assert list(resolve(0)) == list(resolve(np.int64(0))) == [Source("0", "camera")]
+    assert list(resolve(Source("a", "skipped", "b"))) == [Source("a", "skipped", "b")]
+
+
+def test_a_file_object_that_cannot_seek_is_not_read_to_see_what_it_is() -> None:
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+        def read(self, size: int | None = -1) -> bytes:
+            raise AssertionError("what is read from a pipe is gone")
+
+    [source] = resolve(Pipe(b"x"))
+    assert (source.kind, source.name) == ("image", "<Pipe>")
+
+
+def test_of_several_inputs_one_of_a_wrong_type_does_not_stop_the_rest(folder: Path) -> None:
+    found = list(resolve([folder / "2.png", None, {}, [folder / "2.png"]]))
+    assert [(s.kind, s.name) for s in found[1:]] == [
+        ("unreadable", "<NoneType>"),
+        ("unreadable", "<dict>"),
+        ("unreadable", "<list>"),
+    ]
+    assert all("Got" in str(s.reason) for s in found[1:])
+    for wrong in (None, 1.5, {"a": 1}):
+        with pytest.raises(UsageError, match="Got"):
+            list(resolve(wrong))
+
+
+def test_what_is_one_image_video_or_camera(folder: Path) -> None:
+    for one in (folder / "2.png", str(folder / "2.png"), "gone.png", folder / "video.MP4", b"", "0", 0):
+        assert resolve_single(one) == next(resolve(one))
+    for several in (folder, str(folder / "*.png"), "-", [folder / "2.png"], np.zeros((1, 4, 4, 3), np.uint8), None):
+        assert resolve_single(several) is None
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\xff\xd8\xff\xe0", "image"),
+        (b"\0\0\0\x18ftypheic", "image"),
+        (b"\0\0\0\x18ftypavif", "image"),
+        (b"RIFF\0\0\0\0WEBP", "image"),
+        (b"\0\0\0\x18ftypisom", "video"),
+        (b"RIFF\0\0\0\0AVI ", "video"),
+        ((b"G" + bytes(187)) * 3, "video"),
+        (b"RIFF\0\0\0\0WAVE", "other"),
+        (b"PK\3\4", "other"),
+        (b"#EXTM3U\n", "other"),
+        (b"", None),
+        (b"\1\2\3", None),
+    ],
+)
+def test_first_bytes_tell_images_videos_and_other_files(head: bytes, kind: str | None) -> None:
+    assert kind_of(head) == kind

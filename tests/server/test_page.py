@@ -142,7 +142,7 @@ def test_two_models_are_shown_side_by_side_for_the_drawing(page: Page) -> None:
 
 def test_errors_are_shown_as_messages(page: Page, astronaut: FilePayload) -> None:
     page.set_input_files("#files", {"name": "notes.png", "mimeType": "image/png", "buffer": b"no image at all"})
-    expect(page.locator("#errors")).to_contain_text("notes.png: not an image of a kind that is known here.")
+    expect(page.locator("#errors")).to_contain_text("notes.png: not an image of a known format.")
     page.set_input_files("#files", {"name": "huge.png", "mimeType": "image/png", "buffer": bytes(3_000_000)})
     expect(page.locator("#errors")).to_contain_text("huge.png is too large: 3 MB; this server takes 2 MB.")
     playlist = b"#EXTM3U\n/etc/passwd\n" * 9

@@ -1,7 +1,7 @@
-"""Stand-ins for other packages: their calls, their keys, their color order, moue's answers.
+"""Replacements for other packages: their calls, their keys, their color order, moue's results.
 
-``from moue.compat import FER, Video`` takes the place of ``from fer import FER, Video``, and
-``from moue.compat import DeepFace`` that of ``from deepface import DeepFace``.
+``from moue.compat import FER, Video`` replaces ``from fer import FER, Video``, and
+``from moue.compat import DeepFace`` replaces ``from deepface import DeepFace``.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ class OnnxRuntimeGraph:
     def __init__(self, source: str | Path | bytes, *, threads: int = 0) -> None:
         import onnxruntime
 
-        # Its Windows builds send usage data unless told otherwise.
+        # Windows builds send usage data by default.
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4

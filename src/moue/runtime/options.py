@@ -15,7 +15,7 @@ from moue.tta import check_views
 
 @dataclass(frozen=True)
 class RecognizerOptions:
-    """What :class:`moue.Recognizer` can be told, checked.
+    """The options of :class:`moue.Recognizer`, checked.
 
     Raises:
         UsageError: for a value out of its range.

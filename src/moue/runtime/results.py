@@ -116,10 +116,10 @@ class Faces(ArrayEquality):
     """
 
     source: str
-    """The input's path or name; of what has none its type, as "<ndarray>", or what the caller called it."""
+    """The input's path or name; its type, as "<ndarray>", where it has none."""
     status: Status
-    """"ok"; "no_face"; or why nothing could be looked for: "unreadable", "too_large", "skipped" (a file that is neither
-    image nor video), "camera_lost" (unplugged), "busy" (a service's frame that was left out)."""
+    """"ok"; "no_face"; or why it was not searched for faces: "unreadable", "too_large", "skipped" (a file that is
+    neither image nor video), "camera_lost" (unplugged), "busy" (a frame that a server left out)."""
     width: int = 0
     height: int = 0
     """The upright image's, in pixels; 0 where it could not be read."""
@@ -184,7 +184,7 @@ class Faces(ArrayEquality):
 
     @property
     def readable(self) -> bool:
-        """Whether faces were looked for, found or not."""
+        """Whether it was searched for faces, found or not."""
         return self.status in ("ok", "no_face")
 
     def replace(self, **changes: Any) -> Faces:

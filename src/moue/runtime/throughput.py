@@ -13,7 +13,7 @@ def faces_per_second(engine: Engine, batch_size: int = 64, seconds: float = 0.5,
     """Time :meth:`Engine.tta_logits` on noise, after one run to warm up.
 
     Args:
-        engine: an opened model.
+        engine: an open model.
         batch_size: faces in one call.
         seconds: how long to measure; at least three calls are made.
         views: how many views of each face are averaged.

@@ -30,7 +30,7 @@ class ModelFile(NamedTuple):
 
 
 def is_known(name: object) -> bool:
-    """Whether this is the name of a carried model, which wins over a file or folder of that name.
+    """Whether this is the name of a shipped model, which has precedence over a file or folder of that name.
 
     ``./default``, or a ``Path``, is always the file or folder.
     """
@@ -42,11 +42,11 @@ def find_model(name: str | Path) -> ModelFile:
 
     Args:
         name: a name of ``moue models``, the path of an ``.onnx`` with its ``.json``, or a run folder that holds an
-            exported ``model.onnx``. A known name wins over a file of that name, see :func:`is_known`.
+            exported ``model.onnx``. A known name has precedence over a file, see :func:`is_known`.
 
     Raises:
         UnknownName: when it is neither a known name nor a path.
-        UsageError: when it is no text and no path at all.
+        UsageError: when it is neither a string nor a path.
         ModelError: when the model is missing, damaged or changed, or its spec is missing.
         MissingExtra: for a model of ``moue-models``, when that is not installed.
     """
@@ -71,7 +71,7 @@ def check(path: Path) -> ModelFile:
 
 
 def files_of(name: str | Path) -> list[Path]:
-    """The files that a model consists of, none of which an answer may replace.
+    """The files that a model consists of, which no output may overwrite.
 
     Args:
         name: as for :func:`find_model`, or a run folder.
@@ -89,19 +89,19 @@ def list_models(folders: Iterable[str | Path] = ()) -> list[dict[str, Any]]:
     """Every trained model of this installation, and those in some folders.
 
     Args:
-        folders: looked through three levels deep for ``.onnx`` files with a ``.json`` beside them.
+        folders: searched three levels deep for ``.onnx`` files with a ``.json`` beside them.
 
     Returns:
         One row per model: ``name``, ``origin`` ("bundled", "moue-models" or "local"), ``path``, ``megabytes``,
         ``network``, ``labels`` (list), ``size`` and ``color`` of its input, ``parameters``, ``views`` (how many it
         averages), ``license``, ``scores`` (fractions of 1), ``remark``: why it cannot be used, or None. Hashes are
-        checked when a model is opened, not here.
+        only checked when a model is opened.
 
     Raises:
-        UsageError: when one of the folders is none.
+        UsageError: when one of the folders is not a folder.
     """
     rows = []
-    for origin, path in _everywhere(folders):
+    for origin, path in _installed_and_in(folders):
         row: dict[str, Any] = {
             "name": str(path) if origin == "local" else path.stem,
             "origin": origin,
@@ -113,8 +113,8 @@ def list_models(folders: Iterable[str | Path] = ()) -> list[dict[str, Any]]:
             remark = None
         except ModelError as error:
             spec, remark = {"labels": [], "scores": {}}, str(error)
-        told = ("network", "labels", "size", "color", "parameters", "views", "license", "scores")
-        row |= {k: spec.get(k) for k in told}
+        columns = ("network", "labels", "size", "color", "parameters", "views", "license", "scores")
+        row |= {k: spec.get(k) for k in columns}
         rows.append(row | {"remark": remark})
     return rows
 
@@ -164,10 +164,10 @@ def _locate(name: str | Path) -> Path:
         return path
     if path.suffix == ".onnx" or path.name != str(name):
         raise ModelError(f"{path} is missing: no such model file or run folder.")
-    raise UnknownName("model", str(name), [path.stem for _, path in _everywhere(())])
+    raise UnknownName("model", str(name), [path.stem for _, path in _installed_and_in(())])
 
 
-def _everywhere(folders: Iterable[str | Path]) -> Iterator[tuple[str, Path]]:
+def _installed_and_in(folders: Iterable[str | Path]) -> Iterator[tuple[str, Path]]:
     for name in BUNDLED:
         if (ASSETS / f"{name}.onnx").is_file():
             yield "bundled", ASSETS / f"{name}.onnx"
@@ -177,7 +177,7 @@ def _everywhere(folders: Iterable[str | Path]) -> Iterator[tuple[str, Path]]:
                 yield "moue-models", extra / f"{name}.onnx"
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise UsageError(f"{folder} is no folder. Name folders to look for models in.")
+            raise UsageError(f"{folder} is no folder. Name folders to search for models.")
         for pattern in ("*.onnx", "*/*.onnx", "*/*/*.onnx"):
             for path in sorted(folder.glob(pattern)):
                 if path.with_suffix(".json").is_file():

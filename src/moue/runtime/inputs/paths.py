@@ -97,7 +97,7 @@ def require_list(stdin: IO[str]) -> None:
         UsageError: when that is what stdin holds.
     """
     binary = getattr(stdin, "buffer", None)
-    # A text stream exclude a buffer, as in tests, has no bytes to look at.
+    # A text stream without a buffer, as in tests, has no bytes to look at.
     head = binary.peek(HEAD)[:HEAD] if isinstance(binary, io.BufferedReader) else b""
     # A path may begin like a bitmap ("BM"), but no text has a NUL.
     if b"\0" not in head and not head.startswith((JPEG, PNG)):
@@ -118,7 +118,7 @@ def natural(path: str) -> list[tuple[int, int, str]]:
 def _lines(stdin: IO[str]) -> Iterator[str]:
     require_list(stdin)
     binary = getattr(stdin, "buffer", None)
-    # Names of files need not be text; here they are what they are as arguments.
+    # Names of files need not be valid text: decoded as arguments of a program are.
     return map(os.fsdecode, binary) if isinstance(binary, io.BufferedReader) else iter(stdin)
 
 
@@ -126,14 +126,14 @@ def _path(path: str, exclude: Path | None) -> Iterator[Source]:
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a parent may not be read
         yield from _folder(path, exclude)
     elif ADDRESS.match(path):
-        # Opening it as an image tells what is wrong.
+        # Opening it as an image gives the reason.
         yield Source(path, "image")
     else:
         yield Source(path, "video" if is_video(path) else "image")
 
 
 def _is_pattern(text: str) -> bool:
-    # An address may hold a question mark, and no file's name the character NUL.
+    # An address may have a question mark; the name of a file cannot have a NUL.
     return glob.has_magic(text) and not ADDRESS.match(text) and "\0" not in text
 
 
@@ -144,7 +144,7 @@ def _through_link(path: str, pattern: str) -> bool:
 
 
 def _folder(path: str, exclude: Path | None, above: frozenset[str] = frozenset()) -> Iterator[Source]:
-    """The inputs of a folder that was reached through the folders ``above``, of which it is none."""
+    """The inputs of a folder inside the folders ``above``, as links lead to it; it is none of them."""
     above |= {os.path.realpath(path)}
     try:
         names = sorted((entry.name for entry in Path(path).iterdir()), key=natural)
