@@ -35,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="detect the faces in whole photos, and make a row of each (photos without a face are left out)",
     )
     imports.add_argument(
-        "--min-score", type=float, default=0.5, help="least detection score of a face, 0 to 1 (default: 0.5)"
+        "--min-score", type=float, default=0.5, help="the least score of a detected face, 0 to 1 (default: 0.5)"
     )
     imports.add_argument(
         "--small-faces", action="store_true", help="search large photos at their native size, not on 1280 pixels"

@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--label", help="the class to explain (default: the predicted one)")
     add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
-    add("--min-score", type=float, default=0.5, help="least detection score, 0 to 1 (default: 0.5)")
+    add("--min-score", type=float, default=0.5, help="the least score of a detected face, 0 to 1 (default: 0.5)")
     add("--small-faces", action="store_true", help="search at the native size, not on 1280 pixels")
     add_format(parser)
 

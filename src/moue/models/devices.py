@@ -1,4 +1,4 @@
-"""Which device and precision suit a network, and what they took of them."""
+"""The device, precision and CPU threads of a network, and its peak memory."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class FaceCropper:
             source: its name, not used here.
 
         Returns:
-            uint8 ``(size, size)`` gray or ``(size, size, 3)`` RGB, one a face; none where no face was detections.
+            uint8 ``(size, size)`` gray or ``(size, size, 3)`` RGB, one a face; none where no face was found.
         """
         detections = self.detector.detect(image, min_score=self.min_score)
         crops = crop_faces(image, detections, margin=self.margin, align=self.align, size=self.size, color=self.color)
