@@ -263,7 +263,7 @@ def test_paths_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyP
         read_image(tmp_path / "locked.png")
 
 
-def test_wrong_use() -> None:
+def test_usage_errors() -> None:
     with pytest.raises(UsageError, match="Got dict"):
         read_image({})  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="binary"):

@@ -58,9 +58,9 @@ def test_crops_are_those_of_44_in_48_pixels_scaled_back(side: int) -> None:
     end, middle = side - small, (side - small) // 2
     for i, (top, left) in enumerate([(middle, middle), (0, 0), (0, end), (end, 0), (end, end)]):
         cut = Image.fromarray(images[0, 0, top : top + small, left : left + small])
-        wanted = np.asarray(cut.resize((side, side), Image.Resampling.BILINEAR)).astype(int)
+        expected = np.asarray(cut.resize((side, side), Image.Resampling.BILINEAR)).astype(int)
         # Pillow rounds after each of the two directions, so that it may be off by one gray level.
-        assert np.abs(make_views(images, 10)[i, 0].astype(int) - wanted).max() <= 1
+        assert np.abs(make_views(images, 10)[i, 0].astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("views", [2, 10])
@@ -87,8 +87,8 @@ def test_a_call_holds_whole_faces_and_no_more_rows_than_asked_for(views: int, ba
 
     images = faces(9)
     got = tta_logits(logits, images, views, batch)
-    wanted = make_views(images, views)[:, 0, :2, 0].astype(np.float64).reshape(9, views, 2).mean(1)
-    np.testing.assert_allclose(got, wanted, rtol=1e-6)
+    expected = make_views(images, views)[:, 0, :2, 0].astype(np.float64).reshape(9, views, 2).mean(1)
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
     assert sum(calls) == 9 * views
     assert max(calls) <= max(batch, views)
     assert all(n % views == 0 for n in calls)
@@ -96,18 +96,18 @@ def test_a_call_holds_whole_faces_and_no_more_rows_than_asked_for(views: int, ba
 
 
 @pytest.mark.parametrize("views", COUNTS)
-def test_recognizer_evaluation_and_engines_give_one_answer(views: int, tiny_onnx: Path) -> None:
+def test_recognizer_evaluation_and_engines_agree(views: int, tiny_onnx: Path) -> None:
     images = faces(23)
     model = open_model(tiny_onnx, engine="onnxruntime")
-    wanted = softmax(mean_over_views(model.logits(make_views(images, views)), views))
+    expected = softmax(mean_over_views(model.logits(make_views(images, views)), views))
     other = open_model(tiny_onnx, engine="openvino")
     for batch in (1, 16, 64):
         reader = Recognizer(model, "none", views=views, batch_size=batch)
-        np.testing.assert_allclose(reader.classify(images).probabilities, wanted, atol=1e-6)
-        np.testing.assert_allclose(predict(model, images, views=views, batch=batch).probabilities, wanted, atol=1e-6)
-        np.testing.assert_allclose(predict(other, images, views=views, batch=batch).probabilities, wanted, atol=1e-5)
+        np.testing.assert_allclose(reader.classify(images).probabilities, expected, atol=1e-6)
+        np.testing.assert_allclose(predict(model, images, views=views, batch=batch).probabilities, expected, atol=1e-6)
+        np.testing.assert_allclose(predict(other, images, views=views, batch=batch).probabilities, expected, atol=1e-5)
     model.spec = model.spec.replace(views=views)
-    np.testing.assert_allclose(model.predict(images).probabilities, wanted, atol=1e-6)
+    np.testing.assert_allclose(model.predict(images).probabilities, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("wrong", [0, 3, 12, None, [2]])

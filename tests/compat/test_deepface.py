@@ -43,7 +43,7 @@ def _readers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DeepFace, "shared_recognizer", lambda name="centerface": Whole() if name == "none" else Eyes())
 
 
-def test_the_answer_has_deepface_s_shape() -> None:
+def test_the_result_has_deepface_s_shape() -> None:
     (face,) = DeepFace.analyze(scene(0), actions=["emotion"])
     assert set(face) == {"emotion", "dominant_emotion", "region", "face_confidence"}
     assert list(face["emotion"]) == EMOTIONS
@@ -55,7 +55,7 @@ def test_the_answer_has_deepface_s_shape() -> None:
     assert face["face_confidence"] == 0.92
 
 
-def test_paths_bytes_and_data_addresses_are_read_and_lists_answer_with_lists(tmp_path: Path) -> None:
+def test_paths_bytes_and_data_addresses_are_read_and_lists_give_lists(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     Image.fromarray(scene(0)).save(path)
     text = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

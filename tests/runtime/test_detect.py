@@ -71,7 +71,7 @@ def test_face_that_fills_its_image(finder: CenterFace, astronaut: NDArray[np.uin
         assert score > 0.5
 
 
-def test_large_image_is_searched_small_and_answers_in_its_own_pixels(
+def test_large_image_is_searched_small_and_found_in_its_own_pixels(
     astronaut: NDArray[np.uint8], face: Detections
 ) -> None:
     large = np.asarray(Image.fromarray(astronaut).resize((1024, 1024)))
@@ -93,15 +93,15 @@ def test_each_face_once_best_first_above_the_score(finder: CenterFace, astronaut
 
 
 def test_shared_between_threads(finder: CenterFace, astronaut: NDArray[np.uint8], face: Detections) -> None:
-    answers: list[Detections] = []
-    threads = [threading.Thread(target=lambda: answers.append(finder.detect(astronaut))) for _ in range(4)]
+    results: list[Detections] = []
+    threads = [threading.Thread(target=lambda: results.append(finder.detect(astronaut))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(answers) == 4
-    for answer in answers:
-        np.testing.assert_array_equal(answer.boxes, face.boxes)
+    assert len(results) == 4
+    for result in results:
+        np.testing.assert_array_equal(result.boxes, face.boxes)
 
 
 def test_whole_image_and_given_boxes(astronaut: NDArray[np.uint8]) -> None:

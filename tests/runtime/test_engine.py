@@ -51,7 +51,7 @@ def images() -> np.ndarray:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_answers_do_not_depend_on_the_batch_or_its_order(engine: EngineName, images: np.ndarray) -> None:
+def test_results_do_not_depend_on_the_batch_or_its_order(engine: EngineName, images: np.ndarray) -> None:
     model = Engine(open_graph(linear(), engine=engine), SPEC)
     whole = model.logits(images)
     assert whole.dtype == np.float32
@@ -75,13 +75,13 @@ def test_one_engine_serves_many_threads(engine: EngineName, images: np.ndarray) 
     model = Engine(open_graph(linear(), engine=engine, threads=1), SPEC)
     whole = model.logits(images)
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda i: model.logits(images[i : i + 5]), list(range(70)) * 4))
-    for i, answer in zip(list(range(70)) * 4, answers, strict=True):
-        assert np.abs(answer - whole[i : i + 5]).max() < 1e-4
+        results = list(pool.map(lambda i: model.logits(images[i : i + 5]), list(range(70)) * 4))
+    for i, result in zip(list(range(70)) * 4, results, strict=True):
+        assert np.abs(result - whole[i : i + 5]).max() < 1e-4
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_an_answer_survives_the_next_call(engine: EngineName, images: np.ndarray) -> None:
+def test_a_result_survives_the_next_call(engine: EngineName, images: np.ndarray) -> None:
     graph = open_graph(linear(), engine=engine)
     first = graph({"images": images[:5]})[0]
     kept = first.copy()
@@ -169,7 +169,7 @@ def test_a_graph_of_another_shape_is_a_sentence(engine: EngineName, graph: dict[
         Engine(open_graph(linear(**graph), engine=engine), SPEC)
 
 
-def test_wrong_use_is_a_sentence(images: np.ndarray) -> None:
+def test_usage_errors_are_sentences(images: np.ndarray) -> None:
     with pytest.raises(UnknownName, match="Did you mean openvino"):
         open_graph(linear(), engine="openvin")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="threads must be"):

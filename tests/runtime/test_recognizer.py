@@ -1,4 +1,4 @@
-"""One answer an input, the same whichever way the image comes in."""
+"""One result an input, the same for every kind of input that holds the image."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Halves:
 
 @pytest.fixture(scope="module")
 def model(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with answers that are not all 0 and 1, so that a difference shows."""
+    """The tiny model with probabilities that are not all 0 and 1, so that a difference shows."""
     path = tmp_path_factory.mktemp("soft") / "soft.onnx"
     path.write_bytes(tiny_onnx.read_bytes())
     ModelSpec.load(tiny_onnx.with_suffix(".json")).replace(temperature=20.0).save(path.with_suffix(".json"))
@@ -79,14 +79,14 @@ def assert_same(a: Faces, b: Faces, atol: float = 1e-4) -> None:
     np.testing.assert_allclose(a.predictions.probabilities, b.predictions.probabilities, atol=atol)
 
 
-def one(answer: Faces | list[Faces]) -> Faces:
-    assert isinstance(answer, Faces)
-    return answer
+def one(result: Faces | list[Faces]) -> Faces:
+    assert isinstance(result, Faces)
+    return result
 
 
-def many(answer: Faces | list[Faces]) -> list[Faces]:
-    assert isinstance(answer, list)
-    return answer
+def many(result: Faces | list[Faces]) -> list[Faces]:
+    assert isinstance(result, list)
+    return result
 
 
 def test_path_bytes_and_array_give_the_same(reader: Recognizer, photo: NDArray[np.uint8], tmp_path: Path) -> None:
@@ -105,14 +105,14 @@ def test_both_engines_find_the_same_boxes(model: Path, photo: NDArray[np.uint8])
     assert_same(first, second, atol=1e-3)
 
 
-def test_border_around_the_photo_changes_no_answer(reader: Recognizer, photo: NDArray[np.uint8]) -> None:
+def test_border_around_the_photo_changes_nothing(reader: Recognizer, photo: NDArray[np.uint8]) -> None:
     plain = reader.faces(photo)
     padded = reader.faces(np.pad(photo, ((40, 25), (30, 60), (0, 0)), constant_values=255))
     np.testing.assert_allclose(padded.boxes, plain.boxes + np.array([30, 40, 0, 0]), atol=0.01)
     np.testing.assert_allclose(padded.predictions.probabilities, plain.predictions.probabilities, atol=1e-4)
 
 
-def test_answers_do_not_depend_on_batch_or_order(halves: Recognizer, model: Path) -> None:
+def test_results_do_not_depend_on_batch_or_order(halves: Recognizer, model: Path) -> None:
     images = [image(i, 60, 100 if i % 3 else 50) for i in range(20)]
     alone = [halves.faces(p) for p in images]
     assert {len(f) for f in alone} == {0, 2}
@@ -131,8 +131,8 @@ def test_every_input_has_its_row_in_order(halves: Recognizer, tmp_path: Path) ->
     (tmp_path / "3.png").write_bytes((tmp_path / "1.png").read_bytes()[:500])
     (tmp_path / "notes.txt").write_text("hello\n")
     rows = many(halves.read([tmp_path, "gone.png", None, image(1, 1, 1), b"", str(tmp_path / "1.png")]))
-    said = [(Path(r.source).name, r.status) for r in rows]
-    assert said == [
+    statuses = [(Path(r.source).name, r.status) for r in rows]
+    assert statuses == [
         ("1.png", "ok"),
         ("2.jpg", "unreadable"),
         ("3.png", "unreadable"),
@@ -148,16 +148,16 @@ def test_every_input_has_its_row_in_order(halves: Recognizer, tmp_path: Path) ->
 
 
 def test_stream_reads_on_demand(halves: Recognizer) -> None:
-    taken = []
+    read = []
 
     def endless() -> object:
         while True:
-            taken.append(1)
-            yield image(len(taken))
+            read.append(1)
+            yield image(len(read))
 
     stream = halves.stream(endless())
     assert next(stream).status == "ok"
-    assert len(taken) < 40
+    assert len(read) < 40
     stream.close()  # type: ignore[attr-defined]
 
 
@@ -165,18 +165,18 @@ def test_one_name_is_one_source(halves: Recognizer, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(np.zeros((30, 30, 3), np.uint8)).save(path)
     for source in (str(path), path, path.read_bytes()):
-        assert [answer.width for answer in halves.stream(source)] == [30]
+        assert [result.width for result in halves.stream(source)] == [30]
 
 
-def test_names_that_no_file_can_have_are_answered(halves: Recognizer) -> None:
+def test_names_that_no_file_can_have_have_results(halves: Recognizer) -> None:
     assert one(halves.read("\0")).status == "unreadable"
-    assert [answer.status for answer in halves.stream(["\0", "a\0.mp4", "\0/*.jpg"])] == ["unreadable"] * 3
+    assert [result.status for result in halves.stream(["\0", "a\0.mp4", "\0/*.jpg"])] == ["unreadable"] * 3
     assert "local files" in str(one(halves.read("https://example.org/a.mp4")).reason)
 
 
-def test_single_bad_input_is_an_answer_and_wrong_use_an_error(halves: Recognizer) -> None:
-    answer = one(halves.read("gone.png"))
-    assert (answer.status, answer.reason) == ("unreadable", "no such file")
+def test_single_bad_input_is_a_result_and_a_usage_error_an_exception(halves: Recognizer) -> None:
+    result = one(halves.read("gone.png"))
+    assert (result.status, result.reason) == ("unreadable", "no such file")
     x: Any
     for x in (None, {}, 1.5):
         with pytest.raises(UsageError, match="Got"):
@@ -192,9 +192,9 @@ def test_lists_globs_and_stacks_are_lists(halves: Recognizer, tmp_path: Path) ->
 
 
 def test_own_boxes_take_the_place_of_the_detector(halves: Recognizer) -> None:
-    answer = one(halves.read(image(0), boxes=[[10, 10, 20, 20]]))
-    np.testing.assert_array_equal(answer.boxes, [[10, 10, 20, 20]])
-    assert_same(halves.faces(image(0), boxes=[[10, 10, 20, 20]]), answer)
+    result = one(halves.read(image(0), boxes=[[10, 10, 20, 20]]))
+    np.testing.assert_array_equal(result.boxes, [[10, 10, 20, 20]])
+    assert_same(halves.faces(image(0), boxes=[[10, 10, 20, 20]]), result)
     assert one(halves.read(image(0), boxes=[])).status == "no_face"
 
 
@@ -218,14 +218,14 @@ def test_two_views_agree_with_the_mirror_image(model: Path) -> None:
 
 def test_shared_between_threads(halves: Recognizer) -> None:
     expected = [halves.faces(image(i)) for i in range(8)]
-    answers: dict[int, Faces] = {}
-    threads = [threading.Thread(target=lambda i=i: answers.update({i: halves.faces(image(i))})) for i in range(8)]
+    results: dict[int, Faces] = {}
+    threads = [threading.Thread(target=lambda i=i: results.update({i: halves.faces(image(i))})) for i in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     for i in range(8):
-        assert_same(answers[i], expected[i])
+        assert_same(results[i], expected[i])
 
 
 @pytest.mark.parametrize(
@@ -265,8 +265,8 @@ def test_choices_of_frames_are_checked_for_photos_too(options: dict[str, Any], h
 
 def test_read_makes_its_recognizer_once(model: Path) -> None:
     options: dict[str, Any] = {"model": model, "detector": "none", "threads": 1, "uncertain_below": 1.0}
-    answer = one(moue.read(image(0), **options))
-    assert answer.predictions.uncertain.all()
+    result = one(moue.read(image(0), **options))
+    assert result.predictions.uncertain.all()
     with pytest.raises(UsageError, match=r"'modle'\. Did you mean model"):
         moue.read(image(0), modle="x")
     with pytest.raises(UsageError, match=r"'evry'\. Did you mean every"):
@@ -274,23 +274,23 @@ def test_read_makes_its_recognizer_once(model: Path) -> None:
 
 
 def test_tidy_rows_and_frame(halves: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = many(halves.read([image(0), image(0, 60, 50), b""]))
-    rows = to_rows(answers)
+    results = many(halves.read([image(0), image(0, 60, 50), b""]))
+    rows = to_rows(results)
     assert [list(r)[:12] for r in rows] == [list(COLUMNS)] * 4
     assert [r["status"] for r in rows] == ["ok", "ok", "no_face", "unreadable"]
     assert rows[0]["w"] == 50
     assert sum(rows[1][name] for name in halves.spec.labels) == pytest.approx(1, abs=1e-3)
     assert rows[2]["x"] is None
-    assert to_frame(answers).shape == (4, 12 + 7)
-    assert len(answers[0].to_frame()) == 2
+    assert to_frame(results).shape == (4, 12 + 7)
+    assert len(results[0].to_frame()) == 2
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises((MissingExtra, ImportError), match="pandas"):
-        answers[0].to_frame()
+        results[0].to_frame()
 
 
 def test_a_frame_has_columns_of_numbers_even_where_nothing_is_in_them(halves: Recognizer) -> None:
-    for answers in ([one(halves.read(image(0)))], [one(halves.read(b""))], []):
-        types = {name: str(dtype) for name, dtype in to_frame(answers, halves.spec.labels).dtypes.items()}
+    for results in ([one(halves.read(image(0)))], [one(halves.read(b""))], []):
+        types = {name: str(dtype) for name, dtype in to_frame(results, halves.spec.labels).dtypes.items()}
         assert {types[name] for name in ("timestamp", "x", "score", *halves.spec.labels)} == {"float64"}
         assert (types["frame"], types["track"], types["uncertain"]) == ("Int64", "Int64", "boolean")
 
@@ -299,10 +299,10 @@ def test_what_cannot_be_read_has_the_model_s_labels(halves: Recognizer, tmp_path
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "empty.jpg").touch()
     for name in ("empty.mp4", "empty.jpg", "gone.jpg"):
-        [answer] = halves.stream(tmp_path / name)
-        assert (answer.status, answer.predictions.labels) == ("unreadable", halves.spec.labels)
-        assert answer.predictions.class_names == []
-        assert len(answer.predictions.class_ids) == 0
+        [result] = halves.stream(tmp_path / name)
+        assert (result.status, result.predictions.labels) == ("unreadable", halves.spec.labels)
+        assert result.predictions.class_names == []
+        assert len(result.predictions.class_ids) == 0
 
 
 def test_one_input_need_not_be_put_into_a_list(halves: Recognizer, tmp_path: Path) -> None:
@@ -310,8 +310,8 @@ def test_one_input_need_not_be_put_into_a_list(halves: Recognizer, tmp_path: Pat
     Image.fromarray(image(0)).save(path)
     with open(path, "rb") as file:
         for x in (file, Image.open(path), image(0), bytearray(path.read_bytes())):
-            assert [len(answer) for answer in halves.stream(x)] == [2]
-    assert [len(answer) for answer in halves.stream(np.array([str(path), str(path)]))] == [2, 2]
+            assert [len(result) for result in halves.stream(x)] == [2]
+    assert [len(result) for result in halves.stream(np.array([str(path), str(path)]))] == [2, 2]
     for wrong in (None, 1.5, {"a": 1}):
         with pytest.raises(UsageError, match="Got"):
             list(halves.stream(wrong))
@@ -330,10 +330,10 @@ def test_the_limit_on_pixels_holds_for_video_too(model: Path, tmp_path: Path) ->
 def test_a_video_is_read_from_its_bytes_and_from_an_open_file(halves: Recognizer, tmp_path: Path) -> None:
     path = make_video(tmp_path / "video.mp4", [scene(i) for i in range(4)])
     frames = many(halves.read(path, every=2))
-    assert [answer.frame for answer in frames] == [0, 2]
+    assert [result.frame for result in frames] == [0, 2]
     with open(path, "rb") as file:
         for x in (path.read_bytes(), bytearray(path.read_bytes()), io.BytesIO(path.read_bytes()), file):
-            assert [answer.replace(source=str(path)) for answer in many(halves.read(x, every=2))] == frames
+            assert [result.replace(source=str(path)) for result in many(halves.read(x, every=2))] == frames
 
 
 def test_a_video_s_probabilities_are_smoothed_unless_told_otherwise(halves: Recognizer, tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_a_video_s_probabilities_are_smoothed_unless_told_otherwise(halves: Reco
         halves.read(image(0), smooth=-1)
 
 
-def test_answers_are_compared_by_what_they_hold(halves: Recognizer) -> None:
+def test_results_are_compared_by_value(halves: Recognizer) -> None:
     first, again, other = (one(halves.read(image(seed))) for seed in (0, 0, 1))
     assert first == again
     assert first.predictions == again.predictions
@@ -389,7 +389,7 @@ def test_faces_are_a_sequence_of_people(halves: Recognizer) -> None:
     assert list(one(halves.read("absent.png"))) == []
 
 
-def test_answers_show_what_they_say(halves: Recognizer) -> None:
+def test_the_repr_of_results_names_what_was_found(halves: Recognizer) -> None:
     shown = repr(halves.faces(np.zeros((40, 80, 3), np.uint8), "wide.png"))
     assert shown.startswith("<Faces 'wide.png': ok, ")
     assert shown.count("%") == 2
@@ -435,13 +435,13 @@ def test_a_recognizer_for_videos_searches_smaller_and_averages_two_views_at_most
     assert small.detector.long_side is None
 
 
-def test_a_wrong_order_of_channels_is_wrong_use_in_lists_too(halves: Recognizer) -> None:
+def test_a_wrong_order_of_channels_is_a_usage_error_in_lists_too(halves: Recognizer) -> None:
     for x in (np.zeros((9, 9, 3), np.uint8), [np.zeros((9, 9, 3), np.uint8)], "absent.png"):
         with pytest.raises(UsageError, match="'rgb' or 'bgr'"):
             halves.read(x, color="BGR")  # type: ignore[arg-type]
 
 
-def test_boxes_outside_of_the_image_are_wrong_use(halves: Recognizer) -> None:
+def test_boxes_outside_of_the_image_are_usage_errors(halves: Recognizer) -> None:
     assert len(one(halves.read(image(0), boxes=[[-10, -10, 30, 30]]))) == 1
     for box in ([100, 0, 9, 9], [0, 60, 9, 9], [-9, 0, 9, 9], [0, -9, 9, 9]):
         with pytest.raises(UsageError, match=r"outside of the image's 100×60 pixels"):
@@ -449,9 +449,9 @@ def test_boxes_outside_of_the_image_are_wrong_use(halves: Recognizer) -> None:
 
 
 def test_results_take_lists_and_refuse_what_is_no_numbers() -> None:
-    answer = Faces("a", "ok", boxes=[[1, 2, 3, 4]], scores=[1], predictions=Predictions([[1.0]], ("happy",)))  # type: ignore[arg-type]
-    assert answer.predictions.class_names == ["happy"]
-    assert answer.boxes.dtype == np.float32
+    result = Faces("a", "ok", boxes=[[1, 2, 3, 4]], scores=[1], predictions=Predictions([[1.0]], ("happy",)))  # type: ignore[arg-type]
+    assert result.predictions.class_names == ["happy"]
+    assert result.boxes.dtype == np.float32
     with pytest.raises(UsageError, match="scores must be an array of numbers"):
         Faces("a", "ok", scores=["high"])  # type: ignore[arg-type]
 
@@ -463,5 +463,5 @@ def test_a_list_on_stdin_is_read_from_its_first_line(
     for name in names:
         Image.new("RGB", (20, 20)).save(name)
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(names)))
-    answers = many(moue.read("-", model=model, detector="none"))
-    assert [answer.source for answer in answers] == names
+    results = many(moue.read("-", model=model, detector="none"))
+    assert [result.source for result in results] == names

@@ -83,7 +83,7 @@ def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> No
     found = list(resolve([tmp_path / "photos"]))
     assert seen(found, tmp_path / "photos") == [("linked/deep/1.png", "image"), ("linked/deep/back", "skipped")]
     assert "link back" in str(found[1].reason)
-    # The folder of the answers is passed over by whatever way it is reached.
+    # The folder of the results is excluded whichever path leads to it.
     assert [s.kind for s in resolve([tmp_path / "photos"], exclude=tmp_path / "elsewhere" / "deep")] == ["skipped"]
 
 
