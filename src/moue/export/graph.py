@@ -94,7 +94,7 @@ def quantize_weights(model: onnx.ModelProto, store: Store) -> onnx.ModelProto:
             rounded = values.clip(-limit, limit).astype(np.float16)
             widening.append(helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT, name=f"{name}_cast"))
         else:
-            # Plain nodes, as ONNX Runtime does not fold DequantizeLinear: it may belong to 8-bit arithmetic.
+            # Plain nodes, as ONNX Runtime computes DequantizeLinear at every run: it may belong to 8-bit arithmetic.
             rounded, scale = _per_channel(values)
             quantized.graph.initializer.append(numpy_helper.from_array(scale, f"{name}_scale"))
             widening += [
