@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from moue.labels import FERPLUS
-from moue.runtime.weights import check
+from moue.runtime.weights import verify
 from moue.spec import VIEWS, ModelSpec
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,7 +49,7 @@ def checked(path: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> int:
 
 
 def test_what_is_shipped_carries_all_its_scores(shipped: Path, tiny_onnx: Path) -> None:
-    spec = check(shipped).spec
+    spec = verify(shipped).spec
     assert spec.name == "mine"
     assert shipped.read_bytes() == tiny_onnx.read_bytes()
     keys = ["", "_se", "_ece", "_at_80", "_deduplicated", "_deduplicated_se", *(f"_views_{n}" for n in VIEWS)]

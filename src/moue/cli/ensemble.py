@@ -29,10 +29,10 @@ def run(args: argparse.Namespace) -> int:
         3 where rows of the data could not be read, else 0.
     """
     from moue.ensembles.rank_subsets import rank_subsets
-    from moue.runtime.validation import check
+    from moue.runtime.validation import check_number
     from moue.trained.open import spec_of
 
-    check("top", args.top, 1, whole=True)
+    check_number("top", args.top, 1, integer=True)
     note_shadowed_runs(args.members)
     table = read_for(args, args.members[0], spec_of(args.members[0]))
     with Progress("evaluating", "models") as progress:

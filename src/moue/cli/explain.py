@@ -12,7 +12,7 @@ from moue.cli.output import add_format, note_shadowed_runs, report_left_out, wri
 from moue.cli.progress import Progress
 from moue.errors import Unreadable, UsageError
 from moue.image import read_image
-from moue.runtime.validation import check
+from moue.runtime.validation import check_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("explain takes photos, or a data set: moue explain photo.jpg, or --data SET --split SPLIT.")
     if (args.data is None) != (args.split is None):
         raise UsageError("--data and --split go together, as in --data fer2013.csv.zip --split public_test.")
-    check("min-score", args.min_score, 0, 1)
-    check("per-class", args.per_class, 1, whole=True)
+    check_number("min-score", args.min_score, 0, 1)
+    check_number("per-class", args.per_class, 1, integer=True)
     note_shadowed_runs([args.model])
     return _photos(args) if args.data is None else _classes(args)
 

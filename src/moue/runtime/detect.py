@@ -21,7 +21,7 @@ from moue.errors import ModelError, UnknownName, UsageError
 from moue.preprocess import ImageArray
 from moue.runtime.array_equality import ArrayEquality
 from moue.runtime.engine import EngineName, OptimizeFor, open_graph
-from moue.runtime.validation import check
+from moue.runtime.validation import check_number
 from moue.spec import file_sha256
 
 WEIGHTS = Path(__file__).parent / "assets" / "centerface.onnx"
@@ -156,7 +156,7 @@ class CenterFace:
         path: str | Path = WEIGHTS,
     ) -> None:
         if long_side is not None:
-            check("long_side", long_side, STRIDE)
+            check_number("long_side", long_side, STRIDE)
         self.long_side = long_side
         self._graph = open_graph(_verified(Path(path)), engine=engine, threads=threads, optimize_for=optimize_for)
         self._input = next(iter(self._graph.inputs))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from moue.cache import cache_dir
 from moue.errors import ModelError, UsageError, require
 from moue.runtime.results import Predictions, softmax
-from moue.runtime.validation import check, check_choice
+from moue.runtime.validation import check_choice, check_number
 from moue.spec import ModelSpec
 from moue.tta import tta_logits
 
@@ -62,7 +62,7 @@ def open_graph(
         MissingExtra: when OpenVINO is asked for and not installed.
         UsageError: for an unknown engine or a negative number of threads.
     """
-    check("threads", threads, 0, whole=True)
+    check_number("threads", threads, 0, integer=True)
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise ModelError(f"{source} is missing: no such model file.")
     if choose_engine(engine, optimize_for) == "openvino":

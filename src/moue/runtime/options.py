@@ -9,7 +9,7 @@ from typing import get_args
 from moue.image import MAX_PIXELS
 from moue.runtime.detect import STRIDE, Detector
 from moue.runtime.engine import Engine, EngineName, OptimizeFor
-from moue.runtime.validation import check, check_choice
+from moue.runtime.validation import check_choice, check_number
 from moue.tta import check_views
 
 
@@ -51,13 +51,13 @@ class RecognizerOptions:
     """Larger photos, and videos of larger frames, are refused."""
 
     def __post_init__(self) -> None:
-        check("min_score", self.min_score, 0, 1)
+        check_number("min_score", self.min_score, 0, 1)
         if self.uncertain_below is not None:
-            check("uncertain_below", self.uncertain_below, 0, 1)
+            check_number("uncertain_below", self.uncertain_below, 0, 1)
         for name in ("batch_size", "max_pixels"):
-            check(name, getattr(self, name), 1, whole=True)
+            check_number(name, getattr(self, name), 1, integer=True)
         for name in ("long_side", "video_side"):
-            check(name, getattr(self, name), STRIDE)
+            check_number(name, getattr(self, name), STRIDE)
         if self.views is not None:
             check_views(self.views)
         check_choice("value of optimize_for", self.optimize_for, get_args(OptimizeFor))

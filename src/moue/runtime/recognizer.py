@@ -22,7 +22,7 @@ from moue.runtime.inputs.resolve import is_input, resolve, resolve_single
 from moue.runtime.inputs.source import Source
 from moue.runtime.options import RecognizerOptions
 from moue.runtime.results import Faces, Predictions, softmax
-from moue.runtime.validation import check
+from moue.runtime.validation import check_number
 from moue.runtime.video.decode import check_sampling
 from moue.runtime.video.smooth import SMOOTH
 
@@ -299,7 +299,7 @@ class Recognizer:
 def _check_options(color: Order, every: int, fps: float | None, smooth: float) -> None:
     check_order(color)
     check_sampling(every, fps)
-    check("smooth", smooth, 0)
+    check_number("smooth", smooth, 0)
 
 
 def _crops(pending: Sequence[DetectedFaces | Faces]) -> list[ImageArray]:

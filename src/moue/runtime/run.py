@@ -14,7 +14,7 @@ from moue.runtime.inputs.source import Source
 from moue.runtime.outputs.sinks import ResultSink
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
-from moue.runtime.validation import check
+from moue.runtime.validation import check_number
 from moue.runtime.video.camera import stream_camera
 from moue.runtime.video.decode import check_sampling
 from moue.runtime.video.smooth import SMOOTH
@@ -43,7 +43,7 @@ class VideoOptions:
 
     def __post_init__(self) -> None:
         check_sampling(self.every, self.fps)
-        check("smooth", self.smooth, 0)
+        check_number("smooth", self.smooth, 0)
 
 
 def run(

@@ -9,29 +9,37 @@ from numbers import Integral, Real
 from moue.errors import UnknownName, UsageError
 
 
-def check(
-    name: str, value: object, least: float, most: float = math.inf, *, whole: bool = False, above: bool = False
+def check_number(
+    name: str,
+    value: object,
+    minimum: float,
+    maximum: float = math.inf,
+    *,
+    integer: bool = False,
+    exclusive: bool = False,
 ) -> None:
     """Make sure that an option is a finite number within its limits.
 
     Args:
         name: the option's, for the error.
         value: its value.
-        least: the lower limit, allowed itself unless ``above``.
-        most: the upper limit.
-        whole: whether it must be an integer.
-        above: whether the lower limit is not allowed itself.
+        minimum: the lower limit, allowed itself unless ``exclusive``.
+        maximum: the upper limit, allowed itself.
+        integer: whether it must be an integer.
+        exclusive: whether the lower limit itself is not allowed.
 
     Raises:
         UsageError: where it is not.
     """
-    # NaN fails every comparison.
-    size = float(value) if isinstance(value, Integral if whole else Real) else math.nan
-    if (least < size if above else least <= size) and size <= most and size < math.inf:
+    # NaN, which stands for what is no number, fails every comparison.
+    number = float(value) if isinstance(value, Integral if integer else Real) else math.nan
+    if (minimum < number if exclusive else minimum <= number) and number <= maximum and number < math.inf:
         return
-    kind = "a whole number" if whole else "a number"
-    span = f"above {least}" if above else f"from {least}" if most == math.inf else f"from {least} to {most}"
-    raise UsageError(f"{name} must be {kind} {span}. Got {value!r} instead.")
+    kind = "a whole number" if integer else "a number"
+    limits = f"above {minimum}" if exclusive else f"from {minimum}"
+    if maximum < math.inf:
+        limits += f" to {maximum}"
+    raise UsageError(f"{name} must be {kind} {limits}. Got {value!r} instead.")
 
 
 def check_choice(kind: str, value: object, choices: Collection[str]) -> None:

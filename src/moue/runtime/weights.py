@@ -50,10 +50,10 @@ def find_model(name: str | Path) -> ModelFile:
         ModelError: when the model is missing, damaged or changed, or its spec is missing.
         MissingExtra: for a model of ``moue-models``, when that is not installed.
     """
-    return check(_locate(name))
+    return verify(_locate(name))
 
 
-def check(path: Path) -> ModelFile:
+def verify(path: Path) -> ModelFile:
     """A model file with the spec beside it, its hash checked.
 
     Raises:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from moue.errors import Unreadable, UsageError
 from moue.image import MAX_PIXELS, check_pixels
-from moue.runtime.validation import check
+from moue.runtime.validation import check_number
 from moue.runtime.video.container import (
     Packets,
     VideoLike,
@@ -150,9 +150,9 @@ def check_sampling(every: int, fps: float | None) -> None:
     Raises:
         UsageError: for a value out of its range, or for both together.
     """
-    check("every", every, 1, whole=True)
+    check_number("every", every, 1, integer=True)
     if fps is not None:
-        check("fps", fps, 0, above=True)
+        check_number("fps", fps, 0, exclusive=True)
         if every != 1:
             raise UsageError("every and fps both choose the frames to read: give one of them.")
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.runtime.validation import check
+from moue.runtime.validation import check_number
 
 #: The default time constant, in seconds.
 SMOOTH = 0.3
@@ -26,7 +26,7 @@ class Smoother:
     """
 
     def __init__(self, time_constant: float = SMOOTH) -> None:
-        check("smooth", time_constant, 0)
+        check_number("smooth", time_constant, 0)
         self.time_constant = time_constant
         self._averages: dict[int, tuple[float, NDArray[np.float64]]] = {}
 

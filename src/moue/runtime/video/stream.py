@@ -16,7 +16,7 @@ from moue.image import MAX_PIXELS
 from moue.progress import Report
 from moue.runtime.draw import draw
 from moue.runtime.results import Faces
-from moue.runtime.validation import check
+from moue.runtime.validation import check_number
 from moue.runtime.video.container import VideoLike, name_of
 from moue.runtime.video.decode import Frame, Sampler, Video, open_video
 from moue.runtime.video.smooth import SMOOTH, Smoother
@@ -102,8 +102,8 @@ def stream_video(
     """
     sampler = Sampler(every, fps)
     smoother = TrackSmoother(track, smooth)
-    check("batch_size", batch_size, 1, whole=True)
-    check("max_pixels", max_pixels, 1, whole=True)
+    check_number("batch_size", batch_size, 1, integer=True)
+    check_number("max_pixels", max_pixels, 1, integer=True)
     return _stream(recognizer, source, sampler, smoother, batch_size, annotated, report, max_pixels)
 
 
