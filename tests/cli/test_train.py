@@ -60,7 +60,7 @@ def test_an_interrupted_run_says_how_to_go_on(
     with monkeypatch.context() as patch:
         patch.setattr(TrainingProgress, "__call__", stop)
         assert main(command) == 130
-    assert "the same command with --resume goes on" in capsys.readouterr().err
+    assert "the same command with --resume resumes the run" in capsys.readouterr().err
     assert main([*command, "--resume"]) == 0
 
 
@@ -157,7 +157,7 @@ def test_rows_that_could_not_be_read_change_the_exit_code(tmp_path: Path, capsys
     assert main([*command, "--skip-bad", "--resume"]) == 3
 
 
-def test_a_file_where_the_run_should_go_is_said_before_data_are_read(
+def test_a_file_where_the_run_should_go_is_refused_before_data_are_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (out := tmp_path / "run").write_text("mine")

@@ -41,7 +41,7 @@ def test_a_time_budget_is_found_among_any_number_of_epochs(table: ImageTable, mo
         assert fitted.optim.epochs == found
 
 
-def test_a_time_budget_counts_a_teachers_time_only_while_it_answers(
+def test_a_time_budget_counts_a_teachers_time_only_until_its_views_come_again(
     table: ImageTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: set[int] = set()

@@ -153,11 +153,11 @@ def test_few_epochs_train_at_the_last_sizes(table: ImageTable, tmp_path: Path) -
             seen.append(size)
             return super().__call__(network, batch, generator, size)
 
-    for epochs, wanted in ((1, [48]), (2, [32, 48]), (6, [24, 24, 32, 32, 48, 48])):
+    for epochs, expected in ((1, [48]), (2, [32, 48]), (6, [24, 24, 32, 32, 48, 48])):
         seen.clear()
         config = SMALL.override([f"optim.epochs={epochs}", "optim.steps=1", "optim.progressive_sizes=[24, 32, 48]"])
         fit(config, table, tmp_path / str(epochs), task=Sizes(config.optim))
-        assert seen == wanted
+        assert seen == expected
 
 
 def test_quietness(table: ImageTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

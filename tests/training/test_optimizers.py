@@ -86,10 +86,10 @@ def test_auxiliary_classifiers_are_no_step_of_the_ladder() -> None:
     plain = create("googlenet", 7, width=0.125, aux=False)
     groups = build(plain, OptimConfig(name="adamw", lr=1.0, layer_decay=0.5)).param_groups
     alone = {id(p): group["lr"] for group in groups for p in group["params"]}
-    wanted = {name: alone[id(p)] for name, p in plain.named_parameters()}
-    assert wanted["classifier.weight"] == 1.0
+    expected = {name: alone[id(p)] for name, p in plain.named_parameters()}
+    assert expected["classifier.weight"] == 1.0
     for name, p in network.named_parameters():
-        assert rate[id(p)] == wanted.get(name, 1.0), name
+        assert rate[id(p)] == expected.get(name, 1.0), name
 
 
 def test_few_epochs_are_trained_at_the_last_sizes() -> None:

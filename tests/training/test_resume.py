@@ -179,16 +179,16 @@ def test_the_command_that_started_a_run_resumes_it(
 ) -> None:
     monkeypatch.setattr(budget, "_median_time", lambda step, seeds: 0.1)
     settings = ["optim.epochs=500", "run.minutes=0.05"]
-    asked = SMALL.override(settings)
-    run = fit(asked, table, tmp_path / "run", recipe=SMALL)
+    requested = SMALL.override(settings)
+    run = fit(requested, table, tmp_path / "run", recipe=SMALL)
     assert run.config().optim.epochs < 500
-    assert run.resume_config(SMALL, asked, settings).optim.epochs == run.config().optim.epochs
+    assert run.resume_config(SMALL, requested, settings).optim.epochs == run.config().optim.epochs
     # Another budget would change nothing of what is planned.
     with pytest.raises(UsageError, match=r"run\.minutes=0\.05, not 3"):
         run.resume_config(SMALL, SMALL.override(["run.minutes=3"]), ["run.minutes"])
 
 
-def test_a_run_of_0_1_0_is_taken_as_it_is_by_its_recipe(table: ImageTable, tmp_path: Path) -> None:
+def test_a_run_of_0_1_0_is_accepted_with_its_recipe(table: ImageTable, tmp_path: Path) -> None:
     run = fit(SMALL.override(["optim.epochs=1", "optim.steps=1"]), table, tmp_path / "run", recipe=SMALL)
     record = json.loads((run.folder / "run.json").read_text())
     assert record["recipe"]["data"]["labels"] is None

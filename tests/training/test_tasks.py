@@ -64,22 +64,22 @@ def test_auxiliary_losses_count_with_their_weight(batch: tuple[Tensor, Tensor]) 
     logits, labels = batch
     network = WithAux(logits, [logits * 2, logits * -1])
     output = ClassificationTask(OptimConfig())(network, batch_of(labels), torch.Generator())
-    wanted = F.cross_entropy(logits, labels) + AUXILIARY * (
+    expected = F.cross_entropy(logits, labels) + AUXILIARY * (
         F.cross_entropy(logits * 2, labels) + F.cross_entropy(-logits, labels)
     )
-    assert float(output.loss) == pytest.approx(float(wanted), abs=1e-5)
+    assert float(output.loss) == pytest.approx(float(expected), abs=1e-5)
     assert torch.equal(output.logits, logits)
 
 
-def test_votes_are_learned_beside_the_labels_and_rows_without_votes_are_spared() -> None:
+def test_votes_are_learned_with_the_labels_and_rows_without_votes_do_not_count() -> None:
     torch.manual_seed(1)
     logits, labels = torch.randn(6, 15), torch.arange(6)
     votes = torch.softmax(torch.randn(6, 8), 1)
     votes[4:] = 0
     task = VotesTask(OptimConfig(votes_weight=0.5))
     output = task(WithAux(logits, []), batch_of(labels, votes=votes), torch.Generator())
-    wanted = F.cross_entropy(logits[:, :7], labels) + 0.5 * F.cross_entropy(logits[:4, 7:], votes[:4])
-    assert float(output.loss) == pytest.approx(float(wanted), abs=1e-5)
+    expected = F.cross_entropy(logits[:, :7], labels) + 0.5 * F.cross_entropy(logits[:4, 7:], votes[:4])
+    assert float(output.loss) == pytest.approx(float(expected), abs=1e-5)
     assert torch.equal(output.logits, logits[:, :7])
     alone = task(WithAux(logits, []), batch_of(labels, votes=torch.zeros(6, 8)), torch.Generator())
     assert float(alone.loss) == pytest.approx(float(F.cross_entropy(logits[:, :7], labels)), abs=1e-5)
@@ -110,9 +110,9 @@ def test_a_student_like_its_teacher_has_nothing_to_learn_and_both_see_the_same_v
     other = torch.randn(32, 7)
     soft = [F.softmax(t / 3, 1) for t in (logits, other)]
     student = F.log_softmax(other / 3, 1)
-    wanted = 9 * F.kl_div(student, (soft[0] + soft[1]) / 2, reduction="batchmean")
+    expected = 9 * F.kl_div(student, (soft[0] + soft[1]) / 2, reduction="batchmean")
     got, networks = loss(other, [logits, other])
-    assert got == pytest.approx(float(wanted), abs=1e-5)
+    assert got == pytest.approx(float(expected), abs=1e-5)
     shown = mixup(batch_of(labels, images), 0.3, torch.Generator().manual_seed(2))
     assert torch.equal(networks[1].pixels, shown.images)
     _, [small] = loss(other, [logits], torch.rand(32, 1, 32, 32))
@@ -173,9 +173,9 @@ def test_out_of_fold_an_image_is_taught_by_those_alone_that_held_it_out(batch: t
     batch_with_mask = batch_of(labels, images, votes=torch.zeros(32, 8), teacher_mask=mask)
     got = task(WithAux(student, []), batch_with_mask, torch.Generator())
     shown = images[:, 0, 0, :7]
-    wanted = F.softmax(torch.cat([shown[:20], -shown[20:]]), 1)
+    expected = F.softmax(torch.cat([shown[:20], -shown[20:]]), 1)
     assert float(got.loss) == pytest.approx(
-        float(F.kl_div(F.log_softmax(logits, 1), wanted, reduction="batchmean")), abs=1e-5
+        float(F.kl_div(F.log_softmax(logits, 1), expected, reduction="batchmean")), abs=1e-5
     )
     assert torch.equal(one.pixels, images[:20]), "a teacher does not see what it may not teach"
     assert torch.equal(other.pixels, images[20:])

@@ -43,7 +43,7 @@ def test_a_run_starts_from_another_ones_weights_and_a_new_last_layer_where_class
 
 
 @pytest.mark.parametrize("network", ["compact", "googlenet"])
-def test_a_last_layer_is_taken_over_by_its_classes_names(network: str, table: ImageTable, tmp_path: Path) -> None:
+def test_a_last_layer_is_mapped_by_its_classes_names(network: str, table: ImageTable, tmp_path: Path) -> None:
     options = {"compact": "{widths: [7, 14], blocks: [1]}", "googlenet": "{width: 0.125}"}[network]
     base = SMALL.override([f"model.network={network}", f"model.options={options}", "optim.epochs=1", "optim.steps=1"])
     first = fit(base, table, tmp_path / "first")
@@ -65,7 +65,7 @@ def test_a_last_layer_is_taken_over_by_its_classes_names(network: str, table: Im
 
 
 @pytest.mark.parametrize("network", ["hf", "vit"])
-def test_a_published_head_never_answers_in_an_order_of_its_own(network: str, table: ImageTable, tmp_path: Path) -> None:
+def test_a_published_head_is_put_into_the_data_s_order(network: str, table: ImageTable, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     names = ("happiness", "sadness", "neutral", "angry", "disgust", "fear", "surprise")

@@ -41,8 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--labels", metavar="SET", help="label set: fer2013, ferplus or folders (default: the recipe's)"
     )
     parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv: for --labels ferplus or optim.votes_weight")
-    parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out rows that cannot be used, and list them")
+    parser.add_argument("--resume", action="store_true", help="resume the run in --out")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         finished = fit(config, table, args.out, resume=args.resume, progress=TrainingProgress(), recipe=recipe)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("the same command with --resume goes on") from None
+        raise KeyboardInterrupt("the same command with --resume resumes the run") from None
     spec = finished.spec()
     line = f"{args.out}: {spec.network}, {spec.trained['epochs']} epochs in {clock(spec.trained['hours'] * 3600)}"
     if "validation" in spec.scores:

@@ -102,7 +102,9 @@ def spec_of_run(folder: Path) -> ModelSpec:
         raise ModelError(f"there is no run folder {folder}. Type: moue train RECIPE --data SET --out {folder}")
     for name in (SPEC, WEIGHTS):
         if not (folder / name).is_file():
-            raise ModelError(f"the run {folder} has no {name}: it is not finished. Go on with: moue train … --resume")
+            raise ModelError(
+                f"the run {folder} has no {name}: it is not finished. Resume it with: moue train … --resume"
+            )
     return ModelSpec.load(folder / SPEC)
 
 
@@ -123,7 +125,7 @@ def save_weights(weights: Mapping[str, Tensor], path: Path | str, rebuild: Mappi
     try:
         save_file(tensors, Path(path), {REBUILD: json.dumps(dict(rebuild))})
     except (OSError, refused) as error:
-        raise TrainingError(f"{path} cannot be written ({error}). Checkpoints are kept: --resume goes on.") from error
+        raise TrainingError(f"{path} cannot be written ({error}). The checkpoints are kept: type --resume.") from error
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -90,7 +90,7 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
     ):
         if not run.exists:
             about = {**machine.describe(), **devices.describe(plan.device)}
-            run.begin(config, plan.split, plan.table, plan.kept, about, plan.precision, plan.recipe, plan.asked)
+            run.begin(config, plan.split, plan.table, plan.kept, about, plan.precision, plan.recipe, plan.requested)
         with silenced():  # Lightning announces devices and precision; the run's record has them.
             fabric = Fabric(
                 accelerator={"cuda": "gpu"}.get(plan.device.type, plan.device.type),
@@ -197,7 +197,7 @@ def _logits(network: Network, images: Tensor, plan: Plan) -> Tensor:
 
 
 def _require_finite(values: Iterable[Tensor], epoch: int, lr: float) -> None:
-    """Refuse to go on, or to keep weights, once something has blown up."""
+    """Raise a `TrainingError` unless all values are finite."""
     if not all(bool(value.isfinite().all()) for value in values if value.is_floating_point()):
         raise TrainingError(
             f"the loss is no longer finite in epoch {epoch + 1}; the last good checkpoint is kept."

@@ -1,4 +1,4 @@
-"""Too little memory, said in a sentence."""
+"""Out of memory: an error that names the remedy."""
 
 from __future__ import annotations
 

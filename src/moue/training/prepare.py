@@ -1,4 +1,4 @@
-"""A training is planned, then run: `prepare` checks and builds all that a run needs, before its first step."""
+"""A training is planned, then run: `prepare` checks and builds all that a run needs before its first step."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class Plan:
     precision: devices.Precision
     recipe: Config | None
     """What the configuration was made from."""
-    asked: Config
-    """The configuration before a budget of minutes became epochs."""
+    requested: Config
+    """The configuration before a time budget set its epochs."""
 
 
 def prepare(
@@ -78,7 +78,7 @@ def prepare(
             what it was started with.
         table: the data set; its "train" rows are trained on, but for the validation part that is cut from them.
         folder: the run folder to write.
-        resume: go on with what ``folder`` holds, if anything.
+        resume: resume the run in ``folder``, if there is one.
         task: what to train on; by default what the configuration says.
         recipe: what ``config`` was made from, kept so that the run can be resumed with that one alone.
 
@@ -90,7 +90,7 @@ def prepare(
     """
     run = Run(Path(folder))
     if run.exists and not resume:
-        raise UsageError(f"{folder} holds a run already. Type --resume to go on with it, or choose another folder.")
+        raise UsageError(f"{folder} holds a run already. Type --resume to resume it, or choose another folder.")
     if run.exists:
         saved = run.config()
         config = replace(saved, run=replace(saved.run, device=config.run.device, threads=config.run.threads))
@@ -114,7 +114,7 @@ def prepare(
         weights = class_weights(labels, classes) if config.data.class_weights else None
         task = tasks.build(config.optim, table.label_set.labels, weights, device, config.run.threads)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    asked = config
+    requested = config
     # The saved configuration of a run is the resolved one: its epochs must not be fitted to the clock again.
     if not run.exists:
         with devices.cpu_threads(config.run.threads), explain_out_of_memory(config.optim.batch_size):
@@ -135,7 +135,7 @@ def prepare(
         device=device,
         precision=precision,
         recipe=recipe,
-        asked=asked,
+        requested=requested,
     )
 
 
@@ -143,18 +143,18 @@ def _networks(config: Config, table: ImageTable, run: Run) -> tuple[Network, Net
     """The network to train, with first weights, and the one that the run keeps, for its shape."""
     labels, votes = table.label_set.labels, config.optim.votes_weight > 0
     if votes and table.votes is None:
-        raise UsageError("optim.votes_weight needs FER+'s votes beside FER-2013's labels: type --votes fer2013new.csv.")
+        raise UsageError("optim.votes_weight needs FER+'s votes and FER-2013's labels: type --votes fer2013new.csv.")
     model = config.model
     torch.manual_seed(config.run.seed)
     resumed = run.exists and run.checkpoint("last").exists()
     init = None if model.init is None or resumed else load_run(model.init, device="cpu")
     options: dict[str, Any] = {**model.options}
-    # With a checkpoint or a run to start from, published weights would be fetched for nothing, and may be gone by now.
+    # With a checkpoint or a run to start from, published weights are not needed, and may be gone by now.
     if resumed:
         options |= {**without_weights(model.network), **run.record().get("rebuild", {})}
     elif init is not None and init.spec.network == model.network:
         options |= {**without_weights(model.network), **init.network.rebuild}
-    # A published head has an order of its own.
+    # A published head has its own order of classes.
     if "labels" in options_of(model.network):
         options = {"labels": labels, **options}
     network = create(model.network, len(labels) + votes * len(FERPLUS), **options)
@@ -183,7 +183,7 @@ def _rows(
 
 
 def _require_size(network: Network, size: int) -> None:
-    """Two blank images through a network, which says now what would else end a run in its first step or its last."""
+    """Run a network on two blank images of a size, so that one that it cannot take is an error before any training."""
     training, spec = network.training, network.input
     try:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""How far a run is, and how it does: what the loop measures as it goes, and what it tells whoever asked."""
+"""The progress of a run: what the loop measures, and what it reports to a callback."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Meter:
         self.run_began = self.epoch_began = time.monotonic()
 
     def start_epoch(self) -> None:
-        """Begin the sums anew."""
+        """Reset the sums and the epoch's clock."""
         self.totals.zero_()
         self.epoch_began = time.monotonic()
 

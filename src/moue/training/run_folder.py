@@ -1,6 +1,6 @@
 """A run folder: what a training run leaves behind, and all that is needed to resume it.
 
-Its files are named in :mod:`moue.run_folder`; beside them stand ``checkpoints/`` (last.safetensors, best.safetensors:
+Its files are named in :mod:`moue.run_folder`; next to them are ``checkpoints/`` (last.safetensors, best.safetensors:
 everything a resumed run needs) and, where tensorboard is installed, ``tensorboard/``.
 """
 
@@ -85,27 +85,27 @@ class Run:
             )
         return Split.load(self.folder / SPLIT)
 
-    def resume_config(self, recipe: Config, asked: Config, settings: Iterable[str]) -> Config:
+    def resume_config(self, recipe: Config, requested: Config, settings: Iterable[str]) -> Config:
         """The configuration with which a run is resumed, or taken as finished.
 
         It is the run's own, except for what may differ (device, threads, the path of the votes) and is given by name.
 
         Args:
             recipe: as it is now, without any settings.
-            asked: the recipe with all settings.
+            requested: the recipe with all settings.
             settings: those that are given by name, as "optim.lr" or "optim.lr=0.1".
 
         Raises:
             UsageError: when the recipe, or one of the settings, is not that of the run; names both values.
         """
         saved, free = self.config(), ("run.device", "run.threads", "data.votes")
-        # Before a budget of minutes became epochs.
-        typed = Config.from_dict(current_settings(self.record().get("asked") or saved.to_dict()))
+        # Before a time budget set the epochs.
+        original = Config.from_dict(current_settings(self.record().get("asked") or saved.to_dict()))
         named = [s.partition("=")[0].strip() for s in settings]
         for name in ("model.network", *named):
-            if name not in free and asked.get(name) not in (saved.get(name), typed.get(name)):
+            if name not in free and requested.get(name) not in (saved.get(name), original.get(name)):
                 raise UsageError(
-                    f"{self.folder} holds a run with {name}={saved.get(name)}, not {asked.get(name)}. "
+                    f"{self.folder} holds a run with {name}={saved.get(name)}, not {requested.get(name)}. "
                     "Leave that setting out to take the run as it is, or choose another folder."
                 )
         # A run that was started from Python has no recipe.
@@ -119,7 +119,7 @@ class Run:
                     f"{self.folder} was started from a recipe with {name}={started.get(name)}, not {recipe.get(name)}. "
                     "Give the recipe as it was, or choose another folder."
                 )
-        return saved.override(changes={name: asked.get(name) for name in named if name in free})
+        return saved.override(changes={name: requested.get(name) for name in named if name in free})
 
     def history(self) -> list[dict[str, Any]]:
         """One dictionary an epoch: epoch, losses, accuracies, lr, seconds, images_per_second, threads."""
@@ -143,11 +143,11 @@ class Run:
         machine: Mapping[str, Any],
         precision: str,
         recipe: Config | None = None,
-        asked: Config | None = None,
+        requested: Config | None = None,
     ) -> None:
         """Write what is known before the first step.
 
-        ``recipe`` and ``asked``, the configuration before a budget of minutes became epochs, are for
+        ``recipe`` and ``requested``, the configuration before a time budget set its epochs, are for
         :meth:`resume_config`.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ class Run:
             "precision": precision,
             "seed": config.run.seed,
             "recipe": recipe and recipe.to_dict(),
-            "asked": asked and asked.to_dict(),
+            "asked": requested and requested.to_dict(),
             "license": _license(config, table),
             "data": {
                 "name": table.name,

@@ -45,7 +45,7 @@ def draw_epoch(config: Config, labels: NDArray[np.int64], classes: int, epoch: i
     order = oversample(labels, classes, draw) if config.data.oversample else draw.permutation(len(labels))
     # Alternating flips: a coin an image on even epochs, its other side on the odd one that follows, so that both
     # sides are seen in every pair of epochs (Jordan, "94% on CIFAR-10 in 3.29 seconds", 2024). Repeats within an
-    # epoch turn it, too.
+    # epoch alternate, too.
     coin = np.random.default_rng([config.run.seed, epoch // 2, 1]).random(len(labels)) < 0.5
     turns = epoch + repeats(order)
     return torch.from_numpy(order), torch.from_numpy(coin[order] ^ (turns % 2 == 1))
