@@ -15,8 +15,7 @@ BROWSERS := chromium chromium-browser google-chrome
 # Reading: the base install with the extras that add engines, formats and figures to it, and what its tests need.
 PYTHONS ?= 3.10 3.11 3.12 3.13
 READING_TESTS := tests/runtime tests/compat tests/data tests/cli/test_data.py tests/cli/test_models.py \
-    tests/cli/test_predict.py \
-    tests/test_bundled.py tests/test_image.py tests/test_layers.py tests/test_tta.py \
+    tests/cli/test_predict.py tests/test_bundled.py tests/test_image.py tests/test_layers.py tests/test_tta.py \
     --deselect tests/cli/test_data.py::test_info_draws_images  # its grid of augmented images needs torch
 READING_TOOLS := pytest pytest-timeout hypothesis onnx pandas scikit-image
 
@@ -55,7 +54,7 @@ coverage: install browser  ## the tests again, with the lines of moue that none 
 # on 3.10 pip chooses the versions.
 test-matrix: install  ## the tests of reading and of the base install on each Python of 3.10 to 3.13 that is installed
 	@rm -rf build/matrix && mkdir -p build/matrix
-	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/matrix $(PROJECTS)
+	@PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/matrix $(PROJECTS)
 	@for version in $(PYTHONS); do \
 	    python=$$(ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python 2>/dev/null | tail -n 1); \
 	    python=$${python:-$$(command -v python$$version)} || { echo "Python $$version is not installed"; continue; }; \
