@@ -19,7 +19,7 @@ from moue.spec import ModelSpec
 
 
 class Model(Protocol):
-    """What can be scored."""
+    """An opened model."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -49,15 +49,14 @@ def open_any(name: str | Path) -> Model:
         ModelError: when it is damaged, or not what its spec says.
         MissingExtra: when it is in an extra that is not installed.
     """
-    torch = importlib.util.find_spec("torch") is not None
-    run = run_of(name)
-    if run is not None and (torch or not (run / EXPORTED).is_file()):
-        if not torch:
-            raise MissingExtra("torch", "train")
-        from moue.models.load import load_run
+    if (run := run_of(name)) is not None:
+        if importlib.util.find_spec("torch") is not None:
+            from moue.models.load import load_run
 
-        return load_run(run)
-    _refuse_unfinished(name)
+            return load_run(run)
+        if not (run / EXPORTED).is_file():
+            raise MissingExtra("torch", "train")
+    _require_finished(name)
     from moue.runtime.engine import open_model
 
     return open_model(name, optimize_for="throughput")
@@ -71,7 +70,7 @@ def spec_of(name: str | Path) -> ModelSpec:
     """
     if (run := run_of(name)) is not None:
         return ModelSpec.load(run / SPEC)
-    _refuse_unfinished(name)
+    _require_finished(name)
     return find_model(name).spec
 
 
@@ -96,6 +95,6 @@ def labels_of(name: str | Path, votes: bool = False) -> str:
     return labels_for(spec_of(name).labels, votes)
 
 
-def _refuse_unfinished(name: str | Path) -> None:
+def _require_finished(name: str | Path) -> None:
     if not is_known(name) and (Path(name) / CONFIG).is_file() and not (Path(name) / EXPORTED).is_file():
         raise ModelError(f"the run {name} is not finished. Go on with: moue train … --resume")
