@@ -242,6 +242,8 @@ def test_the_name_of_a_bundled_model_is_that_model_and_a_run_of_that_name_is_a_p
     merged = ["export", "tiny", "./tiny", "-o", "both.onnx"]
     assert main(merged) == 0
     assert ModelSpec.load(Path("both.json")).parameters == own + bundled
+    monkeypatch.setattr("moue.report.write.comparison_figures", lambda *_: [])
+    monkeypatch.setattr("moue.report.write.model_figures", lambda *_: [])
     compared = ["compare", "tiny", "./tiny", "--data", "synth:210:1", "--out", "c", "--format", "json"]
     capsys.readouterr()
     assert main(compared) == 0

@@ -25,11 +25,12 @@ def folder(tiny_onnx: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def _local_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves the installed models out, whose speed takes seconds to measure."""
+    """Leaves out the installed models, whose speed takes seconds to measure."""
     monkeypatch.setattr("moue.runtime.weights.BUNDLED", ())
     monkeypatch.setattr("moue.runtime.weights.EXTRA", ())
 
 
+@pytest.mark.usefixtures("_local_alone")
 def test_it_lists_a_local_model_with_its_speed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", str(folder), "--format", "json"]) == 0
     out, err = capsys.readouterr()
