@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from moue.errors import UsageError
+from moue.errors import MissingExtra, UsageError
 from moue.evaluation.metrics import evaluate
 from moue.evaluation.model_result import ModelResult, PublishedClaims
 from moue.evaluation.ranking import compare_models
@@ -209,6 +210,13 @@ def test_results_are_validated_and_their_names_unique(tmp_path: Path) -> None:
         write_comparison([], tmp_path)
     with pytest.raises(UsageError, match="two models are called 'strong'"):
         write_comparison([STRONG, STRONG], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_extra_that_brings_the_page_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'moue\[report\]'"):
+        write_comparison([MISSING], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
