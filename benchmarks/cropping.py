@@ -1,11 +1,10 @@
-"""Which crop of a detected face does a model read best? Validation faces are placed into larger scenes, found, and cut.
+"""Which crop of a face suits a model best? Validation faces are pasted into larger images, detected and cropped.
 
     python benchmarks/cropping.py MODEL --data fer2013.csv.zip --rows 500 --json results.json
 
 Each 48×48 face is enlarged, turned by up to ±15° as heads are in photos, and pasted with a soft edge onto a blurred
-image. CenterFace finds it; every margin, with and without levelling the eyes, then gives a crop and the crop an
-answer. The score to compare with is that on the untouched faces. All margins see the same detections, so differences
-are paired.
+image. CenterFace detects it; it is cropped with every margin, with and without alignment of the eyes, and classified.
+The score to compare with is that on the original faces. All margins use the same detections, so differences are paired.
 """
 
 from __future__ import annotations
@@ -83,8 +82,8 @@ def main() -> None:
     print(to_table(table_rows), end="")
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        answer = {"model": args.model, "rows": table_rows, "placed": len(part), "found": len(found), "seed": args.seed}
-        args.json.write_text(json.dumps(answer, indent=1) + "\n", encoding="utf-8")
+        report = {"model": args.model, "rows": table_rows, "placed": len(part), "found": len(found), "seed": args.seed}
+        args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The engines side by side: faces a second at batch 1 and 64, for each way in which a model's weights can be stored.
+"""The engines side by side: faces a second at batch 1 and 64, for each storage type of a model's weights.
 
     python benchmarks/engines.py default.onnx default-int8.onnx --json results.json
 
@@ -78,8 +78,8 @@ def main() -> None:
     print(to_table(rows), end="")
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        answer = {"threads": args.threads, "rounds": args.rounds, "rows": rows}
-        args.json.write_text(json.dumps(answer, indent=1) + "\n", encoding="utf-8")
+        report = {"threads": args.threads, "rounds": args.rounds, "rows": rows}
+        args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

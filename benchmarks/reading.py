@@ -50,7 +50,7 @@ def median(work):
     return statistics.median(times)
 photo, frame = cv2.imread(sys.argv[1]), cv2.imread(sys.argv[2])
 crops = np.random.default_rng(0).uniform(-1, 1, (64, 64, 64)).astype("float32")
-print("ANSWER" + json.dumps({
+print("RESULT" + json.dumps({
     "photo_ms": 1000 * median(lambda: reader.detect_emotions(photo)),
     "frames_per_s": 1 / median(lambda: reader.detect_emotions(frame)),
     "faces_per_s": 64 / median(lambda: np.asarray(reader._classify_emotions(crops))),
@@ -85,8 +85,8 @@ def main() -> None:
     print(to_table(warm))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        answer = {"cores": cores(), "cold": cold, "warm": warm}
-        args.json.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
+        report = {"cores": cores(), "cold": cold, "warm": warm}
+        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def cold_starts(model: str, photo: Path, peer: Path | None, rounds: int) -> list[dict[str, Any]]:
@@ -118,12 +118,12 @@ def process(command: list[str]) -> tuple[float, float]:
     start = time.perf_counter()
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert child.stderr is not None
-    said = child.stderr.read()
+    errors = child.stderr.read()
     _, status, usage = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - start
     child.returncode = os.waitstatus_to_exitcode(status)
     if code := child.returncode:
-        sys.exit(f"{' '.join(command[:4])} … ended with {code}:\n{said.decode(errors='replace')[-800:]}")
+        sys.exit(f"{' '.join(command[:4])} … ended with {code}:\n{errors.decode(errors='replace')[-800:]}")
     return seconds, usage.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
@@ -147,8 +147,8 @@ def peer_row(python: Path, photo: Path, frame: Path, seconds: float) -> dict[str
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{python} cannot run fer:\n{done.stderr[-800:]}")
-    answer = json.loads(done.stdout.rpartition("ANSWER")[2])
-    return {"reader": "fer"} | {name: round(value, 1) for name, value in answer.items()}
+    figures = json.loads(done.stdout.rpartition("RESULT")[2])
+    return {"reader": "fer"} | {name: round(value, 1) for name, value in figures.items()}
 
 
 def compare(rows: list[dict[str, Any]]) -> None:

@@ -162,11 +162,11 @@ def test_a_pipe_is_read_to_its_end_and_not_waited_for_for_ever(tmp_path: Path, m
     np.testing.assert_array_equal(read_image(pipe), large)
     writer.join()
     writer = feed(pipe, b"")
-    with pytest.raises(Unreadable, match=r"nothing came|empty"):
+    with pytest.raises(Unreadable, match="empty"):
         read_image(pipe)
     writer.join()
     monkeypatch.setattr("moue.image.PIPE_TIMEOUT", 0.05)
-    with pytest.raises(Unreadable, match="nothing came through this pipe"):
+    with pytest.raises(Unreadable, match="the pipe is empty"):
         read_image(pipe)
     with pytest.raises(Unreadable, match="neither a file nor a pipe"):
         read_image(os.devnull)

@@ -12,8 +12,8 @@
     ├── Unreadable            one input (photo, video) that cannot be read
     └── MissingExtra          an optional dependency; says what to pip install (also an ImportError)
 
-Messages hold one sentence with what was required and what came, and, where one is known, a second one with what to do.
-The library raises; the command line alone turns these into exit codes.
+A message has one sentence with what was required and what was given and, where a remedy is known, a second one with
+what to do. The library raises; the command line alone turns these into exit codes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class UnknownName(UsageError):
 
     Args:
         kind: what the name should be, in words ("network", "recipe", "label set").
-        name: the name that came.
+        name: the unknown name.
         known: the names that would have worked.
     """
 

@@ -120,7 +120,7 @@ def _read_pipe(path: Path) -> bytes:
         # None means that there is a writer, which has written nothing yet.
         first = pipe.read(1)
         if first == b"":
-            raise Unreadable("nothing came through this pipe")
+            raise Unreadable("the pipe is empty")
         os.set_blocking(pipe.fileno(), True)
         return (first or b"") + pipe.read()
 

@@ -124,7 +124,7 @@ def test_an_image_or_video_on_stdin_is_no_list(tmp_path: Path) -> None:
             list(resolve(["-"], stdin=piped(sink.getvalue())))
     for kind in ("mp4", "mkv", "ts", "avi"):
         video = make_video(tmp_path / f"video.{kind}", [scene(i) for i in range(5)])
-        with pytest.raises(UsageError, match="a video came: save it"):
+        with pytest.raises(UsageError, match="Got a video instead: save it"):
             list(resolve(["-"], stdin=piped(video.read_bytes())))
 
 

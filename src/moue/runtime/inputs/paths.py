@@ -103,10 +103,10 @@ def require_list(stdin: IO[str]) -> None:
     if b"\0" not in head and not head.startswith((JPEG, PNG)):
         return
     if kind_of(head) == "video":
-        raise UsageError("- reads a list of paths from stdin, and a video came: save it as a file, and name that.")
+        raise UsageError("- reads a list of paths from stdin. Got a video instead: save it and give its path.")
     raise UsageError(
-        "- reads a list of paths from stdin, one a line, and binary data came. "
-        "If it is an image, name it /dev/stdin: moue predict /dev/stdin"
+        "- reads a list of paths from stdin, one per line. Got binary data instead. "
+        "If it is an image, type: moue predict /dev/stdin"
     )
 
 
