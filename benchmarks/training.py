@@ -40,7 +40,7 @@ BATCH = {"resnet50v2": 8, "vit": 8, "effnet-lite0": 32, "effnet-lite1": 32, "eff
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="a data set; drawn faces by default")
+    parser.add_argument("--data", help="a data set; synthetic faces by default")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), help="by default all")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="options of all of them")
     parser.add_argument("--seconds", type=float, default=4, help="how long to time each network (default: 4)")
