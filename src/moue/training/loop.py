@@ -93,7 +93,7 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
             run.begin(config, plan.split, plan.table, plan.kept, about, plan.precision, plan.recipe, plan.requested)
         with silenced():  # Lightning announces devices and precision; the run's record has them.
             fabric = Fabric(
-                accelerator={"cuda": "gpu"}.get(plan.device.type, plan.device.type),
+                accelerator=plan.device.type,
                 devices=1 if plan.device.index is None else [plan.device.index],
                 precision="bf16-mixed" if plan.precision == "bf16" else "32-true",
                 # A run is one process, whatever a cluster's scheduler has set in the environment.
