@@ -21,7 +21,7 @@ READING_TOOLS := pytest pytest-timeout hypothesis onnx pandas scikit-image
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-matrix coverage lint format docs bench check-scores wheel browser clean
+.PHONY: help install demo test test-matrix coverage lint format docs bench check-scores check-privacy wheel browser clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -86,6 +86,9 @@ bench: install  ## time training, reading and serving on this machine
 check-scores: install  ## score the shipped models on DATA=fer2013.csv.zip (VOTES=fer2013new.csv) and compare with their specs
 	@test -n "$(DATA)" || { echo "which data set? Type: make check-scores DATA=fer2013.csv.zip" >&2; exit 2; }
 	@$(BIN)/python scripts/check_scores.py "$(DATA)" $(if $(VOTES),--votes "$(VOTES)") $(if $(VIEWS),--views)
+
+check-privacy: install  ## watch a reader and a server for 40 s: they may ask the DNS for no name
+	@$(BIN)/python scripts/check_privacy.py
 
 wheel: install  ## build the wheels and read a photo with the base install alone
 	@$(BIN)/python scripts/astronaut.py build/astronaut.png

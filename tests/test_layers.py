@@ -24,7 +24,7 @@ PACKAGE = ROOT / "src" / "moue"
 #: From the ground up. A unit is a package or module right below `moue`; it imports its own layer and those below.
 LAYERS = [
     {"_version", "errors", "labels", "spec", "preprocess", "tta", "image", "registry", "cache", "renames", "signatures"}
-    | {"files", "run_folder", "progress", "silence"},
+    | {"files", "run_folder", "progress", "silence", "telemetry"},
     {"runtime", "data", "models"},
     {"evaluation", "trained"},
     {"report"},
@@ -48,6 +48,9 @@ NEVER = {"torchvision", "timm", "pytorch_grad_cam", "torchaudio"}
 
 #: What `pip install moue` brings.
 BASE = {"numpy", "PIL", "onnxruntime", "av"}
+
+#: Packages that report their use unless they are told not to, by the one module that may import them.
+REPORTING = {"onnxruntime", "openvino", "openvino_telemetry"}
 
 #: What it does not bring, and what must therefore never be loaded by reading an image.
 EXTRAS = ["torch", "matplotlib", "ray", "fastapi", "transformers", "pandas", "sklearn", "lightning", "scipy", "yaml"]
@@ -188,6 +191,12 @@ def test_only_what_makes_models_knows_torch(name: str) -> None:
     assert not NEVER & roots.keys()
     if not KNOWS_TORCH.fullmatch(name) or name == "moue.training.config":
         assert not TORCH & roots.keys(), f"{name} imports torch on line {roots}"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_packages_with_telemetry_are_imported_in_one_place(name: str) -> None:
+    lines = [f"line {i.line}: {i.module}" for i in IMPORTS[name] if i.module.split(".")[0] in REPORTING]
+    assert not lines or name == "moue.telemetry", f"{name} imports {lines}; use moue.telemetry"
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

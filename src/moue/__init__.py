@@ -7,7 +7,8 @@
     for face in moue.read("photo.jpg"):
         print(face.box, face.label, face.confidence)
 
-Importing this package loads nothing but itself; each public name loads its module when it is first used.
+Importing this package loads nothing but itself; each public name loads its module when it is first used. It turns off
+the telemetry of packages that moue uses: see :mod:`moue.telemetry`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from moue._version import __version__
+from moue.telemetry import opt_out
 
 if TYPE_CHECKING:
     from moue.errors import MoueError
@@ -68,3 +70,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+opt_out()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from moue.export.graph import tidy
 from moue.silence import silenced
+from moue.telemetry import import_onnxruntime
 
 
 def quantize(model: onnx.ModelProto, images: NDArray[np.uint8], batch: int = 16) -> onnx.ModelProto:
@@ -28,7 +29,7 @@ def quantize(model: onnx.ModelProto, images: NDArray[np.uint8], batch: int = 16)
         images: uint8 ``(N, C, size, size)``, training images to take the ranges from.
         batch: how many run at once while ranges are taken.
     """
-    from onnxruntime import quantization
+    quantization = import_onnxruntime("quantization")
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
         """Gives the images batch by batch."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.cache import cache_dir
-from moue.errors import ModelError, UsageError, require
+from moue.errors import ModelError, UsageError
 from moue.runtime.results import Predictions, softmax
 from moue.runtime.validation import check_choice, check_number
 from moue.spec import ModelSpec
+from moue.telemetry import import_onnxruntime, import_openvino
 from moue.tta import tta_logits
 
 EngineName = Literal["auto", "onnxruntime", "openvino"]
@@ -92,10 +92,7 @@ class OnnxRuntimeGraph:
     engine = "onnxruntime"
 
     def __init__(self, source: str | Path | bytes, *, threads: int = 0) -> None:
-        import onnxruntime
-
-        # Windows builds send usage data by default.
-        onnxruntime.disable_telemetry_events()
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = threads or _thread_limit()
@@ -124,9 +121,7 @@ class OpenVinoGraph:
     engine = "openvino"
 
     def __init__(self, source: str | Path | bytes, *, threads: int = 0) -> None:
-        # On import, OpenVINO reports to Google Analytics through this package; without it, it falls back to a stub.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        openvino = require("openvino", "fast")
+        openvino = import_openvino()
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             # The default computes in bfloat16 where the processor can, which moves boxes by some pixels.

@@ -1,0 +1,43 @@
+"""Imports the packages that report their use to their makers, with the reports turned off.
+
+`import moue` turns off what an environment variable turns off, before any other module of moue is loaded, so that it
+holds for packages that import these in turn (torch's exporter imports ONNX Runtime) and for child processes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+from moue.errors import require
+
+#: Variables that turn reports off. ONNX Runtime reads its own when it is imported, and starts a thread that collects
+#: events, keeps an identifier in the user's home and later asks the name server for its maker's host.
+OPT_OUT = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+def opt_out() -> None:
+    """Set the variables of :data:`OPT_OUT` that the user has not set."""
+    for name, value in OPT_OUT.items():
+        os.environ.setdefault(name, value)
+
+
+def import_onnxruntime(submodule: str = "") -> Any:
+    """ONNX Runtime, or a submodule of it ("quantization"); no other module of moue imports it."""
+    opt_out()
+    # Windows builds report by other means, which the variable does not concern.
+    importlib.import_module("onnxruntime").disable_telemetry_events()
+    return importlib.import_module(".".join(filter(None, ("onnxruntime", submodule))))
+
+
+def import_openvino() -> Any:
+    """OpenVINO; no other module of moue imports it.
+
+    Raises:
+        MissingExtra: when it is not installed.
+    """
+    # On import, OpenVINO reports to Google Analytics through this package; without it, it falls back to a stub.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return require("openvino", "fast")
