@@ -31,7 +31,9 @@ def quantize(model: onnx.ModelProto, images: NDArray[np.uint8], batch: int = 16)
     """
     quantization = import_onnxruntime("quantization")
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+    base: Any = quantization.CalibrationDataReader
+
+    class Reader(base):  # type: ignore[misc]
         """Gives the images batch by batch."""
 
         def __init__(self) -> None:
