@@ -19,7 +19,8 @@ from moue.errors import DataError, UsageError
 from moue.models.base import Network
 from moue.training.batch import Batch
 from moue.training.config import Config
-from moue.training.loop import fit
+from moue.training.loop import fit, train
+from moue.training.prepare import prepare
 from moue.training.progress import Status
 from moue.training.tasks import ClassificationTask
 
@@ -50,6 +51,23 @@ def test_a_run_learns_and_leaves_a_whole_folder(table: ImageTable, tmp_path: Pat
     assert seen[-1].validation_accuracy == pytest.approx(history[-1]["validation_accuracy"])
     assert list((tmp_path / "run" / "tensorboard").iterdir())
     assert not [p for p in (tmp_path / "run").rglob("*") if p.suffix in (".pt", ".pth", ".ckpt", ".pkl")]
+
+
+def test_a_plan_is_resolved_and_writes_nothing_before_it_is_trained(table: ImageTable, tmp_path: Path) -> None:
+    config = SMALL.override(["optim.epochs=2", "optim.steps=3", "data.validation=0.25", "run.device=cpu"])
+    plan = prepare(config, table, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert plan.config.data.labels == "fer2013"
+    assert plan.steps == 3
+    assert plan.validation is not None
+    assert (len(plan.train), len(plan.validation)) == (len(plan.split.train), len(plan.split.validation))
+    assert (plan.device.type, plan.precision) == ("cpu", "fp32")
+    assert plan.schedule(5) < plan.schedule(1)
+    run = train(plan)
+    assert run.finished
+    same = fit(config, table, tmp_path / "same")
+    a, b = (load_file(r.folder / "weights.safetensors") for r in (run, same))
+    assert all(np.array_equal(a[k], b[k]) for k in a)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(table: ImageTable, tmp_path: Path) -> None:
