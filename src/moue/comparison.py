@@ -99,7 +99,7 @@ def compare(
             :func:`moue.trained.open.labels_of`, and FER-2013's where they differ.
         votes: FER+'s votes, for its labels.
         seed: of every training.
-        skip_bad: go on without rows that cannot be used.
+        skip_bad: skip rows that cannot be used.
         left_out: called with those.
         quote: show the study's published numbers, too; they are always shown with its recipes.
         progress: makes a progress line, called with what is done and its unit.

@@ -138,7 +138,7 @@ def test_exif_orientation_is_honored(tmp_path: Path) -> None:
 
 
 BAD_IMAGES = {
-    "not an image": (b"hello", "not an image of a kind"),
+    "not an image": (b"hello", "not an image of a known format"),
     "empty": (b"", "is empty"),
     "truncated": (jpeg(1, (200, 200))[:3000], "a damaged JPEG file"),
 }

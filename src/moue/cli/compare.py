@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv: for --labels ferplus or optim.votes_weight")
     parser.add_argument("--seed", type=int, metavar="S", help="random seed of each training (default: the recipe's)")
     parser.add_argument("--set", action="append", default=[], metavar="K=V", help="change a setting of every recipe")
-    parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
+    parser.add_argument("--skip-bad", action="store_true", help="skip rows that cannot be used, and list them")
     parser.add_argument(
         "--quote",
         action="store_true",

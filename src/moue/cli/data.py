@@ -13,7 +13,7 @@ from moue.cli.progress import Progress
 from moue.errors import MissingExtra, UsageError, require
 
 SET_HELP = (
-    "the competition's CSV (plain, .gz, .zip, .tar.gz), a folder or zip with one sub-folder a class, "
+    "the competition's CSV (plain, .gz, .zip, .tar.gz), a folder or zip with one subfolder per class, "
     "a file that `moue data import` wrote, or synth or synth:N:SEED"
 )
 
@@ -83,7 +83,7 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--color", choices=("gray", "rgb"), help="of the images (default: gray, or that of a written set)"
     )
-    parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
+    parser.add_argument("--skip-bad", action="store_true", help="skip rows that cannot be used, and list them")
 
 
 def _share(text: str) -> float:

@@ -26,7 +26,7 @@ def add_dataset(parser: argparse.ArgumentParser, help: str, required: bool = Fal
     add("--data", required=required, metavar="SET", help=help)
     add("--labels", metavar="SET", help="the data set's labels (default: those that suit the model)")
     add("--votes", metavar="FILE", help="fer2013new.csv, for models of FER+'s classes")
-    add("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
+    add("--skip-bad", action="store_true", help="skip rows that cannot be used, and list them")
 
 
 def read_for(args: argparse.Namespace, model: str | Path, spec: ModelSpec) -> ImageTable:

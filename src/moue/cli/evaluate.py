@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--data", required=True, metavar="SET", help="the data set: CSV, folder, zip, imported set, or synth"
     )
     parser.add_argument(
-        "--split", required=True, choices=SPLITS, help="the rows; train and validation as the run cut them"
+        "--split", required=True, choices=SPLITS, help="the rows; train and validation as in the run's split"
     )
     parser.add_argument(
         "--labels",
@@ -53,7 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--size", type=int, help="read the set at this size in pixels (default: the model's, as training does)"
     )
     parser.add_argument("--color", choices=("gray", "rgb"), help="read the set in this color (default: the model's)")
-    parser.add_argument("--skip-bad", action="store_true", help="go on without rows that cannot be used, and list them")
+    parser.add_argument("--skip-bad", action="store_true", help="skip rows that cannot be used, and list them")
     add_format(parser)
 
 

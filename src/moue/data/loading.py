@@ -49,7 +49,7 @@ def load(
             shares become the table's ``votes``, beside the labels. For a CSV alone.
         size: height and width of the table's images in pixels; by default 48, or those of a file that moue wrote.
         color: "gray" or "rgb"; by default "gray", or that of a file that moue wrote.
-        skip_bad: go on without rows that cannot be used, and list them in ``left_out``.
+        skip_bad: skip rows that cannot be used, and list them in ``left_out``.
         cache: keep the parsed set in the user's cache folder (see :mod:`moue.data.cache`), and read it from there.
         progress: called as ``progress(done, total or None)`` with counts of rows or files.
         crop: cuts the faces out of each image of a folder, ``(image, source) -> images``; never cached.
@@ -132,7 +132,7 @@ def _image_files(path: Path) -> Iterator[list[Member] | None]:
     if path.is_dir():
         members, csvs = list(folder_members(path)), _face_csvs(path)
         if not members:
-            raise DataError(f"{path} is an empty folder. A set has one sub-folder a class, or is a CSV.")
+            raise DataError(f"{path} is an empty folder. A set has one subfolder per class, or is a CSV.")
         if len(csvs) > 1 and not any(folders.is_image(m.path) for m in members):
             names = ", ".join(csv.name for csv in csvs)
             raise DataError(f"{path} holds {len(csvs)} CSVs of faces ({names}). Give one of them.")

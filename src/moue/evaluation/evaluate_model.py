@@ -53,7 +53,7 @@ def evaluate_model(
         color: "gray" or "rgb", in which it is read; by default the model's.
         views: how many views of each face are averaged, one of :data:`moue.spec.VIEWS`; by default what the model's
             spec says.
-        skip_bad: go on without rows that cannot be used.
+        skip_bad: skip rows that cannot be used.
         left_out: called with those.
         predictions: a CSV or Parquet file to write with one row an image.
         batch: images that are read at a time.

@@ -101,7 +101,7 @@ def read(
             splits.append(split)
             sources.append(member.path if len(found) == 1 else f"{member.path} face {number}")
     if not faces:
-        raise DataError(f"{errors.file} gave no image. A set is a CSV, or images in one sub-folder a class.")
+        raise DataError(f"{errors.file} gave no image. A set is a CSV, or images in one subfolder per class.")
     return ImageTable(
         images=np.stack(faces),
         labels=np.array(numbers, np.int64),
