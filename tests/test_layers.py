@@ -24,7 +24,7 @@ PACKAGE = ROOT / "src" / "moue"
 #: From the ground up. A unit is a package or module right below `moue`; it imports its own layer and those below.
 LAYERS = [
     {"_version", "errors", "labels", "spec", "preprocess", "tta", "image", "registry", "cache", "renames", "signatures"}
-    | {"files", "run_folder", "progress", "silence", "telemetry"},
+    | {"files", "run_folder", "progress", "silence", "telemetry", "damage"},
     {"runtime", "data", "models"},
     {"evaluation", "trained"},
     {"report"},

@@ -20,12 +20,37 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import reprlib
 from collections.abc import Iterable
 from types import ModuleType
 from typing import Literal
 
+#: How many characters of anything a message quotes.
+QUOTED = 80
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 4 * QUOTED
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = 20
+
 #: What became of one input.
 Status = Literal["ok", "no_face", "unreadable", "too_large", "skipped", "camera_lost", "busy"]
+
+
+def shortened(text: object, length: int = QUOTED) -> str:
+    """A text on one line, of at most ``length`` characters: of a longer one, its beginning and its end."""
+    line = " ".join(str(text).split())
+    if len(line) <= length:
+        return line
+    end = length // 2
+    return f"{line[: length - end - 1]}…{line[-end:]}"
+
+
+def quoted(value: object) -> str:
+    """A value as Python writes it, of at most :data:`QUOTED` characters, for a message."""
+    try:
+        return shortened(_REPR.repr(value))
+    except ValueError:  # A whole number of more digits than Python writes.
+        return f"a huge {type(value).__name__}"
 
 
 class MoueError(Exception):
@@ -47,9 +72,11 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
-        super().__init__(f"there is no {kind} named {name!r}. {hint}")
+        # Nothing is near to a very long name, and comparing it would take minutes.
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) if len(name) <= QUOTED else []
+        shown = [shortened(other) for other in near or known[:40]]
+        hint = f"Did you mean {' or '.join(shown)}?" if near else f"Known: {', '.join(shown)}."
+        super().__init__(f"there is no {kind} named {quoted(name)}. {hint}")
         self.name = name
         self.nearest = near
 

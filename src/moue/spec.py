@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from moue.errors import ModelError
+from moue.damage import read_json, reason
+from moue.errors import ModelError, quoted
 from moue.files import atomic_write
 from moue.renames import current_spec
 
 #: Of the file format; 1 had other names, see :mod:`moue.renames`.
 VERSION = 2
+
+#: Height and width in pixels of the largest input that a model may have.
+MAX_SIZE = 4096
 
 #: Of a model's input.
 Color = Literal["gray", "rgb"]
@@ -43,7 +48,7 @@ VIEWS = {
 def expected_views(value: object) -> str:
     """The error message for a number of views that is none of :data:`VIEWS`."""
     *others, last = VIEWS
-    return f"views must be {', '.join(map(str, others))} or {last}. Got {value!r} instead."
+    return f"views must be {', '.join(map(str, others))} or {last}. Got {quoted(value)} instead."
 
 
 def _is_text(value: Any) -> bool:
@@ -51,7 +56,11 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_fraction(value: Any) -> bool:
@@ -63,21 +72,42 @@ def _are_labels(value: Any) -> bool:
     return is_list and 0 < len(value) == len(set(value))
 
 
+def _are_scores(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_number, value.values()))
+
+
+def _is_provenance(value: Any) -> bool:
+    """Whether "trained" has the parts that moue reads again: where the data were split, and by which members."""
+    if not isinstance(value, dict):
+        return False
+    members = value.get("members", [])
+    return isinstance(value.get("data", {}), dict) and isinstance(members, list) and all(map(_is_member, members))
+
+
+def _is_curve(value: Any) -> bool:
+    return isinstance(value, list) and all(number is None or _is_number(number) for number in value)
+
+
+def _is_member(value: Any) -> bool:
+    return isinstance(value, dict) and _is_provenance(value.get("trained", {}))
+
+
 #: Fields of a spec, the condition that each must satisfy, and the same as text.
 _REQUIREMENTS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("name", _is_text, "text"),
     ("network", _is_text, "text"),
     ("sha256", _is_text, "text"),
     ("license", _is_text, "text"),
-    ("scores", lambda value: isinstance(value, dict), "names with values"),
-    ("trained", lambda value: isinstance(value, dict), "names with values"),
+    ("scores", _are_scores, "names with numbers"),
+    ("trained", _is_provenance, "names with values"),
     ("labels", _are_labels, "distinct names"),
     ("align", lambda value: isinstance(value, bool), "true or false"),
-    ("size", lambda value: _is_number(value) and value >= 1, "a number of at least 1 pixel"),
+    ("size", lambda value: _is_whole_number(value) and 1 <= value <= MAX_SIZE, f"from 1 to {MAX_SIZE} whole pixels"),
     ("color", lambda value: value in ("gray", "rgb"), "'gray' or 'rgb'"),
     ("margin", _is_fraction, "a number between 0 and 1"),
     ("temperature", lambda value: _is_number(value) and value > 0, "a number above 0"),
     ("uncertain_below", _is_fraction, "a number between 0 and 1"),
+    ("parameters", lambda value: _is_whole_number(value) and value >= 0, "a whole number"),
 )
 
 
@@ -124,11 +154,15 @@ class ModelSpec:
     def __post_init__(self) -> None:
         for name, is_valid, requirement in _REQUIREMENTS:
             if not is_valid(value := getattr(self, name)):
-                raise ModelError(f"{name} must be {requirement}. Got {value!r} instead.")
+                raise ModelError(f"{name} must be {requirement}. Got {quoted(value)} instead.")
         object.__setattr__(self, "labels", tuple(self.labels))
         curves = self.trained.get("curves", {})
-        if not isinstance(curves, dict) or len({len(c) if isinstance(c, list) else -1 for c in curves.values()}) > 1:
-            raise ModelError(f"trained.curves must be names with equally long lists. Got {curves!r} instead.")
+        if (
+            not isinstance(curves, dict)
+            or not all(map(_is_curve, curves.values()))
+            or len(set(map(len, curves.values()))) > 1
+        ):
+            raise ModelError(f"trained.curves must be names with equally long lists. Got {quoted(curves)} instead.")
         if not isinstance(self.views, int) or self.views not in VIEWS:
             raise ModelError(expected_views(self.views))
 
@@ -180,14 +214,18 @@ class ModelSpec:
             ModelError: when the file is missing or not a spec.
         """
         path = Path(path)
+
+        def damaged(reason: str) -> ModelError:
+            return ModelError(
+                f"{path} is not a model's JSON ({reason}). Take the file that was written with the model."
+            )
+
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path, damaged)
         except FileNotFoundError:
             raise ModelError(f"{path} is missing: a model's .onnx travels with a .json of the same name.") from None
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ModelError(f"{path} is not a model's JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise ModelError(f"{path} is not a model's JSON: it holds a {type(values).__name__}, not an object.")
+        except OSError as error:
+            raise damaged(reason(error)) from error
         try:
             return cls.from_dict(values)
         except ModelError as error:

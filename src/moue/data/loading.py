@@ -10,7 +10,7 @@ from typing import IO
 
 from moue.data.cache import cache_path, load_cached, save_cached
 from moue.data.readers import fer2013_csv, folders, store, synth
-from moue.data.readers.archive import ARCHIVE_ERRORS, Member, archive_kind, folder_members, open_zip, zip_members
+from moue.data.readers.archive import Member, archive_kind, folder_members, open_zip, unpacking, zip_members
 from moue.data.readers.compressed_csv import is_csv, open_csv
 from moue.data.readers.folders import Crop
 from moue.data.row_errors import RowErrors
@@ -158,9 +158,9 @@ def _face_csvs(folder: Path) -> list[Path]:
 def _has_pixels(open_file: Callable[..., IO[bytes]], argument: object) -> bool:
     """Whether a CSV has the competition's column of pixels."""
     try:
-        with open_file(argument) as file:
+        with unpacking(str(argument)), open_file(argument) as file:
             return b"pixels" in file.readline(4096).lower()
-    except (*ARCHIVE_ERRORS, OSError):
+    except (DataError, OSError):
         return True  # Reading it reports what is wrong.
 
 

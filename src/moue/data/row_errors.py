@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moue.data.table import LeftOut
-from moue.errors import DataError
+from moue.errors import DataError, shortened
 
 
 class RowErrors:
@@ -28,7 +28,7 @@ class RowErrors:
         Raises:
             DataError: unless bad rows are skipped.
         """
-        source = f"{self.file}, {row}" if row else self.file
         if not self.skip:
+            source = f"{self.file}, {shortened(row)}" if row else self.file
             raise DataError(f"{source}: {reason}. Correct it, or type --skip-bad to go on without it.")
-        self.left_out.append(LeftOut(source, reason))
+        self.left_out.append(LeftOut(f"{self.file}, {row}" if row else self.file, reason))

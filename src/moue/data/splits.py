@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from moue.damage import decoding, read_json
 from moue.data.table import ImageTable
 from moue.errors import DataError, UsageError
 from moue.files import atomic_write
@@ -50,18 +51,26 @@ class Split:
         Raises:
             DataError: when the file is missing or no split.
         """
+
+        def damaged(reason: str) -> DataError:
+            return DataError(
+                f"{path} is no saved split ({reason}). Give a folder with the split.json that its run wrote, or train "
+                "the run again in another folder."
+            )
+
         try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
+            values = read_json(Path(path), damaged)
+        except FileNotFoundError:
+            raise damaged("it is missing") from None
+        with decoding(path, damaged):
             return cls(
-                np.array(values["train"], np.int64),
-                np.array(values["validation"], np.int64),
+                _positions(values["train"]),
+                _positions(values["validation"]),
                 int(values["seed"]),
                 float(values["fraction"]),
                 str(values["fingerprint"]),
                 int(values.get("fold", 0)),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is no saved split ({error}). Give the split.json of a run folder.") from error
 
     def check(self, table: ImageTable) -> None:
         """Make sure that the positions belong to this table.
@@ -73,6 +82,11 @@ class Split:
             raise DataError(
                 f"the saved split was not cut from {table.name or 'this data set'}: pixels, labels or splits differ. "
                 "Give the set that the run was trained on, with the same labels, size and color."
+            )
+        if max(self.train.max(initial=-1), self.validation.max(initial=-1)) >= len(table):
+            raise DataError(
+                f"the saved split has positions beyond the {len(table):,} rows of {table.name or 'this data set'}. "
+                "Its split.json is damaged: train the run again in another folder."
             )
 
 
@@ -140,6 +154,16 @@ def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0, fo
             held_out[candidates[:count]] = True
         free &= ~held_out
     return Split(rows[~held_out], rows[held_out], seed, fraction, table.fingerprint, fold)
+
+
+def _positions(values: object) -> NDArray[np.int64]:
+    """Rows as a saved split lists them."""
+    if not isinstance(values, list) or not all(type(value) is int and value >= 0 for value in values):
+        raise ValueError("rows must be whole numbers of at least 0")
+    rows = np.array(values, np.int64)
+    if len(np.unique(rows)) < len(rows):
+        raise ValueError("no row may be listed twice")
+    return rows
 
 
 def duplicate_groups(table: ImageTable) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from moue.damage import decoding, reason
 from moue.data.readers.fer2013_csv import USAGES
 from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError
@@ -44,10 +45,11 @@ def read_votes(path: Path) -> Votes:
         DataError: when it is missing, empty, or no votes file; names the row.
     """
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with (
+            decoding(path, lambda reason: DataError(f"{path} is not FER+'s votes file ({reason}). Download it again.")),
+            open(path, encoding="utf-8-sig", newline="") as file,
+        ):
             rows = list(csv.reader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is not FER+'s votes file: {error}") from error
     except FileNotFoundError:
         raise DataError(f"the votes file {path} does not exist. Get fer2013new.csv from the FER+ repository.") from None
     columns = {name.strip().lower(): i for i, name in enumerate(rows[0])} if rows else {}
@@ -62,7 +64,9 @@ def read_votes(path: Path) -> Votes:
             counts[number - 1] = [int(row[columns[name]]) for name in COLUMNS]
             splits.append(USAGES[row[columns["usage"]].strip().lower()])
         except (ValueError, IndexError, KeyError, OverflowError) as error:
-            raise DataError(f"{path}, row {number}: must hold a Usage and ten whole numbers ({error}).") from error
+            raise DataError(
+                f"{path}, row {number}: must hold a Usage and ten whole numbers ({reason(error)})."
+            ) from error
     if counts.min() < 0:
         raise DataError(f"{path}, row {int((counts < 0).any(axis=1).argmax()) + 1}: votes must not be negative.")
     return Votes(counts, np.array(splits))

@@ -52,9 +52,12 @@ def _split_again(trained: Mapping[str, Any], table: ImageTable) -> Split | None:
         validation = functools.reduce(np.intersect1d, [split.validation for split in known])
         return Split(train, validation, known[0].seed, known[0].fraction, table.fingerprint)
     data = trained.get("data", {})
-    if "split" not in data or data.get("fingerprint") != table.fingerprint:
+    if data.get("fingerprint") != table.fingerprint:
         return None
-    made = data["split"]
-    split = stratified_split(table, made["fraction"], made["seed"], made.get("fold", 0))
-    # An older version that split by other rules had other rows.
-    return split if (len(split.train), len(split.validation)) == (data["train"], data["validation"]) else None
+    match {"fold": 0, **data["split"]} if isinstance(data.get("split"), dict) else None:
+        case {"fraction": int() | float() as fraction, "seed": int() as seed, "fold": int() as fold}:
+            split = stratified_split(table, fraction, seed, fold)
+            # An older version that split by other rules had other rows.
+            same = [len(split.train), len(split.validation)] == [data.get("train"), data.get("validation")]
+            return split if same else None
+    return None

@@ -10,15 +10,15 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
 
-from moue.errors import DataError
+from moue.damage import decoding, reason
+from moue.errors import DataError, shortened
 
 #: Bytes that all members of one archive, or one compressed CSV, may hold together.
 MAX_TOTAL = 8 << 30
@@ -29,11 +29,39 @@ MAX_RATIO = 100
 #: Below this many uncompressed bytes the ratio does not matter.
 RATIO_EXEMPT_BYTES = 16 << 20
 
-#: What reading a damaged archive raises, and RuntimeError (NotImplementedError among them) for one that is encrypted or
-#: compressed by an unsupported method; besides the OSError of a missing file.
-ARCHIVE_ERRORS = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError)
-
 Kind = Literal["zip", "tar", "gzip", "plain"]
+
+
+class DamagedError(DataError):
+    """A compressed file or an archive that cannot be read to its end, or not at all.
+
+    Args:
+        path: the file.
+        reason: what its decoder says, without a full stop.
+        supported: False for one that may be whole, but is encrypted or compressed in another way.
+    """
+
+    def __init__(self, path: Path | str, reason: str, supported: bool = True) -> None:
+        what = "is truncated or damaged" if supported else "cannot be read"
+        remedy = "Download or copy it again." if supported else "Unpack it yourself and give the folder or file."
+        super().__init__(f"{path} {what} ({reason}). {remedy}")
+        self.reason = reason
+
+
+@contextmanager
+def unpacking(path: Path | str) -> Iterator[None]:
+    """A block in which a file is unpacked.
+
+    Raises:
+        DamagedError: for whatever its decoder raises, see :func:`moue.damage.decoding`.
+    """
+    with decoding(path, lambda reason: DamagedError(path, reason)):
+        try:
+            yield
+        except RecursionError:
+            raise
+        except RuntimeError as error:  # zipfile's, NotImplementedError among them.
+            raise DamagedError(path, reason(error), supported=False) from error
 
 
 @dataclass(frozen=True)
@@ -62,27 +90,10 @@ def archive_kind(path: Path) -> Kind:
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return "zip"
     if head[:2] == b"\x1f\x8b":
-        with gzip.open(path) as stream:
-            try:
-                inner = stream.read(512)
-            except ARCHIVE_ERRORS as error:
-                raise archive_error(path, error) from error
+        with unpacking(path), gzip.open(path) as stream:
+            inner = stream.read(512)
         return "tar" if inner[257:262] == b"ustar" else "gzip"
     return "tar" if head[257:262] == b"ustar" else "plain"
-
-
-def archive_error(path: Path, error: BaseException) -> DataError:
-    """The error for an archive that cannot be read to its end, or not at all."""
-    if isinstance(error, RuntimeError):
-        return DataError(
-            f"{path} cannot be read ({error_text(error)}). Unpack it yourself and give the folder or file."
-        )
-    return DataError(f"{path} is truncated or damaged ({error_text(error)}). Download or copy it again.")
-
-
-def error_text(error: BaseException) -> str:
-    """The message of an exception, or its type without one."""
-    return str(error).rstrip(".") or type(error).__name__
 
 
 def escapes_archive(path: str) -> bool:
@@ -129,9 +140,11 @@ class LimitedReader(io.RawIOBase):
         """Up to ``size`` bytes.
 
         Raises:
+            DamagedError: where it cannot be read on.
             DataError: beyond the limits.
         """
-        block = self._stream.read(size)
+        with unpacking(self._name):
+            block = self._stream.read(size)
         self._read += len(block)
         check_decompressed_size(self._name, self._read, self._compressed)
         return block
@@ -163,19 +176,21 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     """Open a zip and check its whole directory against the limits.
 
     Raises:
-        DataError: when it is damaged or a bomb.
+        DamagedError: when it cannot be opened, or a name or size in its directory is impossible.
+        DataError: for a bomb.
     """
-    try:
+    with unpacking(path):
         archive = zipfile.ZipFile(path)
-    except ARCHIVE_ERRORS as error:
-        raise archive_error(path, error) from error
     infos = archive.infolist()
+    if not all(info.filename and info.file_size >= 0 and info.compress_size >= 0 for info in infos):
+        archive.close()
+        raise DamagedError(path, "a member has no name, or no size")
     total = sum(i.file_size for i in infos)
     try:
         # Members may share compressed bytes (an overlapping bomb), so the file's own size is what counts.
         check_decompressed_size(str(path), total, path.stat().st_size)
         for info in infos:
-            check_decompressed_size(f"{path}, {info.filename}", info.file_size, info.compress_size)
+            check_decompressed_size(f"{path}, {shortened(info.filename)}", info.file_size, info.compress_size)
     except DataError:
         archive.close()
         raise
@@ -186,7 +201,11 @@ def zip_members(archive: zipfile.ZipFile) -> list[Member]:
     """The files of a zip, in its order; folders are left out."""
 
     def reader(info: zipfile.ZipInfo) -> Callable[[], bytes]:
-        return lambda: archive.read(info)
+        def read() -> bytes:
+            with unpacking(info.filename):
+                return archive.read(info)
+
+        return read
 
     return [Member(i.filename, reader(i)) for i in archive.infolist() if not i.is_dir()]
 

@@ -11,15 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from moue.data.readers import fer2013_csv
-from moue.data.readers.archive import (
-    ARCHIVE_ERRORS,
-    LimitedReader,
-    archive_error,
-    archive_kind,
-    escapes_archive,
-    open_zip,
-)
-from moue.errors import DataError
+from moue.data.readers.archive import LimitedReader, archive_kind, escapes_archive, open_zip, unpacking
+from moue.errors import DataError, shortened
 
 
 def is_csv(name: str) -> bool:
@@ -52,32 +45,32 @@ def open_csv(path: Path) -> Iterator[LimitedReader]:
             infos = [i for i in archive.infolist() if is_csv(i.filename)]
 
             def open_info(info: zipfile.ZipInfo) -> LimitedReader:
-                return LimitedReader(
-                    archive.open(info), f"{path}, {info.filename}", info.compress_size, total=info.file_size
-                )
+                name = f"{path}, {shortened(info.filename)}"
+                with unpacking(name):
+                    stream = archive.open(info)
+                return LimitedReader(stream, name, info.compress_size, total=info.file_size)
 
             chosen = _face_csv([i.filename for i in infos], lambda n: open_info(infos[n]), path)
             yield open_info(infos[chosen])
     else:
-        try:
-            with open(path, "rb") as raw:
-                yield from _open_tar(path, raw, size)
-        except tarfile.TarError as error:
-            raise archive_error(path, error) from error
+        with open(path, "rb") as raw:
+            yield from _open_tar(path, raw, size)
 
 
 def _open_tar(path: Path, raw: IO[bytes], size: int) -> Iterator[LimitedReader]:
     # Once for the list, once for the rows: a compressed tar can only be read forwards.
-    with tarfile.open(fileobj=raw, mode="r:*") as archive:
-        try:
+    with unpacking(path):
+        archive = tarfile.TarFile.open(fileobj=raw, mode="r:*")
+    with archive:
+        with unpacking(path):
             infos = [m for m in archive if m.isfile() and is_csv(m.name)]
-        except ARCHIVE_ERRORS as error:
-            raise archive_error(path, error) from error
 
         def open_info(number: int) -> LimitedReader:
-            stream = archive.extractfile(infos[number])
+            name = f"{path}, {shortened(infos[number].name)}"
+            with unpacking(name):
+                stream = archive.extractfile(infos[number])
             assert stream is not None  # regular files alone were listed
-            return LimitedReader(stream, f"{path}, {infos[number].name}", size, total=infos[number].size)
+            return LimitedReader(stream, name, size, total=infos[number].size)
 
         yield open_info(_face_csv([m.name for m in infos], open_info, path))
 
@@ -86,10 +79,7 @@ def _face_csv(names: list[str], open_member: Callable[[int], LimitedReader], pat
     """Which CSV of an archive holds the faces: the one with emotion and pixels, best with Usage too."""
     scores = []
     for number in range(len(names)):
-        try:
-            columns = fer2013_csv.read_columns(open_member(number), names[number])[0]
-        except ARCHIVE_ERRORS as error:
-            raise archive_error(path, error) from error
+        columns = fer2013_csv.read_columns(open_member(number), names[number])[0]
         scores.append(sum(c in columns for c in ("emotion", "pixels", "usage")) if "pixels" in columns else 0)
     if not scores:
         raise DataError(f"{path} holds no CSV. Give fer2013.csv, or an archive that holds it.")

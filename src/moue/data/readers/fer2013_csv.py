@@ -16,7 +16,7 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.data.readers.archive import ARCHIVE_ERRORS, LimitedReader, error_text
+from moue.data.readers.archive import DamagedError, LimitedReader
 from moue.data.row_errors import RowErrors
 from moue.data.table import ImageTable
 from moue.errors import DataError, UnknownName
@@ -162,8 +162,8 @@ def _lines(stream: LimitedReader, rest: bytes, errors: RowErrors) -> Iterator[by
     while True:
         try:
             block = stream.read(_BLOCK)
-        except ARCHIVE_ERRORS as error:
-            errors.add(f"from row {count + 1} on", f"the file is truncated or damaged ({error_text(error)})")
+        except DamagedError as error:
+            errors.add(f"from row {count + 1} on", f"the file is truncated or damaged ({error.reason})")
             return
         *lines, rest = (rest + block).split(b"\n")
         if not block:

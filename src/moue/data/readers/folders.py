@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
+from moue.damage import reason
 from moue.data.class_map import class_index, class_names
-from moue.data.readers.archive import ARCHIVE_ERRORS, MAX_MEMBER, Member, error_text, escapes_archive
+from moue.data.readers.archive import MAX_MEMBER, DamagedError, Member, escapes_archive
 from moue.data.row_errors import RowErrors
 from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError
@@ -116,8 +117,9 @@ def read(
 def _read_faces(member: Member, crop: Crop | None) -> list[ImageArray]:
     try:
         data = member.read()
-    except (*ARCHIVE_ERRORS, OSError) as error:
-        raise ValueError(f"cannot be read ({error_text(error)})") from error
+    except (DamagedError, OSError) as error:
+        words = error.reason if isinstance(error, DamagedError) else reason(error)
+        raise ValueError(f"cannot be read ({words})") from error
     if len(data) > MAX_MEMBER:
         raise ValueError(f"an image file may have {MAX_MEMBER >> 20} MiB. Got {len(data) >> 20} MiB instead")
     image = read_image(data)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-import zipfile
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from moue.data.readers.archive import ARCHIVE_ERRORS, archive_kind, check_decompressed_size, open_zip
+from moue.damage import decoding
+from moue.data.readers.archive import archive_kind, open_zip
 from moue.data.table import SPLITS, ImageTable, LeftOut
-from moue.errors import DataError
+from moue.errors import DataError, shortened
 from moue.files import atomic_write
 from moue.labels import LabelSet
 
@@ -67,27 +70,64 @@ def load(path: Path | str) -> ImageTable:
         DataError: when it is damaged or was written by a later version.
     """
     path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            check_decompressed_size(str(path), sum(i.file_size for i in archive.infolist()), path.stat().st_size)
-        with np.load(path, allow_pickle=False) as arrays:
-            meta = json.loads(arrays["moue"].tobytes())
-            if meta["version"] != VERSION:
-                raise DataError(f"{path} was written by another version of moue. Import its source again.")
-            name, *labels = meta["label_set"]
-            return ImageTable(
-                images=arrays["images"],
-                labels=arrays["labels"].astype(np.int64),
-                split=np.array(meta["splits"])[arrays["split"]],
-                source=[str(s) for s in meta["source"]],
-                label_set=LabelSet(name, tuple(labels)),
-                targets=arrays["targets"].astype(np.float32, copy=False) if "targets" in arrays else None,
-                votes=arrays["votes"].astype(np.float32, copy=False) if "votes" in arrays else None,
-                left_out=tuple(LeftOut(str(s), str(r), bool(b)) for s, r, b in meta["left_out"]),
-                name=str(meta["name"]),
-                _digests=[d.tobytes() for d in arrays["digests"]],
-            )
-    except DataError:
-        raise
-    except (*ARCHIVE_ERRORS, ValueError, KeyError, IndexError, TypeError, MemoryError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is damaged, or no set that moue wrote ({error}). Import its source again.") from error
+
+    def damaged(reason: str) -> DataError:
+        return DataError(f"{path} is damaged, or no set that moue wrote ({reason}). Import its source again.")
+
+    # Names and sizes of the members first: numpy opens them without looking.
+    open_zip(path).close()
+    with decoding(path, damaged), np.load(path, allow_pickle=False) as arrays:
+        _require_sizes(arrays)
+        meta = json.loads(arrays["moue"].tobytes())
+        if meta["version"] != VERSION:
+            raise DataError(f"{path} was written by another version of moue. Import its source again.")
+        name, *labels = meta["label_set"]
+        images, digests = arrays["images"], arrays["digests"]
+        targets, votes = arrays.get("targets"), arrays.get("votes")
+        table = ImageTable(
+            images=images,
+            labels=_whole_numbers(arrays["labels"]).astype(np.int64),
+            split=np.array(_texts(meta["splits"]))[_whole_numbers(arrays["split"])],
+            source=[str(s) for s in _texts(meta["source"])],
+            label_set=LabelSet(str(name), tuple(_texts(labels))),
+            targets=None if targets is None else _shares(targets),
+            votes=None if votes is None else _shares(votes),
+            left_out=tuple(LeftOut(str(s), str(r), bool(b)) for s, r, b in meta["left_out"]),
+            name=str(meta["name"]),
+            _digests=[d.tobytes() for d in digests],
+        )
+        n, channels, height, width = images.shape
+        if digests.dtype != np.uint8 or digests.shape != (n, 16) or channels not in (1, 3) or height != width:
+            raise ValueError("its arrays do not belong together")
+        if not set(table.split.tolist()) <= set(SPLITS) or len(table) == 0:
+            raise ValueError("it has no rows, or splits of another name")
+    return table
+
+
+def _require_sizes(arrays: Any) -> None:
+    """Refuse an array whose header says another size than its member has, before memory is taken for it."""
+    for info in arrays.zip.infolist():
+        with arrays.zip.open(info) as file:
+            version = np.lib.format.read_magic(file)
+            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            shape, _, dtype = read_header[version](file)
+            if dtype.hasobject or info.file_size - file.tell() != dtype.itemsize * math.prod(shape):
+                raise ValueError(f"the header of {shortened(info.filename)} is damaged")
+
+
+def _texts(values: Any) -> Sequence[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError("its description is damaged")
+    return values
+
+
+def _whole_numbers(values: NDArray[Any]) -> NDArray[Any]:
+    if values.ndim != 1 or values.dtype.kind not in "ui":
+        raise ValueError("labels and splits must be whole numbers")
+    return values
+
+
+def _shares(values: NDArray[Any]) -> NDArray[np.float32]:
+    if values.ndim != 2 or values.dtype.kind != "f" or not ((values >= 0) & (values <= 1.001)).all():
+        raise ValueError("votes must be shares from 0 to 1")
+    return values.astype(np.float32, copy=False)

@@ -1,0 +1,93 @@
+"""Damaged files: what a decoder raises at one becomes one sentence, here and nowhere else.
+
+Zip, tar, gzip, CSV, JSON and safetensors files come from elsewhere, and any of their bytes may be wrong. Their decoders
+raise some twenty types of exceptions at that. Each reader therefore runs them inside of :func:`decoding`, and nothing
+else: an error of moue's own code keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import lzma
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from moue.errors import MoueError, shortened
+from moue.files import naming_errors
+
+#: What decoders raise at wrong bytes. Each type was seen, as zipfile's IndexError at an empty name, tarfile's
+#: OverflowError at a length, and JSON's RecursionError. MemoryError is not among them: it says nothing about the file.
+DECODING_ERRORS = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, csv.Error),
+    *(EOFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, AssertionError),
+)
+
+#: System errors that a wrong number in a file leads to, as a seek to before its start; bz2's have no number at all.
+#: All others, as a disk that fails, are no fault of the file's content.
+_FROM_CONTENT = (None, errno.EINVAL, errno.EOVERFLOW, errno.EFBIG)
+
+
+@contextmanager
+def decoding(path: Path | str, error: Callable[[str], MoueError]) -> Iterator[None]:
+    """Run a decoder, and raise ``error(reason)`` for whatever it raises at damaged content.
+
+    Args:
+        path: the file that is read.
+        error: makes the exception; the reason is a part of a sentence, without a full stop.
+
+    Raises:
+        MoueError: as ``error`` makes it; one that is raised inside passes as it is.
+        OSError: for a file that cannot be read at all; names it.
+        MemoryError: for what does not fit in memory.
+    """
+    try:
+        with naming_errors(Path(path)):
+            yield
+    except MoueError:
+        raise
+    except OSError as failure:
+        if failure.errno not in _FROM_CONTENT:
+            raise
+        raise error(reason(failure)) from failure
+    except DECODING_ERRORS as failure:
+        raise error(reason(failure)) from failure
+
+
+def reason(failure: BaseException) -> str:
+    """What a decoder says, as a part of a sentence; its exception's type where it says nothing."""
+    if isinstance(failure, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(failure, KeyError) and failure.args:
+        return f"{shortened(repr(failure.args[0]))} is missing"
+    text = failure.strerror if isinstance(failure, OSError) and failure.strerror else str(failure)
+    return shortened(text).rstrip(".") or type(failure).__name__
+
+
+def read_json(path: Path, error: Callable[[str], MoueError]) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Args:
+        path: the file.
+        error: as of :func:`decoding`.
+
+    Raises:
+        MoueError: when it is damaged, holds no object, or a number that is none (NaN); as ``error`` makes it.
+        OSError: when it cannot be read, FileNotFoundError among them.
+    """
+    with decoding(path, error):
+        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    if not isinstance(values, dict):
+        raise error(f"it holds a {type(values).__name__}, not an object")
+    return values
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
