@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -48,18 +48,13 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> Any:
         raise TrainingError(f"the checkpoint {path} cannot be read: {error}") from error
 
 
-class Stateful(Protocol):
-    """Has a state: a network, an optimizer, a scheduler."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state."""
-
-    def load_state_dict(self, state: dict[str, Any], /) -> Any:
-        """Take it up."""
-
-
-def save_state(path: Path, epoch: int, parts: Mapping[str, Stateful]) -> None:
+def save_state(path: Path, epoch: int, parts: Mapping[str, Any]) -> None:
     """Write the state of a run after ``epoch`` epochs.
+
+    Args:
+        path: the file.
+        epoch: how many epochs are trained.
+        parts: by name, what has a ``state_dict``: network, optimizer, scheduler.
 
     Raises:
         TrainingError: as :func:`save`.
@@ -67,7 +62,7 @@ def save_state(path: Path, epoch: int, parts: Mapping[str, Stateful]) -> None:
     save({"epoch": epoch, **{name: part.state_dict() for name, part in parts.items()}}, path)
 
 
-def resume(path: Path, parts: Mapping[str, Stateful]) -> int:
+def resume(path: Path, parts: Mapping[str, Any]) -> int:
     """Take up what :func:`save_state` wrote, if anything.
 
     Returns:
