@@ -16,8 +16,14 @@ from moue.signatures import HEAD, VIDEO_SUFFIXES, kind_of
 
 VideoLike = str | os.PathLike[str] | bytes | BinaryIO
 
-#: FFmpeg demuxers that read single images, or anything at all, as if it were a video.
-_OTHER_DEMUXERS = ("image2", "gif", "apng", "webp", "tty", "lrc", "bin", "adf", "idf", "xbin", "rawvideo", "data")
+#: FFmpeg demuxers that may read a file: containers of video and of sound that hold everything themselves. FFmpeg goes
+#: by the content, whatever a file is called, and has demuxers that open what a file names: playlists (HLS, DASH,
+#: concat) other files and addresses, session descriptions (SDP) network ports.
+DEMUXERS = (
+    *("mov", "matroska", "avi", "mpeg", "mpegts", "asf", "flv", "ogg", "mxf", "dv", "gxf", "nut", "rm", "wtv", "ivf"),
+    *("h261", "h263", "h264", "hevc", "vvc", "m4v", "mpegvideo", "vc1", "obu", "av1", "dirac"),
+    *("wav", "w64", "mp3", "aac", "ac3", "eac3", "flac", "aiff", "caf", "amr", "ape", "wv"),
+)
 
 
 def is_video(path: str | os.PathLike[str]) -> bool:
@@ -96,15 +102,24 @@ def open_container(source: VideoLike, *, edit_list: bool = False) -> Iterator[An
             raise Unreadable("a video needs a file that can be rewound: read it into memory first")
         file = _FileView(file)
     try:
-        container = av.open(file, metadata_errors="ignore", options={} if edit_list else {"ignore_editlist": "1"})
+        container = _open(file, {} if edit_list else {"ignore_editlist": "1"})
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
+    except av.error.ArgumentError as error:
+        raise Unreadable("not a video that can be opened: a playlist, an image or another kind of file") from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise Unreadable("it cannot be opened as a video: damaged, incomplete or of another kind") from error
     with container:
-        if _is_other_format(container):
-            raise Unreadable(f"not a video: its content is {container.format.name!r}")
         yield container
+
+
+def _open(file: Any, options: dict[str, str]) -> Any:
+    """A PyAV input container that opens the given file and nothing else, of a format of :data:`DEMUXERS`."""
+    import av
+
+    # "none" is no protocol's name: a file object needs none.
+    only = {"protocol_whitelist": "file" if isinstance(file, str) else "none", "format_whitelist": ",".join(DEMUXERS)}
+    return av.open(file, metadata_errors="ignore", options=options | only)
 
 
 class _FileView:
@@ -200,15 +215,7 @@ def _by_probe(path: Path) -> bool | None:
 
     options = {"analyzeduration": "0", "probesize": "65536"}
     try:
-        with av.open(local_path(path), metadata_errors="ignore", options=options) as file:
-            if _is_other_format(file):
-                return False
+        with _open(local_path(path), options) as file:
             return any(s.type == "video" and s.codec_context and s.codec_context.width for s in file.streams) or None
     except (av.error.FFmpegError, OSError, ValueError):
         return None
-
-
-def _is_other_format(container: Any) -> bool:
-    # "bin" must not match "h264"-like names, and "mov,mp4,…" is a list: compare word by word.
-    names = container.format.name.split(",")
-    return any(name in _OTHER_DEMUXERS or name.endswith("_pipe") for name in names)
