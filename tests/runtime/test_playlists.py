@@ -81,7 +81,7 @@ def test_nothing_that_a_file_names_is_opened(
     (tmp_path / "film.mp4").write_bytes(text.encode())
     recognizer = Recognizer(tiny_onnx, "none")
     with watch_sockets() as opened:
-        [faces] = recognizer.read([text.encode() if as_bytes else tmp_path / "film.mp4"])
+        [faces] = recognizer.stream([text.encode() if as_bytes else tmp_path / "film.mp4"])
         # What FFmpeg itself would do, were it asked for a video whatever the first bytes look like.
         with pytest.raises(ValueError, match="video"), open_container(text.encode()):
             pass
