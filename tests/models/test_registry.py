@@ -27,6 +27,8 @@ SMALL = {
     "effnet-lite1": {"pretrained": False, "upsample": 48},
     "effnet-lite2": {"pretrained": False, "upsample": 48},
     "compact": {},
+    "vgg": {"widths": [8, 16, 16, 24]},
+    "face-resnet": {"blocks": 5, "upsample": 64},
 }
 
 

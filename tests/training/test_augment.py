@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from moue.errors import UsageError
 from moue.training.augment import Augment
-from moue.training.config import DataConfig
+from moue.training.config import Config, DataConfig, OptimConfig
 
 STILL = DataConfig(flip=False, rotation=0, scale=0, shift=0, brightness=0, contrast=0, random_erasing=0)
 
@@ -88,3 +89,38 @@ def test_erasing_covers_part_of_some_images(faces: torch.Tensor) -> None:
     covered = (out == 127.5).float().mean(dim=(1, 2, 3))
     assert 16 < int((covered > 0).sum()) < 48
     assert covered.max() <= 0.1 + 0.02
+
+
+def test_a_random_crop_is_a_part_of_the_image_at_its_own_scale() -> None:
+    column, row = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="xy")
+    faces = torch.stack([column, row]).expand(64, 2, 48, 48)
+    out = Augment(replace(STILL, random_crop=40))(faces, generator())
+    assert out.shape == (64, 2, 40, 40)
+    # A pixel's step to the right or down is one of the image's, wherever the part lies.
+    assert torch.allclose(out[:, 0].diff(dim=2), torch.tensor(1.0), atol=1e-4)
+    assert torch.allclose(out[:, 1].diff(dim=1), torch.tensor(1.0), atol=1e-4)
+    for start in out[:, :, 0, 0].T:
+        assert start.min() >= -1e-4
+        assert start.min() < 1
+        assert start.max() > 7
+        assert start.max() <= 8 + 1e-4
+    assert torch.allclose(Augment(replace(STILL, random_crop=48))(faces, generator()), faces, atol=1e-4)
+
+
+def test_mixing_ends_where_it_is_told_to() -> None:
+    optim = OptimConfig(mixup=0.4, mixup_until=0.9, epochs=20)
+    assert [optim.mixes_in(epoch) for epoch in (0, 17, 18, 19)] == [True, True, False, False]
+    assert not OptimConfig(mixup_until=0.9).mixes_in(0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["data.random_crop=60"], "at most 48"),
+        (["data.random_crop=40", "optim.progressive_sizes=[40, 48]"], "Leave out one"),
+        (["optim.mixup=0.1", "optim.mixup_until=0.5", "optim.teacher_views=8"], "Leave out one"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Config().override(settings)

@@ -97,13 +97,14 @@ def test_a_student_like_its_teacher_has_nothing_to_learn_and_both_see_the_same_v
     batch: tuple[Tensor, Tensor],
 ) -> None:
     logits, labels = batch
-    config = OptimConfig(teacher_weight=1.0, teacher_temperature=3.0, mixup=0.3)
+    config = OptimConfig(teacher_weight=1.0, teacher_temperature=3.0)
     images = torch.rand(32, 1, 48, 48) * 255
 
     def loss(student: Tensor, teachers: list[Tensor], images: Tensor = images) -> tuple[float, list[Seen]]:
         networks = [Seen(t, []) for t in teachers]
         task = DistillationTask(ClassificationTask(config), networks, config)
-        output = task(WithAux(student, []), batch_of(labels, images), torch.Generator().manual_seed(2))
+        mixed = mixup(batch_of(labels, images), 0.3, torch.Generator().manual_seed(2))
+        output = task(WithAux(student, []), mixed, torch.Generator().manual_seed(2))
         return float(output.loss), networks
 
     assert loss(logits, [logits])[0] == pytest.approx(0, abs=1e-5)

@@ -26,6 +26,8 @@ NETWORKS = Registry(
         "effnet-lite1": "moue.models.effnet_lite:effnet_lite1",
         "effnet-lite2": "moue.models.effnet_lite:effnet_lite2",
         "compact": "moue.models.compact:Compact",
+        "vgg": "moue.models.vgg:VGG",
+        "face-resnet": "moue.models.face_resnet:FaceResNet",
     },
 )
 

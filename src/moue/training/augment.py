@@ -28,7 +28,7 @@ class Augment:
 
     def __init__(self, config: DataConfig) -> None:
         self.config = config
-        self.geometric = config.augment and (config.rotation > 0 or config.scale > 0 or config.shift > 0)
+        self.geometric = config.augment and any((config.rotation, config.scale, config.shift, config.random_crop))
 
     def __call__(self, images: Tensor, generator: torch.Generator, flips: Tensor | None = None) -> Tensor:
         """Augment a batch.
@@ -39,7 +39,7 @@ class Augment:
             flips: bool ``(N,)``: which images to mirror; drawn with probability ½ each when None.
 
         Returns:
-            float32 ``(N, C, H, W)``, 0..255 (values are clipped).
+            float32 ``(N, C, H, W)``, 0..255 (values are clipped); H and W are ``random_crop`` where that is set.
         """
         x = images.float()
         c = self.config
@@ -63,7 +63,11 @@ class Augment:
             cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
             mirror = 1.0 if flips is None else 1 - 2 * flips.float()
             theta = torch.stack([cos * mirror, -sin, dx, sin * mirror, cos, dy], dim=1).view(n, 2, 3)
-            grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+            shape = list(x.shape)
+            if c.random_crop:
+                theta = self._crop(theta, c.random_crop / shape[-1], draw)
+                shape[-2:] = c.random_crop, c.random_crop
+            grid = F.affine_grid(theta, shape, align_corners=False)
             # Edges are repeated rather than filled with black: a black wedge would tell the angle.
             x = F.grid_sample(x, grid, mode="bilinear", padding_mode="border", align_corners=False)
         elif flips is not None:
@@ -76,6 +80,11 @@ class Augment:
         if c.random_erasing > 0:
             x = self._erase(x, draw)
         return x
+
+    def _crop(self, theta: Tensor, share: float, draw: Callable[[float, float], Tensor]) -> Tensor:
+        """The maps ``(N, 2, 3)`` of a random part of each image, whose side is that share of the image's."""
+        offset = torch.stack([draw(-1, 1), draw(-1, 1)], dim=1)[:, :, None] * (1 - share)
+        return torch.cat([theta[:, :, :2] * share, theta[:, :, 2:] + theta[:, :, :2] @ offset], dim=2)
 
     def _erase(self, x: Tensor, draw: Callable[[float, float], Tensor]) -> Tensor:
         """Overwrite a square of some images with mid-gray; it may reach over the border: edges go as often."""

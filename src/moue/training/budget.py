@@ -58,7 +58,8 @@ def fit_to_time(
         loss.item()  # Waits for the device.
 
     full = network.input.size
-    sizes = sorted({full, *config.optim.progressive_sizes})
+    train_size = config.data.random_crop or full
+    sizes = sorted({train_size, full, *config.optim.progressive_sizes})
     # Each size has seeds of its own: teachers whose probabilities are cached run again for other views alone.
     seeds = {size: range(i * REPEATS, (i + 1) * REPEATS) for i, size in enumerate(sizes)}
     one = {size: _median_time(partial(step, size), seeds[size]) for size in sizes}
@@ -71,7 +72,7 @@ def fit_to_time(
     def seconds(epochs: int) -> float:
         optim_config = replace(config.optim, epochs=epochs)
         return sum(
-            steps * (again if views and e >= views else one)[optim_config.size_in(e, full)] + checking
+            steps * (again if views and e >= views else one)[optim_config.size_in(e, train_size)] + checking
             for e in range(epochs)
         )
 
@@ -80,7 +81,7 @@ def fit_to_time(
     if epochs:
         return replace(config, optim=replace(config.optim, epochs=epochs))
     # Not even one epoch fits: one short epoch, at the size that it would have.
-    short = max(1, int((budget - checking) // one[replace(config.optim, epochs=1).size_in(0, full)]))
+    short = max(1, int((budget - checking) // one[replace(config.optim, epochs=1).size_in(0, train_size)]))
     return replace(config, optim=replace(config.optim, epochs=1, steps=short))
 
 

