@@ -11,6 +11,7 @@ import csv
 import errno
 import json
 import lzma
+import re
 import struct
 import tarfile
 import zipfile
@@ -29,6 +30,12 @@ DECODING_ERRORS = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, csv.Error),
     *(EOFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, AssertionError),
 )
+
+#: Of JSON files; moue's own are nested at most six deep, and its largest lists a data set's rows.
+MAX_JSON_BYTES, MAX_JSON_DEPTH = 64 << 20, 32
+
+#: A text in quotes, which may hold brackets, or a bracket.
+_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 
 #: System errors that a wrong number in a file leads to, as a seek to before its start; bz2's have no number at all.
 #: All others, as a disk that fails, are no fault of the file's content.
@@ -71,22 +78,40 @@ def reason(failure: BaseException) -> str:
     return shortened(text).rstrip(".") or type(failure).__name__
 
 
-def read_json(path: Path, error: Callable[[str], MoueError]) -> dict[str, Any]:
+def read_json(path: Path, error: Callable[[str], MoueError], max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
     """The object that a JSON file holds.
 
     Args:
         path: the file.
         error: as of :func:`decoding`.
+        max_bytes: at most.
 
     Raises:
-        MoueError: when it is damaged, holds no object, or a number that is none (NaN); as ``error`` makes it.
+        MoueError: when it is damaged, larger than ``max_bytes``, nested more than :data:`MAX_JSON_DEPTH` deep, holds no
+            object, or a number that is none (NaN); as ``error`` makes it.
         OSError: when it cannot be read, FileNotFoundError among them.
     """
     with decoding(path, error):
-        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        with open(path, "rb") as file:
+            content = file.read(max_bytes + 1)
+        if len(content) > max_bytes:
+            raise error(f"it is larger than {max_bytes:,} bytes")
+        text = content.decode("utf-8")
+        if _depth(text) > MAX_JSON_DEPTH:
+            raise error(f"it is nested more than {MAX_JSON_DEPTH} deep")
+        values = json.loads(text, parse_constant=_refuse_constant)
     if not isinstance(values, dict):
         raise error(f"it holds a {type(values).__name__}, not an object")
     return values
+
+
+def _depth(text: str) -> int:
+    """How deep the lists and objects of a JSON text are nested."""
+    deepest = depth = 0
+    for match in _BRACKET.finditer(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match[0], 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _refuse_constant(name: str) -> Any:

@@ -23,6 +23,9 @@ from moue.renames import current_spec
 #: Of the file format; 1 had other names, see :mod:`moue.renames`.
 VERSION = 2
 
+#: Of a spec's file: the curves of a thousand epochs take a tenth of it.
+MAX_BYTES = 1 << 20
+
 #: Height and width in pixels of the largest input that a model may have.
 MAX_SIZE = 4096
 
@@ -221,7 +224,7 @@ class ModelSpec:
             )
 
         try:
-            values = read_json(path, damaged)
+            values = read_json(path, damaged, MAX_BYTES)
         except FileNotFoundError:
             raise ModelError(f"{path} is missing: a model's .onnx travels with a .json of the same name.") from None
         except OSError as error:

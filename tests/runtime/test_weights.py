@@ -65,6 +65,33 @@ def test_a_spec_without_hash_or_a_missing_spec_is_refused(tiny_onnx: Path, tmp_p
         find_model(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[" * 100_000, "nested more than 32 deep"),
+        ('{"name": ' * 100_000, "nested more than 32 deep"),
+        ('{"trained": ' + '{"a": [' * 16 + "]}" * 16 + "}", "nested more than 32 deep"),
+        ('{"name": "' + "[" * (1 << 20) + '"}', "larger than 1,048,576 bytes"),
+        ('"' * 99_999, "not a model's JSON"),
+        ('{"name": "' + "\\" * 99_999, "not a model's JSON"),
+    ],
+    ids=["lists", "objects", "both", "large", "quotes", "backslashes"],
+)
+def test_a_spec_has_limits_of_depth_and_size(content: str, words: str, tiny_onnx: Path, tmp_path: Path) -> None:
+    path = copy(tiny_onnx, tmp_path / "model.onnx")
+    path.with_suffix(".json").write_text(content)
+    with pytest.raises(ModelError, match=rf"model\.json.*{words}") as raised:
+        find_model(path)
+    assert len(str(raised.value)) < 200 + len(str(path))
+
+
+def test_brackets_in_texts_are_no_depth(tiny_onnx: Path, tmp_path: Path) -> None:
+    path = copy(tiny_onnx, tmp_path / "model.onnx")
+    name = '["{\\' * 100
+    ModelSpec.load(path.with_suffix(".json")).replace(name=name).save(path.with_suffix(".json"))
+    assert find_model(path).spec.name == name
+
+
 def test_what_is_no_model_says_what_would_be(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="Did you mean default"):
         find_model("defualt")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from moue.errors import UnknownName, UsageError
 from moue.training.config import Config
@@ -131,3 +134,33 @@ def test_a_file_that_is_no_recipe_is_told_so(tmp_path: Path) -> None:
     path.write_text("optim: {lr: [")
     with pytest.raises(UsageError, match="not a recipe"):
         load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("model: &a\n  options: *a\n", "line 1 has an anchor or alias"),
+        ("data: {}\nmodel: {options: {a: &x [1], b: *x}}\n", "line 2 has an anchor"),
+        ("model: {options: " + "{a: " * 5000, "line 1 is nested more than 16 deep"),
+        ("model:\n" + "".join(f"{' ' * i}a:\n" for i in range(1, 30)), "line 17 is nested more than 16 deep"),
+        ("- x\n" * 3000, "more than 2,000 values"),
+        ("a" * 70_000, "longer than 65,536 characters"),
+    ],
+    ids=["recursive", "alias", "deep flow", "deep block", "many", "long"],
+)
+def test_a_recipe_has_limits_and_no_aliases(text: str, words: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=words) as raised:
+        load_recipe(recipe)
+    assert len(str(raised.value)) < 200 + len(str(recipe))
+    with pytest.raises(UsageError, match="is not a value as YAML writes it") as raised:
+        Config().override([f"model.options={text}"])
+    assert len(str(raised.value)) < 200
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet="&*a:-[]{}!|>'\"#%@\n\t ,?~01.e", max_size=60))
+def test_any_text_is_a_value_or_a_usage_error(text: str) -> None:
+    with contextlib.suppress(UsageError):
+        Config().override([f"model.options={text}"])

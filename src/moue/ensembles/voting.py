@@ -94,13 +94,13 @@ def merge(
         files = [_file(member, Path(folder) / f"{i}.onnx", store) for i, member in enumerate(members)]
         specs = [file.spec for file in files]
         require_compatible(specs)
-        graphs = [onnx.load(file.path) for file in files]
+        engines = [open_model(file.path, engine="onnxruntime") for file in files]
+        graphs = [onnx.load(file.path, load_external_data=False) for file in files]
         factors = [share / spec.temperature for share, spec in zip(shares, specs, strict=True)]
         graph, spec = _graph(graphs, factors), _spec(specs, shares, name or path.stem)
         samples = sample_images(
             spec, None if held_out is None else to_inputs(held_out.images[:64], spec.size, spec.color)
         )
-        engines = [open_model(file.path, engine="onnxruntime") for file in files]
         exact = np.stack([f * e.logits(samples) for f, e in zip(factors, engines, strict=True)]).sum(0, np.float32)
     # Each engine rounds 8-bit activations in its own way.
     int8 = any(node.op_type == "QuantizeLinear" for node in graph.graph.node)

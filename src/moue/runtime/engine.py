@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from moue.cache import cache_dir
 from moue.errors import ModelError, UsageError
+from moue.runtime.external_data import has_external_data
 from moue.runtime.results import Predictions, softmax
 from moue.runtime.validation import check_choice, check_number
 from moue.spec import ModelSpec
@@ -58,13 +59,22 @@ def open_graph(
         optimize_for: what "auto" goes by, see :data:`OptimizeFor`.
 
     Raises:
-        ModelError: when the file is missing or no ONNX graph.
+        ModelError: when the file is missing, no ONNX graph, or one with weights in other files.
         MissingExtra: when OpenVINO is asked for and not installed.
         UsageError: for an unknown engine or a negative number of threads.
     """
     check_number("threads", threads, 0, integer=True)
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise ModelError(f"{source} is missing: no such model file.")
+    try:
+        external = has_external_data(source)
+    except ValueError as error:
+        raise _unreadable(source, str(error)) from error
+    if external:
+        raise ModelError(
+            f"{_name(source)} keeps weights in other files, which its hash does not cover. Save it as one file, with "
+            "onnx.save(onnx.load(FILE), FILE), and put the new sha256 into its .json."
+        )
     if choose_engine(engine, optimize_for) == "openvino":
         return OpenVinoGraph(source, threads=threads)
     return OnnxRuntimeGraph(source, threads=threads)
@@ -294,5 +304,8 @@ def _thread_limit() -> int:
 
 
 def _unreadable(source: str | Path | bytes, reason: str) -> ModelError:
-    name = "the model" if isinstance(source, bytes) else str(source)
-    return ModelError(f"{name} is damaged, or no ONNX graph: {reason}")
+    return ModelError(f"{_name(source)} is damaged, or no ONNX graph: {reason}")
+
+
+def _name(source: str | Path | bytes) -> str:
+    return "the model" if isinstance(source, bytes) else str(source)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from moue.errors import UnknownName, UsageError
+from moue.errors import UnknownName, UsageError, quoted
 from moue.spec import Color
 from moue.training.yaml12 import read_yaml
 
@@ -298,7 +298,7 @@ def _scalar(text: str) -> Any:
     try:
         return read_yaml(text)
     except UsageError as error:
-        raise UsageError(f"{text!r} is not a value as YAML writes it. Put a text into quotes.") from error
+        raise UsageError(f"{quoted(text)} is not a value as YAML writes it. Put a text into quotes.") from error
 
 
 def _between(config: Any, low: float, high: float, *names: str) -> None:

@@ -12,18 +12,41 @@ from moue.errors import UsageError, require
 _EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+\Z")
 
 
+#: Of a recipe: many times what one needs, and little enough to be read in a second.
+MAX_CHARACTERS, MAX_DEPTH, MAX_NODES = 64 << 10, 16, 2000
+
+
 def read_yaml(text: str) -> Any:
     """The plain Python value of a YAML text.
 
     Raises:
-        UsageError: when it is none; the reason alone, without what was read.
+        UsageError: when it is none, is larger than the limits above, or has anchors or aliases, with which a few lines
+            stand for millions of values; the reason alone, without what was read.
         MissingExtra: without PyYAML.
     """
     yaml = require("yaml", "train")
     try:
+        _check_limits(yaml, text)
         return yaml.load(text, Loader=_loader())
     except (yaml.YAMLError, ValueError) as error:  # ValueError for a date that no calendar has.
         raise UsageError(str(error)) from error
+
+
+def _check_limits(yaml: Any, text: str) -> None:
+    """Refuse what is too large, before any value is built; the events come one by one."""
+    if len(text) > MAX_CHARACTERS:
+        raise UsageError(f"it is longer than {MAX_CHARACTERS:,} characters")
+    depth = nodes = 0
+    for event in yaml.parse(text, Loader=_loader()):
+        # An alias has the name of its anchor.
+        if getattr(event, "anchor", None) is not None:
+            raise UsageError(f"line {event.start_mark.line + 1} has an anchor or alias (&, *): write the value out")
+        nodes += isinstance(event, yaml.NodeEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise UsageError(f"line {event.start_mark.line + 1} is nested more than {MAX_DEPTH} deep")
+        if nodes > MAX_NODES:
+            raise UsageError(f"it holds more than {MAX_NODES:,} values")
 
 
 @cache
