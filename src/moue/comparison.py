@@ -75,6 +75,8 @@ def compare(
     settings: Sequence[str] = (),
     labels: str | None = None,
     votes: str | None = None,
+    classes: str | Mapping[str, str] | None = None,
+    label_pattern: str | None = None,
     seed: int | None = None,
     skip_bad: bool = False,
     left_out: Callable[[Iterable[LeftOut]], None] | None = None,
@@ -98,6 +100,7 @@ def compare(
         labels: the label set; by default that of a written set, else the one that suits all models, see
             :func:`moue.trained.open.labels_of`, and FER-2013's where they differ.
         votes: FER+'s votes, for its labels.
+        classes, label_pattern: as of :func:`moue.data.loading.load`.
         seed: of every training.
         skip_bad: skip rows that cannot be used.
         left_out: called with those.
@@ -136,6 +139,8 @@ def compare(
                 votes=votes,
                 size=size,
                 color=color,
+                classes=classes,
+                label_pattern=label_pattern,
                 skip_bad=skip_bad,
                 progress=report,
             )

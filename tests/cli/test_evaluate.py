@@ -41,6 +41,22 @@ def test_json_is_all_of_stdout(tiny_onnx: Path, capsys: pytest.CaptureFixture[st
     assert sum(map(sum, result["confusion"])) == result["n"]
 
 
+def test_classes_that_are_numbers_or_parts_of_file_names(
+    tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbers = folder_of(tmp_path / "n", {f"test/{k}/image.jpg": jpeg(k) for k in (1, 4, 4, 7)})
+    names = folder_of(tmp_path / "j", {"KA.SU1.36.jpg": jpeg(1), "KA.HA1.29.jpg": jpeg(4), "KA.NE1.26.jpg": jpeg(7)})
+    for data, split, *options in (
+        (numbers, "test", "--classes", "raf-db"),
+        (names, "train", "--label-pattern", "jaffe"),
+    ):
+        command = ["evaluate", str(tiny_onnx), "--data", str(data), "--split", split, "--format", "json"]
+        assert main([*command, *options]) == 0
+        counts = {name: score["n"] for name, score in json.loads(capsys.readouterr().out)["per_class"].items()}
+        assert {name for name, n in counts.items() if n} == {"surprise", "happy", "neutral"}
+        assert main(command) == 2
+
+
 def test_the_table_is_readable_and_the_row_flat(tiny_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(model=tiny_onnx) == 0
     text = capsys.readouterr().out

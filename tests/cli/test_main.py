@@ -121,6 +121,18 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         assert capsys.readouterr().out.startswith(f"usage: moue {' '.join(path)}")
 
 
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "compare", "ensemble", "export", "explain", "data info", "data import"]
+)
+def test_every_command_that_reads_a_data_set_can_name_its_classes(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([*command.split(), "--help"])
+    out = capsys.readouterr().out
+    assert all(option in out for option in ("--labels", "--votes", "--classes", "--label-pattern", "--skip-bad"))
+
+
 @pytest.mark.parametrize("module", ["moue", "moue.cli.main"])
 def test_both_modules_run_the_command(module: str) -> None:
     done = shell([sys.executable, "-m", module, "predict", "absent.png"])

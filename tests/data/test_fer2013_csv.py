@@ -239,3 +239,75 @@ def test_progress_ends_at_the_number_of_rows(tmp_path: Path) -> None:
     assert done == 512
     assert total is not None
     assert 512 <= total <= 660
+
+
+def test_a_first_line_that_is_a_row_is_read_as_one(tmp_path: Path) -> None:
+    """Without a header, columns that nothing else could be are found in any order."""
+    whole = load(write(tmp_path / "whole.csv", simple_csv()))
+    rows = [line.split(",") for line in simple_csv().splitlines()[1:]]
+    for number, order in enumerate(([0, 1, 2], [2, 0, 1], [1, 0])):
+        text = "\n".join(",".join(row[i] for i in order) for row in rows)
+        table = load(write(tmp_path / f"{number}.csv", text))
+        assert (table.images == whole.images).all()
+        assert table.labels.tolist() == whole.labels.tolist()
+        assert table.source[0] == "row 1"
+        assert (table.split == (whole.split if 2 in order else "train")).all()
+    path = zip_of(tmp_path / "set.zip", {"readme.csv": b"\xff\xfe", "faces.csv": text.encode(), "a.png": b""})
+    assert len(load(path)) == len(whole)
+
+
+def test_a_first_line_that_may_be_anything_asks_for_a_header(tmp_path: Path) -> None:
+    text = "\n".join(f"{number},{line}" for number, line in enumerate(simple_csv().splitlines()[1:]))
+    with pytest.raises(DataError, match=r"no header row\? The columns are emotion.*pixels.*Usage") as caught:
+        load(write(tmp_path / "numbered.csv", text))
+    assert len(str(caught.value).replace(str(tmp_path), "")) < 300
+    with pytest.raises(DataError, match=r"has id, image\. The columns are"):
+        load(write(tmp_path / "other.csv", "id,image\n1,2\n"))
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_the_separator_is_found(tmp_path: Path, separator: str) -> None:
+    whole = load(write(tmp_path / "whole.csv", simple_csv()))
+    for text in (simple_csv(), simple_csv().partition("\n")[2]):
+        table = load(write(tmp_path / "other.csv", text.replace(",", separator)))
+        assert table.fingerprint == whole.fingerprint
+    quotes = simple_csv().replace(",", f'"{separator}"').replace("\n", '"\n"')
+    assert load(write(tmp_path / "quoted.csv", f'"{quotes}'.removesuffix('"'))).fingerprint == whole.fingerprint
+
+
+def test_labels_are_whole_numbers_with_a_decimal_point_too(tmp_path: Path) -> None:
+    text = "\n".join(line.replace(",", ".0,", 1) if line[0].isdigit() else line for line in simple_csv().splitlines())
+    assert load(write(tmp_path / "pandas.csv", text)).labels.tolist() == [k % 7 for k in range(21)]
+    for wrong in ("1.5", "7.0", "-1.0", "nan", "", "1e0", "9" * 5000):
+        path = write(tmp_path / "wrong.csv", csv_text(faces(1), [0], ["Training"]).replace("\n0,", f"\n{wrong},"))
+        with pytest.raises(DataError, match="row 1: emotion must be between 0 and 6") as caught:
+            load(path)
+        assert len(str(caught.value).replace(str(path), "")) < 250
+
+
+@pytest.mark.parametrize(
+    ("usage", "split"),
+    [
+        ("train", "train"),
+        ("TRAINING", "train"),
+        ("Test", "test"),
+        ("VALIDATION", "validation"),
+        ("val", "validation"),
+        ("publictest", "public_test"),
+        ("public_test", "public_test"),
+        ("PRIVATETEST", "private_test"),
+    ],
+)
+def test_usage_has_the_names_of_split_folders_in_any_case(tmp_path: Path, usage: str, split: str) -> None:
+    assert load(write(tmp_path / "fer.csv", csv_text(faces(1), [3], [usage]))).split.tolist() == [split]
+
+
+def test_no_message_quotes_a_whole_file(tmp_path: Path) -> None:
+    names = ",".join(f"column{n}" for n in range(20_000))
+    usage = csv_text(faces(1), [3], ["T" * 100_000])
+    pixel = csv_text(faces(1), [3], ["Training"]).replace(",0 255", f",{'9' * 100_000} 255")
+    for text in (names, usage, pixel):
+        path = write(tmp_path / "long.csv", text)
+        with pytest.raises(DataError) as caught:
+            load(path)
+        assert len(str(caught.value).replace(str(path), "")) < 350

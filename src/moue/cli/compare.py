@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from moue.cli.dataset import SET_HELP, add_dataset, reading_options
 from moue.cli.evaluate import SPLITS
 from moue.cli.main import PARTIAL, USAGE_ERROR
 from moue.cli.output import add_format, note_shadowed_runs, report_left_out, write
@@ -36,8 +37,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="recipes to train (recipe:NAME where a model has that name), run folders (then ./NAME), or models "
         "(default: the study's three recipes)",
     )
-    parser.add_argument(
-        "--data", required=True, metavar="SET", help="the data set: CSV, folder, zip, imported set, or synth"
+    add_dataset(
+        parser,
+        SET_HELP,
+        required=True,
+        labels="that of a written set, or what suits all models",
+        votes="for --labels ferplus or optim.votes_weight",
     )
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="where the page, its table and the runs go"
@@ -46,15 +51,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", choices=SPLITS, help="the rows to score (default: public_test, or test in a set without it)"
     )
-    parser.add_argument(
-        "--labels",
-        choices=("fer2013", "ferplus", "folders"),
-        help="the data's label set (default: that of a written set, or what suits all models)",
-    )
-    parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv: for --labels ferplus or optim.votes_weight")
     parser.add_argument("--seed", type=int, metavar="S", help="random seed of each training (default: the recipe's)")
     parser.add_argument("--set", action="append", default=[], metavar="K=V", help="change a setting of every recipe")
-    parser.add_argument("--skip-bad", action="store_true", help="skip rows that cannot be used, and list them")
     parser.add_argument(
         "--quote",
         action="store_true",
@@ -84,10 +82,8 @@ def run(args: argparse.Namespace) -> int:
         minutes=args.minutes,
         split=args.split,
         settings=args.set,
-        labels=args.labels,
-        votes=args.votes,
+        **reading_options(args),
         seed=args.seed,
-        skip_bad=args.skip_bad,
         left_out=lambda rows: codes.append(report_left_out(rows)),
         quote=args.quote,
         progress=Progress,

@@ -9,13 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from moue.cli import output
+from moue.cli.dataset import SET_HELP, add_reading, reading_options
 from moue.cli.progress import Progress
 from moue.errors import MissingExtra, UsageError, require
-
-SET_HELP = (
-    "the competition's CSV (plain, .gz, .zip, .tar.gz), a folder or zip with one subfolder per class, "
-    "a file that `moue data import` wrote, or synth or synth:N:SEED"
-)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -71,19 +67,13 @@ def _action(
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--labels",
-        choices=("fer2013", "ferplus", "folders"),
-        help="label set; folders takes the class folders' own names (default: fer2013, or that of a written set)",
-    )
-    parser.add_argument("--votes", type=Path, metavar="FILE", help="fer2013new.csv, for --labels ferplus")
+    add_reading(parser, "fer2013, or that of a written set", "for --labels ferplus")
     parser.add_argument(
         "--size", type=int, help="height and width of the images in pixels (default: 48, or those of a written set)"
     )
     parser.add_argument(
         "--color", choices=("gray", "rgb"), help="of the images (default: gray, or that of a written set)"
     )
-    parser.add_argument("--skip-bad", action="store_true", help="skip rows that cannot be used, and list them")
 
 
 def _share(text: str) -> float:
@@ -102,11 +92,9 @@ def _load(args: argparse.Namespace, crop: Any = None) -> Any:
     with Progress("reading", "images") as progress:
         return load(
             args.set,
-            labels=args.labels,
-            votes=args.votes,
+            **reading_options(args),
             size=args.size,
             color=args.color,
-            skip_bad=args.skip_bad,
             progress=progress,
             crop=crop,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moue.cli.output import report_left_out
 from moue.cli.progress import Progress
@@ -14,19 +14,73 @@ if TYPE_CHECKING:
     from moue.spec import ModelSpec
 
 
-def add_dataset(parser: argparse.ArgumentParser, help: str, required: bool = False) -> None:
-    """Add ``--data``, ``--labels``, ``--votes`` and ``--skip-bad``.
+#: What the help of every command that reads a data set calls one.
+SET_HELP = (
+    "the competition's CSV (plain, .gz, .zip, .tar.gz), a folder or zip with one sub-folder a class, "
+    "a file that `moue data import` wrote, or synth or synth:N:SEED"
+)
+
+
+def add_dataset(
+    parser: argparse.ArgumentParser,
+    help: str,
+    required: bool = False,
+    labels: str = "those that suit the model",
+    votes: str = "for models of FER+'s classes",
+) -> None:
+    """Add ``--data`` and the options of :func:`add_reading`.
 
     Args:
         parser: of the command.
         help: what the data set is for.
         required: whether ``--data`` must be given.
+        labels, votes: as of :func:`add_reading`.
+    """
+    parser.add_argument("--data", required=required, metavar="SET", help=help)
+    add_reading(parser, labels, votes)
+
+
+def add_reading(parser: argparse.ArgumentParser, labels: str, votes: str) -> None:
+    """Add the options that say how a data set is read; :func:`reading_options` gives their values.
+
+    Args:
+        parser: of the command.
+        labels: which label set is the default, for the help.
+        votes: what the votes are for.
     """
     add = parser.add_argument
-    add("--data", required=required, metavar="SET", help=help)
-    add("--labels", metavar="SET", help="the data set's labels (default: those that suit the model)")
-    add("--votes", metavar="FILE", help="fer2013new.csv, for models of FER+'s classes")
+    add(
+        "--labels",
+        choices=("fer2013", "ferplus", "folders"),
+        help=f"the data's label set; folders takes the classes' own names (default: {labels})",
+    )
+    add("--votes", metavar="FILE", help=f"fer2013new.csv, {votes}")
+    add(
+        "--classes",
+        metavar="VALUE=NAME,…",
+        help="names of folders or labels that are numbers or other words: 1=surprise,2=fear,…, a file of that, "
+        "raf-db or affectnet",
+    )
+    add(
+        "--label-pattern",
+        metavar="REGEX",
+        help="finds the class in an image's file name, as the group (?P<label>…), instead of its folder; or jaffe",
+    )
     add("--skip-bad", action="store_true", help="skip rows that cannot be used, and list them")
+
+
+def reading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What the options of :func:`add_reading` say, as arguments of :func:`moue.data.loading.load`."""
+    return {name: getattr(args, name) for name in ("labels", "votes", "classes", "label_pattern", "skip_bad")}
+
+
+def typed_options(args: argparse.Namespace) -> list[str]:
+    """The options of :func:`add_reading` as they are typed again."""
+    words = []
+    for name, value in reading_options(args).items():
+        if value:
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [value])]
+    return words
 
 
 def read_for(args: argparse.Namespace, model: str | Path, spec: ModelSpec) -> ImageTable:
@@ -43,12 +97,10 @@ def read_for(args: argparse.Namespace, model: str | Path, spec: ModelSpec) -> Im
     with Progress("reading", "rows") as progress:
         table = load(
             args.data,
-            labels=args.labels,
+            **reading_options(args),
             fallback=labels_of(model, args.votes is not None),
-            votes=args.votes,
             size=spec.size,
             color=spec.color,
-            skip_bad=args.skip_bad,
             progress=progress,
         )
     report_left_out(table.left_out)

@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from moue.cli.dataset import add_dataset, read_for
+from moue.cli.dataset import add_dataset, read_for, typed_options
 from moue.cli.output import add_format, exit_code, note_shadowed_runs, write
 from moue.cli.progress import Progress
 
@@ -41,9 +41,9 @@ def run(args: argparse.Namespace) -> int:
     write([value | {"members": " + ".join(value["members"])} for value in values], args.format, values)
     best = next((score.members for score in scores if len(score.members) > 1), None)
     if best is not None:
-        options = {"--labels": args.labels, "--votes": args.votes}
-        data_options = [word for name, value in options.items() if value for word in (name, value)]
-        command = shlex.join(["moue", "export", *best, "-o", "ensemble.onnx", "--data", args.data, *data_options])
+        command = shlex.join(
+            ["moue", "export", *best, "-o", "ensemble.onnx", "--data", args.data, *typed_options(args)]
+        )
         sys.stderr.write(f"moue: to write the best subset as one file: {command}\n")
     return exit_code(table.left_out)
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moue.cli.dataset import SET_HELP, add_dataset, reading_options
 from moue.cli.output import add_format, note_shadowed_runs, report_left_out, to_table, write
 from moue.cli.progress import Progress
 from moue.files import atomic_write_many
@@ -24,19 +25,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", metavar="MODEL", help="a name of `moue models`, a run folder, or an .onnx with its .json"
     )
-    parser.add_argument(
-        "--data", required=True, metavar="SET", help="the data set: CSV, folder, zip, imported set, or synth"
+    add_dataset(
+        parser,
+        SET_HELP,
+        required=True,
+        labels="that of a written set, or what suits the model: ferplus for one of its classes with --votes, folders "
+        "for one of classes of your own, else fer2013",
     )
     parser.add_argument(
         "--split", required=True, choices=SPLITS, help="the rows; train and validation as in the run's split"
     )
-    parser.add_argument(
-        "--labels",
-        choices=("fer2013", "ferplus", "folders"),
-        help="the data's label set (default: that of a written set, or what suits the model: ferplus for one of its "
-        "classes with --votes, folders for one of classes of your own, else fer2013)",
-    )
-    parser.add_argument("--votes", type=Path, metavar="FILE", help="fer2013new.csv, for models of FER+'s classes")
     parser.add_argument(
         "--predictions", type=Path, metavar="FILE", help="write one row an image there: .csv or .parquet"
     )
@@ -53,7 +51,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--size", type=int, help="read the set at this size in pixels (default: the model's, as training does)"
     )
     parser.add_argument("--color", choices=("gray", "rgb"), help="read the set in this color (default: the model's)")
-    parser.add_argument("--skip-bad", action="store_true", help="skip rows that cannot be used, and list them")
     add_format(parser)
 
 
@@ -73,12 +70,10 @@ def run(args: argparse.Namespace) -> int:
         args.model,
         args.data,
         args.split,
-        labels=args.labels,
-        votes=args.votes,
+        **reading_options(args),
         size=args.size,
         color=args.color,
         views=args.views,
-        skip_bad=args.skip_bad,
         left_out=lambda rows: codes.append(report_left_out(rows)),
         predictions=args.predictions,
         further_outputs=[args.card] if args.card is not None else [],

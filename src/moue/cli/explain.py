@@ -6,9 +6,10 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from moue.cli.dataset import add_dataset, read_for, typed_options
 from moue.cli.evaluate import SPLITS
 from moue.cli.main import OK, PARTIAL
-from moue.cli.output import add_format, note_shadowed_runs, report_left_out, write
+from moue.cli.output import add_format, exit_code, note_shadowed_runs, write
 from moue.cli.progress import Progress
 from moue.errors import Unreadable, UsageError
 from moue.image import read_image
@@ -32,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
     add("sources", nargs="*", metavar="SOURCE", help="photo, folder or glob; or give --data")
-    add("--data", metavar="SET", help="instead of photos: the mean heatmap of each class of a data set")
+    add_dataset(parser, "instead of photos: the mean heatmap of each class of a data set")
     add("--split", choices=SPLITS, help="the rows of --data")
     add("--per-class", type=int, default=10, metavar="N", help="images of a class that are explained (default: 10)")
     add("--seed", type=int, default=0, help="of the random choice of those images (default: 0)")
@@ -57,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("explain takes photos, or a data set: moue explain photo.jpg, or --data SET --split SPLIT.")
     if (args.data is None) != (args.split is None):
         raise UsageError("--data and --split go together, as in --data fer2013.csv.zip --split public_test.")
+    if args.data is None and (typed := typed_options(args)):
+        raise UsageError(f"{typed[0]} says how --data is read. Give --data and --split, or leave it out.")
     check_number("min-score", args.min_score, 0, 1)
     check_number("per-class", args.per_class, 1, integer=True)
     note_shadowed_runs([args.model])
@@ -122,21 +125,17 @@ def _photo(
 
 def _classes(args: argparse.Namespace) -> int:
     """Explain the classes of a data set."""
-    from moue.data.loading import load
     from moue.evaluation.evaluate_model import rows_of
     from moue.explain.classes import explain_classes
     from moue.explain.explainer import Explainer
     from moue.runtime.outputs.folder import OutputFolder
-    from moue.trained.open import labels_of
 
     if args.label is not None:
         raise UsageError("--label is for photos: of a data set every class is explained.")
     output_folder = OutputFolder(args.out) if args.out else None
     explainer = Explainer(args.model, args.method)
-    spec = explainer.spec
-    with Progress("reading", "rows") as progress:
-        table = load(args.data, fallback=labels_of(args.model), size=spec.size, color=spec.color, progress=progress)
-    code = report_left_out(table.left_out)
+    table = read_for(args, args.model, explainer.spec)
+    code = exit_code(table.left_out)
     part, _ = rows_of(table, args.split, args.model)
     with Progress("explaining", "images") as progress:
         classes = explain_classes(explainer, part, args.per_class, args.seed, progress)

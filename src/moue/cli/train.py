@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moue.cli.dataset import SET_HELP, add_dataset, reading_options
 from moue.cli.output import report_left_out
 from moue.cli.progress import Progress, clock
 from moue.errors import require
@@ -24,8 +25,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(["recipes:", *(f"  {name:{width}}  {about(path)}" for name, path in shipped.items())])
     parser.add_argument("recipe", metavar="RECIPE", help="a shipped recipe's name (below), or a YAML file")
-    parser.add_argument(
-        "--data", required=True, metavar="SET", help="the data set: CSV, folder, zip, imported set, or synth"
+    add_dataset(
+        parser, SET_HELP, required=True, labels="the recipe's", votes="for --labels ferplus or optim.votes_weight"
     )
     parser.add_argument("--out", required=True, metavar="RUN", type=Path, help="the run folder to write")
     parser.add_argument(
@@ -37,11 +38,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--minutes", type=float, metavar="M", help="fit the schedule to this time")
     parser.add_argument("--seed", type=int, metavar="S", help="random seed (default: the recipe's)")
-    parser.add_argument(
-        "--labels", metavar="SET", help="label set: fer2013, ferplus or folders (default: the recipe's)"
-    )
-    parser.add_argument("--votes", metavar="FILE", help="fer2013new.csv: for --labels ferplus or optim.votes_weight")
-    parser.add_argument("--skip-bad", action="store_true", help="leave out rows that cannot be used, and list them")
     parser.add_argument("--resume", action="store_true", help="resume the run in --out")
 
 
@@ -77,11 +73,9 @@ def run(args: argparse.Namespace) -> int:
     with Progress("reading", "rows") as progress:
         table = data.load(
             args.data,
-            labels=config.data.labels,
-            votes=config.data.votes,
+            **reading_options(args) | {"labels": config.data.labels, "votes": config.data.votes},
             size=config.model.size,
             color=config.model.color,
-            skip_bad=args.skip_bad,
             progress=progress,
         )
     code = report_left_out(table.left_out)

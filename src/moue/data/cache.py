@@ -13,7 +13,7 @@ from moue.data.table import ImageTable
 from moue.errors import DataError
 
 #: Raised by one when a reader gives other rows of the same source than before.
-READERS = 5
+READERS = 6
 
 
 def cache_path(source: Path, votes: Path | None, options: dict[str, object]) -> Path | None:

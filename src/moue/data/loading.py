@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from moue.data.cache import cache_path, load_cached, save_cached
+from moue.data.class_map import ClassMap, class_map
 from moue.data.readers import fer2013_csv, folders, store, synth
 from moue.data.readers.archive import Member, archive_kind, folder_members, open_zip, unpacking, zip_members
 from moue.data.readers.compressed_csv import is_csv, open_csv
@@ -17,7 +18,7 @@ from moue.data.row_errors import RowErrors
 from moue.data.table import ImageTable
 from moue.data.votes import majority_table, vote_shares, votes_of
 from moue.errors import DataError, UsageError
-from moue.labels import FER2013, label_set
+from moue.labels import FER2013, FERPLUS, label_set
 from moue.preprocess import to_inputs
 from moue.progress import Report
 from moue.spec import Color
@@ -35,6 +36,8 @@ def load(
     cache: bool = True,
     progress: Report | None = None,
     crop: Crop | None = None,
+    classes: str | Mapping[str, str] | None = None,
+    label_pattern: str | None = None,
 ) -> ImageTable:
     """Read a data set, whatever its form, which is recognized from its content.
 
@@ -53,6 +56,10 @@ def load(
         cache: keep the parsed set in the user's cache folder (see :mod:`moue.data.cache`), and read it from there.
         progress: called as ``progress(done, total or None)`` with counts of rows or files.
         crop: cuts the faces out of each image of a folder, ``(image, source) -> images``; never cached.
+        classes: names of folders or labels that are numbers or other words, as "1=surprise,2=fear", "raf-db" or a file;
+            see :func:`moue.data.class_map.class_map`.
+        label_pattern: finds the class in each image's file name instead of its folder: a regular expression with a
+            group ``label``, or "jaffe".
 
     Raises:
         DataError: when the set, or without ``skip_bad`` one of its rows, cannot be used; names file, row and remedy.
@@ -60,21 +67,26 @@ def load(
         UnknownName: for an unknown label set.
     """
     label_set(labels or fallback)
+    values = class_map(classes, label_pattern)
     if (size is not None and size < 1) or color not in ("gray", "rgb", None):
         raise UsageError(f"size must be at least 1 and color 'gray' or 'rgb'. Got {size!r} and {color!r} instead.")
     if synth.is_synthetic(source):
-        if labels not in (None, FER2013.name) or votes is not None:
-            raise UsageError("the synthetic set has FER-2013's labels and no votes. Leave --labels and --votes out.")
+        if labels not in (None, FER2013.name) or votes is not None or values:
+            raise UsageError(
+                "the synthetic set has FER-2013's labels and no votes. Leave --labels, --votes and --classes out."
+            )
         return _resized(synth.read(str(source)), size or 48, color or "gray")
     path = Path(source)
     vote_file = Path(votes) if votes is not None and labels != "folders" else None
     if not path.is_dir() and store.is_saved_set(path):
+        if values:
+            raise UsageError(f"{path} has labels of its own. Import its source again with --classes, or leave it out.")
         return _load_saved(path, labels, vote_file, size, color)
     labels, size, color = labels or fallback, size or 48, color or "gray"
     if vote_file is not None and not vote_file.is_file():
         raise DataError(f"the votes file {vote_file} does not exist. Get fer2013new.csv from the FER+ repository.")
     options: dict[str, object] = {"labels": labels, "size": size, "color": color, "skip_bad": skip_bad}
-    cached = cache_path(path, vote_file, options) if cache and crop is None else None
+    cached = cache_path(path, vote_file, options | {"values": values}) if cache and crop is None else None
     if cached is not None and (table := load_cached(cached)) is not None:
         return table
     [path] = source_files(path)
@@ -88,17 +100,35 @@ def load(
                 )
             name = path.resolve().name if path.is_dir() else path.name
             table = folders.read(
-                members, name, errors, labels=labels, size=size, color=color, crop=crop, progress=progress
+                members,
+                name,
+                errors,
+                labels=labels,
+                values=values,
+                size=size,
+                color=color,
+                crop=crop,
+                progress=progress,
             )
-        elif labels == "folders":
-            raise UsageError(f"{path} is a CSV, which has no class folders. Leave out --labels folders.")
-        elif crop is not None:
-            raise UsageError(f"{path} is a CSV of cropped faces; faces are detected in folders of photos alone.")
         else:
-            table = _resized(_read_csv(path, labels, vote_file, errors, progress), size, color)
+            _check_csv_options(path, labels, values, crop)
+            table = _resized(_read_csv(path, labels, values, vote_file, errors, progress), size, color)
     if cached is not None:
         save_cached(table, cached)
     return table
+
+
+def _check_csv_options(path: Path, labels: str, values: ClassMap, crop: Crop | None) -> None:
+    """Refuse options that are for folders of images."""
+    if labels == "folders" and not values.names:
+        raise UsageError(
+            f"{path} is a CSV, which has no class folders. Leave out --labels folders, or name its labels: --classes "
+            "0=angry,…"
+        )
+    if values.pattern is not None:
+        raise UsageError(f"{path} is a CSV, whose images have no file names. Leave --label-pattern out.")
+    if crop is not None:
+        raise UsageError(f"{path} is a CSV of cropped faces; faces are detected in folders of photos alone.")
 
 
 def source_files(source: str | Path, votes: str | Path | None = None) -> list[Path]:
@@ -159,33 +189,34 @@ def _has_pixels(open_file: Callable[..., IO[bytes]], argument: object) -> bool:
     """Whether a CSV has the competition's column of pixels."""
     try:
         with unpacking(str(argument)), open_file(argument) as file:
-            return b"pixels" in file.readline(4096).lower()
+            return fer2013_csv.has_pixels(file.read(4096))
     except (DataError, OSError):
         return True  # Reading it reports what is wrong.
 
 
 def _read_csv(
-    path: Path, labels: str, vote_file: Path | None, errors: RowErrors, progress: Report | None
+    path: Path, labels: str, values: ClassMap, vote_file: Path | None, errors: RowErrors, progress: Report | None
 ) -> ImageTable:
     """The competition's CSV, joined with FER+'s votes where they are given."""
+    # Labels that have names can be of any set; numbers are FER-2013's.
+    classes = values.label_set(labels) if values and vote_file is None else FER2013
+    if labels == FERPLUS.name and vote_file is None and not values:
+        raise UsageError("FER+ labels come from its votes: type --votes fer2013new.csv.")
     with open_csv(path) as stream:
-        rows = fer2013_csv.read(stream, str(path), errors, progress)
+        rows = fer2013_csv.read(stream, str(path), errors, progress, classes, values)
     table = ImageTable(
         images=rows.images,
         labels=rows.labels,
         split=rows.split,
         source=[f"row {n}" for n in rows.numbers],
-        label_set=FER2013,
+        label_set=classes,
         left_out=tuple(errors.left_out),
         name=path.name,
     )
-    if labels == "ferplus":
-        if vote_file is None:
-            raise UsageError("FER+ labels come from its votes: type --votes fer2013new.csv.")
-        return majority_table(table, votes_of(table, rows.numbers, vote_file, path), path)
-    if vote_file is not None:
-        return replace(table, votes=vote_shares(votes_of(table, rows.numbers, vote_file, path)))
-    return table
+    if vote_file is None:
+        return table
+    counts = votes_of(table, rows.numbers, vote_file, path)
+    return majority_table(table, counts, path) if labels == FERPLUS.name else replace(table, votes=vote_shares(counts))
 
 
 def _resized(table: ImageTable, size: int, color: Color) -> ImageTable:

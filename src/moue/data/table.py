@@ -15,6 +15,26 @@ from moue.labels import LabelSet
 #: The values of ``ImageTable.split``. "train" is FER-2013's Training; a run cuts its own validation part from it.
 SPLITS = ("train", "validation", "public_test", "private_test", "test")
 
+#: What data sets call their splits, as folders or in a column, in lower case. "eval" is a validation part in some sets
+#: and a test part in others; as a test part no weights are chosen on it.
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "development": "validation",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+    "publictest": "public_test",
+    "public_test": "public_test",
+    "privatetest": "private_test",
+    "private_test": "private_test",
+}
+
 
 @dataclass(frozen=True)
 class LeftOut:

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.damage import decoding, reason
-from moue.data.readers.fer2013_csv import USAGES
-from moue.data.table import ImageTable, LeftOut
+from moue.data.table import SPLIT_NAMES, ImageTable, LeftOut
 from moue.errors import DataError
 from moue.labels import FER2013, FERPLUS
 
@@ -62,7 +61,7 @@ def read_votes(path: Path) -> Votes:
     for number, row in enumerate(rows[1:], start=1):
         try:
             counts[number - 1] = [int(row[columns[name]]) for name in COLUMNS]
-            splits.append(USAGES[row[columns["usage"]].strip().lower()])
+            splits.append(SPLIT_NAMES[row[columns["usage"]].strip().lower()])
         except (ValueError, IndexError, KeyError, OverflowError) as error:
             raise DataError(
                 f"{path}, row {number}: must hold a Usage and ten whole numbers ({reason(error)})."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,8 @@ def evaluate_model(
     size: int | None = None,
     color: Color | None = None,
     views: int | None = None,
+    classes: str | Mapping[str, str] | None = None,
+    label_pattern: str | None = None,
     skip_bad: bool = False,
     left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     predictions: str | Path | None = None,
@@ -53,6 +55,7 @@ def evaluate_model(
         color: "gray" or "rgb", in which it is read; by default the model's.
         views: how many views of each face are averaged, one of :data:`moue.spec.VIEWS`; by default what the model's
             spec says.
+        classes, label_pattern: as of :func:`moue.data.loading.load`.
         skip_bad: skip rows that cannot be used.
         left_out: called with those.
         predictions: a CSV or Parquet file to write with one row an image.
@@ -92,6 +95,8 @@ def evaluate_model(
             votes=votes,
             size=size,
             color=color,
+            classes=classes,
+            label_pattern=label_pattern,
             skip_bad=skip_bad,
             progress=report,
         )

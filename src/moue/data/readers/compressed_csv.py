@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from moue.data.readers import fer2013_csv
-from moue.data.readers.archive import LimitedReader, archive_kind, escapes_archive, open_zip, unpacking
+from moue.data.readers.archive import DamagedError, LimitedReader, archive_kind, escapes_archive, open_zip, unpacking
 from moue.errors import DataError, shortened
 
 
@@ -79,7 +79,12 @@ def _face_csv(names: list[str], open_member: Callable[[int], LimitedReader], pat
     """Which CSV of an archive holds the faces: the one with emotion and pixels, best with Usage too."""
     scores = []
     for number in range(len(names)):
-        columns = fer2013_csv.read_columns(open_member(number), names[number])[0]
+        try:
+            columns = fer2013_csv.read_layout(open_member(number), names[number])[0].columns
+        except DamagedError:
+            raise
+        except DataError:  # No text; the other files may hold the faces.
+            columns = {}
         scores.append(sum(c in columns for c in ("emotion", "pixels", "usage")) if "pixels" in columns else 0)
     if not scores:
         raise DataError(f"{path} holds no CSV. Give fer2013.csv, or an archive that holds it.")

@@ -2,33 +2,38 @@
 
 Layout of FER-2013 (Goodfellow et al., "Challenges in representation learning", 2013). Columns may stand in any order
 and with stray spaces in the header, as in ``icml_face_data.csv``; without ``Usage``, as in Kaggle's ``train.csv``,
-every row is Training. Rows are counted from 1, the header not counted.
+every row is Training. Other programs write such files again: with semicolons or tabs, labels as ``0.0`` and other names
+of the splits. Rows are counted from 1, the header not counted.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moue.data.class_map import ClassMap
 from moue.data.readers.archive import DamagedError, LimitedReader
 from moue.data.row_errors import RowErrors
-from moue.data.table import ImageTable
-from moue.errors import DataError, UnknownName
-from moue.labels import FER2013, FERPLUS
+from moue.data.table import SPLIT_NAMES, ImageTable
+from moue.errors import DataError, UnknownName, quoted, shortened
+from moue.labels import FER2013, FERPLUS, LabelSet, canonical
 from moue.progress import Report
 
 #: Height and width of the competition's images.
 SIDE = 48
 PIXELS = SIDE * SIDE
 
-#: Values of the Usage column to splits.
-USAGES = {"training": "train", "publictest": "public_test", "privatetest": "private_test"}
+#: What separates columns; spreadsheets write semicolons in countries that write decimals with a comma.
+SEPARATORS = b",;\t"
 
 #: Images of each class in Training, in the competition's numbering.
 TRAINING = (3995, 436, 4097, 7215, 4830, 3171, 4965)
@@ -70,8 +75,28 @@ def is_fer2013(table: ImageTable) -> bool:
     return bool(np.allclose(counts, TRAINING, rtol=0.05))
 
 
-def read_columns(stream: LimitedReader, file: str) -> tuple[dict[str, int], bytes]:
-    """The header's columns in lower case with their positions, and the bytes that were read after it."""
+@dataclass(frozen=True)
+class Layout:
+    """Where the columns of a CSV are."""
+
+    columns: dict[str, int]
+    """Positions by name in lower case; of a file without a header, of what is unmistakable."""
+    separator: bytes
+    header: bool
+    """Whether the first line is one; else it is the first row."""
+
+
+def has_pixels(head: bytes) -> bool:
+    """Whether a CSV that begins like this holds images: a column of that name, or a row of numbers."""
+    return b"pixels" in head.partition(b"\n")[0].lower() or re.search(rb"(?:\d{1,3} +){99}", head) is not None
+
+
+def read_layout(stream: LimitedReader, file: str) -> tuple[Layout, bytes]:
+    """The layout of a CSV by its first line, and the bytes that were read after its header.
+
+    Raises:
+        DataError: when the first line is no text.
+    """
     head = b""
     while b"\n" not in head and (block := stream.read(4096)):
         head += block
@@ -79,35 +104,80 @@ def read_columns(stream: LimitedReader, file: str) -> tuple[dict[str, int], byte
             break
     line, _, rest = head.partition(b"\n")
     try:
-        names = next(csv.reader([line.decode("utf-8-sig")]), [])
+        text = line.decode("utf-8-sig").strip("\r")
+        layouts = [_layout(next(csv.reader([text], delimiter=chr(s)), []), bytes([s])) for s in SEPARATORS]
     except (UnicodeDecodeError, csv.Error):
         raise DataError(
             f"{file} is neither a CSV with the columns emotion and pixels nor another set that moue reads."
         ) from None
+    # The first of those that have most of what is looked for: a separator that is none gives one column.
+    layout = max(layouts, key=lambda found: len(found.columns.keys() & {"emotion", "pixels", "usage"}))
+    return layout, rest if layout.header else head.removeprefix(codecs.BOM_UTF8)
+
+
+def _layout(fields: list[str], separator: bytes) -> Layout:
+    found = [_kind(field) for field in fields]
+    if found.count("pixels") == 1 and len(set(found)) == len(found) and "emotion" in found:
+        return Layout({kind: i for i, kind in enumerate(found)}, separator, header=False)
     columns: dict[str, int] = {}
-    for i, name in enumerate(name.strip().lower() for name in names):
+    for i, name in enumerate(field.strip().lower() for field in fields):
         # Columns without a name or with a repeated one count, too: spreadsheets write such.
         columns[name if name and name not in columns else f"column {i + 1}"] = i
-    return columns, rest
+    return Layout(columns, separator, header=True)
 
 
-def read(stream: LimitedReader, file: str, errors: RowErrors, progress: Report | None = None) -> Rows:
+def _kind(field: str) -> str:
+    """Which column a value is unmistakably of; "" for any other."""
+    text = field.strip()
+    if len(text) > PIXELS and len(text.split()) == PIXELS:
+        return "pixels"
+    if text.lower() in SPLIT_NAMES:
+        return "usage"
+    return "emotion" if re.fullmatch(r"\d{1,3}(\.0*)?", text) or canonical(text) in FER2013.labels else ""
+
+
+def _require_columns(layout: Layout, file: str) -> None:
+    """Raise unless the columns that are needed are there."""
+    missing = [name for name in ("emotion", "pixels") if name not in layout.columns]
+    if missing:
+        hint = ": no header row?" if _looks_like_data(layout.columns) else "."
+        raise DataError(
+            f"{file} needs a column {missing[0]!r}; its first line has {shortened(', '.join(layout.columns)) or 'none'}"
+            f"{hint} The columns are emotion (a label), pixels ({PIXELS:,} numbers) and, where there are splits, Usage."
+        )
+
+
+def _looks_like_data(names: Iterable[str]) -> bool:
+    """Whether a first line is a row rather than names of columns."""
+    return any(len(name.split()) > 20 or name.replace(".", "").isdecimal() for name in names)
+
+
+def read(
+    stream: LimitedReader,
+    file: str,
+    errors: RowErrors,
+    progress: Report | None = None,
+    classes: LabelSet = FER2013,
+    values: ClassMap | None = None,
+) -> Rows:
     """Read a competition CSV.
 
     Args:
         stream: its bytes.
         file: its name, for messages.
         errors: collects or raises what is wrong with a row.
+        classes: the label set, in whose numbering the labels are where ``values`` does not name them.
+        values: names the labels.
         progress: called with the rows read and, once it can be estimated, their total.
 
     Raises:
         DataError: for a missing column, an empty file, and, unless they are skipped, for bad rows.
     """
-    columns, rest = read_columns(stream, file)
-    for name in ("emotion", "pixels"):
-        if name not in columns:
-            raise DataError(f"{file} needs a column {name!r}; its first line has {', '.join(columns) or 'none'}.")
+    layout, rest = read_layout(stream, file)
+    _require_columns(layout, file)
+    columns = layout.columns
     emotion, pixels, usage = columns["emotion"], columns["pixels"], columns.get("usage")
+    label_of = _labels(classes, values or ClassMap())
     images: list[NDArray[np.uint8]] = []
     labels: list[int] = []
     splits: list[str] = []
@@ -128,10 +198,10 @@ def read(stream: LimitedReader, file: str, errors: RowErrors, progress: Report |
     number = 0
     for number, line in enumerate(_lines(stream, rest, errors), start=1):
         try:
-            parts = _fields(line, len(columns))
+            parts = _fields(line, len(columns), layout.separator)
             if len(parts) != len(columns):
                 raise ValueError(f"must have {len(columns)} columns. Got {len(parts)} instead")
-            label, split = _label(parts[emotion]), "train" if usage is None else _split(parts[usage])
+            label, split = label_of(parts[emotion]), "train" if usage is None else _split(parts[usage])
         except (ValueError, csv.Error) as error:
             errors.add(f"row {number}", str(error))
             continue
@@ -178,33 +248,46 @@ def _lines(stream: LimitedReader, rest: bytes, errors: RowErrors) -> Iterator[by
             return
 
 
-def _fields(line: bytes, columns: int) -> list[bytes]:
+def _fields(line: bytes, columns: int, separator: bytes) -> list[bytes]:
     """A line's fields, without their quotes."""
-    fields = line.replace(b'"', b"").split(b",")
+    fields = line.replace(b'"', b"").split(separator)
     if len(fields) == columns or b'"' not in line:
         return fields
-    # Much slower: commas within quotes do not separate columns.
-    return [field.encode() for field in next(csv.reader([line.decode("utf-8", "replace")]))]
+    # Much slower: separators within quotes do not separate columns.
+    text = line.decode("utf-8", "replace")
+    return [field.encode() for field in next(csv.reader([text], delimiter=separator.decode()))]
 
 
-def _label(field: bytes) -> int:
-    text = field.decode("utf-8", "replace").strip()
-    if text.isdecimal():
-        if int(text) < len(FER2013):
-            return int(text)
-    else:
-        try:
-            return FER2013.index(text)
-        except UnknownName:
-            pass
-    raise ValueError(f"emotion must be between 0 and {len(FER2013) - 1}. Got {text!r} instead")
+def _labels(classes: LabelSet, values: ClassMap) -> Callable[[bytes], int]:
+    """The label of a field: a number in the label set's numbering, also as 3.0, or a name."""
+
+    @functools.lru_cache(maxsize=1024)
+    def label_of(field: bytes) -> int:
+        text = field.decode("utf-8", "replace").strip()
+        name = values.name_of(text)
+        # pandas writes whole numbers as 3.0 in a column where one is missing.
+        number = re.fullmatch(r"(\d{1,9})(\.0*)?", name)
+        if number is None:
+            with suppress(UnknownName):
+                return classes.index(name)
+        elif not values and int(number[1]) < len(classes):
+            return int(number[1])
+        if name != text:
+            raise ValueError(
+                f"emotion {quoted(text)} is {quoted(name)}, which the labels {classes.name} lack: type --labels "
+                "folders to take the names of --classes"
+            )
+        known = ", ".join(values.names) if values else f"between 0 and {len(classes) - 1}"
+        raise ValueError(f"emotion must be {shortened(known)}. Got {quoted(text)} instead")
+
+    return label_of
 
 
 def _split(field: bytes) -> str:
     text = field.decode("utf-8", "replace").strip()
-    if text.lower() not in USAGES:
-        raise ValueError(f"Usage must be Training, PublicTest or PrivateTest. Got {text!r} instead")
-    return USAGES[text.lower()]
+    if text.lower() not in SPLIT_NAMES:
+        raise ValueError(f"Usage must be Training, PublicTest or PrivateTest. Got {quoted(text)} instead")
+    return SPLIT_NAMES[text.lower()]
 
 
 def _parse(fields: list[bytes], names: list[str], errors: RowErrors) -> tuple[NDArray[np.uint8], list[bool]]:
@@ -251,6 +334,6 @@ def _parse_slow(field: bytes) -> NDArray[np.uint8]:
         raise ValueError(f"must have {PIXELS:,} pixels. Got {len(tokens):,} instead")
     for i, token in enumerate(tokens, start=1):
         if not token.isdigit() or len(token) > 9 or int(token) > 255:
-            shown = token[:20].decode("utf-8", "replace")
-            raise ValueError(f"a pixel must be a whole number from 0 to 255. Got {shown!r} at pixel {i} instead")
+            shown = quoted(token.decode("utf-8", "replace"))
+            raise ValueError(f"a pixel must be a whole number from 0 to 255. Got {shown} at pixel {i} instead")
     return np.array([int(t) for t in tokens], np.uint8)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 
 from moue.damage import reason
-from moue.data.class_map import class_index, class_names
+from moue.data.class_map import ClassMap, class_index
 from moue.data.readers.archive import MAX_MEMBER, DamagedError, Member, escapes_archive
 from moue.data.row_errors import RowErrors
-from moue.data.table import ImageTable, LeftOut
-from moue.errors import DataError
+from moue.data.table import SPLIT_NAMES, ImageTable, LeftOut
+from moue.errors import DataError, quoted, shortened
 from moue.image import read_image
 from moue.labels import label_set
 from moue.preprocess import ImageArray, to_input
@@ -20,28 +21,11 @@ from moue.progress import Report
 from moue.signatures import IMAGE_SUFFIXES, SYSTEM_FILES
 from moue.spec import Color
 
-#: Folder names that are splits, not classes. "eval" is a validation part in some sets and a test part in others; as a
-#: test part no weights are chosen on it.
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "development": "validation",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
-    "evaluation": "test",
-    "publictest": "public_test",
-    "public_test": "public_test",
-    "privatetest": "private_test",
-    "private_test": "private_test",
-}
-
 #: File prefixes that name the competition's split, which is finer than the folder's.
 PREFIXES = {"Training_": "train", "PublicTest_": "public_test", "PrivateTest_": "private_test"}
+
+#: The classes are the folders, under their own names.
+FOLDERS = ClassMap()
 
 #: Cuts the faces out of an image: ``(image, source) -> images``, one a face.
 Crop = Callable[[ImageArray, str], "list[ImageArray]"]
@@ -53,6 +37,7 @@ def read(
     errors: RowErrors,
     *,
     labels: str = "fer2013",
+    values: ClassMap = FOLDERS,
     size: int = 48,
     color: Color = "gray",
     crop: Crop | None = None,
@@ -70,6 +55,7 @@ def read(
         name: of the folder or zip.
         errors: collects or raises what is wrong with an image.
         labels: a label set's name; "folders" takes the folders' own names, sorted.
+        values: names the classes, and says whether they are in the files' names instead.
         size: height and width of the table's images.
         color: of the table's images.
         crop: cuts faces out of each image; None takes each image as one face.
@@ -79,15 +65,15 @@ def read(
         DataError: when there are no class folders, and, unless they are skipped, for bad files, unknown classes, and
             folders of an unknown name that hold the classes of the splits beside them.
     """
-    images = _labeled_images(members, errors, labels)
-    folders = Counter(folder for _, _, folder in images)
-    classes = label_set(labels, sorted(folders))
-    index = class_index(folders, classes, errors)
+    images = _labeled_images(members, errors, labels, values)
+    counts = Counter(value for _, _, value in images)
+    classes = label_set(labels, sorted({values.name_of(value) for value in counts}))
+    index = class_index(counts, classes, values, errors)
     faces, numbers, splits, sources = [], [], [], []
-    for done, (member, split, folder) in enumerate(images, start=1):
+    for done, (member, split, value) in enumerate(images, start=1):
         if progress:
             progress(done, len(images))
-        if folder not in index:
+        if value not in index:
             continue
         try:
             found = _read_faces(member, crop)
@@ -98,7 +84,7 @@ def read(
             errors.left_out.append(LeftOut(f"{errors.file}, {member.path}", "no face was found"))
         for number, face in enumerate(found, start=1):
             faces.append(to_input(face, size, color))
-            numbers.append(index[folder])
+            numbers.append(index[value])
             splits.append(split)
             sources.append(member.path if len(found) == 1 else f"{member.path} face {number}")
     if not faces:
@@ -126,34 +112,58 @@ def _read_faces(member: Member, crop: Crop | None) -> list[ImageArray]:
     return [image] if crop is None else crop(image, member.path)
 
 
-def _labeled_images(members: Sequence[Member], errors: RowErrors, labels: str) -> list[tuple[Member, str, str]]:
-    """Each image with its split and class folder."""
-    classes = set() if labels == "folders" else class_names(labels)
-    files = _without_wrapper(_visible_files(members, errors), {*SPLIT_FOLDERS, *classes})
+def _labeled_images(
+    members: Sequence[Member], errors: RowErrors, labels: str, values: ClassMap
+) -> list[tuple[Member, str, str]]:
+    """Each image with its split and its class: the folder's name, or what is found in the file's."""
+    if values.pattern is not None:
+        return list(_named_images(members, errors, values.pattern))
+    classes = values.known(labels)
+    files = _without_wrapper(_visible_files(members, errors), {*SPLIT_NAMES, *classes})
     misnamed = _misnamed_splits([parts for _, parts in files], classes)
     for folder, shared in misnamed.items():
         errors.add(
-            f"folder {folder!r}",
-            f"it holds the same classes as the splits beside it ({', '.join(shared)}), so it must be named as one "
-            f"({', '.join(SPLIT_FOLDERS)})",
+            f"folder {quoted(folder)}",
+            f"it holds the same classes as the splits beside it ({shortened(', '.join(shared))}), so it must be named "
+            f"as one ({', '.join(SPLIT_NAMES)})",
         )
     images = []
     for member, (*folders, name) in files:
         if folders and folders[0] in misnamed:
             continue
-        split = SPLIT_FOLDERS.get(folders[0].lower()) if len(folders) > 1 else None
+        split = SPLIT_NAMES.get(folders[0].lower()) if len(folders) > 1 else None
         if split:
             folders = folders[1:]
-        if not folders or (len(folders) == 1 and folders[0].lower() in SPLIT_FOLDERS):
+        if not folders or (len(folders) == 1 and folders[0].lower() in SPLIT_NAMES):
             if is_image(name):
                 errors.add(member.path, "an image must be in a folder that names its class")
             continue
-        prefix_split = next((s for prefix, s in PREFIXES.items() if name.startswith(prefix)), "train")
-        # On Kaggle test/ holds both halves. Where prefix and folder differ, someone has sorted the images anew.
-        if split is None or (split == "test" and prefix_split != "train"):
-            split = prefix_split
-        images.append((member, split, folders[0]))
+        images.append((member, _split(split, name), folders[0]))
     return images
+
+
+def _named_images(
+    members: Sequence[Member], errors: RowErrors, pattern: re.Pattern[str]
+) -> Iterator[tuple[Member, str, str]]:
+    """Each image with its split and the class that its name holds; the folders say nothing but the split."""
+    for member, (*folders, name) in _visible_files(members, errors):
+        if not is_image(name):
+            continue
+        found = pattern.search(name)
+        if found is None or not found["label"]:
+            errors.add(member.path, "--label-pattern finds no class in the file's name")
+            continue
+        split = next((SPLIT_NAMES[folder.lower()] for folder in folders if folder.lower() in SPLIT_NAMES), None)
+        yield member, _split(split, name), found["label"]
+
+
+def _split(folder_split: str | None, name: str) -> str:
+    """The split of a file in a folder that names one, or in none."""
+    prefix_split = next((s for prefix, s in PREFIXES.items() if name.startswith(prefix)), "train")
+    # On Kaggle test/ holds both halves. Where prefix and folder differ, someone has sorted the images anew.
+    return (
+        prefix_split if folder_split is None or (folder_split == "test" and prefix_split != "train") else folder_split
+    )
 
 
 def _visible_files(members: Sequence[Member], errors: RowErrors) -> list[tuple[Member, list[str]]]:
@@ -194,11 +204,11 @@ def _misnamed_splits(paths: Sequence[Sequence[str]], classes: Collection[str]) -
     subfolders: dict[str, set[str]] = {}
     for folder, below in (parts[:2] for parts in paths if len(parts) > 2):
         subfolders.setdefault(folder, set()).add(below)
-    in_splits = {name for folder, names in subfolders.items() if folder.lower() in SPLIT_FOLDERS for name in names}
+    in_splits = {name for folder, names in subfolders.items() if folder.lower() in SPLIT_NAMES for name in names}
     shared = {
         folder: sorted(names & in_splits)
         for folder, names in subfolders.items()
-        if folder.lower() not in {*SPLIT_FOLDERS, *classes}
+        if folder.lower() not in {*SPLIT_NAMES, *classes}
     }
     return {folder: names for folder, names in shared.items() if names}
 
