@@ -74,7 +74,8 @@ def reason(failure: BaseException) -> str:
         return "it is nested too deeply"
     if isinstance(failure, KeyError) and failure.args:
         return f"{shortened(repr(failure.args[0]))} is missing"
-    text = failure.strerror if isinstance(failure, OSError) and failure.strerror else str(failure)
+    # OSError has it, and so have FFmpeg's errors.
+    text = getattr(failure, "strerror", None) or str(failure)
     return shortened(text).rstrip(".") or type(failure).__name__
 
 

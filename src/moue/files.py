@@ -7,7 +7,6 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
 
 from moue.errors import UsageError
 
@@ -81,20 +80,6 @@ def naming_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
         if error.errno is None or error.filename not in (None, temporary and str(temporary)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def reserve(file: IO[bytes], start: int, size: int) -> None:
-    """Write ``size`` zeros from byte ``start`` on, and go back there.
-
-    Raises:
-        OSError: when there is no space for them; those that fit stay.
-    """
-    try:
-        file.seek(start)
-        while size > 0:
-            size -= file.write(bytes(min(size, 1 << 20)))
-    finally:
-        file.seek(start)
 
 
 @contextlib.contextmanager

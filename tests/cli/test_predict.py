@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from disk import room
 from PIL import Image
-from videos import make_video, scene
+from videos import damaged_opus, make_video, scene
 
 from moue.cli.main import main
 from moue.runtime.inputs.source import Source
@@ -300,6 +300,17 @@ def test_parquet_goes_down_a_pipe_and_into_files(
     printed = parquet.read_table(io.BytesIO(capfdbinary.readouterr().out)).to_pylist()
     assert [Path(row["source"]).name for row in printed] == ["a.png", "b ü.jpg", "a.png"]
     assert parquet.read_table(tmp_path / "out" / "a.parquet").to_pylist() == printed[:1]
+
+
+def test_damaged_sound_is_a_remark_and_the_next_input_is_read(
+    predict: Predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = damaged_opus(tmp_path / "in.mkv")
+    assert predict(video, photos / "a.png", "--out", tmp_path / "out", "--format", "jsonl") == 0
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 25 + 1
+    assert f"moue: {video}: the sound is damaged" in printed.err
+    assert {"in.mp4", "in.jsonl", "in.tracks.json", "a.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
 def test_interrupted_it_prints_what_was_read(

@@ -12,10 +12,11 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from videos import SquareReader, drain, make_video, scene
+from videos import SquareReader, damaged_opus, drain, make_video, scene
 
 from moue.errors import UsageError
 from moue.runtime.results import Faces
+from moue.runtime.video import sound as sound_module
 from moue.runtime.video import writer as writer_module
 from moue.runtime.video.decode import open_video
 from moue.runtime.video.stream import stream_video
@@ -296,3 +297,61 @@ def test_the_video_that_is_read_is_not_written_over(tmp_path: Path, monkeypatch:
     with pytest.raises(UsageError, match="another name"):
         list(stream_video(SquareReader(), source, annotated="in.mp4"))
     assert source.read_bytes() == before
+
+
+def test_sound_that_mp4_cannot_hold_is_left_out_with_a_remark(tmp_path: Path) -> None:
+    source = damaged_opus(tmp_path / "in.mkv")
+    remarks: list[str] = []
+    assert open_video(source).has_sound
+    rows = list(stream_video(SquareReader(), source, annotated=tmp_path / "out.mp4", on_remark=remarks.append))
+    assert (len(rows), rows[-1].status) == (25, "ok")
+    assert times(tmp_path / "out.mp4") == times(source)
+    assert not open_video(tmp_path / "out.mp4").has_sound
+    [remark] = remarks
+    assert remark.startswith(f"{source}: the sound is damaged")
+    with pytest.warns(UserWarning, match="the sound is damaged"):
+        list(stream_video(SquareReader(), source, annotated=tmp_path / "out.mp4"))
+
+
+@pytest.mark.parametrize("error", [OverflowError("too large"), IndexError(), av.error.InvalidDataError(1, "invalid")])
+@pytest.mark.parametrize(("codec", "step"), [("aac", "read"), ("pcm_s16le", "read"), ("pcm_s16le", "encode")])
+def test_whatever_the_sound_raises_the_images_go_on(
+    error: Exception, codec: str, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(items: Any) -> Iterator[Any]:
+        for i, item in enumerate(items):
+            if i == 20:
+                raise error
+            yield item
+
+    name = "Packets" if step == "read" else "_aac_frames"
+    original = getattr(sound_module, name)
+    monkeypatch.setattr(sound_module, name, lambda *given: failing(original(*given)))
+    source = make_video(tmp_path / "in.mkv", [scene(i) for i in range(50)], sound=codec)
+    remarks: list[str] = []
+    rows = list(stream_video(SquareReader(), source, annotated=tmp_path / "out.mp4", on_remark=remarks.append))
+    assert (len(rows), rows[-1].status, len(remarks)) == (50, "ok", 1)
+    assert times(tmp_path / "out.mp4") == times(source)
+    assert 0.2 < loudness(tmp_path / "out.mp4")[1] < 1
+
+
+@pytest.mark.parametrize(("at", "left"), [(1, 0), (11, 10)])
+def test_images_that_cannot_be_encoded_end_the_annotated_video_and_not_the_rows(
+    at: int, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, images = writer_module._letterboxed, []
+
+    def refuse(image: Any, width: int, height: int) -> Any:
+        images.append(image)
+        if len(images) == at:
+            raise ValueError("no such image")
+        return original(image, width, height)
+
+    monkeypatch.setattr(writer_module, "_letterboxed", refuse)
+    source = make_video(tmp_path / "in.mp4", [scene(i) for i in range(25)], sound="aac")
+    remarks: list[str] = []
+    rows = list(stream_video(SquareReader(), source, annotated=tmp_path / "out.mp4", on_remark=remarks.append))
+    assert (len(rows), rows[-1].status) == (25, "ok")
+    seconds = (left - 1) / 25 if left else 0
+    assert remarks == [f"{tmp_path / 'out.mp4'}: the annotated video ends at {seconds:.1f} s: no such image"]
+    assert (len(times(tmp_path / "out.mp4")) if left else int((tmp_path / "out.mp4").exists())) == left

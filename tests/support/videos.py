@@ -81,6 +81,16 @@ def make_sound(path: Path, seconds: float = 1.0, codec: str = "aac") -> Path:
     return path
 
 
+def damaged_opus(path: Path) -> Path:
+    """A Matroska file whose sound is found, but MP4 cannot hold its header: the codec's private data are blanked."""
+    source = make_video(path, [scene(i) for i in range(25)], sound="libopus")
+    private, void = b"\x63\xa2\x93OpusHead", b"\xec\x40\x13OpusHead"
+    data = source.read_bytes()
+    assert data.count(private) == 1
+    source.write_bytes(data.replace(private, void))
+    return source
+
+
 def make_song(path: Path) -> Path:
     """An MP3 file with cover art."""
     sink = io.BytesIO()

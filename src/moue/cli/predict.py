@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         # A table is for people; the files beside it are JSON.
         format = "json" if args.format == "table" else args.format
         sinks.insert(0, FolderSink(folder, format, labels, on_file=lambda path: sys.stderr.write(f"{path}\n")))
-    failed = read_all(sources, recognizer, sinks, video, total=total, progress=Progress)
+    failed = read_all(sources, recognizer, sinks, video, total=total, progress=Progress, on_remark=_print_remark)
     return PARTIAL if failed else OK
 
 
@@ -115,6 +115,10 @@ def _stdout_sinks(format: str, labels: tuple[str, ...]) -> list[ResultSink]:
         return [_ReasonSink(), TextSink(sys.stdout, TextFormatter(format, labels))]
     # Not binary data on a terminal; it is in the files.
     return [_ReasonSink(), *([] if sys.stdout.isatty() else [ParquetSink(sys.stdout.buffer, labels)])]
+
+
+def _print_remark(text: str) -> None:
+    sys.stderr.write(f"moue: {text}\n")
 
 
 class _ReasonSink(ResultSink):

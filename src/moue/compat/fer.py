@@ -220,7 +220,7 @@ class Video:
     def _writer(self, video_id: str | None) -> VideoWriter:
         Path(self.outdir).mkdir(parents=True, exist_ok=True)
         name = video_id or Path(self.filename).stem
-        return VideoWriter(Path(self.outdir) / f"{name}_output.mp4", like=self._video)
+        return VideoWriter(Path(self.outdir) / f"{name}_output.mp4", like=self._video, on_remark=warnings.warn)
 
     def _every(self, frequency: int | None, save_fps: int | None) -> int:
         """Each how many frames one is read."""

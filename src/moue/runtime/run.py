@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,7 @@ def run(
     *,
     total: int | None = None,
     progress: ProgressFactory = no_progress,
+    on_remark: Callable[[str], object] | None = None,
 ) -> int:
     """Read one input after the other, in constant memory, and hand each result to every sink.
 
@@ -67,6 +68,7 @@ def run(
         progress: told after each input (inputs read, total), and within a video as
             :func:`moue.runtime.video.stream.stream_video` tells it. It ends before the sinks are closed, which may
             print.
+        on_remark: as of :func:`moue.runtime.video.stream.stream_video`.
 
     Returns:
         How many inputs could not be read, or not to their end.
@@ -78,7 +80,7 @@ def run(
     try:
         with progress("reading", "inputs") as report:
             for done, source in enumerate(sources, start=1):
-                failed += _read_into(sinks, source, recognizer, video, report)
+                failed += _read_into(sinks, source, recognizer, video, report, on_remark)
                 report(done, total)
         complete = True
     finally:
@@ -89,13 +91,19 @@ def run(
 
 
 def _read_into(
-    sinks: Sequence[ResultSink], source: Source, recognizer: Recognizer, video: VideoOptions, report: Report
+    sinks: Sequence[ResultSink],
+    source: Source,
+    recognizer: Recognizer,
+    video: VideoOptions,
+    report: Report,
+    on_remark: Callable[[str], object] | None,
 ) -> int:
     """Hand the results of one input to the sinks; returns how many of them are failures."""
     failed = 0
     annotated = [path for sink in sinks if (path := sink.begin(source)) is not None]
     # Closing it completes an annotated video.
-    with closing(_read(source, recognizer, video, annotated[0] if annotated else None, report)) as results:
+    annotated_path = annotated[0] if annotated else None
+    with closing(_read(source, recognizer, video, annotated_path, report, on_remark)) as results:
         for faces, image in results:
             failed += not faces.readable and faces.status not in NOT_FAILED
             for sink in sinks:
@@ -106,7 +114,12 @@ def _read_into(
 
 
 def _read(
-    source: Source, recognizer: Recognizer, options: VideoOptions, annotated: Path | None, report: Report
+    source: Source,
+    recognizer: Recognizer,
+    options: VideoOptions,
+    annotated: Path | None,
+    report: Report,
+    on_remark: Callable[[str], object] | None,
 ) -> Generator[tuple[Faces, ImageArray | None], None, None]:
     """The results of one input, and the image of an image."""
     if source.kind == "image":
@@ -127,6 +140,7 @@ def _read(
             annotated=annotated,
             report=report,
             max_pixels=recognizer.options.max_pixels,
+            on_remark=on_remark,
         )
         yield from ((faces, None) for faces in frames)
     elif source.kind == "camera":

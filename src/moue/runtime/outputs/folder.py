@@ -132,6 +132,7 @@ class FolderSink(ResultSink):
         stem = self._folder.stem(source)
         self._source, self._stem = source, stem
         self._people = People()
+        self._has_frames = False
         self._annotated_image: tuple[ImageArray, Faces] | None = None
         self._annotated_video = self._folder.path / f"{stem}.mp4" if source.kind == "video" else None
         self._rows = open_sink(self._folder.path / f"{stem}.{self._format}", self._format, self._labels)
@@ -145,6 +146,7 @@ class FolderSink(ResultSink):
             self._annotated_image = image, faces
         if self._source.kind == "video":
             self._people.add(faces)
+            self._has_frames |= faces.frame is not None
 
     def end(self) -> None:
         """See :class:`ResultSink`."""
@@ -152,9 +154,10 @@ class FolderSink(ResultSink):
         if self._annotated_image is not None:
             format = "png" if self._source.name.lower().endswith(".png") else "jpeg"
             self._on_file(self._folder.write_image(self._stem, draw(*self._annotated_image), format))
-        # Of a video that cannot be opened there is none.
+        # Of a video that cannot be opened, or encoded again, there is none.
         if self._annotated_video is not None and self._annotated_video.exists():
             self._on_file(self._annotated_video)
+        if self._has_frames:
             self._on_file(self._folder.write_json(f"{self._stem}.tracks.json", self._people.summary()))
             if find_spec("matplotlib") is not None:
                 timeline = self._folder.path / f"{self._stem}.timeline.png"

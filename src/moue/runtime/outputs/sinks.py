@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 from moue.errors import require
-from moue.files import naming_errors, reserve
+from moue.files import atomic_write, naming_errors
 from moue.preprocess import ImageArray
 from moue.runtime.inputs.source import Source
 from moue.runtime.outputs.dataframe import COLUMNS, columns_of, to_rows
 from moue.runtime.outputs.tabular import to_csv
 from moue.runtime.results import Faces
 
-#: Rows of a Parquet file that are collected in memory and written together.
+#: Rows of a Parquet stream that are collected in memory and written together.
 ROW_GROUP = 4096
-#: Bytes reserved for a row group beyond its values, and for its entry in the file's footer.
-GROUP_OVERHEAD, FOOTER_ENTRY = 64 * 1024, 8 * 1024
+#: A Parquet file is rewritten whenever its rows have grown by one part in that many …
+GROWTH = 32
+#: … but with that many new rows at least, and that many at most.
+MIN_PENDING, MAX_PENDING = 32, 16_384
 
 
 class ResultSink(ABC):
@@ -168,7 +170,7 @@ class ParquetSink(ResultSink):
     """Results as Parquet on an open stream: a row a face, written in groups of :data:`ROW_GROUP` rows.
 
     Args:
-        file: a binary file or a pipe.
+        file: a binary file or a pipe. What it holds can be read after :meth:`close` alone.
         labels: the class names, in the order of the columns.
 
     Raises:
@@ -176,69 +178,105 @@ class ParquetSink(ResultSink):
     """
 
     def __init__(self, file: IO[bytes], labels: tuple[str, ...]) -> None:
-        self._arrow = require("pyarrow", "parquet")
-        parquet = require("pyarrow.parquet", "parquet")
-        self._labels = labels
-        self._schema = schema(self._arrow, labels)
-        self._writer = parquet.ParquetWriter(file, self._schema)
-        self._rows: list[dict[str, Any]] = []
-        self._groups = 0
+        self._table = _TableBuilder(labels)
+        self._writer = require("pyarrow.parquet", "parquet").ParquetWriter(file, self._table.schema)
 
     def write(self, faces: Faces, image: ImageArray | None = None) -> None:
         """See :class:`ResultSink`; a full disk may be noticed up to :data:`ROW_GROUP` rows later."""
-        self._rows += to_rows(faces, self._labels)
-        if len(self._rows) >= ROW_GROUP:
-            self._write_group()
+        self._table.add(faces)
+        if len(self._table.rows) >= ROW_GROUP:
+            self._writer.write_table(self._table.take())
 
     def close(self, complete: bool = True) -> None:
         """See :class:`ResultSink`."""
         try:
-            self._write_group()
+            if self._table.rows:
+                self._writer.write_table(self._table.take())
         finally:
             self._writer.close()
 
-    def _write_group(self) -> None:
-        rows, self._rows = self._rows, []
-        if rows:
-            for row in rows:
-                row["source"] = row["source"].encode("utf-8", "backslashreplace").decode()
-            table = self._arrow.Table.from_pylist(rows, self._schema)
-            self._reserve(table.nbytes)
-            self._writer.write_table(table)
-            self._groups += 1
 
-    def _reserve(self, size: int) -> None:
-        """Make sure that there is space for a row group of so many bytes."""
+class ParquetFileSink(ResultSink):
+    """Results in a Parquet file that can be read at any time, whatever stops the program.
 
+    The footer of such a file tells where its rows are, and nothing can be appended after it. So the file is written
+    anew beside the old one and renamed, whenever its rows have grown by one part in :data:`GROWTH`: all rewriting
+    together costs a constant number of writes a row, and at most the rows since the last time are lost.
 
-class ParquetFileSink(ParquetSink):
-    """Results in a Parquet file.
+    Args:
+        path: where to write; an older file is replaced.
+        labels: the class names, in the order of the columns.
 
-    The footer of such a file tells where its rows are. Space for it is reserved before each row group is written, so
-    that a full disk leaves a file that can be read.
+    Raises:
+        MissingExtra: without pyarrow.
+        OSError: when the file cannot be created.
     """
 
     def __init__(self, path: str | os.PathLike[str], labels: tuple[str, ...]) -> None:
-        require("pyarrow.parquet", "parquet")  # before an empty file is made
+        self._parquet = require("pyarrow.parquet", "parquet")
+        self._table = _TableBuilder(labels)
         self._path = Path(path)
-        self._file = open(path, "w+b", buffering=0)  # noqa: SIM115
-        super().__init__(self._file, labels)
+        self._written = 0
+        # Columnar tables take a tenth of the memory of rows.
+        self._tables: list[Any] = []
+        self._closed = False
+        self._rewrite()
+
+    def write(self, faces: Faces, image: ImageArray | None = None) -> None:
+        """See :class:`ResultSink`; a full disk is noticed when the file is rewritten."""
+        self._table.add(faces)
+        pending = len(self._table.rows) + sum(table.num_rows for table in self._tables)
+        if pending >= max(MIN_PENDING, min(self._written // GROWTH, MAX_PENDING)):
+            self._rewrite()
+        elif len(self._table.rows) >= ROW_GROUP:
+            self._tables.append(self._table.take())
 
     def close(self, complete: bool = True) -> None:
         """See :class:`ResultSink`."""
-        if self._file.closed:
+        if self._closed:
             return
-        with self._file:
-            try:
-                super().close(complete)
-            finally:
-                self._file.truncate()
-                if not self._groups:
-                    self._path.unlink(missing_ok=True)
+        self._closed = True
+        if self._table.rows or self._tables:
+            self._rewrite()
+        if not self._written:
+            self._path.unlink(missing_ok=True)
 
-    def _reserve(self, size: int) -> None:
-        with naming_errors(self._path):
-            reserve(self._file, self._file.tell(), size + GROUP_OVERHEAD + FOOTER_ENTRY * (self._groups + 1))
+    def _rewrite(self) -> None:
+        """Replace the file by one with the pending rows too; they are dropped where the disk is full."""
+        tables, self._tables = [*self._tables, self._table.take()], []
+        with (
+            atomic_write(self._path) as part,
+            open(part, "wb") as file,
+            self._parquet.ParquetWriter(file, self._table.schema) as writer,
+        ):
+            if self._written:
+                with self._parquet.ParquetFile(self._path) as old:
+                    for batch in old.iter_batches(MAX_PENDING):
+                        writer.write_batch(batch)
+            for table in tables:
+                if table.num_rows:
+                    writer.write_table(table)
+        self._written += sum(table.num_rows for table in tables)
+
+
+class _TableBuilder:
+    """Collects results as tidy rows and turns them into pyarrow tables."""
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self._arrow = require("pyarrow", "parquet")
+        self._labels = labels
+        self.schema = schema(self._arrow, labels)
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, faces: Faces) -> None:
+        self.rows += to_rows(faces, self._labels)
+
+    def take(self) -> Any:
+        """The rows so far as a table; they are forgotten."""
+        rows, self.rows = self.rows, []
+        for row in rows:
+            row["source"] = row["source"].encode("utf-8", "backslashreplace").decode()
+        return self._arrow.Table.from_pylist(rows, self.schema)
 
 
 def schema(arrow: Any, labels: tuple[str, ...]) -> Any:

@@ -11,7 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from moue.errors import Unreadable
+from moue.damage import reason
+from moue.errors import MoueError, Unreadable
 from moue.signatures import HEAD, VIDEO_SUFFIXES, kind_of
 
 VideoLike = str | os.PathLike[str] | bytes | BinaryIO
@@ -54,7 +55,8 @@ def is_sound(path: str | os.PathLike[str]) -> bool:
     try:
         with open_container(path) as container:
             return bool(container.streams.audio) and not _video_streams(container)
-    except (Unreadable, OSError):
+    except Exception:
+        # Reading it as a video tells what is wrong.
         return False
 
 
@@ -69,6 +71,23 @@ def name_of(source: VideoLike) -> str:
 def local_path(path: str | os.PathLike[str]) -> str:
     """The path in a form that FFmpeg never takes for a URL: in ``12:30.mp4`` it would see a protocol named 12."""
     return os.path.join(os.curdir, path)  # noqa: PTH118 - a Path drops the leading dot
+
+
+@contextmanager
+def decoding_video() -> Iterator[None]:
+    """Run FFmpeg on a video, and raise Unreadable for whatever it or PyAV raises: any byte of a file may be wrong.
+
+    Raises:
+        Unreadable: with the reason; one that is raised inside passes as it is.
+    """
+    try:
+        yield
+    except MoueError:
+        raise
+    except MemoryError as error:
+        raise Unreadable("there is not enough memory to decode this video") from error
+    except Exception as error:
+        raise Unreadable(f"the video is damaged: {reason(error)}") from error
 
 
 @contextmanager
@@ -107,7 +126,9 @@ def open_container(source: VideoLike, *, edit_list: bool = False) -> Iterator[An
         raise
     except av.error.ArgumentError as error:
         raise Unreadable("not a video that can be opened: a playlist, an image or another kind of file") from error
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+    except MemoryError as error:
+        raise Unreadable("there is not enough memory to open this video") from error
+    except Exception as error:
         raise Unreadable("it cannot be opened as a video: damaged, incomplete or of another kind") from error
     with container:
         yield container
@@ -211,11 +232,9 @@ class Packets:
 
 
 def _by_probe(path: Path) -> bool | None:
-    import av
-
     options = {"analyzeduration": "0", "probesize": "65536"}
     try:
         with _open(local_path(path), options) as file:
             return any(s.type == "video" and s.codec_context and s.codec_context.width for s in file.streams) or None
-    except (av.error.FFmpegError, OSError, ValueError):
+    except Exception:
         return None

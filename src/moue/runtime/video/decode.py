@@ -23,6 +23,7 @@ from moue.runtime.video.container import (
     Packets,
     VideoLike,
     declared_end,
+    decoding_video,
     name_of,
     open_container,
     sound_stream,
@@ -116,7 +117,7 @@ class Video:
 
         reformatter = VideoReformatter()
         no_image = np.zeros((0, 0, 3), np.uint8)
-        with open_container(self.source) as container:
+        with decoding_video(), open_container(self.source) as container:
             stream = video_stream(container)
             stream.thread_type = "AUTO"
             decoder = Decoder(container, stream)
@@ -197,7 +198,7 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
             ``max_pixels``, of status "too_large".
         FileNotFoundError, PermissionError: when the file cannot be opened at all.
     """
-    with open_container(source) as container:
+    with open_container(source) as container, decoding_video():
         stream = video_stream(container)
         context = stream.codec_context
         aspect = _pixel_aspect(stream)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+import io
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from itertools import chain, dropwhile, groupby
 from typing import Any
 
+from moue.damage import reason
 from moue.runtime.video.container import Packets, open_container, sound_stream, video_stream
 from moue.runtime.video.decode import Video
 
@@ -25,54 +27,125 @@ MAX_GAP = 3600
 class SoundTrack:
     """Writes the first audio stream of ``video`` that can be decoded to ``output`` while its images are written.
 
+    Damaged sound ends with a remark, and never disturbs the images: each packet is first written to a scratch MP4 that
+    is thrown away, as one that the muxer refuses, or a header that it cannot write, would cost the whole file.
+
     Args:
         video: the video to take the sound from; it must have some.
         output: an open PyAV output container to which no packet was written yet.
+        on_remark: called with one sentence when the sound ends before its end.
     """
 
-    def __init__(self, video: Video, output: Any) -> None:
-        self._output = output
-        with ExitStack() as stack:
+    def __init__(self, video: Video, output: Any, on_remark: Callable[[str], object]) -> None:
+        self._output, self._name, self._on_remark = output, video.name, on_remark
+        self._stream: Any = None
+        self._next: Any = None
+        self._written = 0.0
+        self._packets: Iterator[Any] = iter(())
+        self._open_files = ExitStack()
+        with self._damage_ends_it():
             # The audio stream's own edit list counts here: it leaves out the encoder's priming samples.
-            source = stack.enter_context(open_container(video.source, edit_list=True))
-            stream = sound_stream(source)
-            assert stream is not None
-            start = _first_frame_time(video)
-            if stream.codec_context.codec.canonical_name in _MP4_CODECS:
-                packets = _copy(Packets(source, stream), output.add_stream_from_template(stream), start)
-            else:
-                rate = min(_AAC_RATES, key=lambda rate: abs(rate - stream.rate))
-                target = output.add_stream("aac", rate=rate)
-                target.layout = "stereo" if stream.codec_context.layout.nb_channels > 1 else "mono"
-                packets = _transcode(Packets(source, stream), target, start)
+            source = self._open_files.enter_context(open_container(video.source, edit_list=True))
+            # Closing it may fail as its header does.
+            scratch = _scratch_container()
+            self._open_files.push(lambda *_: _close_quietly(scratch))
+            target, packets = _packets(source, scratch, _first_frame_time(video))
             # Sound before the first image (an encoder's priming, above all) would delay the images.
             self._packets = (packet for packet in packets if packet.pts >= 0)
-            self._next = next(self._packets, None)
-            self._open_files = stack.pop_all()
+            self._scratch, self._target = scratch, target
+            self._next = self._take()
+            if self._next is not None:
+                _check_header(target, self._next)
+                self._stream = output.add_stream_from_template(target)
 
     def write_until(self, timestamp: float | None) -> None:
         """Write all sound that starts before ``timestamp`` (seconds of video); None: the rest."""
-        import av
-
         while self._next is not None:
-            if timestamp is not None and float(self._next.pts * Fraction(self._next.time_base)) >= timestamp:
+            start = float(self._next.pts * Fraction(self._next.time_base))
+            if timestamp is not None and start >= timestamp:
                 return
-            try:
-                self._output.mux(self._next)
-            except av.error.InvalidDataError:
-                # Damaged sound, which MP4 cannot hold: the images go on without it.
-                self._next = None
-                return
-            self._next = next(self._packets, None)
+            self._written = start
+            self._next.stream = self._stream
+            self._output.mux(self._next)
+            self._next = None
+            with self._damage_ends_it():
+                self._next = self._take()
 
     def close(self) -> None:
         """Close the file that the sound is read from."""
-        self._packets.close()
-        self._open_files.close()
+        with self._damage_ends_it():
+            self._open_files.close()
+
+    def _take(self) -> Any | None:
+        """The next packet that MP4 can hold; None at the end."""
+        packet = next(self._packets, None)
+        if packet is not None:
+            packet.stream = self._target
+            self._scratch.mux(packet)
+        return packet
+
+    @contextmanager
+    def _damage_ends_it(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            # Whatever PyAV raises: only the sound is lost.
+            self._next = None
+            where = f"after {self._written:.1f} s" if self._written else "altogether"
+            self._on_remark(f"{self._name}: the sound is damaged and left out {where}: {reason(error)}")
 
 
-def _copy(packets: Iterable[Any], target: Any, start: Fraction) -> Iterator[Any]:
-    """The packets for the stream ``target``, their timestamps counted from ``start`` (seconds)."""
+class _Discard:
+    """A file object that forgets what is written to it."""
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+
+def movflags(fragments: str) -> str:
+    """FFmpeg's flags for MP4 whose written part can be played at any time; ``fragments``: when a new one begins."""
+    import av
+
+    # FFmpeg 8 turns the fragments into a plain file at the end; older versions leave them.
+    hybrid = av.library_versions["libavformat"] >= (62,)
+    return fragments + ("+hybrid_fragmented" if hybrid else "+empty_moov+default_base_moof")
+
+
+def _scratch_container() -> Any:
+    import av
+
+    # Each packet is a fragment: an error comes with the packet that causes it.
+    return av.open(_Discard(), "w", format="mp4", options={"movflags": movflags("frag_every_frame")})
+
+
+def _check_header(stream: Any, packet: Any) -> None:
+    """Write a whole MP4 of one packet: some of what a header cannot hold is an error at the end alone."""
+    import av
+
+    with av.open(io.BytesIO(), "w", format="mp4", options={"movflags": movflags("frag_keyframe")}) as file:
+        packet.stream = file.add_stream_from_template(stream)
+        file.mux(packet)
+
+
+def _close_quietly(container: Any) -> None:
+    with suppress(Exception):
+        container.close()
+
+
+def _packets(source: Any, scratch: Any, start: Fraction) -> tuple[Any, Iterator[Any]]:
+    """A new audio stream of ``scratch`` and the packets for it, their timestamps counted from ``start`` (seconds)."""
+    stream = sound_stream(source)
+    assert stream is not None
+    if stream.codec_context.codec.canonical_name in _MP4_CODECS:
+        return scratch.add_stream_from_template(stream), _copy(Packets(source, stream), start)
+    rate = min(_AAC_RATES, key=lambda rate: abs(rate - stream.rate))
+    target = scratch.add_stream("aac", rate=rate)
+    target.layout = "stereo" if stream.codec_context.layout.nb_channels > 1 else "mono"
+    return target, _transcode(Packets(source, stream), target, start)
+
+
+def _copy(packets: Iterable[Any], start: Fraction) -> Iterator[Any]:
+    """The packets with timestamps counted from ``start`` (seconds)."""
     offset: int | None = None
     last_dts: int | None = None
     for packet in packets:
@@ -89,7 +162,6 @@ def _copy(packets: Iterable[Any], target: Any, start: Fraction) -> Iterator[Any]
             # Over gaps of many hours FFmpeg's MP4 muxer may abort the process.
             return
         last_dts = packet.dts
-        packet.stream = target
         yield packet
 
 

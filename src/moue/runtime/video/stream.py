@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import BinaryIO, Protocol
@@ -77,6 +77,7 @@ def stream_video(
     annotated: str | os.PathLike[str] | BinaryIO | None = None,
     report: Report | None = None,
     max_pixels: int = MAX_PIXELS,
+    on_remark: Callable[[str], object] | None = None,
 ) -> Generator[Faces, None, None]:
     """Read the faces in a video, one result a frame, in constant memory.
 
@@ -95,6 +96,8 @@ def stream_video(
             Closing the iterator early leaves a video that plays.
         report: called after each batch with (frames decoded, frames in all or None).
         max_pixels: refuse a video whose images have more pixels; an opened :class:`Video` is not checked again.
+        on_remark: called with one sentence when the annotated video or its sound ends early, as
+            :class:`moue.runtime.video.writer.VideoWriter` does; the results go on.
 
     Raises:
         UsageError: at once, when an option cannot be used.
@@ -104,7 +107,7 @@ def stream_video(
     smoother = TrackSmoother(track, smooth)
     check_number("batch_size", batch_size, 1, integer=True)
     check_number("max_pixels", max_pixels, 1, integer=True)
-    return _stream(recognizer, source, sampler, smoother, batch_size, annotated, report, max_pixels)
+    return _stream(recognizer, source, sampler, smoother, batch_size, annotated, report, max_pixels, on_remark)
 
 
 def _stream(
@@ -116,6 +119,7 @@ def _stream(
     annotated: str | os.PathLike[str] | BinaryIO | None,
     report: Report | None,
     max_pixels: int,
+    on_remark: Callable[[str], object] | None,
 ) -> Generator[Faces, None, None]:
     name = source.name if isinstance(source, Video) else name_of(source)
     try:
@@ -129,7 +133,9 @@ def _stream(
     damage: Unreadable | None = None
     latest: Faces | None = None
     with ExitStack() as stack:
-        writer = stack.enter_context(VideoWriter(annotated, like=video)) if annotated is not None else None
+        writer = None
+        if annotated is not None:
+            writer = stack.enter_context(VideoWriter(annotated, like=video, on_remark=on_remark))
         frames = video.iter_frames(sampler, convert_all=writer is not None)
         stack.callback(frames.close)
         try:

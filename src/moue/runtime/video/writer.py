@@ -6,11 +6,12 @@ the writing ended: regularly, by Ctrl-C, by a full disk or by a kill.
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -19,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from moue.damage import reason
 from moue.errors import MoueError, UsageError
 from moue.runtime.video.container import local_path, name_of
 from moue.runtime.video.decode import Video
-from moue.runtime.video.sound import SoundTrack
+from moue.runtime.video.sound import SoundTrack, movflags
 
 #: Encoders, best first; a build of FFmpeg without x264 has one of the others.
 _ENCODERS: tuple[tuple[str, dict[str, str]], ...] = (
@@ -31,8 +33,11 @@ _ENCODERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("h264_videotoolbox", {"b": "4000000"}),
     ("mpeg4", {"q": "4"}),
 )
-#: Seconds between keyframes; a fragment begins at each.
-_KEYFRAME_INTERVAL = 1
+#: Seconds between keyframes, and the most frames. A fragment begins at each, and a killed program loses the last one;
+#: some files declare a thousand frames a second.
+_KEYFRAME_INTERVAL, _MAX_KEYFRAME_INTERVAL = 1, 60
+#: Microseconds for which images wait for sound of their time; after that, none is coming.
+_MAX_INTERLEAVE = 1_000_000
 
 
 class VideoWriter:
@@ -43,6 +48,8 @@ class VideoWriter:
         like: the video whose time base, frame rate, color description and sound to take over; None for images from
             elsewhere.
         frame_rate: frames/s to expect where ``like`` declares none; only a hint to the encoder.
+        on_remark: called with one sentence when the sound ends early because it is damaged, or the images because they
+            cannot be encoded; without it, that is a Python warning.
 
     Raises:
         UsageError: when the name does not end in .mp4, or is that of ``like`` itself.
@@ -50,7 +57,12 @@ class VideoWriter:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str] | BinaryIO, *, like: Video | None = None, frame_rate: Fraction = Fraction(30)
+        self,
+        path: str | os.PathLike[str] | BinaryIO,
+        *,
+        like: Video | None = None,
+        frame_rate: Fraction = Fraction(30),
+        on_remark: Callable[[str], object] | None = None,
     ) -> None:
         import av
 
@@ -66,13 +78,16 @@ class VideoWriter:
         self._last_pts = -1
         self._stream: Any = None
         self._sound: SoundTrack | None = None
-        self._failed = False
+        self._disk_failed = self._ended = False
+        self._on_remark = on_remark or partial(warnings.warn, stacklevel=3)
         options = {
-            "movflags": _movflags(),
+            "movflags": movflags("frag_keyframe"),
+            "max_interleave_delta": str(_MAX_INTERLEAVE),
             "flush_packets": "1",
             "video_track_timescale": str(self._time_base.denominator),
         }
         file: Any = path
+        self._path = Path(path) if isinstance(path, (str, os.PathLike)) else None
         if isinstance(path, (str, os.PathLike)):
             file = local_path(path)
             # FFmpeg opens it with the first packet only: a missing folder should be reported before any work.
@@ -90,7 +105,7 @@ class VideoWriter:
             self.close(rest_of_sound=kind is None)
 
     def write(self, image: NDArray[np.uint8], timestamp: float) -> None:
-        """Append one image.
+        """Append one image; after one that cannot be encoded, none.
 
         Args:
             image: uint8 ``(H, W, 3)`` RGB. The first one sets the video's size; others are letterboxed.
@@ -101,7 +116,9 @@ class VideoWriter:
         """
         import av
 
-        with self._named_errors():
+        if self._ended:
+            return
+        with self._errors_of_writing():
             if self._stream is None:
                 self._add_stream(image)
             image = _letterboxed(image, self._stream.width, self._stream.height)
@@ -115,7 +132,7 @@ class VideoWriter:
                 self._sound.write_until(timestamp)
 
     def close(self, *, rest_of_sound: bool = True) -> None:
-        """Finish the file.
+        """Finish the file; without an image, none is left.
 
         Args:
             rest_of_sound: whether to write sound that lasts longer than the images.
@@ -123,22 +140,23 @@ class VideoWriter:
         Raises:
             OSError: when the rest cannot be written.
         """
-        import av
-
         if self._container is None:
             return
         container, self._container = self._container, None
         try:
-            if self._stream is not None and not self._failed:
-                with self._named_errors():
+            if self._stream is not None and not self._disk_failed:
+                with self._errors_of_writing():
+                    # After an image that could not be encoded, the encoder still has earlier ones.
                     container.mux(self._stream.encode(None))
-                    if self._sound is not None and rest_of_sound:
+                    if self._sound is not None and rest_of_sound and not self._ended:
                         self._sound.write_until(None)
         finally:
             if self._sound is not None:
                 self._sound.close()
-            with suppress(OSError, av.error.FFmpegError) if self._failed else self._named_errors():
+            with suppress(Exception) if self._disk_failed else self._errors_of_writing():
                 container.close()
+            if self._path is not None and self._path.stat().st_size == 0:
+                self._path.unlink()
 
     def _add_stream(self, image: NDArray[np.uint8]) -> None:
         """Add the video stream, of the size of its first image, and the sound."""
@@ -152,26 +170,31 @@ class VideoWriter:
         context.time_base = self._time_base
         # As the source declares them: without a declaration players would show other colors.
         context.colorspace, context.color_primaries, context.color_trc = self._color_codes
-        context.gop_size = max(1, round(self._frame_rate * _KEYFRAME_INTERVAL))
+        context.gop_size = min(_MAX_KEYFRAME_INTERVAL, max(1, round(self._frame_rate * _KEYFRAME_INTERVAL)))
         # Without B-frames decoding order is presentation order: a fragment that is written is complete.
         context.max_b_frames = 0
         self._stream = stream
         if self._like is not None and self._like.has_sound:
-            self._sound = SoundTrack(self._like, self._container)
+            self._sound = SoundTrack(self._like, self._container, self._on_remark)
 
     @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        """Raise any error of writing as an OSError with the video's name; nothing more is written then."""
-        import av
-
+    def _errors_of_writing(self) -> Iterator[None]:
+        """What FFmpeg cannot encode or write ends the video with a remark; an error of the disk is raised, named."""
         try:
             yield
-        except (OSError, av.error.FFmpegError) as error:
-            self._failed = True
+        except MoueError:
+            raise
+        except Exception as error:
+            ended, self._ended = self._ended, True
             # FFmpeg's errors wrap those of a file object.
             causes = [e for e in (error, error.__cause__, error.__context__) if isinstance(e, OSError)]
-            code, message = (causes[0].errno, causes[0].strerror) if causes else (errno.EIO, str(error))
-            raise OSError(code, f"{message or error}; the video so far is kept", self.name) from error
+            if causes:
+                self._disk_failed = True
+                message = f"{causes[0].strerror or error}; the video so far is kept"
+                raise OSError(causes[0].errno, message, self.name) from error
+            if not ended:
+                seconds = float(max(self._last_pts, 0) * self._time_base)
+                self._on_remark(f"{self.name}: the annotated video ends at {seconds:.1f} s: {reason(error)}")
 
 
 def _same_file(path: object, source: object) -> bool:
@@ -179,14 +202,6 @@ def _same_file(path: object, source: object) -> bool:
     if not isinstance(path, (str, os.PathLike)) or not isinstance(source, (str, os.PathLike)):
         return False
     return Path(path).exists() and Path(path).samefile(source)
-
-
-def _movflags() -> str:
-    import av
-
-    # FFmpeg 8 turns the fragments into a plain file at the end; older versions leave them.
-    hybrid = av.library_versions["libavformat"] >= (62,)
-    return "hybrid_fragmented+frag_keyframe" if hybrid else "frag_keyframe+empty_moov+default_base_moof"
 
 
 def _encoder() -> tuple[str, dict[str, str]]:
