@@ -72,6 +72,9 @@ def test_it_responds_survives_bad_clients_and_ends_with_ctrl_c(tiny_onnx: Path, 
         with socket.create_connection(("127.0.0.1", connection.port), timeout=20) as large:
             large.sendall(b"POST /v1/faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2000000000\r\n\r\n")
             assert b" 413 " in large.recv(100)
+        # Forms that the parser has a remark about.
+        for malformed in (b"nonsense", b"--b\r\nno header\r\n\r\nx", b"--b\r\na: b\r\n\r\nx\r\n--b--\r\nmore"):
+            assert post(connection, malformed, **{"Content-Type": "multipart/form-data; boundary=b"})[0] == 400
         assert post(connection, face)[0] == 200
         connection.close()
         process.send_signal(signal.SIGINT)
@@ -134,6 +137,8 @@ def test_https_and_wss_with_a_certificate(tiny_onnx: Path, face: bytes, certific
         (["--certfile", "no-such.pem"], "no such file"),
         (["--certfile", __file__], "must be PEM files"),
         (["--token", " "], "must not be empty"),
+        (["--token", "sécret"], "must hold printable ASCII characters only"),
+        (["--token", "a\x07b"], "must hold printable ASCII characters only"),
         (["--model", "no-such-model"], "no model named"),
         (["--host", "203.0.113.1"], "cannot listen"),
     ],

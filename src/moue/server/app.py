@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from moue.server.security import SecurityMiddleware
 from moue.server.settings import Settings
 from moue.server.upload import reject_unknown_parameters
 
+_SILENT = logging.NullHandler()
 STATIC = Path(__file__).parent / "static"
 #: Seconds between two searches for expired jobs.
 _EXPIRY_INTERVAL = 30
@@ -41,6 +43,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         UnknownName, ModelError, MissingExtra, UsageError: when models or detector cannot be opened.
     """
     settings = settings or Settings()
+    # The parser of forms logs a warning for each malformed one, which Python prints where no program has set up logging.
+    logging.getLogger("python_multipart").addHandler(_SILENT)
     metrics = Metrics()
     pool = ModelPool(settings)
     batcher = Batcher(settings.max_queue, settings.max_queue_seconds, metrics.count_batch)

@@ -16,7 +16,7 @@ class Settings:
     """What a server serves, and its limits.
 
     Raises:
-        UsageError: when a limit is below 1, a duration is not above 0, the token is empty, or no model is named.
+        UsageError: when a limit is below 1, a duration is not above 0, the token is empty or not ASCII, or no model is named.
     """
 
     models: tuple[str, ...] = ("default",)
@@ -42,7 +42,11 @@ class Settings:
     max_video_bytes: int = 512 * MIB
     """Of one video."""
     upload_timeout_seconds: float = 30
-    """For the images of a request to arrive; between two parts of a video."""
+    """For the images of a request to arrive; between two parts of a video, and before its rate is checked."""
+    video_upload_timeout_seconds: float = 3600
+    """For a video to arrive."""
+    min_upload_rate: int = 16 << 10
+    """Bytes a second of a video on average; slower uploads are ended, as they keep others from one of ``max_jobs``."""
     response_timeout_seconds: float = 30
     """From the end of an upload of images to their results."""
     max_queue: int = 64
@@ -70,10 +74,16 @@ class Settings:
             object.__setattr__(self, "token", self.token.strip())
             if not self.token:
                 raise UsageError("the token must not be empty. Leave out --token and MOUE_TOKEN to have one generated.")
+            # Clients refuse to send others in a header, or encode them in different ways.
+            if not (self.token.isascii() and self.token.isprintable()):
+                raise UsageError(
+                    "the token must hold printable ASCII characters only, as it is sent in a header. "
+                    "Leave out --token and MOUE_TOKEN to have one generated."
+                )
         for name in (f.name for f in fields(self)):
             value = getattr(self, name)
             if name.endswith("_seconds"):
                 if not value > 0:
                     raise UsageError(f"{name} must be more than 0. Got {value!r} instead.")
-            elif name.startswith("max_") and value < 1:
+            elif name.startswith(("max_", "min_")) and value < 1:
                 raise UsageError(f"{name} must be at least 1. Got {value!r} instead.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from fastapi import HTTPException, Request
@@ -25,7 +27,7 @@ async def read_images(request: Request, settings: Settings) -> list[tuple[str, b
         HTTPException: 400, 408, 413 or 415, with a message.
     """
     content_type = media_type(request)
-    body = read_body(request, settings.max_bytes, timeout=settings.upload_timeout_seconds)
+    body = read_body(request, settings.max_bytes, Pace(settings.upload_timeout_seconds))
     if content_type == "multipart/form-data":
         return await _read_form(request, body, settings)
     if content_type.startswith("video/"):
@@ -40,16 +42,44 @@ async def read_images(request: Request, settings: Settings) -> list[tuple[str, b
     return [("image", content)]
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How fast a body must arrive. An upload takes a place that others wait for, whether its bytes come or not."""
+
+    seconds: float
+    """For all of it."""
+    part_seconds: float | None = None
+    """For each part."""
+    min_rate: float | None = None
+    """Bytes a second on average; checked after ``part_seconds``, which a connection may take to get going."""
+
+    def deadline(self, start: float, now: float, size: int) -> tuple[float, str]:
+        """When the next part must be there, and why, for a message.
+
+        Args:
+            start: when the upload began, in seconds.
+            now: when the last part arrived.
+            size: bytes so far.
+        """
+        limits = [(start + self.seconds, f"it must arrive within {self.seconds:g} s")]
+        if self.part_seconds is not None:
+            limits.append((now + self.part_seconds, f"nothing arrived for {self.part_seconds:g} s"))
+        if self.min_rate is not None:
+            seconds = (self.part_seconds or 0) + size / self.min_rate
+            limits.append((start + seconds, f"it must have at least {self.min_rate:,g} bytes a second"))
+        return min(limits)
+
+
 async def read_body(
-    request: Request, max_bytes: int, *, timeout: float | None = None, part_timeout: float | None = None
+    request: Request, max_bytes: int, pace: Pace, *, clock: Callable[[], float] = time.monotonic
 ) -> AsyncGenerator[bytes, None]:
     """The parts of a body.
 
     Args:
         request: with the body.
         max_bytes: at most.
-        timeout: seconds for all of it.
-        part_timeout: seconds for each part.
+        pace: how fast it must arrive.
+        clock: gives the time in seconds.
 
     Raises:
         HTTPException: 413 when it is too large, 408 when it is too slow, 400 when the client disconnects.
@@ -57,19 +87,21 @@ async def read_body(
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > max_bytes:
         raise _too_large(max_bytes, f"{int(length):,}")
-    now = asyncio.get_running_loop().time
-    deadline = None if timeout is None else now() + timeout
+    start = clock()
     stream: AsyncIterator[bytes] = request.stream().__aiter__()
     size = 0
     while True:
-        seconds = part_timeout if deadline is None else max(0.0, deadline - now())
+        now = clock()
+        deadline, reason = pace.deadline(start, now, size)
         try:
-            part = await asyncio.wait_for(anext(stream), seconds)
+            part = await asyncio.wait_for(anext(stream), max(0.0, deadline - now))
+            # What is there at once is not waited for.
+            if clock() > deadline:
+                raise TimeoutError
         except StopAsyncIteration:
             return
         except (TimeoutError, asyncio.TimeoutError):
-            limit = timeout or part_timeout
-            raise HTTPException(408, f"the upload took too long: it must arrive within {limit:g} s.") from None
+            raise HTTPException(408, f"the upload took too long: {reason}.") from None
         except ClientDisconnect:
             raise HTTPException(400, "the connection was closed before the upload was complete.") from None
         size += len(part)

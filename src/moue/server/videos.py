@@ -19,7 +19,7 @@ from moue.server.metrics import Metrics
 from moue.server.model_pool import ModelPool
 from moue.server.schemas import BINARY, VideoJob, error_responses
 from moue.server.settings import Settings
-from moue.server.upload import UNSPECIFIED, media_type, read_body, safe_name
+from moue.server.upload import UNSPECIFIED, Pace, media_type, read_body, safe_name
 
 _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": BINARY, "video/*": BINARY}}}
 #: Rows in memory at a time.
@@ -121,11 +121,10 @@ def _lines(path: Path, start: int) -> Iterator[str]:
 
 
 async def _store(request: Request, job: Job, settings: Settings) -> None:
+    pace = Pace(settings.video_upload_timeout_seconds, settings.upload_timeout_seconds, settings.min_upload_rate)
     try:
         with open(job.upload, "wb") as file:
-            async for part in read_body(
-                request, settings.max_video_bytes, part_timeout=settings.upload_timeout_seconds
-            ):
+            async for part in read_body(request, settings.max_video_bytes, pace):
                 await asyncio.to_thread(file.write, part)
             size = file.tell()
     except OSError as error:
