@@ -43,7 +43,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         UnknownName, ModelError, MissingExtra, UsageError: when models or detector cannot be opened.
     """
     settings = settings or Settings()
-    # The parser of forms logs a warning for each malformed one, which Python prints where no program has set up logging.
+    # The parser of forms logs a warning for each malformed one, which Python prints where nothing has set up logging.
     logging.getLogger("python_multipart").addHandler(_SILENT)
     metrics = Metrics()
     pool = ModelPool(settings)

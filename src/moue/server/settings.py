@@ -16,7 +16,8 @@ class Settings:
     """What a server serves, and its limits.
 
     Raises:
-        UsageError: when a limit is below 1, a duration is not above 0, the token is empty or not ASCII, or no model is named.
+        UsageError: when a limit is below 1, a duration is not above 0, the token is empty or not ASCII, or no model is
+            named.
     """
 
     models: tuple[str, ...] = ("default",)
