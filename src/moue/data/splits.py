@@ -63,14 +63,15 @@ class Split:
         except FileNotFoundError:
             raise damaged("it is missing") from None
         with decoding(path, damaged):
-            return cls(
-                _positions(values["train"]),
-                _positions(values["validation"]),
-                int(values["seed"]),
-                float(values["fraction"]),
-                str(values["fingerprint"]),
-                int(values.get("fold", 0)),
+            train, validation = _positions(values["train"]), _positions(values["validation"])
+            seed, fraction, fold, fingerprint = (
+                values.get(key, 0) for key in ("seed", "fraction", "fold", "fingerprint")
             )
+        if not (len(train) and type(seed) is type(fold) is int and isinstance(fingerprint, str)):
+            raise damaged("train, seed, fold or fingerprint is not as a run writes it")
+        if not (isinstance(fraction, (int, float)) and 0 <= fraction < 1):
+            raise damaged("fraction must be at least 0 and below 1")
+        return cls(train, validation, seed, float(fraction), fingerprint, fold)
 
     def check(self, table: ImageTable) -> None:
         """Make sure that the positions belong to this table.
