@@ -4,38 +4,21 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 import sys
 import threading
-import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from pictures import png_bomb, saved, wide_png, wide_tiff
 from PIL import Image, ImageFile
 
 from moue.errors import Unreadable, UsageError
 from moue.image import read_image
 
 RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-
-
-def saved(image: Image.Image, format: str = "PNG", **options: object) -> bytes:
-    sink = io.BytesIO()
-    image.save(sink, format, **options)
-    return sink.getvalue()
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG of some bytes that declares any number of pixels."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
 
 
 def test_path_bytes_file_image_and_array_agree(tmp_path: Path) -> None:
@@ -78,6 +61,18 @@ def test_sixteen_bits_are_scaled() -> None:
     gray = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
     for x in (gray, saved(Image.fromarray(gray))):
         np.testing.assert_array_equal(read_image(x)[:, :, 0].ravel(), np.arange(256))
+
+
+@pytest.mark.parametrize("white", [255, 1023, 4095, 65535])
+@pytest.mark.parametrize("color", [False, True])
+def test_values_wider_than_eight_bits_are_of_as_many_as_hold_the_largest(white: int, color: bool) -> None:
+    eight = (RGB if color else RGB[:, :, 0]).copy()
+    eight[0, 0] = 255
+    wide = (eight.astype(np.uint32) * white // 255).astype(np.uint16)
+    expected = read_image(eight)
+    np.testing.assert_array_equal(read_image(wide), expected)
+    for content in (wide_png(wide), wide_tiff(wide, "<u2"), wide_tiff(wide, ">u2")):
+        np.testing.assert_array_equal(read_image(content), expected)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16"])
@@ -222,7 +217,7 @@ def test_heif_is_read_where_its_package_is_installed(brand: bytes, monkeypatch: 
     monkeypatch.setattr(Image, "OPEN", {name: opener for name, opener in Image.OPEN.items() if name != "HEIF"})
     content = b"\0\0\0\x18ftyp" + brand + bytes(12) + saved(Image.fromarray(RGB))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(Unreadable, match="pip install pillow-heif"):
+    with pytest.raises(Unreadable, match=r"pip install 'moue\[heif\]'"):
         read_image(content)
     monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(register_heif_opener=register))
     np.testing.assert_array_equal(read_image(content), RGB)
@@ -232,14 +227,14 @@ def test_heif_is_read_where_its_package_is_installed(brand: bytes, monkeypatch: 
 
 def test_bomb_is_refused_by_a_limit_that_can_be_raised(recwarn: pytest.WarningsRecorder) -> None:
     with pytest.raises(Unreadable, match="30000×30000 pixels are more than") as error:
-        read_image(bomb(30_000, 30_000))
+        read_image(png_bomb(30_000, 30_000))
     assert error.value.status == "too_large"
     with pytest.raises(Unreadable, match="limit of 599"):
         read_image(saved(Image.fromarray(RGB)), max_pixels=599)
     assert read_image(saved(Image.fromarray(RGB)), max_pixels=600).shape == RGB.shape
     # Above Pillow's own limit, which warns or refuses: here it is the caller's limit that counts.
     with pytest.raises(Unreadable, match="damaged PNG"):
-        read_image(bomb(20_000, 10_000), max_pixels=10**9)
+        read_image(png_bomb(20_000, 10_000), max_pixels=10**9)
     assert not [w for w in recwarn if w.category is Image.DecompressionBombWarning]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import png_bomb
 from PIL import Image
 from sets import folder_of, jpeg, simple_csv, zip_of
 
@@ -342,7 +343,17 @@ def test_a_saved_set_keeps_its_size_by_default(tmp_path: Path) -> None:
 
 
 def test_images_of_sixteen_bits_in_either_order_of_bytes(tmp_path: Path) -> None:
-    dark = np.full((6, 6), 200, np.uint16)
+    gray = np.full((6, 6), 40000, np.uint16)
     for order in ("<u2", ">u2"):
-        assert read_image(dark.astype(order)).max() == 1
-        assert read_image((dark * 200).astype(order)).max() == round(40000 / 257)
+        assert read_image(gray.astype(order)).max() == round(40000 / 257)
+
+
+def test_a_picture_of_too_many_pixels_is_refused_by_name(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "a", {"happy/a.jpg": jpeg(1), "happy/b.png": png_bomb(6000, 5000)})
+    with pytest.raises(
+        DataError, match=r"b\.png: 6000×5000 pixels are more than the limit of 25,000,000; scale it down"
+    ):
+        load(folder)
+    table = load(folder, skip_bad=True)
+    assert len(table) == 1
+    assert "b.png" in table.left_out[0].source

@@ -58,6 +58,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"smooth a video's probabilities over about that long; 0 for each frame's own (default: {SMOOTH})",
     )
     add("--max-pixels", type=int, default=MAX_PIXELS, help=f"refuse larger photos and videos (default: {MAX_PIXELS})")
+    add(
+        "--truncated",
+        default="read",
+        choices=("read", "refuse"),
+        help="a JPEG that breaks off: read it if nine tenths of its rows are there (default), or refuse it",
+    )
     add("--no-window", action="store_true", help="show no window for a camera")
     add_format(parser)
 
@@ -86,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         small_faces=args.small_faces,
         views=args.views,
         max_pixels=args.max_pixels,
+        truncated=args.truncated,
         optimize_for="throughput" if total is None or total > MANY else "latency",
     )
     labels = recognizer.spec.labels

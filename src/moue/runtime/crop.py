@@ -25,6 +25,8 @@ class DetectedFaces:
     """Where they are."""
     crops: list[ImageArray]
     """uint8 ``(C, S, S)`` each, as the model takes them."""
+    remark: str | None = None
+    """What of the image was not read; None where all was."""
 
     def classified(self, predictions: Predictions) -> Faces:
         """The image's result, given a prediction for each face."""
@@ -37,6 +39,7 @@ class DetectedFaces:
             self.detections.scores,
             self.detections.landmarks,
             predictions,
+            reason=self.remark,
         )
 
 

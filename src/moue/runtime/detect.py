@@ -9,7 +9,7 @@ import copy
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -65,6 +65,23 @@ class Detections(ArrayEquality):
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def scaled(self, horizontally: float, vertically: float) -> Detections:
+        """The same faces in an image of another size."""
+        scale = np.array([horizontally, vertically], np.float32)
+        content = None
+        if self.content is not None:
+            x, y, width, height = self.content
+            content = (
+                *(round(x * horizontally), round(y * vertically)),
+                *(round(width * horizontally), round(height * vertically)),
+            )
+        return replace(
+            self,
+            boxes=self.boxes * np.tile(scale, 2),
+            landmarks=None if self.landmarks is None else self.landmarks * scale,
+            content=content,
+        )
 
 
 @runtime_checkable
@@ -126,6 +143,11 @@ class PrecomputedDetector:
                 box = f"{x:g}, {y:g}, {w:g}, {h:g}"
                 raise UsageError(f"the box {box} lies outside of the image's {width}×{height} pixels.")
         return self.detections
+
+    def scaled(self, horizontally: float, vertically: float) -> PrecomputedDetector:
+        """The same faces for the image at another size."""
+        faces = self.detections.scaled(horizontally, vertically)
+        return PrecomputedDetector(faces.boxes, faces.scores, faces.landmarks)
 
 
 class CenterFace:

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from moue.image import ImageLike, read_image
+from moue.image import ImageLike, read_photo
 from moue.labels import color
 from moue.runtime.face import Face
 
 
-def draw(image: ImageLike, faces: Iterable[Face], *, bars: bool = True, caption: str = "") -> NDArray[np.uint8]:
+def draw(
+    image: ImageLike, faces: Iterable[Face], *, bars: bool = True, caption: str = "", width: int = 0
+) -> NDArray[np.uint8]:
     """A copy of an image with its faces marked.
 
     Each face gets a box in the color of its expression, its track (in videos), the label with its probability ("?"
@@ -25,27 +27,38 @@ def draw(image: ImageLike, faces: Iterable[Face], *, bars: bool = True, caption:
         faces: its faces, such as a :class:`moue.Faces`.
         bars: whether to draw the bars.
         caption: text for the upper left corner.
+        width: that of the image in which the faces were found, where this one is smaller or larger.
 
     Returns:
-        uint8 ``(H, W, 3)`` RGB.
+        uint8 ``(H, W, 3)`` RGB; a JPEG that is too large for memory is drawn at half its size.
 
     Raises:
         Unreadable: when there is no image to be had from ``image``.
     """
-    canvas = Image.fromarray(read_image(image))
+    photo = read_photo(image)
+    canvas = Image.fromarray(photo.pixels)
+    scale = canvas.width / (width or photo.width)
     pen = ImageDraw.Draw(canvas, "RGBA")
     stroke = max(2, round(max(canvas.size) / 400))
     # Text follows the image, so that it can be read on a thumbnail and on a poster.
     size = int(np.clip(max(canvas.size) / 50, 11, 60))
     for face in faces:
-        _draw_face(pen, canvas.width, face, stroke, size, bars)
+        _draw_face(pen, canvas.width, face, face.box * scale, stroke, size, bars)
     if caption:
         _draw_text(pen, (stroke, stroke), caption, (40, 40, 40), size)
     return np.array(canvas)
 
 
-def _draw_face(pen: ImageDraw.ImageDraw, image_width: int, face: Face, stroke: int, size: int, bars: bool) -> None:
-    x, y, width, height = face.box.tolist()
+def _draw_face(
+    pen: ImageDraw.ImageDraw,
+    image_width: int,
+    face: Face,
+    box: NDArray[np.float32],
+    stroke: int,
+    size: int,
+    bars: bool,
+) -> None:
+    x, y, width, height = box.tolist()
     outline = color(face.label)
     pen.rectangle((x, y, x + max(width, 1), y + max(height, 1)), outline=outline, width=stroke)
     text = f"{face.label} {face.confidence:.0%}" + (" ?" if face.uncertain else "")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from moue.image import MAX_PIXELS
+from moue.image import MAX_PIXELS, Truncated
 from moue.runtime.detect import STRIDE, Detector
 from moue.runtime.engine import Engine, EngineName, OptimizeFor
 from moue.runtime.validation import check_choice, check_number
@@ -48,7 +48,11 @@ class RecognizerOptions:
     optimize_for: OptimizeFor = "latency"
     """What the engine "auto" is chosen for: "latency" for a few images, "throughput" for many."""
     max_pixels: int = MAX_PIXELS
-    """Larger photos, and videos of larger frames, are refused."""
+    """Larger photos, and videos of larger frames, are refused; a JPEG of up to four times as many pixels is read at
+    half its size. A pixel of WebP, JPEG 2000 and AVIF counts twice: their decoders take twice the memory."""
+    truncated: Truncated = "read"
+    """What becomes of a JPEG that breaks off: "read" reads it, with a remark, where nine tenths of its rows are there;
+    "refuse" makes it unreadable."""
 
     def __post_init__(self) -> None:
         check_number("min_score", self.min_score, 0, 1)
@@ -60,6 +64,7 @@ class RecognizerOptions:
             check_number(name, getattr(self, name), STRIDE)
         if self.views is not None:
             check_views(self.views)
+        check_choice("value of truncated", self.truncated, get_args(Truncated))
         check_choice("value of optimize_for", self.optimize_for, get_args(OptimizeFor))
 
     @property

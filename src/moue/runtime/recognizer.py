@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from moue.errors import Status, UnknownName, Unreadable, UsageError
-from moue.image import MAX_PIXELS, Order, check_order, read_image
+from moue.image import MAX_PIXELS, Order, Photo, Truncated, check_order, read_photo
 from moue.preprocess import ImageArray
 from moue.runtime.crop import DetectedFaces, detect_faces
 from moue.runtime.detect import CenterFace, Detector, PrecomputedDetector, open_detector
@@ -61,6 +61,7 @@ class Recognizer:
         batch_size: int = 64,
         optimize_for: OptimizeFor = "latency",
         max_pixels: int = MAX_PIXELS,
+        truncated: Truncated = "read",
     ) -> None:
         options = RecognizerOptions(
             model=model,
@@ -76,6 +77,7 @@ class Recognizer:
             batch_size=batch_size,
             optimize_for=optimize_for,
             max_pixels=max_pixels,
+            truncated=truncated,
         )
         self._open(options)
 
@@ -209,11 +211,11 @@ class Recognizer:
                 pending = []
         yield from self._classify(pending)
 
-    def faces(self, image: NDArray[Any], source: str = "", boxes: ArrayLike | None = None) -> Faces:
+    def faces(self, image: NDArray[Any] | Photo, source: str = "", boxes: ArrayLike | None = None) -> Faces:
         """Read one image.
 
         Args:
-            image: an array as :func:`moue.read_image` takes it, RGB.
+            image: an array as :func:`moue.read_image` takes it, RGB; or what :meth:`open` returned.
             source: its name in the result.
             boxes: ``(F, 4)`` faces to read instead of those that the detector would find.
 
@@ -221,9 +223,9 @@ class Recognizer:
             Unreadable: when the array is no image.
         """
         detector = None if boxes is None else PrecomputedDetector(boxes)
-        return self._classify([self._detect_in(read_image(image), source, detector)])[0]
+        return self._classify([self._detect_in(_photo(image), source, detector)])[0]
 
-    def batch(self, images: Sequence[NDArray[Any]]) -> list[Faces]:
+    def batch(self, images: Sequence[NDArray[Any] | Photo]) -> list[Faces]:
         """Read several images, their faces classified together; the results are those of :meth:`faces`.
 
         Raises:
@@ -232,7 +234,7 @@ class Recognizer:
         """
         if is_input(images):
             raise UsageError(f"batch takes a list of images. Got one {type(images).__name__} instead.")
-        return self._classify([self._detect_in(read_image(image)) for image in images])
+        return self._classify([self._detect_in(_photo(image)) for image in images])
 
     def classify(self, crops: NDArray[np.uint8]) -> Predictions:
         """Expressions of faces that are already cropped and scaled.
@@ -250,11 +252,13 @@ class Recognizer:
         """The result of an input that was not searched for faces; it has the model's labels like any other."""
         return Faces(source, status, reason=reason, predictions=Predictions.empty(self.spec.labels))
 
-    def open(self, x: Any, color: Order = "rgb") -> ImageArray:
-        """:func:`moue.read_image` under this recognizer's limit on pixels."""
-        return read_image(x, color=color, max_pixels=self.options.max_pixels)
+    def open(self, x: Any, color: Order = "rgb") -> Photo:
+        """:func:`moue.image.read_photo` with this recognizer's options."""
+        return read_photo(x, color=color, max_pixels=self.options.max_pixels, truncated=self.options.truncated)
 
-    def _detect(self, source: Source, color: Order, detector: Detector | None = None) -> DetectedFaces | Faces:
+    def _detect(
+        self, source: Source, color: Order, detector: PrecomputedDetector | None = None
+    ) -> DetectedFaces | Faces:
         """The faces of a source, not classified yet; the final result where it cannot be read."""
         if source.reason is not None:
             return self.failed(source.name, "skipped" if source.kind == "skipped" else "unreadable", source.reason)
@@ -263,9 +267,19 @@ class Recognizer:
         except Unreadable as error:
             return self.failed(source.name, error.status, str(error))
 
-    def _detect_in(self, image: ImageArray, source: str = "", detector: Detector | None = None) -> DetectedFaces:
-        detector = self.detector if detector is None else detector
-        return detect_faces(image, detector, self.spec, source, min_score=self.options.min_score)
+    def _detect_in(self, photo: Photo, source: str = "", detector: PrecomputedDetector | None = None) -> DetectedFaces:
+        image = photo.pixels
+        # Coordinates are those of the whole photo, also where it was read at half its size.
+        across, down = photo.width / image.shape[1], photo.height / image.shape[0]
+        found = detect_faces(
+            image,
+            self.detector if detector is None else detector.scaled(1 / across, 1 / down),
+            self.spec,
+            source,
+            min_score=self.options.min_score,
+        )
+        detections = found.detections.scaled(across, down)
+        return replace(found, width=photo.width, height=photo.height, detections=detections, remark=photo.remark)
 
     def _classify(self, pending: Sequence[DetectedFaces | Faces]) -> list[Faces]:
         """Classify the faces of several images together."""
@@ -300,6 +314,10 @@ def _check_options(color: Order, every: int, fps: float | None, smooth: float) -
     check_order(color)
     check_sampling(every, fps)
     check_number("smooth", smooth, 0)
+
+
+def _photo(image: NDArray[Any] | Photo) -> Photo:
+    return image if isinstance(image, Photo) else read_photo(image)
 
 
 def _crops(pending: Sequence[DetectedFaces | Faces]) -> list[ImageArray]:

@@ -135,7 +135,8 @@ class Faces(ArrayEquality):
     tracks: NDArray[np.int64] | None = None
     """int64 ``(F,)``: a number that stays with a person over a video; None for photos."""
     reason: str | None = None
-    """Why it could not be read; None when it could."""
+    """Why it could not be read, or what of it was not: of a file that breaks off, or that holds several images; else
+    None."""
     frame: int | None = None
     """Number of the frame in its video, from 0; None for photos."""
     timestamp: float | None = None
@@ -221,7 +222,7 @@ class Faces(ArrayEquality):
         """A copy of the image, uint8 ``(H, W, 3)`` RGB, with the faces marked; see :func:`moue.runtime.draw.draw`."""
         from moue.runtime.draw import draw
 
-        return draw(image, self)
+        return draw(image, self, width=self.width)
 
     def _face(self, i: int) -> Face:
         prediction = self.predictions[i]

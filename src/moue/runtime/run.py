@@ -125,11 +125,11 @@ def _read(
     if source.kind == "image":
         # Opened once, as it may come through a pipe.
         try:
-            image = recognizer.open(source.data)
+            photo = recognizer.open(source.data)
         except Unreadable as error:
             yield recognizer.failed(source.name, error.status, str(error)), None
         else:
-            yield recognizer.faces(image, source.name), image
+            yield recognizer.faces(photo, source.name), photo.pixels
     elif source.kind == "video":
         frames = stream_video(
             recognizer.for_video(),

@@ -14,7 +14,7 @@ from moue.data.readers.archive import MAX_MEMBER, DamagedError, Member, escapes_
 from moue.data.row_errors import RowErrors
 from moue.data.table import SPLIT_NAMES, ImageTable, LeftOut
 from moue.errors import DataError, quoted, shortened
-from moue.image import read_image
+from moue.image import MAX_PIXELS, read_photo
 from moue.labels import label_set
 from moue.preprocess import ImageArray, to_input
 from moue.progress import Report
@@ -26,6 +26,10 @@ PREFIXES = {"Training_": "train", "PublicTest_": "public_test", "PrivateTest_": 
 
 #: The classes are the folders, under their own names.
 FOLDERS = ClassMap()
+
+#: Larger images of a class are refused, as a set has many of them. Photos that faces are cut out of may have as many
+#: pixels as any photo.
+MAX_FACE_PIXELS = 25_000_000
 
 #: Cuts the faces out of an image: ``(image, source) -> images``, one a face.
 Crop = Callable[[ImageArray, str], "list[ImageArray]"]
@@ -108,7 +112,13 @@ def _read_faces(member: Member, crop: Crop | None) -> list[ImageArray]:
         raise ValueError(f"cannot be read ({words})") from error
     if len(data) > MAX_MEMBER:
         raise ValueError(f"an image file may have {MAX_MEMBER >> 20} MiB. Got {len(data) >> 20} MiB instead")
-    image = read_image(data)
+    image = read_photo(
+        data,
+        max_pixels=MAX_FACE_PIXELS if crop is None else MAX_PIXELS,
+        truncated="refuse",
+        reduce=False,
+        remedy="scale it down",
+    ).pixels
     return [image] if crop is None else crop(image, member.path)
 
 

@@ -17,7 +17,6 @@ from PIL import Image
 from moue.errors import UsageError
 from moue.files import atomic_write
 from moue.preprocess import ImageArray
-from moue.runtime.draw import draw
 from moue.runtime.inputs.source import Source
 from moue.runtime.outputs.people import People
 from moue.runtime.outputs.sinks import ResultSink, open_sink
@@ -153,7 +152,8 @@ class FolderSink(ResultSink):
         self.close()
         if self._annotated_image is not None:
             format = "png" if self._source.name.lower().endswith(".png") else "jpeg"
-            self._on_file(self._folder.write_image(self._stem, draw(*self._annotated_image), format))
+            image, faces = self._annotated_image
+            self._on_file(self._folder.write_image(self._stem, faces.draw(image), format))
         # Of a video that cannot be opened, or encoded again, there is none.
         if self._annotated_video is not None and self._annotated_video.exists():
             self._on_file(self._annotated_video)

@@ -1,0 +1,98 @@
+"""Which of Pillow's decoders reads a file, by its content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import IO
+
+from PIL import Image
+
+from moue.errors import Unreadable, require, shortened
+from moue.signatures import AVIF_BRANDS, HEIF_BRANDS, kind_of
+
+#: Formats that are never tried: decoding these starts another program or loads a font, or opens an image in the file
+#: that may be of any format or size.
+UNSAFE_FORMATS = frozenset({"EPS", "WMF", "PDF", "MPEG", "BUFR", "GRIB", "HDF5", "IPTC", "FITS", "ICNS", "BLP"})
+
+#: TIFF's NewSubfileType, which is 1 for the smaller version of another image in the file.
+_SUBFILE = 254
+
+
+def identify(file: IO[bytes]) -> Image.Image:
+    """Open an image by its content, reading no more than its header.
+
+    This is what ``Image.open`` does, without its warning, without its own limit on pixels, which can only be raised for
+    the whole process, and without the formats in :data:`UNSAFE_FORMATS`.
+    """
+    try:
+        prefix = file.read(16)
+    except (OSError, ValueError) as error:
+        raise Unreadable(getattr(error, "strerror", None) or one_line(error)) from None
+    if not prefix:
+        raise Unreadable("the file is empty")
+    if prefix[4:8] == b"ftyp" and prefix[8:12] in HEIF_BRANDS:
+        _register_heif()
+    damage = ""
+    for name in _formats():
+        factory, accept = Image.OPEN[name]
+        if accept and not _accepts(accept, prefix):
+            continue
+        try:
+            file.seek(0)
+            image: Image.Image = factory(file, "")
+            is_preview = getattr(image, "tag_v2", {}).get(_SUBFILE) == 1
+        except Image.DecompressionBombError as error:
+            raise Unreadable(f"it holds too many pixels: {one_line(error)}", "too_large") from None
+        except MemoryError:
+            raise Unreadable("not enough memory to open it") from None
+        except Exception as error:  # Decoders raise whatever a damaged header makes them trip over.
+            damage = damage or (f"a damaged {name} file: {one_line(error)}" if accept else "")
+        else:
+            # To Pillow, raw photos are TIFF files with a preview, often of 160 pixels.
+            if is_preview:
+                raise Unreadable("a raw photo, of which only a small preview can be read: convert it to JPEG or TIFF")
+            return image
+    raise Unreadable(_reason(prefix, damage))
+
+
+def _reason(prefix: bytes, damage: str) -> str:
+    """Why no decoder opens a file, by its first 16 bytes and what the decoder of its format says."""
+    brand = prefix[8:12] if prefix[4:8] == b"ftyp" else b""
+    if brand in AVIF_BRANDS and "AVIF" not in Image.OPEN:
+        return "an AVIF image, which needs a newer Pillow: pip install 'pillow>=11.3'"
+    if brand in HEIF_BRANDS and "HEIF" not in Image.OPEN:
+        return "a HEIF image, which needs a package that is not installed: pip install 'moue[heif]'"
+    if kind_of(prefix) == "video" and not damage:
+        return "a video, not an image: videos are read from a file, bytes or a file object that can seek"
+    return damage or "not an image of a known format"
+
+
+def _register_heif() -> None:
+    """Let Pillow read HEIF where the package that can is installed."""
+    if "HEIF" not in Image.OPEN:
+        # After Pillow's own decoders, which read AVIF.
+        Image.init()
+        with suppress(ImportError):
+            require("pillow_heif", "heif").register_heif_opener()
+
+
+def _accepts(accept: Callable[[bytes], bool | str], prefix: bytes) -> bool:
+    try:
+        return accept(prefix) is True
+    except Exception:  # Some expect more bytes than the file has.
+        return False
+
+
+def _formats() -> Iterator[str]:
+    """The names of the decoders: the common ones first; the others are loaded when none of these knows the file."""
+    Image.preinit()
+    first = [name for name in Image.ID if name not in UNSAFE_FORMATS]
+    yield from first
+    Image.init()
+    yield from (name for name in Image.ID if name not in UNSAFE_FORMATS and name not in first)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message on one short line, without its full stop."""
+    return shortened(error).rstrip(".") or type(error).__name__
