@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from moue.errors import UnknownName
+from moue.errors import UnknownName, quoted
 
 #: Other names that data sets use for the same expression, in lower case.
 ALIASES = {
@@ -68,7 +68,7 @@ class LabelSet:
         for i, label in enumerate(self.labels):
             if key == canonical(label):
                 return i
-        raise UnknownName(f"class of the label set {self.name!r}", name, self.labels)
+        raise UnknownName(f"class of the label set {quoted(self.name)}", name, self.labels)
 
 
 #: FER-2013's seven classes in the competition's numbering (Goodfellow et al., "Challenges in representation learning:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.errors import UsageError
+from moue.errors import UsageError, quoted
 from moue.spec import VIEWS, expected_views
 
 Images = NDArray[np.uint8]
@@ -74,7 +74,7 @@ def tta_logits(logits: Callable[[Images], Logits], images: Images, views: int, b
     """
     check_views(views)
     if batch_size < 1:
-        raise UsageError(f"batch_size must be at least 1. Got {batch_size!r} instead.")
+        raise UsageError(f"batch_size must be at least 1. Got {quoted(batch_size)} instead.")
     step = max(1, batch_size // views)
     # Without images the model is called too, for the number of its classes.
     starts = range(0, len(images), step) or [0]

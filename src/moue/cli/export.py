@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from moue.cli.dataset import add_dataset, read_for
 from moue.cli.main import OK
 from moue.cli.output import add_format, exit_code, note_shadowed_runs, write
-from moue.errors import UsageError, require
+from moue.errors import UsageError, quoted, require
 from moue.run_folder import EXPORTED
 from moue.spec import ModelSpec
 from moue.trained.open import spec_of
@@ -110,4 +110,4 @@ def _weights(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be numbers, as in 2,1. Got {text!r} instead.") from None
+        raise argparse.ArgumentTypeError(f"must be numbers, as in 2,1. Got {quoted(text)} instead.") from None

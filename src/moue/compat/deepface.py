@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from moue.compat.image import emotions, pixel_box, shared_recognizer, to_rgb
-from moue.errors import Unreadable, UsageError
+from moue.errors import Unreadable, UsageError, quoted
 from moue.runtime.results import Faces
 
 #: deepface's other actions, which moue does not offer.
@@ -46,7 +46,9 @@ def analyze(
     requested = [actions] if isinstance(actions, str) else list(actions)
     other = [a for a in requested if a != "emotion"]
     if other or not requested:
-        known = "age, gender and race are not" if set(other) <= set(_OTHERS) and other else f"{requested!r} is not"
+        known = (
+            "age, gender and race are not" if set(other) <= set(_OTHERS) and other else f"{quoted(requested)} is not"
+        )
         raise UsageError(f'{known} supported, only expressions are. Type actions=["emotion"].')
     if anti_spoofing:
         raise UsageError("anti_spoofing is not supported: leave it out.")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.compat.image import emotions, pixel_box, shared_recognizer, to_rgb
-from moue.errors import Unreadable, UsageError, require
+from moue.errors import Unreadable, UsageError, quoted, require
 from moue.image import read_image
 from moue.runtime.draw import draw
 from moue.runtime.results import Faces
@@ -189,9 +189,9 @@ class Video:
         if save_frames or zip_images:
             raise UsageError("single frames are not written. Use save_video=True for an annotated video.")
         if output not in ("csv", "pandas"):
-            raise UsageError(f"output must be 'csv' or 'pandas'. Got {output!r} instead.")
+            raise UsageError(f"output must be 'csv' or 'pandas'. Got {quoted(output)} instead.")
         if lang != "en":
-            raise UsageError(f"lang must be 'en': labels are drawn in English. Got {lang!r} instead.")
+            raise UsageError(f"lang must be 'en': labels are drawn in English. Got {quoted(lang)} instead.")
         every = self._every(frequency, save_fps)
         data: list[list[Row]] = []
         reader = detector.recognizer.for_video()
@@ -227,7 +227,7 @@ class Video:
         if save_fps is None:
             return int(frequency or 1)
         if not save_fps > 0:
-            raise UsageError(f"save_fps must be above 0. Got {save_fps!r} instead.")
+            raise UsageError(f"save_fps must be above 0. Got {quoted(save_fps)} instead.")
         return max(1, int(self._video.frame_rate // save_fps)) if self._video.frame_rate else int(frequency or 1)
 
     def to_pandas(self, data: Any) -> Any:

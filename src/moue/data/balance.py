@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.errors import DataError
+from moue.errors import DataError, quoted
 
 
 def class_weights(labels: NDArray[np.integer], k: int, names: Sequence[str] = ()) -> NDArray[np.float32]:
@@ -88,7 +88,7 @@ def _counts(labels: NDArray[np.integer], k: int, names: Sequence[str]) -> NDArra
         raise DataError(f"labels must be between 0 and {k - 1}. Got {len(counts) - 1} instead.")
     if not counts.all():
         empty = int(counts.argmin())
-        name = f"{names[empty]!r}" if len(names) == k else str(empty)
+        name = f"{quoted(names[empty])}" if len(names) == k else str(empty)
         raise DataError(
             f"every class needs at least one row to be balanced; class {name} has none. Add some, or do not balance."
         )

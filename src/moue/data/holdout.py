@@ -8,7 +8,7 @@ import numpy as np
 
 from moue.data.splits import deduplicated, stratified_split
 from moue.data.table import ImageTable
-from moue.errors import DataError, UsageError
+from moue.errors import DataError, UsageError, quoted
 
 
 def hold_out_test(table: ImageTable, fraction: float = 0.2, seed: int = 0) -> ImageTable:
@@ -30,9 +30,9 @@ def hold_out_test(table: ImageTable, fraction: float = 0.2, seed: int = 0) -> Im
         DataError: when the set has test rows already, has no "train" rows, or too few to give any.
     """
     if not 0 < fraction < 1:
-        raise UsageError(f"the share of the test part must be above 0 and below 1. Got {fraction!r} instead.")
+        raise UsageError(f"the share of the test part must be above 0 and below 1. Got {quoted(fraction)} instead.")
     if seed < 0:
-        raise UsageError(f"the seed of the test part must be 0 or more. Got {seed!r} instead.")
+        raise UsageError(f"the seed of the test part must be 0 or more. Got {quoted(seed)} instead.")
     name = table.name or "the data set"
     test_splits = sorted(set(table.split.tolist()) - {"train", "validation"})
     if test_splits:

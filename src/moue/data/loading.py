@@ -17,7 +17,7 @@ from moue.data.readers.folders import Crop
 from moue.data.row_errors import RowErrors
 from moue.data.table import ImageTable
 from moue.data.votes import majority_table, vote_shares, votes_of
-from moue.errors import DataError, UsageError
+from moue.errors import DataError, UsageError, quoted
 from moue.labels import FER2013, FERPLUS, label_set
 from moue.preprocess import to_inputs
 from moue.progress import Report
@@ -69,7 +69,9 @@ def load(
     label_set(labels or fallback)
     values = class_map(classes, label_pattern)
     if (size is not None and size < 1) or color not in ("gray", "rgb", None):
-        raise UsageError(f"size must be at least 1 and color 'gray' or 'rgb'. Got {size!r} and {color!r} instead.")
+        raise UsageError(
+            f"size must be at least 1 and color 'gray' or 'rgb'. Got {quoted(size)} and {quoted(color)} instead."
+        )
     if synth.is_synthetic(source):
         if labels not in (None, FER2013.name) or votes is not None or values:
             raise UsageError(

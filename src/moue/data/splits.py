@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from moue.damage import decoding, read_json
 from moue.data.table import ImageTable
-from moue.errors import DataError, UsageError
+from moue.errors import DataError, UsageError, quoted
 from moue.files import atomic_write
 
 
@@ -109,7 +109,7 @@ def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0, fo
         UsageError: for a fraction or a fold outside of its range, or a fold of a table with "validation" rows.
     """
     if not 0 <= fraction < 1:
-        raise UsageError(f"fraction must be at least 0 and below 1. Got {fraction!r} instead.")
+        raise UsageError(f"fraction must be at least 0 and below 1. Got {quoted(fraction)} instead.")
     # The reciprocal of the smallest numbers is infinite.
     folds = int(min(1 / fraction + 1e-6, 1e9)) if fraction else 1
     if not 0 <= fold < folds:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.errors import DataError
+from moue.errors import DataError, quoted
 from moue.labels import LabelSet
 
 #: The values of ``ImageTable.split``. "train" is FER-2013's Training; a run cuts its own validation part from it.
@@ -142,5 +142,7 @@ class ImageTable:
             training = {"train", "validation"}
             lacks_test = split not in training and "train" in splits and splits <= training
             remedy = " `moue data import SRC -o SET --test 0.2` cuts a test part." if lacks_test else ""
-            raise DataError(f"{self.name or 'the data set'} has no rows in the split {split!r}; it has {has}.{remedy}")
+            raise DataError(
+                f"{self.name or 'the data set'} has no rows in the split {quoted(split)}; it has {has}.{remedy}"
+            )
         return self.take(rows)

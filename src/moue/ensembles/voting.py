@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from moue._version import __version__
 from moue.data.table import ImageTable
-from moue.errors import DataError, ModelError, UsageError, require
+from moue.errors import DataError, ModelError, UsageError, quoted, require
 from moue.evaluation.calibration import fit_temperature, uncertain_threshold
 from moue.evaluation.scoring import truth_of
 from moue.export import QUANTIZED_TOLERANCE, TOLERANCE, export
@@ -139,7 +139,7 @@ def require_compatible(specs: Sequence[ModelSpec]) -> None:
             if a != b:
                 raise ModelError(
                     f"the members of an ensemble must share their {field}. "
-                    f"{first.name!r} has {_text(a)}, {other.name!r} has {_text(b)}."
+                    f"{quoted(first.name)} has {_text(a)}, {quoted(other.name)} has {_text(b)}."
                 )
 
 

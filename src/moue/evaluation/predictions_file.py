@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.data.table import ImageTable
-from moue.errors import UsageError, require
+from moue.errors import UsageError, quoted, require
 from moue.files import atomic_write_many
 from moue.runtime.outputs.tabular import probability_columns, to_csv, to_parquet
 from moue.runtime.results import Predictions
@@ -59,7 +59,7 @@ def check_suffix(path: Path | str) -> None:
     """
     suffix = Path(path).suffix.lower()
     if suffix not in (".csv", ".parquet"):
-        raise UsageError(f"--predictions takes a file that ends in .csv or .parquet. Got {str(path)!r} instead.")
+        raise UsageError(f"--predictions takes a file that ends in .csv or .parquet. Got {quoted(str(path))} instead.")
     if suffix == ".parquet":
         require("pyarrow", "parquet")
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from moue.data.splits import deduplicated
 from moue.data.table import ImageTable
-from moue.errors import DataError, ModelError, UnknownName, UsageError
+from moue.errors import DataError, ModelError, UnknownName, UsageError, quoted, shortened
 from moue.evaluation.metrics import Evaluation, evaluate
 from moue.labels import LabelSet
 from moue.preprocess import to_inputs
@@ -94,7 +94,7 @@ def predict(
     """
     check_views(views)
     if batch < 1:
-        raise UsageError(f"batch must be at least 1. Got {batch!r} instead.")
+        raise UsageError(f"batch must be at least 1. Got {quoted(batch)} instead.")
     spec = model.spec
     logits = np.empty((len(images), len(spec.labels)), np.float32)
 
@@ -102,7 +102,7 @@ def predict(
         output = model.logits(rows)
         if output.shape != (len(rows), len(spec.labels)) or not np.isfinite(output).all():
             raise ModelError(
-                f"the model {spec.name!r} must give finite logits ({len(rows)}, {len(spec.labels)}). "
+                f"the model {quoted(spec.name)} must give finite logits ({len(rows)}, {len(spec.labels)}). "
                 f"Got {output.shape} with {int((~np.isfinite(output)).sum())} that are not finite."
             )
         return output
@@ -130,8 +130,9 @@ def truth_of(part: ImageTable, spec: ModelSpec) -> NDArray[np.int64]:
             unknown.append(part.label_set.labels[i])
     if unknown:
         raise UsageError(
-            f"the model {spec.name!r} does not know the class{'es' if len(unknown) > 1 else ''} {', '.join(unknown)} "
-            f"of {part.name or 'the data set'}; it knows {', '.join(spec.labels)}. Choose --labels to match."
+            f"the model {quoted(spec.name)} does not know the class{'es' if len(unknown) > 1 else ''} "
+            f"{shortened(', '.join(unknown))} of {part.name or 'the data set'}; it knows "
+            f"{', '.join(spec.labels)}. Choose --labels to match."
         )
     return mapping[part.labels]
 

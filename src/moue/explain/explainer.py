@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.errors import MissingExtra, UnknownName, UsageError
+from moue.errors import MissingExtra, UnknownName, UsageError, quoted
 from moue.explain.faithfulness import Faithfulness, deletion
 from moue.explain.occlusion import ClassProbability, occlusion
 from moue.explain.regions import region_shares
@@ -80,7 +80,7 @@ class Explainer:
         else:
             if run_of(model) is None:
                 raise UsageError(
-                    f"{method} needs a run folder, for its gradients. Got {str(model)!r} instead: take --method "
+                    f"{method} needs a run folder, for its gradients. Got {quoted(str(model))} instead: take --method "
                     "occlusion."
                 )
             try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.errors import ModelError
+from moue.errors import ModelError, quoted
 from moue.runtime.engine import Engine, open_graph
 from moue.spec import ModelSpec
 
@@ -46,7 +46,7 @@ def check_parity(
             allowed = tolerance * max(1.0, float(np.abs(exact).max()))
             if not worst <= allowed:
                 raise ModelError(
-                    f"the exported graph of {spec.name!r} differs from its network by {worst:.2g} in "
+                    f"the exported graph of {quoted(spec.name)} differs from its network by {worst:.2g} in "
                     f"{engine.graph.engine}, where {allowed:.2g} is allowed: nothing was written."
                 )
 

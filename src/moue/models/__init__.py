@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from moue.errors import MoueError, UnknownName, UsageError
+from moue.errors import MoueError, UnknownName, UsageError, quoted
 from moue.registry import Registry
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ def create(name: str, num_classes: int, **options: Any) -> Network:
         WeightsMissing: when it needs published weights that cannot be found or fetched.
     """
     if num_classes < 1:
-        raise UsageError(f"a network needs at least 1 class. Got {num_classes!r} instead.")
+        raise UsageError(f"a network needs at least 1 class. Got {quoted(num_classes)} instead.")
     build = builder(name)
     if name.startswith("hf:"):
         options = {"source": name[3:], **options}
     known = options_of(name)
     for option in options:
         if option not in known:
-            raise UnknownName(f"option of the network {name!r}", option, known)
+            raise UnknownName(f"option of the network {quoted(name)}", option, known)
     try:
         network: Network = build(num_classes=num_classes, **options)
     except MoueError:
@@ -61,7 +61,7 @@ def create(name: str, num_classes: int, **options: Any) -> Network:
     except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
         # The first line of torch's or Python's message names the wrong value; torch's further lines are internals.
         reason = str(error).partition("\n")[0]
-        raise UsageError(f"the network {name!r} cannot be built with {options!r}: {reason}") from error
+        raise UsageError(f"the network {quoted(name)} cannot be built with {quoted(options)}: {reason}") from error
     return network
 
 

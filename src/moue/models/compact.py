@@ -14,7 +14,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from moue.errors import UsageError
+from moue.errors import UsageError, quoted
 from moue.models.base import InputSpec, Network
 
 
@@ -68,11 +68,15 @@ class Compact(Network):
         super().__init__(InputSpec(size=48, mean=(0.5,), std=(0.25,)), num_classes)
         blocks = (1,) * (len(widths) - 1) if blocks is None else blocks
         if len(widths) < 2 or min(widths) < 1:
-            raise UsageError(f"widths must be two or more numbers of at least 1 channel. Got {list(widths)!r} instead.")
+            raise UsageError(
+                f"widths must be two or more numbers of at least 1 channel. Got {quoted(list(widths))} instead."
+            )
         if len(blocks) != len(widths) - 1 or min(blocks) < 0:
-            raise UsageError(f"blocks must be {len(widths) - 1} numbers, one a stage. Got {list(blocks)!r} instead.")
+            raise UsageError(
+                f"blocks must be {len(widths) - 1} numbers, one a stage. Got {quoted(list(blocks))} instead."
+            )
         if space_to_depth not in (1, 2):
-            raise UsageError(f"space_to_depth must be 1 or 2 pixels. Got {space_to_depth!r} instead.")
+            raise UsageError(f"space_to_depth must be 1 or 2 pixels. Got {quoted(space_to_depth)} instead.")
         layers: list[nn.Module] = [nn.PixelUnshuffle(2)] if space_to_depth == 2 else []
         layers.append(ConvNorm(space_to_depth * space_to_depth, widths[0]))
         for inputs, outputs, depth in zip(widths, widths[1:], blocks, strict=False):

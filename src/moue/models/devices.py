@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from moue.errors import UsageError
+from moue.errors import UsageError, quoted
 
 Precision = Literal["bf16", "fp32"]
 
@@ -27,22 +27,24 @@ def choose(name: str = "auto") -> torch.device:
     try:
         chosen = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"run.device must be auto, cpu, cuda or mps. Got {name!r} instead.") from error
+        raise UsageError(f"run.device must be auto, cpu, cuda or mps. Got {quoted(name)} instead.") from error
     if chosen.type not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"run.device must be auto, cpu, cuda or mps. Got {name!r} instead.")
+        raise UsageError(f"run.device must be auto, cpu, cuda or mps. Got {quoted(name)} instead.")
     absent = (chosen.type == "cuda" and not torch.cuda.is_available()) or (
         chosen.type == "mps" and not torch.backends.mps.is_available()
     )
     if absent:
-        raise UsageError(f"run.device is {name!r}, and torch finds none on this machine. Type: --set run.device=auto")
+        raise UsageError(
+            f"run.device is {quoted(name)}, and torch finds none on this machine. Type: --set run.device=auto"
+        )
     if chosen.index is not None:
         if chosen.type == "cpu":
-            raise UsageError(f"the processor has no number. Got {name!r} instead. Type: --set run.device=cpu")
+            raise UsageError(f"the processor has no number. Got {quoted(name)} instead. Type: --set run.device=cpu")
         count = torch.cuda.device_count() if chosen.type == "cuda" else 1
         if chosen.index >= count:
             raise UsageError(
                 f"run.device must be one of the {count} that torch finds, counted from {chosen.type}:0. "
-                f"Got {name!r} instead."
+                f"Got {quoted(name)} instead."
             )
     return chosen
 

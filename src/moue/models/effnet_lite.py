@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from moue.errors import ModelError, UsageError, WeightsMissing
+from moue.errors import ModelError, UsageError, WeightsMissing, quoted, shortened
 from moue.models.base import InputSpec, Network
 from moue.spec import Color
 
@@ -91,7 +91,7 @@ class EfficientNetLite(Network):
         mean, std = (127 / 255,), (128 / 255,)
         super().__init__(InputSpec(size, color, upsample, channels=3, mean=mean, std=std), num_classes)
         if not 48 <= upsample <= 320:
-            raise UsageError(f"upsample must be between 48 and 320 pixels. Got {upsample!r} instead.")
+            raise UsageError(f"upsample must be between 48 and 320 pixels. Got {quoted(upsample)} instead.")
         width, depth, rate = VARIANTS[variant]
         self.variant = variant
         self.stem = SameConv(3, 32, 3, stride=2, bias=fuse_bn)
@@ -214,7 +214,7 @@ def _load_imagenet(network: EfficientNetLite, path: Path) -> None:
             state |= {f"classifier.{key}": value for key, value in network.classifier.state_dict().items()}
         network.load_state_dict(state, strict=True)
     except (OSError, RuntimeError, KeyError, ValueError, AttributeError) as error:
-        raise ModelError(f"{path} does not hold an EfficientNet-Lite {network.variant}: {error}") from error
+        raise ModelError(f"{path} does not hold an EfficientNet-Lite {network.variant}: {shortened(error)}") from error
 
 
 def _renamed(key: str) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from moue.errors import ModelError, UsageError
+from moue.errors import ModelError, UsageError, quoted, shortened
 from moue.models.base import InputSpec, Network
 from moue.models.tfjs import read_tfjs
 from moue.spec import Color
@@ -73,9 +73,9 @@ class FaceResNet(Network):
         mean = tuple(value / 255 for value in MEAN)
         super().__init__(InputSpec(size, color, upsample, channels=3, mean=mean, std=(256 / 255,)), num_classes)
         if not 1 <= blocks <= len(BLOCKS):
-            raise UsageError(f"blocks must be between 1 and {len(BLOCKS)}. Got {blocks!r} instead.")
+            raise UsageError(f"blocks must be between 1 and {len(BLOCKS)}. Got {quoted(blocks)} instead.")
         if not 48 <= upsample <= 256:
-            raise UsageError(f"upsample must be between 48 and 256 pixels. Got {upsample!r} instead.")
+            raise UsageError(f"upsample must be between 48 and 256 pixels. Got {quoted(upsample)} instead.")
         self.stem = nn.Conv2d(3, 32, 7, stride=2)
         self.blocks = nn.Sequential(
             *(Block(inputs, outputs, "down" in name) for name, inputs, outputs in BLOCKS[:blocks])
@@ -110,7 +110,7 @@ class FaceResNet(Network):
                 for part in ("conv1", "conv2"):
                     _fill(getattr(block, part), arrays, f"{name}/{part}")
         except (KeyError, RuntimeError, ValueError) as error:
-            raise ModelError(f"{manifest} does not hold dlib's face recognition network: {error}") from error
+            raise ModelError(f"{manifest} does not hold dlib's face recognition network: {shortened(error)}") from error
 
 
 class Block(nn.Module):

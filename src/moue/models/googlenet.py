@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from moue.errors import UsageError
+from moue.errors import UsageError, quoted
 from moue.models.base import InputSpec, Network
 from moue.spec import Color, channels_of
 
@@ -63,9 +63,9 @@ class GoogLeNet(Network):
         channels = channels_of(color)
         super().__init__(InputSpec(size=size, color=color, channels=channels), num_classes)
         if size < 32:
-            raise UsageError(f"googlenet's size must be at least 32 pixels. Got {size!r} instead.")
+            raise UsageError(f"googlenet's size must be at least 32 pixels. Got {quoted(size)} instead.")
         if width <= 0:
-            raise UsageError(f"width must be above 0. Got {width!r} instead.")
+            raise UsageError(f"width must be above 0. Got {quoted(width)} instead.")
         first, second = _scaled(width, 64, 192)
         # The paper's 7×7 convolution with stride 2, without the max-pool behind it: the map is small enough.
         self.stem = nn.Sequential(

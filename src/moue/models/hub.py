@@ -18,7 +18,7 @@ from urllib.request import getproxies
 import torch
 from torch import Tensor, nn
 
-from moue.errors import ModelError, WeightsMissing, require
+from moue.errors import ModelError, WeightsMissing, quoted, require, shortened
 from moue.labels import label_permutation
 from moue.models.base import InputSpec, Network
 from moue.silence import silenced
@@ -179,7 +179,9 @@ def build(kind: Any, config: Any, source: str, pretrained: bool) -> nn.Module:
     except (ValueError, KeyError) as error:
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"{source} is not an image classifier that transformers can build: {error}") from error
+        raise ModelError(
+            f"{source} is not an image classifier that transformers can build: {shortened(error)}"
+        ) from error
 
 
 def init_classifier(head: nn.Linear | nn.Conv2d) -> None:
@@ -215,8 +217,8 @@ def _reading(source: str) -> Iterator[None]:
         if source.startswith((".", "/", "~", "\\")):
             raise WeightsMissing(f"there is no folder {source}: it should hold a Hugging Face model.") from error
         raise WeightsMissing(
-            f"the model {source!r} cannot be fetched from here. On a machine with network type: hf download {source} "
-            f"--local-dir FOLDER, copy FOLDER here, and set model.options.source=FOLDER; "
+            f"the model {quoted(source)} cannot be fetched from here. On a machine with network type: "
+            f"hf download {source} --local-dir FOLDER, copy FOLDER here, and set model.options.source=FOLDER; "
             f"or train 'vit-compact', which needs no published weights."
         ) from error
     finally:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from moue.errors import ModelError, TrainingError, UnknownName, UsageError, require
+from moue.errors import ModelError, TrainingError, UnknownName, UsageError, quoted, require
 from moue.models import create, devices, options_of
 from moue.models.base import Network
 from moue.models.tensors import save_file
@@ -52,7 +52,9 @@ class TorchModel:
         shape = (spec.channels, spec.size, spec.size)
         if images.dtype != np.uint8 or images.shape[1:] != shape:
             required = ", ".join(map(str, shape))
-            raise UsageError(f"{spec.name!r} takes uint8 (N, {required}). Got {images.dtype} {images.shape} instead.")
+            raise UsageError(
+                f"{quoted(spec.name)} takes uint8 (N, {required}). Got {images.dtype} {images.shape} instead."
+            )
         logits = [np.zeros((0, len(spec.labels)), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(images), batch):
@@ -86,7 +88,7 @@ def load_run(path: Path | str, device: str = "auto") -> TorchModel:
     except RuntimeError as error:
         first = str(error).splitlines()[1:2] or [str(error)]
         raise ModelError(
-            f"{weights} does not fit the network {name!r} with {len(spec.labels)} classes: {first[0].strip()}"
+            f"{weights} does not fit the network {quoted(name)} with {len(spec.labels)} classes: {first[0].strip()}"
         ) from error
     chosen = devices.choose(device)
     return TorchModel(spec, network.eval().requires_grad_(False).to(chosen), chosen)
@@ -145,7 +147,7 @@ def _network(path: Path) -> tuple[str, dict[str, Any]]:
     except FileNotFoundError:
         raise ModelError(f"{path} is missing: it says which network the run trained.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is not a run's configuration: {error!r}") from error
+        raise ModelError(f"{path} is not a run's configuration: {quoted(error)}") from error
 
 
 def without_weights(name: str) -> dict[str, Any]:

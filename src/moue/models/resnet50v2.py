@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from moue.errors import UsageError, WeightsMissing
+from moue.errors import UsageError, WeightsMissing, quoted
 from moue.models.base import InputSpec, Network
 from moue.models.keras_h5 import fetch, load_layers
 from moue.spec import Color, channels_of
@@ -110,14 +110,14 @@ def resnet50v2_small(
             can.
     """
     if stem_stride not in (1, 2):
-        raise UsageError(f"stem_stride must be 1 or 2. Got {stem_stride!r} instead.")
+        raise UsageError(f"stem_stride must be 1 or 2. Got {quoted(stem_stride)} instead.")
     if width <= 0:
-        raise UsageError(f"width must be above 0. Got {width!r} instead.")
+        raise UsageError(f"width must be above 0. Got {quoted(width)} instead.")
     side = _halved(size, (stem_stride == 2) + pool)
     reachable = [_halved(side, n) for n in range(4)]
     if last_map not in reachable:
         sides = ", ".join(map(str, dict.fromkeys(reachable)))
-        raise UsageError(f"last_map must be one of {sides} with this stem. Got {last_map!r} instead.")
+        raise UsageError(f"last_map must be one of {sides} with this stem. Got {quoted(last_map)} instead.")
     halvings = reachable.index(last_map)
     channels = channels_of(color)
     network = ResNet50V2(

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from moue.errors import ModelError, UsageError, require
+from moue.errors import ModelError, UsageError, quoted, require
 from moue.models.base import InputSpec, Network
 from moue.models.hub import build, config_values, init_classifier, read_config
 from moue.spec import Color
@@ -57,10 +57,14 @@ class ViT(Network):
             architecture = {"model_type": "vit"}
         config = read_config(source, architecture)
         if config.model_type != "vit":
-            raise ModelError(f"{source} holds a {config.model_type!r} model, not a ViT. Try the network 'hf:{source}'.")
+            raise ModelError(
+                f"{source} holds a {quoted(config.model_type)} model, not a ViT. Try the network 'hf:{source}'."
+            )
         layers = config.num_hidden_layers
         if not -1 <= trainable_layers <= layers:
-            raise UsageError(f"trainable_layers must be between -1 and {layers}. Got {trainable_layers!r} instead.")
+            raise UsageError(
+                f"trainable_layers must be between -1 and {layers}. Got {quoted(trainable_layers)} instead."
+            )
         config.num_labels = num_classes
         channels = config.num_channels
         super().__init__(InputSpec(size, color, config.image_size, channels, mean=(0.5,), std=(0.5,)), num_classes)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from moue.errors import UsageError
+from moue.errors import UsageError, quoted
 from moue.models.base import InputSpec, Network
 from moue.spec import Color, channels_of
 
@@ -59,13 +59,15 @@ class ViTCompact(Network):
         channels = channels_of(color)
         super().__init__(InputSpec(size=size, color=color, channels=channels, mean=(0.5,), std=(0.5,)), num_classes)
         if size < PATCH or size % PATCH:
-            raise UsageError(f"size must be a multiple of {PATCH} pixels. Got {size!r} instead.")
+            raise UsageError(f"size must be a multiple of {PATCH} pixels. Got {quoted(size)} instead.")
         if dim < 4 or heads < 1 or dim % 4 or dim % heads:
-            raise UsageError(f"dim must be a multiple of 4 and of heads. Got dim={dim!r}, heads={heads!r} instead.")
+            raise UsageError(
+                f"dim must be a multiple of 4 and of heads. Got dim={quoted(dim)}, heads={quoted(heads)} instead."
+            )
         if depth < 1:
-            raise UsageError(f"depth must be at least 1 layer. Got {depth!r} instead.")
+            raise UsageError(f"depth must be at least 1 layer. Got {quoted(depth)} instead.")
         if not 0 <= drop_path < 1:
-            raise UsageError(f"drop_path must be at least 0 and below 1. Got {drop_path!r} instead.")
+            raise UsageError(f"drop_path must be at least 0 and below 1. Got {quoted(drop_path)} instead.")
         # Most FLOPs run at half of the image's side, as in `compact`; a patch is then reduced to its maxima.
         self.stem = nn.Sequential(
             nn.PixelUnshuffle(2),

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.cache import cache_dir
-from moue.errors import ModelError, UsageError
+from moue.errors import ModelError, UsageError, quoted, shortened
 from moue.runtime.external_data import has_external_data
 from moue.runtime.results import Predictions, softmax
 from moue.runtime.validation import check_choice, check_number
@@ -238,10 +238,10 @@ class Engine:
     def _check(self, images: NDArray[np.uint8], batch_size: int) -> None:
         spec = self.spec
         if batch_size < 1:
-            raise UsageError(f"batch_size must be at least 1. Got {batch_size!r} instead.")
+            raise UsageError(f"batch_size must be at least 1. Got {quoted(batch_size)} instead.")
         if images.dtype != np.uint8 or images.shape[1:] != (spec.channels, spec.size, spec.size):
             raise UsageError(
-                f"the model {spec.name!r} takes uint8 (N, {spec.channels}, {spec.size}, {spec.size}). "
+                f"the model {quoted(spec.name)} takes uint8 (N, {spec.channels}, {spec.size}, {spec.size}). "
                 f"Got {images.dtype} {images.shape} instead."
             )
 
@@ -277,7 +277,8 @@ def _check_port(spec: ModelSpec, kind: str, ports: Mapping[str, Port], expected:
             return name
     found = ", ".join(_format_port(port) for port in ports.values()) or "none"
     raise ModelError(
-        f"the graph of the model {spec.name!r} must have one {kind}, {_format_port(expected)}. Got {found} instead."
+        f"the graph of the model {quoted(spec.name)} must have one {kind}, {_format_port(expected)}. "
+        f"Got {shortened(found)} instead."
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.errors import Status, UsageError
+from moue.errors import Status, UsageError, quoted
 from moue.runtime.array_equality import ArrayEquality
 from moue.runtime.face import Face
 
@@ -179,9 +179,9 @@ class Faces(ArrayEquality):
 
     def __repr__(self) -> str:
         frame = "" if self.frame is None else f", frame {self.frame}"
-        reason = "" if self.reason is None else f", {self.reason!r}"
+        reason = "" if self.reason is None else f", {quoted(self.reason)}"
         summary = f", {self.predictions.summary}" if len(self) else ""
-        return f"<Faces {self.source!r}{frame}: {self.status}{reason}{summary}>"
+        return f"<Faces {quoted(self.source)}{frame}: {self.status}{reason}{summary}>"
 
     @property
     def readable(self) -> bool:
@@ -248,4 +248,4 @@ def _numbers(name: str, value: Any, dtype: type[np.generic]) -> NDArray[Any]:
     try:
         return np.asarray(value, dtype)
     except (TypeError, ValueError):
-        raise UsageError(f"{name} must be an array of numbers. Got {value!r} instead.") from None
+        raise UsageError(f"{name} must be an array of numbers. Got {quoted(value)} instead.") from None

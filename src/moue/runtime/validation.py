@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 from numbers import Integral, Real
 
-from moue.errors import UnknownName, UsageError
+from moue.errors import UnknownName, UsageError, quoted
 
 
 def check_number(
@@ -39,7 +39,7 @@ def check_number(
     limits = f"above {minimum}" if exclusive else f"from {minimum}"
     if maximum < math.inf:
         limits += f" to {maximum}"
-    raise UsageError(f"{name} must be {kind} {limits}. Got {value!r} instead.")
+    raise UsageError(f"{name} must be {kind} {limits}. Got {quoted(value)} instead.")
 
 
 def check_choice(kind: str, value: object, choices: Collection[str]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from moue.errors import MissingExtra, ModelError, UnknownName, UsageError
+from moue.errors import MissingExtra, ModelError, UnknownName, UsageError, quoted
 from moue.run_folder import EXPORTED, RUN_FILES
 from moue.spec import ModelSpec, file_sha256
 
@@ -131,12 +131,14 @@ def models_folder() -> Path | None:
 
 def _locate(name: str | Path) -> Path:
     if not isinstance(name, (str, os.PathLike)):
-        raise UsageError(f"a model must be a name or a path. Got {name!r} instead.")
+        raise UsageError(f"a model must be a name or a path. Got {quoted(name)} instead.")
     if name in BUNDLED:
         path = ASSETS / f"{name}.onnx"
         if not path.is_file():
             has = ", ".join(n for n in BUNDLED if (ASSETS / f"{n}.onnx").is_file()) or "none"
-            raise ModelError(f"this installation lacks the bundled model {name!r}; it has {has}. Install moue again.")
+            raise ModelError(
+                f"this installation lacks the bundled model {quoted(name)}; it has {has}. Install moue again."
+            )
         return path
     if name in EXTRA:
         folder = models_folder()
@@ -146,8 +148,8 @@ def _locate(name: str | Path) -> Path:
         if not path.is_file():
             has = ", ".join(n for n in EXTRA if (folder / f"{n}.onnx").is_file()) or "none"
             raise ModelError(
-                f"the installed moue-models has no {name!r} yet; it has {has}. Take one that `moue models` lists, or "
-                "look for a later version: pip install --upgrade moue-models"
+                f"the installed moue-models has no {quoted(name)} yet; it has {has}. Take one that `moue models` "
+                "lists, or look for a later version: pip install --upgrade moue-models"
             )
         return path
     path = Path(name)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import uvicorn
 from fastapi import FastAPI
 
-from moue.errors import UsageError
+from moue.errors import UsageError, quoted
 from moue.server.app import create_app
 from moue.server.connection import TimeoutProtocol
 from moue.server.security import is_local
@@ -99,7 +99,7 @@ def listen(host: str, port: int) -> socket.socket:
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror:
-        raise UsageError(f"host {host!r} is unknown. Give an address of this machine.") from None
+        raise UsageError(f"host {quoted(host)} is unknown. Give an address of this machine.") from None
     listener = socket.socket(family, kind, proto)
     try:
         if os.name == "posix":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from moue.errors import UsageError
+from moue.errors import UsageError, quoted
 from moue.runtime.engine import EngineName
 
 MIB = 1 << 20
@@ -85,6 +85,6 @@ class Settings:
             value = getattr(self, name)
             if name.endswith("_seconds"):
                 if not value > 0:
-                    raise UsageError(f"{name} must be more than 0. Got {value!r} instead.")
+                    raise UsageError(f"{name} must be more than 0. Got {quoted(value)} instead.")
             elif name.startswith(("max_", "min_")) and value < 1:
-                raise UsageError(f"{name} must be at least 1. Got {value!r} instead.")
+                raise UsageError(f"{name} must be at least 1. Got {quoted(value)} instead.")

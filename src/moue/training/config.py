@@ -97,9 +97,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         size = self.options.get("size", 48)
         if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
-            raise UsageError(f"model.options.size must be between 8 and 1024 pixels. Got {size!r} instead.")
+            raise UsageError(f"model.options.size must be between 8 and 1024 pixels. Got {quoted(size)} instead.")
         if (color := self.options.get("color", "gray")) not in ("gray", "rgb"):
-            raise UsageError(f"model.options.color must be 'gray' or 'rgb'. Got {color!r} instead.")
+            raise UsageError(f"model.options.color must be 'gray' or 'rgb'. Got {quoted(color)} instead.")
 
 
 @dataclass(frozen=True)
@@ -170,16 +170,16 @@ class OptimConfig:
         _between(self, 0, 10_000, "teacher_views")
         _between(self, 0, 100, "weight_decay", "votes_weight", "mixup", "grad_clip")
         if not 0 < self.lr < math.inf:
-            raise UsageError(f"optim.lr must be above 0. Got {self.lr!r} instead.")
+            raise UsageError(f"optim.lr must be above 0. Got {quoted(self.lr)} instead.")
         if any(not 8 <= size <= 1024 for size in self.progressive_sizes):
             raise UsageError(
                 "optim.progressive_sizes must be between 8 and 1024 pixels. "
-                f"Got {list(self.progressive_sizes)!r} instead."
+                f"Got {quoted(list(self.progressive_sizes))} instead."
             )
         if self.teachers_out_of_fold and len(self.teachers) < 2:
             raise UsageError(
                 "optim.teachers_out_of_fold needs two teachers or more, each of which held out another part of "
-                f"Training (data.fold). Got optim.teachers={list(self.teachers)!r} instead."
+                f"Training (data.fold). Got optim.teachers={quoted(list(self.teachers))} instead."
             )
         if self.mixup > 0 and self.mixup_until < 1 and self.teacher_views:
             raise UsageError(
@@ -219,7 +219,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not 0 < self.minutes < math.inf:
-            raise UsageError(f"run.minutes must be above 0. Got {self.minutes!r} instead.")
+            raise UsageError(f"run.minutes must be above 0. Got {quoted(self.minutes)} instead.")
         _between(self, 0, 2**63 - 1, "seed")
         _between(self, 0, 4096, "threads")
 
@@ -237,7 +237,7 @@ class Config:
         crop = self.data.random_crop
         if crop > self.model.size:
             raise UsageError(
-                f"data.random_crop must be at most {self.model.size}, the images' side. Got {crop!r} instead."
+                f"data.random_crop must be at most {self.model.size}, the images' side. Got {quoted(crop)} instead."
             )
         if crop and self.optim.progressive_sizes:
             raise UsageError("data.random_crop and optim.progressive_sizes both set the side of images. Leave out one.")
@@ -290,7 +290,7 @@ def _setting(text: str) -> tuple[str, Any]:
     """A ``section.key=value`` as its path and its value."""
     path, equals, value = text.partition("=")
     if not equals:
-        raise UsageError(f"--set takes section.key=value, as in optim.lr=3e-4. Got {text!r} instead.")
+        raise UsageError(f"--set takes section.key=value, as in optim.lr=3e-4. Got {quoted(text)} instead.")
     return path.strip(), _scalar(value)
 
 
@@ -306,12 +306,12 @@ def _between(config: Any, low: float, high: float, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         if not low <= value <= high:
-            raise UsageError(f"{section}.{name} must be between {low} and {high}. Got {value!r} instead.")
+            raise UsageError(f"{section}.{name} must be between {low} and {high}. Got {quoted(value)} instead.")
 
 
 def _build(cls: Any, values: Any, where: str) -> Any:
     if not isinstance(values, Mapping):
-        raise UsageError(f"{where or 'a recipe'} must be a section of keys. Got {values!r} instead.")
+        raise UsageError(f"{where or 'a recipe'} must be a section of keys. Got {quoted(values)} instead.")
     hints = typing.get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]
     arguments = {}
@@ -346,7 +346,7 @@ def _coerce(value: Any, kind: Any, where: str) -> Any:
         str: (isinstance(value, str), "a text"),
     }[origin or kind]
     if not valid:
-        raise UsageError(f"{where} must be {expected}. Got {value!r} instead.")
+        raise UsageError(f"{where} must be {expected}. Got {quoted(value)} instead.")
     return kind(value) if kind in (float, int) else dict(value) if origin is dict else value
 
 

@@ -142,7 +142,7 @@ def _require_columns(layout: Layout, file: str) -> None:
     if missing:
         hint = ": no header row?" if _looks_like_data(layout.columns) else "."
         raise DataError(
-            f"{file} needs a column {missing[0]!r}; its first line has {shortened(', '.join(layout.columns)) or 'none'}"
+            f"{file} needs a column '{missing[0]}'; its first line has {shortened(', '.join(layout.columns)) or 'none'}"
             f"{hint} The columns are emotion (a label), pixels ({PIXELS:,} numbers) and, where there are splits, Usage."
         )
 

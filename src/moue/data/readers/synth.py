@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.data.table import ImageTable
-from moue.errors import UsageError
+from moue.errors import UsageError, quoted
 from moue.labels import FER2013
 
 Array = NDArray[np.floating]
@@ -87,7 +87,7 @@ def read(source: str) -> ImageTable:
     """
     parts = source.split(":")[1:]
     if len(parts) > 2 or not all(p.isdecimal() for p in parts):
-        raise UsageError(f"the synthetic set is synth, synth:N or synth:N:SEED. Got {source!r} instead.")
+        raise UsageError(f"the synthetic set is synth, synth:N or synth:N:SEED. Got {quoted(source)} instead.")
     return synthetic(*(int(p) for p in parts))
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.errors import UsageError
+from moue.errors import UsageError, quoted
 
 Boxes = NDArray[np.floating]
 
@@ -77,7 +77,7 @@ class Tracker:
 
     def __init__(self, max_lost_seconds: float = 1.0, high_score: float = 0.5, min_diou: float = 0.0) -> None:
         if not max_lost_seconds >= 0:
-            raise UsageError(f"max_lost_seconds must be 0 or more. Got {max_lost_seconds!r} instead.")
+            raise UsageError(f"max_lost_seconds must be 0 or more. Got {quoted(max_lost_seconds)} instead.")
         self.max_lost_seconds, self.high_score, self.min_diou = max_lost_seconds, high_score, min_diou
         self._tracks: list[_Track] = []
         self._timestamp: float | None = None

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moue.damage import reason
-from moue.errors import MoueError, UsageError
+from moue.errors import MoueError, UsageError, quoted
 from moue.runtime.video.container import local_path, name_of
 from moue.runtime.video.decode import Video
 from moue.runtime.video.sound import SoundTrack, movflags
@@ -68,9 +68,9 @@ class VideoWriter:
 
         self.name = name_of(path)
         if isinstance(path, (str, os.PathLike)) and Path(path).suffix.lower() != ".mp4":
-            raise UsageError(f"videos are written as .mp4. Got {self.name!r} instead.")
+            raise UsageError(f"videos are written as .mp4. Got {quoted(self.name)} instead.")
         if like is not None and _same_file(path, like.source):
-            raise UsageError(f"{self.name!r} is the video that is read. Give the one to be written another name.")
+            raise UsageError(f"{quoted(self.name)} is the video that is read. Give the one to be written another name.")
         self._like = like
         self._frame_rate = (like.frame_rate if like else None) or frame_rate
         self._time_base = _mp4_time_base(like.time_base if like else Fraction(1, 90_000))
