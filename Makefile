@@ -62,7 +62,7 @@ test-matrix: install  ## the tests of reading and of the base install on each Py
 	    pins=$$(test $$version = 3.10 || echo --constraint constraints.txt); \
 	    $$python -m venv build/matrix/$$version; \
 	    build/matrix/$$version/bin/python -m pip install --quiet --disable-pip-version-check $$pins $(READING_TOOLS) \
-	        "$$(ls build/matrix/moue-*.whl)[fast,parquet,report]" $$(ls build/matrix/moue_models-*.whl); \
+	        "$$(ls build/matrix/moue-*.whl)[fast,heif,parquet,report]" $$(ls build/matrix/moue_models-*.whl); \
 	    build/matrix/$$version/bin/python -m pytest $(READING_TESTS); \
 	done
 

@@ -265,3 +265,22 @@ def test_usage_errors() -> None:
         read_image(io.StringIO("text"))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="'rgb' or 'bgr'"):
         read_image(RGB, color="rbg")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+def test_photos_of_phones_are_read_upright(format: str, tmp_path: Path) -> None:
+    import pillow_heif
+
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    pixels[:32, :48] = 240
+    photo = Image.fromarray(pixels)
+    path = tmp_path / "IMG_0001.HEIC"
+    if format == "HEIF":
+        pillow_heif.from_pillow(photo).save(path, quality=90, exif=turned.tobytes())
+    else:
+        path.write_bytes(saved(photo, format, quality=90, exif=turned))
+    image = read_image(path)
+    np.testing.assert_allclose(image, np.rot90(pixels, -1), atol=40)
+    assert np.abs(image.astype(int) - np.rot90(pixels, -1)).mean() < 3

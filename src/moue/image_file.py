@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from moue.errors import Unreadable
-from moue.image_format import identify, one_line
+from moue.image_format import identify, lacks_memory, one_line
 from moue.pixels import converter, over_white, strips
 from moue.preprocess import ImageArray
 
@@ -149,18 +149,11 @@ def _reasons(image: Image.Image) -> Iterator[None]:
         raise Unreadable(f"it holds too many pixels: {one_line(error)}", "too_large") from None
     except Exception as error:  # Decoders raise whatever damaged data makes them trip over.
         width, height = image.size
-        if isinstance(error, MemoryError) or _lacks_memory(width * height * _WEIGHT.get(image.format or "", 1)):
+        if isinstance(error, MemoryError) or lacks_memory(
+            _BYTES_PER_PIXEL * width * height * _WEIGHT.get(image.format or "", 1)
+        ):
             raise Unreadable(f"not enough memory for {width}×{height} pixels") from None
         raise Unreadable(f"a damaged {image.format or 'image'} file: {one_line(error)}") from None
-
-
-def _lacks_memory(pixels: int) -> bool:
-    """Whether so many pixels cannot be decoded, as decoders say neither clearly nor in one way."""
-    try:
-        np.empty(_BYTES_PER_PIXEL * pixels, np.uint8)
-    except (MemoryError, ValueError):
-        return True
-    return False
 
 
 def _is_reducible(image: Image.Image, file: IO[bytes]) -> bool:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import IO
 
+import numpy as np
 from PIL import Image
 
 from moue.errors import Unreadable, require, shortened
 from moue.signatures import AVIF_BRANDS, HEIF_BRANDS, kind_of
 
-#: Formats that are never tried: decoding these starts another program or loads a font, or opens an image in the file
-#: that may be of any format or size.
-UNSAFE_FORMATS = frozenset({"EPS", "WMF", "PDF", "MPEG", "BUFR", "GRIB", "HDF5", "IPTC", "FITS", "ICNS", "BLP"})
+#: Formats that are never tried: decoding these starts another program or loads a font, opens an image in the file that
+#: may be of any format or size, or takes minutes for a large texture of a game.
+UNSAFE_FORMATS = frozenset(
+    {"EPS", "WMF", "PDF", "MPEG", "BUFR", "GRIB", "HDF5"} | {"IPTC", "FITS", "ICNS"} | {"BLP", "DDS", "FTEX"}
+)
 
 #: TIFF's NewSubfileType, which is 1 for the smaller version of another image in the file.
 _SUBFILE = 254
@@ -35,25 +41,36 @@ def identify(file: IO[bytes]) -> Image.Image:
         _register_heif()
     damage = ""
     for name in _formats():
-        factory, accept = Image.OPEN[name]
+        accept = Image.OPEN[name][1]
         if accept and not _accepts(accept, prefix):
             continue
         try:
-            file.seek(0)
-            image: Image.Image = factory(file, "")
-            is_preview = getattr(image, "tag_v2", {}).get(_SUBFILE) == 1
-        except Image.DecompressionBombError as error:
-            raise Unreadable(f"it holds too many pixels: {one_line(error)}", "too_large") from None
-        except MemoryError:
-            raise Unreadable("not enough memory to open it") from None
+            return _open(file, name)
+        except Unreadable:
+            raise
         except Exception as error:  # Decoders raise whatever a damaged header makes them trip over.
             damage = damage or (f"a damaged {name} file: {one_line(error)}" if accept else "")
-        else:
-            # To Pillow, raw photos are TIFF files with a preview, often of 160 pixels.
-            if is_preview:
-                raise Unreadable("a raw photo, of which only a small preview can be read: convert it to JPEG or TIFF")
-            return image
     raise Unreadable(_reason(prefix, damage))
+
+
+def _open(file: IO[bytes], name: str) -> Image.Image:
+    """Open a file with one of Pillow's decoders."""
+    if name == "TIFF":
+        _silence_libtiff()
+    try:
+        file.seek(0)
+        image: Image.Image = Image.OPEN[name][0](file, "")
+        is_preview = getattr(image, "tag_v2", {}).get(_SUBFILE) == 1
+    except Image.DecompressionBombError as error:
+        raise Unreadable(f"it holds too many pixels: {one_line(error)}", "too_large") from None
+    except Exception as error:
+        if isinstance(error, MemoryError) or (name == "WEBP" and lacks_memory(8 * _webp_pixels(file))):
+            raise Unreadable("not enough memory to open it") from None
+        raise
+    # To Pillow, raw photos are TIFF files with a preview, often of 160 pixels.
+    if is_preview:
+        raise Unreadable("a raw photo, of which only a small preview can be read: convert it to JPEG or TIFF")
+    return image
 
 
 def _reason(prefix: bytes, damage: str) -> str:
@@ -91,6 +108,34 @@ def _formats() -> Iterator[str]:
     yield from first
     Image.init()
     yield from (name for name in Image.ID if name not in UNSAFE_FORMATS and name not in first)
+
+
+def _webp_pixels(file: IO[bytes]) -> int:
+    """The pixels that a WebP file declares: its decoder takes memory for all of them when it is made."""
+    file.seek(12)
+    kind, _, body = struct.unpack("<4sI10s", file.read(18).ljust(18, b"\0"))
+    if kind == b"VP8X":
+        return (1 + int.from_bytes(body[4:7], "little")) * (1 + int.from_bytes(body[7:10], "little"))
+    bits = int.from_bytes(body[1:5] if kind == b"VP8L" else body[6:10], "little")
+    height = bits >> (14 if kind == b"VP8L" else 16)
+    return (1 + (bits & 0x3FFF)) * (1 + (height & 0x3FFF))
+
+
+def lacks_memory(size: int) -> bool:
+    """Whether so many bytes cannot be had, which decoders say neither clearly nor in one way."""
+    try:
+        np.empty(size, np.uint8)
+    except (MemoryError, ValueError):
+        return True
+    return False
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing to stderr what Pillow raises anyway; Pillow does so for its warnings."""
+    # On Windows it is a part of Pillow's own library, which does not show its functions.
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)  # type: ignore[attr-defined]
 
 
 def one_line(error: BaseException) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 
 from moue._version import __version__
@@ -54,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # SIGTERM ends a run as Ctrl-C does: finally-blocks run and files are closed.
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # What Pillow writes about damaged images beside its exceptions, which are results here.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     debug = "--debug" in argv
     try:
         parser = _parser(argv)

@@ -28,6 +28,9 @@ EngineName = Literal["auto", "onnxruntime", "openvino"]
 #: What the engine "auto" is chosen for: "latency" for a few images, as ONNX Runtime starts sooner; "throughput" for
 #: thousands (folders, videos, serving), as OpenVINO runs faster.
 OptimizeFor = Literal["latency", "throughput"]
+#: How engines say that memory ran out.
+_OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "allocate memory", "out of memory")
+
 Shape = tuple[int | None, ...]
 Port = tuple[str, Shape]
 
@@ -118,6 +121,7 @@ class OnnxRuntimeGraph:
                 model, options, providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"]
             )
         except Exception as error:
+            _reraise_memory_error(error, source)
             # "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Failed to …": the last part is the message.
             raise _unreadable(source, " ".join(str(error).rsplit(" : ", 1)[-1].split())[:200]) from error
         self.inputs = {n.name: _onnxruntime_port(n) for n in self._session.get_inputs()}
@@ -126,7 +130,11 @@ class OnnxRuntimeGraph:
 
     def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Run the graph; see :class:`Graph`."""
-        return list(self._session.run(self._names, dict(inputs)))
+        try:
+            return list(self._session.run(self._names, dict(inputs)))
+        except Exception as error:
+            _reraise_memory_error(error)
+            raise
 
 
 class OpenVinoGraph:
@@ -150,6 +158,7 @@ class OpenVinoGraph:
             model = core.read_model(source if isinstance(source, bytes) else str(source))
             self._compiled = core.compile_model(model, "CPU", settings)
         except Exception as error:
+            _reraise_memory_error(error, source)
             raise _unreadable(source, "OpenVINO cannot read it.") from error
         self.inputs = {n.any_name: _openvino_port(n) for n in self._compiled.inputs}
         self.outputs = {n.any_name: _openvino_port(n) for n in self._compiled.outputs}
@@ -163,7 +172,11 @@ class OpenVinoGraph:
             request = self._idle.pop() if self._idle else None
         if request is None:
             request = self._compiled.create_infer_request()
-        results = request.infer(dict(inputs), share_inputs=True)
+        try:
+            results = request.infer(dict(inputs), share_inputs=True)
+        except Exception as error:
+            _reraise_memory_error(error)
+            raise
         outputs = [np.array(results[i]) for i in range(len(self.outputs))]
         with self._lock:
             self._idle.append(request)
@@ -302,6 +315,15 @@ def _thread_limit() -> int:
     total = os.cpu_count() or 1
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
     return allowed if allowed < total else 0
+
+
+def _reraise_memory_error(error: Exception, source: str | Path | bytes | None = None) -> None:
+    """Raise what is an engine's error for a lack of memory as MemoryError; as ModelError while a model is loaded."""
+    if not isinstance(error, MemoryError) and not any(words in str(error) for words in _OUT_OF_MEMORY):
+        return
+    if source is None:
+        raise MemoryError("not enough memory to run the graph") from error
+    raise ModelError(f"not enough memory to load {_name(source)}.") from error
 
 
 def _unreadable(source: str | Path | bytes, reason: str) -> ModelError:

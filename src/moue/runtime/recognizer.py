@@ -271,13 +271,11 @@ class Recognizer:
         image = photo.pixels
         # Coordinates are those of the whole photo, also where it was read at half its size.
         across, down = photo.width / image.shape[1], photo.height / image.shape[0]
-        found = detect_faces(
-            image,
-            self.detector if detector is None else detector.scaled(1 / across, 1 / down),
-            self.spec,
-            source,
-            min_score=self.options.min_score,
-        )
+        given = self.detector if detector is None else detector.scaled(1 / across, 1 / down)
+        try:
+            found = detect_faces(image, given, self.spec, source, min_score=self.options.min_score)
+        except MemoryError:
+            raise Unreadable(f"not enough memory to search {image.shape[1]}×{image.shape[0]} pixels") from None
         detections = found.detections.scaled(across, down)
         return replace(found, width=photo.width, height=photo.height, detections=detections, remark=photo.remark)
 

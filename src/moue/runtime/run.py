@@ -126,10 +126,11 @@ def _read(
         # Opened once, as it may come through a pipe.
         try:
             photo = recognizer.open(source.data)
+            faces = recognizer.faces(photo, source.name)
         except Unreadable as error:
             yield recognizer.failed(source.name, error.status, str(error)), None
         else:
-            yield recognizer.faces(photo, source.name), photo.pixels
+            yield faces, photo.pixels
     elif source.kind == "video":
         frames = stream_video(
             recognizer.for_video(),

@@ -93,11 +93,17 @@ def _head(x: Any) -> bytes:
     if isinstance(x, (bytes, bytearray, memoryview)):
         return bytes(x[:HEAD])
     # What is read from a pipe is gone, and FFmpeg needs to seek.
-    if not hasattr(x, "read") or isinstance(x, io.TextIOBase) or not getattr(x, "seekable", bool)():
+    if not hasattr(x, "read") or isinstance(x, io.TextIOBase):
         return b""
-    position = x.tell()
-    head: bytes = x.read(HEAD)
-    x.seek(position)
+    try:
+        if not getattr(x, "seekable", bool)():
+            return b""
+        position = x.tell()
+        head: bytes = x.read(HEAD)
+        x.seek(position)
+    except (OSError, ValueError):
+        # A closed file, or one of a disk that fails: reading it says so.
+        return b""
     return head
 
 
