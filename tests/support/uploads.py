@@ -14,7 +14,6 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from moue.runtime.recognizer import Recognizer
-from moue.runtime.results import Faces
 from moue.server.app import create_app
 from moue.server.jobs import JobQueue
 from moue.server.run import listen, uvicorn_config
@@ -87,16 +86,19 @@ class BatchGate:
         self.first = 1
         """Number of the first batch that is held."""
         self._reached, self._opened = threading.Event(), threading.Event()
-        real = Recognizer.batch
+        # Images come as sources, frames of videos as arrays.
+        for name in ("stream", "batch"):
+            monkeypatch.setattr(Recognizer, name, self._held(getattr(Recognizer, name)))
 
-        def batch(recognizer: Recognizer, images: Any) -> list[Faces]:
+    def _held(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def held(recognizer: Recognizer, images: Any, **options: Any) -> Any:
             self.sizes.append(len(images))
             if len(self.sizes) >= self.first:
                 self._reached.set()
                 self._opened.wait(60)
-            return real(recognizer, images)
+            return method(recognizer, images, **options)
 
-        monkeypatch.setattr(Recognizer, "batch", batch)
+        return held
 
     def wait_reached(self) -> None:
         assert self._reached.wait(60), "no batch is read"

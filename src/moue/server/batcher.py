@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 import time
 from collections import deque
@@ -13,13 +14,17 @@ from typing import NamedTuple
 from fastapi import HTTPException
 
 from moue.errors import Unreadable
+from moue.image_format import identify
 from moue.runtime.detect import WholeImage
+from moue.runtime.inputs.source import Source
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
 
 #: Images per batch. Cropped faces go through the graph together, which pays. Where faces must be detected first,
 #: detection takes most of the time, and a long batch would only delay its first image.
 MAX_BATCH_CROPS, MAX_BATCH_IMAGES = 64, 4
+#: Pixels per batch, but for a single image: decoding a batch must not delay the others' first image by seconds.
+MAX_BATCH_PIXELS = 50_000_000
 
 
 class Overloaded(HTTPException):
@@ -38,13 +43,14 @@ class _QueuedImage(NamedTuple):
     recognizer: Recognizer
     content: bytes
     name: str
+    pixels: int
     result: Future[Faces]
 
 
 class Batcher:
     """Reads images first in, first out, in batches of what is queued; safe to share between threads.
 
-    Images are decoded when their batch is read, so that the queue stays small in memory.
+    Images are decoded when their batch is read, one at a time, so that neither queue nor batch hold many pixels.
 
     Args:
         max_queue: images that may be queued.
@@ -84,7 +90,13 @@ class Batcher:
             Overloaded: when too much is queued already. A request on its own is never rejected.
             HTTPException: 503 after the timeout, or when the server shuts down; the images that are left are cancelled.
         """
-        results = [asyncio.wrap_future(result) for result in self._submit(recognizer, images)]
+        pixels = await asyncio.to_thread(lambda: [_count_pixels(content) for _, content in images])
+        queued = [
+            _QueuedImage(recognizer, content, name, count, Future())
+            for (name, content), count in zip(images, pixels, strict=True)
+        ]
+        self._submit(queued)
+        results = [asyncio.wrap_future(image.result) for image in queued]
         try:
             return await asyncio.wait_for(asyncio.gather(*results), timeout)
         except (TimeoutError, asyncio.TimeoutError):
@@ -106,8 +118,7 @@ class Batcher:
             self._changed.notify()
         self._worker.join(timeout=10)
 
-    def _submit(self, recognizer: Recognizer, images: Sequence[tuple[str, bytes]]) -> list[Future[Faces]]:
-        queued = [_QueuedImage(recognizer, content, name, Future()) for name, content in images]
+    def _submit(self, queued: Sequence[_QueuedImage]) -> None:
         with self._changed:
             waiting = len(self._queue)
             seconds = (waiting + self._in_progress) * self._seconds_per_image
@@ -117,7 +128,6 @@ class Batcher:
                 raise Overloaded(5)
             self._queue.extend(queued)
             self._changed.notify()
-        return [image.result for image in queued]
 
     def _run(self) -> None:
         while batch := self._next_batch():
@@ -137,42 +147,47 @@ class Batcher:
                     self._changed.wait()
                 if not self._open:
                     return []
-                recognizer = self._queue[0].recognizer
-                limit = MAX_BATCH_CROPS if isinstance(recognizer.detector, WholeImage) else MAX_BATCH_IMAGES
-                batch: list[_QueuedImage] = []
-                while self._queue and len(batch) < limit and self._queue[0].recognizer is recognizer:
-                    image = self._queue.popleft()
-                    if image.result.set_running_or_notify_cancel():
-                        batch.append(image)
-                if batch:
+                if batch := self._take_batch():
                     self._in_progress = len(batch)
                     return batch
+
+    def _take_batch(self) -> list[_QueuedImage]:
+        """Takes images for one recognizer from the queue, up to the limits of a batch; leaves out cancelled ones."""
+        recognizer = self._queue[0].recognizer
+        limit = MAX_BATCH_CROPS if isinstance(recognizer.detector, WholeImage) else MAX_BATCH_IMAGES
+        batch: list[_QueuedImage] = []
+        pixels = 0
+        while self._queue and len(batch) < limit and self._queue[0].recognizer is recognizer:
+            if batch and pixels + self._queue[0].pixels > MAX_BATCH_PIXELS:
+                break
+            image = self._queue.popleft()
+            if image.result.set_running_or_notify_cancel():
+                batch.append(image)
+                pixels += image.pixels
+        return batch
 
 
 def _read_batch(batch: Sequence[_QueuedImage]) -> None:
     recognizer = batch[0].recognizer
-    decoded, arrays = [], []
-    for image in batch:
-        try:
-            array = recognizer.open(image.content)
-        except Unreadable as error:
-            image.result.set_result(recognizer.failed(image.name, error.status, str(error)))
-        except Exception as error:  # It fails this request only; the queue goes on.
-            image.result.set_exception(error)
-        else:
-            decoded.append(image)
-            arrays.append(array)
-    if not arrays:
-        return
     try:
-        results = recognizer.batch(arrays)
+        # One image after the other is decoded, and its pixels are released as soon as its faces are cropped.
+        results = list(recognizer.stream([Source(image.name, "image", content=image.content) for image in batch]))
     except Exception as error:
-        if len(decoded) == 1:
-            decoded[0].result.set_exception(error)
+        if len(batch) == 1:
+            batch[0].result.set_exception(error)
             return
         # One image may have caused it: read each on its own, so that only that one fails.
-        for image in decoded:
+        for image in batch:
             _read_batch([image])
         return
-    for image, faces in zip(decoded, results, strict=True):
-        image.result.set_result(faces.replace(source=image.name))
+    for image, faces in zip(batch, results, strict=True):
+        image.result.set_result(faces)
+
+
+def _count_pixels(content: bytes) -> int:
+    """An image's width × height as its header gives it; 0 where it cannot be read, which will be quick to find out."""
+    try:
+        width, height = identify(io.BytesIO(content)).size
+    except Unreadable:
+        return 0
+    return int(width * height)
