@@ -200,6 +200,18 @@ def test_packages_with_telemetry_are_imported_in_one_place(name: str) -> None:
     assert not lines or name == "moue.telemetry", f"{name} imports {lines}; use moue.telemetry"
 
 
+def test_media_are_opened_where_their_formats_are_limited() -> None:
+    calls = {
+        (name, ast.unparse(call))
+        for name, path in MODULES.items()
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "av.open"
+    }
+    # The writer opens nothing but its own output.
+    reading = {name for name, call in calls if "'w'" not in call}
+    assert reading == {"moue.runtime.video.container"}
+
+
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_optional_packages_are_imported_where_they_are_used(name: str) -> None:
     if KNOWS_TORCH.fullmatch(name) or unit(name) == "server":

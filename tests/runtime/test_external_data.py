@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -114,12 +114,14 @@ def test_what_is_no_graph_is_one_sentence(content: bytes, reason: str, tmp_path:
             open_graph(path, engine=engine)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_answered(content: bytes) -> None:
     with contextlib.suppress(ValueError):
         assert has_external_data(content) in (True, False)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_broken_graph_never_hides_weights_in_another_file(data: st.DataObject) -> None:
     """One changed byte: what the onnx package still reads as external, the search finds or refuses."""

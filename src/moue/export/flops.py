@@ -13,7 +13,7 @@ def gflop(path: Path) -> float | None:
 
     Convolutions and matrix products are counted, as torch's own counter does; None where a shape stays unknown.
     """
-    model = onnx.load(path)
+    model = onnx.load(path, load_external_data=False)
     for port in model.graph.input:
         if port.type.tensor_type.shape.dim[0].dim_param:
             port.type.tensor_type.shape.dim[0].dim_value = 1
