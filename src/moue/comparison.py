@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from moue.data.loading import load, source_files
 from moue.data.table import ImageTable, LeftOut
-from moue.errors import DataError, MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require
+from moue.errors import DataError, MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require, shortened
 from moue.evaluation.evaluate_model import rows_of
 from moue.evaluation.latency import latency
 from moue.evaluation.model_result import ModelResult
@@ -246,9 +246,10 @@ def _validated(entry: PlannedRun, read: Reader, asked: Sequence[str]) -> Planned
         )
     config = entry.config.override(changes={"data.labels": labels})
     if run.exists:
-        if run.record()["data"]["fingerprint"] != table.fingerprint:
+        data = run.record().get("data", {})
+        if data.get("fingerprint") != table.fingerprint:
             raise UsageError(
-                f"{run.folder} holds a run on other data ({run.record()['data']['name']}). Choose another --out."
+                f"{run.folder} holds a run on other data ({shortened(data.get('name'))}). Choose another --out."
             )
         return replace(entry, config=run.resume_config(entry.recipe, config, asked))
     if config.optim.votes_weight > 0 and table.votes is None:

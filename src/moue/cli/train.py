@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `moue train`."""
+    from moue.training.config import MAY_DIFFER
     from moue.training.recipe import about, recipes
 
     shipped = recipes()
@@ -38,7 +39,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--minutes", type=float, metavar="M", help="fit the schedule to this time")
     parser.add_argument("--seed", type=int, metavar="S", help="random seed (default: the recipe's)")
-    parser.add_argument("--resume", action="store_true", help="resume the run in --out")
+    parser.add_argument(
+        "--resume", action="store_true", help=f"resume the run in --out; {', '.join(MAY_DIFFER)} may differ"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

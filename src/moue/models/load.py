@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from moue.errors import ModelError, TrainingError, UnknownName, UsageError, quoted, require
+from moue.damage import decoding, read_json, reason
+from moue.errors import ModelError, TrainingError, UnknownName, UsageError, quoted, require, shortened
 from moue.models import create, devices, options_of
 from moue.models.base import Network
 from moue.models.tensors import save_file
@@ -88,7 +89,7 @@ def load_run(path: Path | str, device: str = "auto") -> TorchModel:
     except RuntimeError as error:
         first = str(error).splitlines()[1:2] or [str(error)]
         raise ModelError(
-            f"{weights} does not fit the network {quoted(name)} with {len(spec.labels)} classes: {first[0].strip()}"
+            f"{weights} does not fit the network {quoted(name)} with {len(spec.labels)} classes: {shortened(first[0])}"
         ) from error
     chosen = devices.choose(device)
     return TorchModel(spec, network.eval().requires_grad_(False).to(chosen), chosen)
@@ -132,22 +133,36 @@ def save_weights(weights: Mapping[str, Tensor], path: Path | str, rebuild: Mappi
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     safetensors = require("safetensors", "train")
+
+    def damaged(why: str) -> ModelError:
+        return ModelError(f"{path} is no readable safetensors file ({why}). Copy it again, or train the run again.")
+
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with decoding(path, damaged), safetensors.safe_open(path, framework="pt") as file:
             rebuild = json.loads((file.metadata() or {}).get(REBUILD, "{}"))
             return {key: file.get_tensor(key) for key in file.keys()}, current_options(rebuild)  # noqa: SIM118
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise ModelError(f"{path} is no readable safetensors file: {error}") from error
+    except (OSError, safetensors.SafetensorError) as error:
+        raise damaged(reason(error)) from error
 
 
 def _network(path: Path) -> tuple[str, dict[str, Any]]:
+    def damaged(why: str) -> ModelError:
+        return ModelError(
+            f"{path} is not a run's configuration ({why}). Restore it from a copy, or train the run again."
+        )
+
     try:
-        model = json.loads(path.read_text(encoding="utf-8"))["model"]
-        return str(model["network"]), current_options(model.get("options") or {})
+        model = read_json(path, damaged).get("model")
     except FileNotFoundError:
         raise ModelError(f"{path} is missing: it says which network the run trained.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path} is not a run's configuration: {quoted(error)}") from error
+    except OSError as error:
+        raise damaged(reason(error)) from error
+    match model:
+        case {"network": str() as name, **others}:
+            options = others.get("options") or {}
+            if isinstance(options, dict):
+                return name, current_options(options)
+    raise damaged("model.network or model.options is missing or of another type")
 
 
 def without_weights(name: str) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moue.damage import read_json
 from moue.errors import MissingExtra, ModelError
 from moue.labels import FER2013, FERPLUS, labels_for
 from moue.run_folder import CONFIG, EXPORTED, SPEC, is_run
@@ -87,8 +87,9 @@ def labels_of(name: str | Path, votes: bool = False) -> str:
         UnknownName, ModelError, MissingExtra: as :func:`open_any`.
     """
     if (run := run_of(name)) is not None:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            trained = str(json.loads((run / CONFIG).read_text(encoding="utf-8"))["data"]["labels"])
+        # What is wrong with it is said where the model is opened.
+        with contextlib.suppress(OSError, ModelError, KeyError, TypeError):
+            trained = str(read_json(run / CONFIG, ModelError)["data"]["labels"])
             # Without votes a model of FER+'s classes can still be scored on FER-2013's labels.
             if trained in ("folders", FER2013.name) or (trained == FERPLUS.name and votes):
                 return trained

@@ -17,6 +17,10 @@ from moue.errors import UnknownName, UsageError, quoted
 from moue.spec import Color
 from moue.training.yaml12 import read_yaml
 
+#: The settings with which a run may be resumed otherwise than it was started: where it is computed, and where its votes
+#: are. All others would make it another run.
+MAY_DIFFER = ("run.device", "run.threads", "data.votes")
+
 
 @dataclass(frozen=True)
 class DataConfig:

@@ -106,6 +106,11 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, plan.schedule)
         state = {"network": network, "ema": ema, "optimizer": optimizer, "scheduler": scheduler}
         first = checkpoints.resume(run.checkpoint("last"), state)
+        best = run.checkpoint("best")
+        # Read again at the end; damage is found now, and not after hours.
+        run.history()
+        if best.exists():
+            checkpoints.weights(best, ema.network.state_dict())
         meter = Meter(first, optim.epochs, plan.steps, plan.device)
 
         for epoch in range(first, optim.epochs):
@@ -156,11 +161,11 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
             run.log(row)
             log_curves(row)
             if accuracy is not None and accuracy > run.best_accuracy(before=epoch + 1):
-                checkpoints.save({"network": ema.network.state_dict(), "epoch": epoch + 1}, run.checkpoint("best"))
+                checkpoints.save({"network": ema.network.state_dict(), "epoch": epoch + 1}, best)
             checkpoints.save_state(run.checkpoint("last"), epoch + 1, state)
 
-        if optim.keep == "best" and run.checkpoint("best").exists():
-            ema.network.load_state_dict(checkpoints.load(run.checkpoint("best"))["network"])
+        if optim.keep == "best" and best.exists():
+            ema.network.load_state_dict(checkpoints.weights(best, ema.network.state_dict()))
         run.finish(
             first_outputs(ema.network.state_dict(), plan.kept),
             plan.table.label_set.labels,

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moue._version import __version__
+from moue.damage import decoding, read_json
 from moue.data.readers.fer2013_csv import is_fer2013
 from moue.data.splits import Split
 from moue.data.table import ImageTable
-from moue.errors import DataError, TrainingError, UsageError
+from moue.errors import DataError, TrainingError, UsageError, shortened
 from moue.evaluation.calibration import fit_temperature, uncertain_threshold
 from moue.files import atomic_write
 from moue.labels import FER2013
@@ -29,7 +31,7 @@ from moue.renames import current_settings
 from moue.run_folder import CONFIG, HISTORY, RECORD, SPEC, SPLIT, WEIGHTS, is_run
 from moue.spec import ModelSpec
 from moue.trained.open import spec_of
-from moue.training.config import Config
+from moue.training.config import MAY_DIFFER, Config
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +40,26 @@ if TYPE_CHECKING:
 
 #: What binds weights that were trained on FER-2013's images.
 LICENSE = "MIT for the weights; the training images (FER-2013) were published for research"
+
+
+#: What can be done where a run's files are damaged: those that it cannot be resumed without, and its curves.
+_RESTORE = "Restore it from a copy, or train again in another folder."
+_WITHOUT_HISTORY = (
+    "Restore it from a copy, or delete it: the run goes on without its curves so far, and its best epoch is chosen "
+    "among those to come."
+)
+
+#: Types of what is read again of a record.
+_RECORD: dict[str, type] = {
+    "status": str,
+    "license": str,
+    "parameters": int,
+    "data": dict,
+    "machine": dict,
+    "rebuild": dict,
+    "recipe": dict,
+    "asked": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -62,11 +84,21 @@ class Run:
 
     def config(self) -> Config:
         """The resolved configuration."""
-        return Config.from_dict(current_settings(self._json(CONFIG)))
+        return self._config_of(self._json(CONFIG), CONFIG)
 
     def record(self) -> dict[str, Any]:
-        """What run.json holds."""
-        return self._json(RECORD)
+        """What run.json holds.
+
+        Raises:
+            UsageError: when it is damaged, or a part of it is of another type.
+        """
+        values = {key: value for key, value in self._json(RECORD).items() if value is not None}
+        for key, kind in _RECORD.items():
+            if not isinstance(values.get(key, kind()), kind) and not (
+                key in ("recipe", "asked") and values[key] is None
+            ):
+                raise self._damaged(RECORD, f"{key} is a {type(values[key]).__name__}")
+        return values
 
     def spec(self) -> ModelSpec:
         """The spec of the kept weights."""
@@ -88,7 +120,7 @@ class Run:
     def resume_config(self, recipe: Config, requested: Config, settings: Iterable[str]) -> Config:
         """The configuration with which a run is resumed, or taken as finished.
 
-        It is the run's own, except for what may differ (device, threads, the path of the votes) and is given by name.
+        It is the run's own, except for what may differ (:data:`~moue.training.config.MAY_DIFFER`) and is given by name.
 
         Args:
             recipe: as it is now, without any settings.
@@ -98,26 +130,29 @@ class Run:
         Raises:
             UsageError: when the recipe, or one of the settings, is not that of the run; names both values.
         """
-        saved, free = self.config(), ("run.device", "run.threads", "data.votes")
+        saved, free = self.config(), MAY_DIFFER
+        others = f"--resume may change {', '.join(free[:-1])} and {free[-1]} alone"
         # Before a time budget set the epochs.
-        original = Config.from_dict(current_settings(self.record().get("asked") or saved.to_dict()))
+        record = self.record()
+        original = self._config_of(record.get("asked") or saved.to_dict(), RECORD)
         named = [s.partition("=")[0].strip() for s in settings]
         for name in ("model.network", *named):
             if name not in free and requested.get(name) not in (saved.get(name), original.get(name)):
                 raise UsageError(
-                    f"{self.folder} holds a run with {name}={saved.get(name)}, not {requested.get(name)}. "
-                    "Leave that setting out to take the run as it is, or choose another folder."
+                    f"{self.folder} holds a run with {name}={shortened(saved.get(name))}, not "
+                    f"{shortened(requested.get(name))}; {others}. Leave that setting out to take the run as it is, or "
+                    "choose another folder."
                 )
         # A run that was started from Python has no recipe.
-        started = Config.from_dict(current_settings(self.record().get("recipe") or recipe.to_dict()))
+        started = self._config_of(record.get("recipe") or recipe.to_dict(), RECORD)
         if recipe.data.labels is None and started.data.labels == FER2013.name:
             # Version 0.1.0 wrote this where a recipe says nothing.
             started = started.override(changes={"data.labels": None})
         for name in (f"{section}.{key}" for section, keys in recipe.to_dict().items() for key in keys):
             if name not in free and recipe.get(name) != started.get(name):
                 raise UsageError(
-                    f"{self.folder} was started from a recipe with {name}={started.get(name)}, not {recipe.get(name)}. "
-                    "Give the recipe as it was, or choose another folder."
+                    f"{self.folder} was started from a recipe with {name}={shortened(started.get(name))}, not "
+                    f"{shortened(recipe.get(name))}; {others}. Give the recipe as it was, or choose another folder."
                 )
         return saved.override(changes={name: requested.get(name) for name in named if name in free})
 
@@ -126,9 +161,18 @@ class Run:
         path = self.folder / HISTORY
         if not path.exists():
             return []
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
-        return [{**row, "epoch": int(row["epoch"] or 0)} for row in rows]
+        with (
+            decoding(path, lambda why: self._damaged(HISTORY, why, _WITHOUT_HISTORY)),
+            open(path, newline="", encoding="utf-8") as file,
+        ):
+            reader = csv.DictReader(file, strict=True)
+            rows = [{key: float(value) if value else None for key, value in row.items()} for row in reader]
+            history: list[dict[str, Any]] = [{**row, "epoch": int(row["epoch"] or 0)} for row in rows]
+            if not {"train_loss", "validation_accuracy", "seconds"} <= {*(reader.fieldnames or ())}:
+                raise ValueError("it lacks columns")
+            if [row["epoch"] for row in history] != sorted({row["epoch"] for row in history}):
+                raise ValueError("its epochs are not in order")
+        return history
 
     def best_accuracy(self, before: int) -> float:
         """The best accuracy on validation of the epochs before that one, which counts from 1; 0 where there is none."""
@@ -217,8 +261,8 @@ class Run:
         # Unknown for the whole where one epoch, of an older version or on another device, does not say.
         known = all(r.get("threads") for r in history)
         cores = sum(float(r["seconds"] or 0) * float(r["threads"]) for r in history) if known else 0
-        epoch = len(history)
-        if config.optim.keep == "best" and self.checkpoint("best").exists():
+        epoch = config.optim.epochs
+        if config.optim.keep == "best" and history and self.checkpoint("best").exists():
             epoch = max(history, key=lambda r: r["validation_accuracy"] or 0.0)["epoch"]
         spec = ModelSpec(
             name=self.folder.name,
@@ -228,7 +272,7 @@ class Run:
             color=network.input.color,
             views=2,
             license=record.get("license", LICENSE),
-            parameters=record["parameters"],
+            parameters=record.get("parameters", 0),
             trained={
                 "epochs": config.optim.epochs,
                 "epoch_kept": epoch,
@@ -236,11 +280,9 @@ class Run:
                 **({"core_hours": round(cores / 3600, 4)} if cores else {}),
                 "seed": config.run.seed,
                 **_origin(config),
-                "machine": record["machine"]["processor"]
-                if record["machine"]["accelerator"] == "cpu"
-                else record["machine"]["accelerator"],
-                "data": record["data"],
-                "moue": record["machine"]["versions"]["moue"],
+                "machine": _machine(record),
+                "data": record.get("data", {}),
+                "moue": __version__,
                 "curves": _curves(history),
             },
         )
@@ -280,17 +322,22 @@ class Run:
             for writer in writers:
                 writer.close()
 
-    def _json(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
+    def _config_of(self, values: Mapping[str, Any], name: str) -> Config:
+        """The configuration that a file of the run holds."""
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            return Config.from_dict(current_settings(values))
+        except UsageError as error:
+            raise self._damaged(name, str(error).rstrip(".")) from error
+
+    def _damaged(self, name: str, why: str, remedy: str = _RESTORE) -> UsageError:
+        """The error for a file of the run that cannot be used."""
+        return UsageError(f"{self.folder / name} is damaged, or of another version ({why}). {remedy}")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            return read_json(self.folder / name, lambda why: self._damaged(name, why))
         except FileNotFoundError:
             raise UsageError(f"{self.folder} is not a run folder: it has no {name}.") from None
-        except (OSError, json.JSONDecodeError) as error:
-            raise UsageError(f"{path} cannot be read: {error}") from error
-        if not isinstance(values, dict):
-            raise UsageError(f"{path} cannot be read: it holds a {type(values).__name__}, not an object.")
-        return values
 
     def _write(self, name: str, values: Any) -> None:
         with atomic_write(self.folder / name) as part:
@@ -304,6 +351,13 @@ def _license(config: Config, table: ImageTable) -> str:
         # A path, as what is started from is a run even where a bundled model has its name.
         inherited.insert(0, spec_of(Path(config.model.init)).license)
     return "; ".join(dict.fromkeys(filter(None, [LICENSE if is_fer2013(table) else "", *inherited])))
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    """What computed a run: its processor, or its accelerator where it had one."""
+    machine = record.get("machine", {})
+    accelerator = machine.get("accelerator", "cpu")
+    return str(machine.get("processor", "unknown") if accelerator == "cpu" else accelerator)
 
 
 def _curves(history: Iterable[Mapping[str, Any]]) -> dict[str, list[float | None]]:

@@ -6,7 +6,8 @@ import re
 from functools import cache
 from typing import Any
 
-from moue.errors import UsageError, require
+from moue.damage import DECODING_ERRORS
+from moue.errors import QUOTED, UsageError, require, shortened
 
 #: Version 1.2's numbers with an exponent (10.3.2, "Tag Resolution").
 _EXPONENT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+\Z")
@@ -28,8 +29,10 @@ def read_yaml(text: str) -> Any:
     try:
         _check_limits(yaml, text)
         return yaml.load(text, Loader=_loader())
-    except (yaml.YAMLError, ValueError) as error:  # ValueError for a date that no calendar has.
-        raise UsageError(str(error)) from error
+    except UsageError:
+        raise
+    except (yaml.YAMLError, *DECODING_ERRORS) as error:  # ValueError for a date that no calendar has.
+        raise UsageError(shortened(error, 2 * QUOTED)) from error
 
 
 def _check_limits(yaml: Any, text: str) -> None:
