@@ -95,7 +95,7 @@ def read_file(file: IO[bytes], max_pixels: int, remedy: str, truncated: Truncate
         Unreadable: when it cannot be read, whatever happens in the decoder.
     """
     image = identify(file)
-    with _reasons(image):
+    with reasons(image):
         full = image.size
         reduced = reduce and full[0] * full[1] > max_pixels and _is_reducible(image, file)
         if reduced:
@@ -114,18 +114,19 @@ def read_file(file: IO[bytes], max_pixels: int, remedy: str, truncated: Truncate
     return photo
 
 
-def decode(image: Image.Image, max_pixels: int, remedy: str) -> Photo:
+def decode(image: Image.Image, max_pixels: int, remedy: str = "", *, single: bool = True) -> Photo:
     """The pixels of an image that was opened.
 
     Args:
         image: a file of any format, or an image of any mode.
         max_pixels: as for :func:`read_file`.
         remedy: as for :func:`read_file`.
+        single: whether this is the only image that is read of its file, which is remarked where there are more.
 
     Raises:
         Unreadable: when it cannot be decoded, whatever happens in the decoder.
     """
-    with _reasons(image):
+    with reasons(image):
         check_pixels(*_largest_part(image), max_pixels, remedy, _WEIGHT.get(image.format or "", 1))
         image.load()
         orientation = _orientation(image)
@@ -135,11 +136,12 @@ def decode(image: Image.Image, max_pixels: int, remedy: str) -> Photo:
         convert = _converter(image)
         for top, bottom in strips(*image.size):
             stored[top:bottom] = convert(image.crop((0, top, image.width, bottom)))
-        return Photo(pixels, width, height, "only the first of its images was read" if _is_animated(image) else None)
+        has_more = single and _is_animated(image)
+        return Photo(pixels, width, height, "only the first of its images was read" if has_more else None)
 
 
 @contextmanager
-def _reasons(image: Image.Image) -> Iterator[None]:
+def reasons(image: Image.Image) -> Iterator[None]:
     """Turns whatever a decoder raises into Unreadable with the reason."""
     try:
         yield

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from moue.errors import Unreadable, require, shortened
-from moue.signatures import AVIF_BRANDS, HEIF_BRANDS, kind_of
+from moue.signatures import AVIF_BRANDS, HEIF_BRANDS, PNG, kind_of
 
 #: Formats that are never tried: decoding these starts another program or loads a font, opens an image in the file that
 #: may be of any format or size, or takes minutes for a large texture of a game.
@@ -51,6 +51,20 @@ def identify(file: IO[bytes]) -> Image.Image:
         except Exception as error:  # Decoders raise whatever a damaged header makes them trip over.
             damage = damage or (f"a damaged {name} file: {one_line(error)}" if accept else "")
     raise Unreadable(_reason(prefix, damage))
+
+
+def is_animation(file: IO[bytes]) -> bool:
+    """Whether a file, read from its start, is a GIF, WebP or PNG of several images."""
+    head = file.read(21)
+    # Pillow's decoder of WebP would read all of the file; that it is animated is a bit of its header.
+    webp = head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20 and bool(head[20] & 2)
+    if not (webp or head.startswith((b"GIF8", PNG))):
+        return False
+    try:
+        file.seek(0)
+        return bool(getattr(identify(file), "is_animated", False))
+    except Exception:  # As above; reading it as an image says what is wrong.
+        return False
 
 
 def _open(file: IO[bytes], name: str) -> Image.Image:

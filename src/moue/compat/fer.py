@@ -22,8 +22,8 @@ from moue.errors import Unreadable, UsageError, quoted, require
 from moue.image import read_image
 from moue.runtime.draw import draw
 from moue.runtime.results import Faces
+from moue.runtime.video.animation import open_film
 from moue.runtime.video.camera import CameraWindow
-from moue.runtime.video.decode import open_video
 from moue.runtime.video.writer import VideoWriter
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class Video:
         self.filepath = os.fspath(video_file)
         self.filename = Path(video_file).name
         self.outdir, self.first_face_only = outdir, first_face_only
-        self._video = open_video(self.filepath)
+        self._video = open_film(self.filepath)
 
     def analyze(
         self,

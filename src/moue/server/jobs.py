@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from moue.errors import MoueError, Unreadable
+from moue.image_format import is_animation
 from moue.runtime.recognizer import Recognizer
-from moue.runtime.video.decode import Video, open_video
+from moue.runtime.video.animation import open_film
+from moue.runtime.video.decode import Video
 from moue.runtime.video.stream import stream_video
 from moue.server.batcher import Overloaded
 from moue.server.workspace import Workspace
@@ -232,6 +234,8 @@ def open_upload(path: Path, max_pixels: int) -> Video:
         Unreadable: when it is not a video, or its images are too large.
     """
     with open(path, "rb") as file:
-        if kind_of(file.read(HEAD)) != "video":
+        kind = kind_of(file.read(HEAD))
+        file.seek(0)
+        if kind != "video" and not (kind == "image" and is_animation(file)):
             raise Unreadable("not a video of a kind that is known here: send MP4, WebM, Matroska, AVI, MPEG or Ogg.")
-    return open_video(path, max_pixels=max_pixels)
+    return open_film(path, max_pixels=max_pixels)

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from moue.errors import UsageError
+from moue.image_format import is_animation
 from moue.runtime.inputs.paths import expand, is_single_file
 from moue.runtime.inputs.source import Source
 from moue.runtime.video.container import name_of
@@ -78,10 +79,24 @@ def _sources(x: Any, stdin: IO[str] | None, exclude: Path | None) -> Iterator[So
         yield from expand(x, stdin=stdin, exclude=exclude)
     elif not (is_input(x) or hasattr(x, "__array__")):
         yield Source(_name(x), "unreadable", _expected(x))
-    elif kind_of(_head(x)) == "video":
+    elif _is_video(x):
         yield Source(name_of(x), "video", content=x if hasattr(x, "read") else bytes(x))
     else:
         yield Source(_name(x), "image", content=x)
+
+
+def _is_video(x: Any) -> bool:
+    """Whether bytes or an open file hold a video or an animation."""
+    kind = kind_of(_head(x))
+    if kind != "image":
+        return kind == "video"
+    if isinstance(x, (bytes, bytearray, memoryview)):
+        return is_animation(io.BytesIO(x))
+    position = x.tell()
+    try:
+        return is_animation(x)
+    finally:
+        x.seek(position)
 
 
 def _expected(x: Any) -> str:

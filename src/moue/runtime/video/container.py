@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from moue.damage import reason
 from moue.errors import MoueError, Unreadable
+from moue.image_format import is_animation
 from moue.signatures import HEAD, VIDEO_SUFFIXES, kind_of
 
 VideoLike = str | os.PathLike[str] | bytes | BinaryIO
@@ -28,7 +29,7 @@ DEMUXERS = (
 
 
 def is_video(path: str | os.PathLike[str]) -> bool:
-    """Whether a file holds a video (or sound) rather than an image or anything else.
+    """Whether a file holds a video, sound or an animation rather than an image or anything else.
 
     The first bytes decide for the common kinds; FFmpeg is asked for the rest. The suffix decides for an empty file, a
     damaged one and one that cannot be read, so that opening it tells what is wrong.
@@ -41,9 +42,12 @@ def is_video(path: str | os.PathLike[str]) -> bool:
             return named
         with open(path, "rb") as file:
             head = file.read(HEAD)
+            kind = kind_of(head)
+            if kind == "image":
+                file.seek(0)
+                return is_animation(file)
     except (OSError, ValueError):
         return named
-    kind = kind_of(head)
     if kind is not None:
         return kind == "video"
     probed = _by_probe(path) if head else None

@@ -17,8 +17,9 @@ from moue.progress import Report
 from moue.runtime.draw import draw
 from moue.runtime.results import Faces
 from moue.runtime.validation import check_number
+from moue.runtime.video.animation import open_film
 from moue.runtime.video.container import VideoLike, name_of
-from moue.runtime.video.decode import Frame, Sampler, Video, open_video
+from moue.runtime.video.decode import Frame, Sampler, Video
 from moue.runtime.video.smooth import SMOOTH, Smoother
 from moue.runtime.video.track import Tracker
 from moue.runtime.video.writer import VideoWriter
@@ -123,7 +124,7 @@ def _stream(
 ) -> Generator[Faces, None, None]:
     name = source.name if isinstance(source, Video) else name_of(source)
     try:
-        video = source if isinstance(source, Video) else open_video(source, max_pixels=max_pixels)
+        video = source if isinstance(source, Video) else open_film(source, max_pixels=max_pixels)
     except Unreadable as error:
         yield recognizer.failed(name, error.status, str(error))
         return

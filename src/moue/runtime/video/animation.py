@@ -1,0 +1,129 @@
+"""Animated images (GIF, WebP, APNG) as the videos they are."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Generator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moue.errors import Unreadable
+from moue.image_file import MAX_PIXELS, decode, reasons
+from moue.image_format import identify, is_animation
+from moue.runtime.video.container import VideoLike, name_of
+from moue.runtime.video.decode import Frame, Sampler, Video, open_video
+
+#: An image that is shown for no longer than the first, in milliseconds, is shown for the second, as browsers do.
+_SHORTEST, _DEFAULT = 10, 100
+
+
+class Animation(Video):
+    """An animated image, opened by :func:`open_film`."""
+
+    def iter_frames(self, sampler: Sampler, *, convert_all: bool = False) -> Generator[Frame, None, None]:
+        """See :meth:`Video.iter_frames`."""
+        no_image = np.zeros((0, 0, 3), np.uint8)
+        image: Any = identify(_file(self.source))
+        first = _first(image)
+        time, index = Fraction(0), -1
+        with reasons(image):
+            while _seek(image, first + index + 1):
+                index += 1
+                image.load()
+                sampled = sampler(index, float(time))
+                wanted = sampled or convert_all
+                pixels = decode(image, sys.maxsize, single=False).pixels if wanted else no_image
+                yield Frame(index, float(time), pixels, sampled)
+                time += _seconds(image)
+        count = _declared_count(image)
+        if count is not None and index + 1 < count:
+            raise Unreadable(f"the animation breaks off after {index + 1} of {count} images")
+
+
+def open_film(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
+    """Open a video or an animated image.
+
+    Args:
+        source: a path, the file's bytes, or a seekable binary file object.
+        max_pixels: the largest width × height of its images to accept.
+
+    Raises:
+        Unreadable: as :func:`moue.runtime.video.decode.open_video`.
+        FileNotFoundError, PermissionError: when the file cannot be opened at all.
+    """
+    if not _is_animation(source):
+        return open_video(source, max_pixels=max_pixels)
+    image = identify(_file(source))
+    photo = decode(image, max_pixels, "with a higher max_pixels it would be read", single=False)
+    return Animation(
+        name=name_of(source),
+        width=photo.width,
+        height=photo.height,
+        frame_rate=1 / _seconds(image),
+        duration=None,
+        frame_count=_declared_count(image),
+        rotation=0,
+        mirrored=False,
+        pixel_aspect=Fraction(1),
+        color_codes=(2, 2, 2),
+        has_sound=False,
+        codec=(image.format or "").lower(),
+        time_base=Fraction(1, 1000),
+        start_time=Fraction(0),
+        source=source,
+    )
+
+
+def _is_animation(source: VideoLike) -> bool:
+    if isinstance(source, (str, os.PathLike)):
+        # Of a pipe, the content would be gone.
+        if not Path(source).is_file():
+            return False
+        with open(source, "rb") as file:
+            return is_animation(file)
+    if isinstance(source, bytes):
+        return is_animation(io.BytesIO(source))
+    if not source.seekable():
+        return False
+    source.seek(0)
+    return is_animation(source)
+
+
+def _file(source: VideoLike) -> io.BytesIO:
+    """The content, which is an image's and read in no order."""
+    if isinstance(source, (str, os.PathLike)):
+        return io.BytesIO(Path(source).read_bytes())
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    source.seek(0)
+    return io.BytesIO(source.read())
+
+
+def _first(image: Any) -> int:
+    """The number of the first image: an APNG may begin with one for programs that show no animations."""
+    return int(bool(image.info.get("default_image")))
+
+
+def _declared_count(image: Any) -> int | None:
+    """The number of images; None for GIF, which does not declare it."""
+    return None if image.format == "GIF" else image.n_frames - _first(image)
+
+
+def _seek(image: Any, number: int) -> bool:
+    """Go to an image; whether there is one."""
+    try:
+        image.seek(number)
+    except EOFError:
+        return False
+    return True
+
+
+def _seconds(image: Any) -> Fraction:
+    """How long the image that was decoded last is shown."""
+    milliseconds = Fraction(image.info.get("duration") or 0)
+    return (milliseconds if milliseconds > _SHORTEST else Fraction(_DEFAULT)) / 1000
