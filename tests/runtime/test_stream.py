@@ -160,3 +160,10 @@ def test_the_timeline_is_an_image(video: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(timeline, "require", absent)
     with pytest.raises(MissingExtra, match=r"moue\[report\]"):
         plot_timeline([], tmp_path / "x.png")
+
+
+def test_large_frames_go_to_the_recognizer_in_smaller_batches(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moue.runtime.video.stream.BATCH_PIXELS", 3 * 160 * 96)
+    reader = SquareReader()
+    assert len(list(stream_video(reader, video))) == 50
+    assert max(reader.sizes) == 3

@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from moue.errors import Unreadable
-from moue.image_file import MAX_PIXELS, decode, reasons
+from moue.image_file import MAX_PIXELS, check_pixels, decode, reasons
 from moue.image_format import identify, is_animation
 from moue.runtime.video.container import VideoLike, name_of
 from moue.runtime.video.decode import Frame, Sampler, Video, open_video
+
+#: How often a pixel counts: decoders keep the images before, to put the next one on top of them.
+_WEIGHT = 2
 
 #: An image that is shown for no longer than the first, in milliseconds, is shown for the second, as browsers do.
 _SHORTEST, _DEFAULT = 10, 100
@@ -50,7 +53,7 @@ def open_film(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
 
     Args:
         source: a path, the file's bytes, or a seekable binary file object.
-        max_pixels: the largest width × height of its images to accept.
+        max_pixels: the largest width × height of its images to accept; half of that for an animation.
 
     Raises:
         Unreadable: as :func:`moue.runtime.video.decode.open_video`.
@@ -59,7 +62,9 @@ def open_film(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
     if not _is_animation(source):
         return open_video(source, max_pixels=max_pixels)
     image = identify(_file(source))
-    photo = decode(image, max_pixels, "with a higher max_pixels it would be read", single=False)
+    with reasons(image):
+        check_pixels(*image.size, max_pixels, weight=_WEIGHT)
+    photo = decode(image, max_pixels, single=False)
     return Animation(
         name=name_of(source),
         width=photo.width,

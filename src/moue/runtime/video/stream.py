@@ -24,6 +24,9 @@ from moue.runtime.video.smooth import SMOOTH, Smoother
 from moue.runtime.video.track import Tracker
 from moue.runtime.video.writer import VideoWriter
 
+#: Frames of more pixels together do not go to the recognizer at once: eight of 4K do.
+BATCH_PIXELS = 70_000_000
+
 
 class FaceReader(Protocol):
     """What videos and cameras need of a recognizer."""
@@ -92,7 +95,7 @@ def stream_video(
         fps: read at most that many frames a second of video; instead of ``every``.
         smooth: time constant of the probabilities' smoothing over time, in seconds; 0 for none.
         track: whether to give faces an identity that stays (1, 2, …); smoothing needs it.
-        batch_size: frames that go to the recognizer together.
+        batch_size: frames that go to the recognizer together; fewer where they have many pixels.
         annotated: where to write an annotated video (.mp4); it has all frames, those not read with the faces last seen.
             Closing the iterator early leaves a video that plays.
         report: called after each batch with (frames decoded, frames in all or None).
@@ -140,7 +143,9 @@ def _stream(
         frames = video.iter_frames(sampler, convert_all=writer is not None)
         stack.callback(frames.close)
         try:
-            for batch in _batches(frames, batch_size):
+            # Few large images together are as quick as many small ones, and take as much memory.
+            size = max(1, min(batch_size, BATCH_PIXELS // max(1, video.width * video.height)))
+            for batch in _batches(frames, size):
                 results = iter(recognizer.batch([frame.image for frame in batch if frame.sampled]))
                 for frame in batch:
                     if frame.sampled:
