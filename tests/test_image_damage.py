@@ -77,6 +77,8 @@ def test_truncated_files_are_refused_on_request(tiny_onnx: Path, tmp_path: Path,
     assert (cut["status"], whole["status"], whole["reason"]) == ("ok", "ok", None)
     assert cut["reason"].startswith("the file breaks off")
     assert len(cut["faces"]) == 1
+    assert main([*command[:-1], "table"]) == 0
+    assert capsys.readouterr().out.count("the file breaks off") == 1
     assert main([*command, "--truncated", "refuse"]) == 3
     cut, whole = json.loads(capsys.readouterr().out)
     assert (cut["status"], whole["status"]) == ("unreadable", "ok")

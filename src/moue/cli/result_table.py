@@ -69,7 +69,9 @@ def _row(
 def _face_rows(faces: Faces) -> Iterator[dict[str, Any]]:
     p = faces.predictions
     if not len(faces):
-        yield _row(faces.source, remark="no face" if faces.readable else f"{faces.status}: {faces.reason}")
+        status = "no face" if faces.readable else faces.status
+        yield _row(faces.source, remark=": ".join(filter(None, (status, faces.reason))))
     for i, (x, y, w, h) in enumerate(faces.boxes):
-        box, remark = f"{x:.0f} {y:.0f} {w:.0f} {h:.0f}", "uncertain" if p.uncertain[i] else ""
+        box = f"{x:.0f} {y:.0f} {w:.0f} {h:.0f}"
+        remark = "; ".join(filter(None, ("uncertain" if p.uncertain[i] else "", faces.reason)))
         yield _row(faces.source, "", box, p.class_names[i], float(p.confidence[i]), remark)
