@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import io
 import logging
-import os
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from moue._version import __version__
-from moue.errors import MoueError
+from moue.cli import streams
+from moue.errors import MoueError, shortened
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 #: Subcommand to its line of help; "data info" is in ``moue.cli.data``.
 COMMANDS = {
@@ -47,44 +50,62 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    # Closed streams (`moue … >&-`) become ones that discard what is written.
-    sys.stdout, sys.stderr = sys.stdout or open(os.devnull, "w"), sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-    # Pipes are UTF-8 everywhere. A file name that is not valid text is shown as an escape instead of ending the run.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+    streams.prepare()
     # SIGTERM ends a run as Ctrl-C does: finally-blocks run and files are closed.
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     # What Pillow writes about damaged images beside its exceptions, which are results here.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
-    debug = "--debug" in argv
+    try:
+        code = _run(argv)
+    except SystemExit as end:  # argparse's, after a help text or a usage error.
+        raise SystemExit(_with_output(int(end.code or OK))) from None
+    return _with_output(code)
+
+
+def _run(argv: Sequence[str]) -> int:
     try:
         parser = _parser(argv)
         args = parser.parse_args(argv)
         if not getattr(args, "command", None):
             parser.print_help()
             return USAGE_ERROR
-        return importlib.import_module(f"moue.cli.{args.command}").run(args) or OK
+        code: int = importlib.import_module(f"moue.cli.{args.command}").run(args) or OK
+        return code
     except KeyboardInterrupt as interrupt:
         _print_error("; ".join(["interrupted", "completed output is intact", *map(str, interrupt.args)]))
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, a closed pager) ended first: not an error, and the flush at exit must not raise it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, a closed pager) ended first, which is no error.
+        streams.lost_output()
         return OK
     except (MoueError, OSError, MemoryError) as error:
-        if debug:
+        if "--debug" in argv:
             raise
-        _print_error(_message(error))
+        named = isinstance(error, OSError) and error.filename is None and streams.lost_output() is not None
+        _print_error(f"standard output: {_message(error)}" if named else _message(error))
         return USAGE_ERROR
 
 
+def _with_output(code: int) -> int:
+    """The exit code, when all that was printed is written; 2 where it cannot be and nothing else went wrong."""
+    error = streams.lost_output()
+    if error is None or isinstance(error, BrokenPipeError) or code not in (OK, PARTIAL):
+        return code
+    _print_error(f"standard output: {_message(error)}")
+    return USAGE_ERROR
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports that its help cannot be written, which argparse's own does not."""
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        (file or sys.stdout).write(self.format_help())
+
+
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="moue", description="Facial expression recognition: train it, compare it, ship it."
-    )
+    parser = _Parser(prog="moue", description="Facial expression recognition: train it, compare it, ship it.")
     parser.add_argument("--version", action="version", version=f"moue {__version__}")
     parser.add_argument("--debug", action="store_true", help=DEBUG)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -108,7 +129,8 @@ def _message(error: BaseException) -> str:
 
 
 def _print_error(message: str) -> None:
-    sys.stderr.write(f"moue: {message}\n")
+    # Whatever came into it: one line, and not a screen full.
+    sys.stderr.write(f"moue: {streams.escaped(shortened(message, 2000))}\n")
 
 
 if __name__ == "__main__":

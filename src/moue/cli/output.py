@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from moue.cli.main import OK, PARTIAL
-from moue.errors import UsageError, require
+from moue.cli.streams import escaped
+from moue.errors import UsageError, require, shortened
 from moue.run_folder import is_run
 from moue.runtime.outputs.tabular import to_csv, to_parquet
 from moue.runtime.weights import is_known
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from moue.data.table import LeftOut
 
 FORMATS = ("table", "json", "jsonl", "csv", "parquet")
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def add_format(parser: argparse.ArgumentParser, default: str = "table") -> None:
@@ -75,7 +74,7 @@ def report_left_out(left_out: Iterable[LeftOut]) -> int:
     """
     unread = [row for row in left_out if not row.by_rule and not row.earlier]
     for row in unread:
-        sys.stderr.write(f"moue: left out {row.source}: {row.reason}\n")
+        sys.stderr.write(f"moue: left out {escaped(shortened(row.source, 400))}: {escaped(row.reason)}\n")
     return exit_code(unread)
 
 
@@ -115,5 +114,4 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}"
-    # A file name may hold characters that move a terminal's cursor or end a line.
-    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))
+    return escaped(str(value))
