@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from moue.errors import MoueError, shortened
 from moue.files import naming_errors
 
@@ -77,6 +79,15 @@ def reason(failure: BaseException) -> str:
     # OSError has it, and so have FFmpeg's errors.
     text = getattr(failure, "strerror", None) or str(failure)
     return shortened(text).rstrip(".") or type(failure).__name__
+
+
+def lacks_memory(size: int) -> bool:
+    """Whether so many bytes cannot be had, which libraries of C say neither clearly nor in one way."""
+    try:
+        np.empty(size, np.uint8)
+    except (MemoryError, ValueError):
+        return True
+    return False
 
 
 def read_json(path: Path, error: Callable[[str], MoueError], max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:

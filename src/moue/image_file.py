@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
+from moue.damage import lacks_memory
 from moue.errors import Unreadable
-from moue.image_format import identify, lacks_memory, one_line
+from moue.image_format import identify, one_line
 from moue.pixels import converter, over_white, strips
 from moue.preprocess import ImageArray
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import IO
 
-import numpy as np
 from PIL import Image
 
+from moue.damage import lacks_memory
 from moue.errors import Unreadable, require, shortened
 from moue.signatures import AVIF_BRANDS, HEIF_BRANDS, PNG, kind_of
 
@@ -133,15 +133,6 @@ def _webp_pixels(file: IO[bytes]) -> int:
     bits = int.from_bytes(body[1:5] if kind == b"VP8L" else body[6:10], "little")
     height = bits >> (14 if kind == b"VP8L" else 16)
     return (1 + (bits & 0x3FFF)) * (1 + (height & 0x3FFF))
-
-
-def lacks_memory(size: int) -> bool:
-    """Whether so many bytes cannot be had, which decoders say neither clearly nor in one way."""
-    try:
-        np.empty(size, np.uint8)
-    except (MemoryError, ValueError):
-        return True
-    return False
 
 
 @functools.cache

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.cache import cache_dir
+from moue.damage import lacks_memory
 from moue.errors import ModelError, UsageError, quoted, shortened
 from moue.runtime.external_data import has_external_data
 from moue.runtime.results import Predictions, softmax
@@ -28,8 +29,13 @@ EngineName = Literal["auto", "onnxruntime", "openvino"]
 #: What the engine "auto" is chosen for: "latency" for a few images, as ONNX Runtime starts sooner; "throughput" for
 #: thousands (folders, videos, serving), as OpenVINO runs faster.
 OptimizeFor = Literal["latency", "throughput"]
-#: How engines say that memory ran out.
-_OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "allocate memory", "out of memory")
+#: How engines say that memory ran out, for what they compute, their threads or their libraries; some do not say it, so
+#: that the bytes that a small model needs are tried, too.
+_OUT_OF_MEMORY = (
+    *("bad_alloc", "bad allocation", "allocate memory", "out of memory"),
+    *("Resource temporarily unavailable", "failed to map segment"),
+)
+_LOADING_BYTES = 64 << 20
 
 Shape = tuple[int | None, ...]
 Port = tuple[str, Shape]
@@ -105,7 +111,11 @@ class OnnxRuntimeGraph:
     engine = "onnxruntime"
 
     def __init__(self, source: str | Path | bytes, *, threads: int = 0) -> None:
-        onnxruntime = import_onnxruntime()
+        try:
+            onnxruntime = import_onnxruntime()
+        except ImportError as error:
+            _reraise_memory_error(error, source)
+            raise
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = threads or _thread_limit()
@@ -143,7 +153,11 @@ class OpenVinoGraph:
     engine = "openvino"
 
     def __init__(self, source: str | Path | bytes, *, threads: int = 0) -> None:
-        openvino = import_openvino()
+        try:
+            openvino = import_openvino()
+        except ImportError as error:
+            _reraise_memory_error(error, source)
+            raise
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             # The default computes in bfloat16 where the processor can, which moves boxes by some pixels.
@@ -319,7 +333,8 @@ def _thread_limit() -> int:
 
 def _reraise_memory_error(error: Exception, source: str | Path | bytes | None = None) -> None:
     """Raise what is an engine's error for a lack of memory as MemoryError; as ModelError while a model is loaded."""
-    if not isinstance(error, MemoryError) and not any(words in str(error) for words in _OUT_OF_MEMORY):
+    said = isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
+    if not said and not lacks_memory(_LOADING_BYTES):
         return
     if source is None:
         raise MemoryError("not enough memory to run the graph") from error
