@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,9 @@ class Animation(Video):
     def iter_frames(self, sampler: Sampler, *, convert_all: bool = False) -> Generator[Frame, None, None]:
         """See :meth:`Video.iter_frames`."""
         no_image = np.zeros((0, 0, 3), np.uint8)
-        image: Any = identify(_file(self.source))
-        first = _first(image)
         time, index = Fraction(0), -1
-        with reasons(image):
+        with _opened(self.source) as image, reasons(image):
+            first, count = _first(image), _declared_count(image)
             while _seek(image, first + index + 1):
                 index += 1
                 image.load()
@@ -43,7 +43,6 @@ class Animation(Video):
                 pixels = decode(image, sys.maxsize, single=False).pixels if wanted else no_image
                 yield Frame(index, float(time), pixels, sampled)
                 time += _seconds(image)
-        count = _declared_count(image)
         if count is not None and index + 1 < count:
             raise Unreadable(f"the animation breaks off after {index + 1} of {count} images")
 
@@ -61,27 +60,27 @@ def open_film(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
     """
     if not _is_animation(source):
         return open_video(source, max_pixels=max_pixels)
-    image = identify(_file(source))
-    with reasons(image):
-        check_pixels(*image.size, max_pixels, weight=_WEIGHT)
-    photo = decode(image, max_pixels, single=False)
-    return Animation(
-        name=name_of(source),
-        width=photo.width,
-        height=photo.height,
-        frame_rate=1 / _seconds(image),
-        duration=None,
-        frame_count=_declared_count(image),
-        rotation=0,
-        mirrored=False,
-        pixel_aspect=Fraction(1),
-        color_codes=(2, 2, 2),
-        has_sound=False,
-        codec=(image.format or "").lower(),
-        time_base=Fraction(1, 1000),
-        start_time=Fraction(0),
-        source=source,
-    )
+    with _opened(source) as image:
+        with reasons(image):
+            check_pixels(image.width, image.height, max_pixels, weight=_WEIGHT)
+        photo = decode(image, max_pixels, single=False)
+        return Animation(
+            name=name_of(source),
+            width=photo.width,
+            height=photo.height,
+            frame_rate=1 / _seconds(image),
+            duration=None,
+            frame_count=_declared_count(image),
+            rotation=0,
+            mirrored=False,
+            pixel_aspect=Fraction(1),
+            color_codes=(2, 2, 2),
+            has_sound=False,
+            codec=(image.format or "").lower(),
+            time_base=Fraction(1, 1000),
+            start_time=Fraction(0),
+            source=source,
+        )
 
 
 def _is_animation(source: VideoLike) -> bool:
@@ -93,20 +92,26 @@ def _is_animation(source: VideoLike) -> bool:
             return is_animation(file)
     if isinstance(source, bytes):
         return is_animation(io.BytesIO(source))
-    if not source.seekable():
+    try:
+        source.seek(0)
+    except (OSError, ValueError):
+        # A pipe, or a file that is closed: opening it as a video says so.
         return False
-    source.seek(0)
     return is_animation(source)
 
 
-def _file(source: VideoLike) -> io.BytesIO:
-    """The content, which is an image's and read in no order."""
+@contextmanager
+def _opened(source: VideoLike) -> Iterator[Any]:
+    """The animation in a source, at its first image."""
     if isinstance(source, (str, os.PathLike)):
-        return io.BytesIO(Path(source).read_bytes())
-    if isinstance(source, bytes):
-        return io.BytesIO(source)
-    source.seek(0)
-    return io.BytesIO(source.read())
+        with open(source, "rb") as file:
+            yield identify(file)
+    elif isinstance(source, bytes):
+        yield identify(io.BytesIO(source))
+    else:
+        # A copy, as an image is read in no order, and the object's position is the caller's.
+        source.seek(0)
+        yield identify(io.BytesIO(source.read()))
 
 
 def _first(image: Any) -> int:
