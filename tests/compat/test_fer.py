@@ -36,6 +36,21 @@ class Corners(SquareReader):
         return Faces(source, "ok", width, height, box, np.ones(1, np.float32), None, Predictions(p, FER2013.labels))
 
 
+class Passing(SquareReader):
+    """Sees two people pass each other, the upper one walking to the right; gives them from left to right."""
+
+    step = 0
+
+    def faces(self, image: np.ndarray, source: str = "", **_: Any) -> Faces:
+        x = 5 * self.step
+        self.step += 1
+        boxes = np.array([[x, 0, 40, 40], [100 - x, 50, 40, 40]], np.float32)
+        boxes = boxes[np.argsort(boxes[:, 0])]
+        p = np.full((2, 7), 1 / 7, np.float32)
+        height, width = image.shape[:2]
+        return Faces(source, "ok", width, height, boxes, np.ones(2, np.float32), None, Predictions(p, FER2013.labels))
+
+
 @pytest.fixture
 def detector() -> FER:
     return reading(SquareReader(), mtcnn=True)
@@ -150,6 +165,13 @@ def test_a_video_goes_to_pandas_as_in_fer_s_manual(clip: Path, detector: FER) ->
         "box0",
         *(f"{e}0" for e in EMOTIONS),
     }
+
+
+def test_the_first_face_of_a_video_stays_the_same_person(clip: Path) -> None:
+    video = Video(str(clip))
+    first = video.get_first_face(video.to_pandas(video.analyze(reading(Passing()))))
+    assert [box[0] for box in first["box"]] == [5 * i for i in range(20)]
+    assert {box[1] for box in first["box"]} == {0}
 
 
 def test_a_video_goes_to_csv(clip: Path, detector: FER, tmp_path: Path) -> None:

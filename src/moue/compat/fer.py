@@ -24,6 +24,7 @@ from moue.runtime.draw import draw
 from moue.runtime.results import Faces
 from moue.runtime.video.animation import open_film
 from moue.runtime.video.camera import CameraWindow
+from moue.runtime.video.stream import TrackSmoother
 from moue.runtime.video.writer import VideoWriter
 
 if TYPE_CHECKING:
@@ -180,8 +181,9 @@ class Video:
                 annotated video has its sound, and marks as large as its images ask for.
 
         Returns:
-            One row a frame **with a face**: ``box0``, ``angry0``, … ``neutral0``, ``box1``, …; as fer does, frames
-            without a face have no row. :func:`moue.runtime.video.stream.stream_video` has a row for each.
+            One row a frame **with a face**: ``box0``, ``angry0``, … ``neutral0``, ``box1``, …, in the order of their
+            tracks: the person who came first is the first face. As fer does, frames without a face have no row;
+            :func:`moue.runtime.video.stream.stream_video` has a row for each.
 
         Raises:
             UsageError: for an option that cannot be used.
@@ -195,6 +197,8 @@ class Video:
         every = self._every(frequency, save_fps)
         data: list[list[Row]] = []
         reader = detector.recognizer.for_video()
+        # For the order of the faces: their probabilities are those of each frame alone, as fer's are.
+        tracker = TrackSmoother(smooth=0)
         with ExitStack() as stack:
             window = CameraWindow(self.filename) if display else None
             if window is not None:
@@ -202,7 +206,8 @@ class Video:
             writer = stack.enter_context(self._writer(video_id)) if save_video else None
             try:
                 for frame in self._video.frames(every=every):
-                    faces = _within(reader, frame.image, detection_box)
+                    faces = _within(reader, frame.image, detection_box).replace(timestamp=frame.timestamp)
+                    faces = tracker(faces, frame.image)
                     if writer is not None or window is not None:
                         marked = draw(frame.image, faces)
                         if writer is not None:

@@ -251,7 +251,7 @@ class ParquetFileSink(ResultSink):
         ):
             if self._written:
                 with self._parquet.ParquetFile(self._path) as old:
-                    for batch in old.iter_batches(MAX_PENDING):
+                    for batch in old.iter_batches(ROW_GROUP):
                         writer.write_batch(batch)
             for table in tables:
                 if table.num_rows:

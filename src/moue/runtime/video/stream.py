@@ -19,6 +19,7 @@ from moue.runtime.results import Faces
 from moue.runtime.validation import check_number
 from moue.runtime.video.animation import open_film
 from moue.runtime.video.container import VideoLike, name_of
+from moue.runtime.video.cuts import CutDetector, face_images
 from moue.runtime.video.decode import Frame, Sampler, Video
 from moue.runtime.video.smooth import SMOOTH, Smoother
 from moue.runtime.video.track import Tracker
@@ -54,19 +55,30 @@ class TrackSmoother:
     def __init__(self, track: bool = True, smooth: float = SMOOTH) -> None:
         self._tracker = Tracker() if track else None
         self._smoother = Smoother(smooth)
+        self._cuts = CutDetector()
 
-    def __call__(self, faces: Faces) -> Faces:
-        """The same faces with their tracks and smoothed probabilities.
+    def __call__(self, faces: Faces, image: NDArray[np.uint8] | None = None) -> Faces:
+        """The same faces in the order of their tracks, with smoothed probabilities.
 
         Args:
             faces: those of one frame, with its ``timestamp``; frames must come in order.
+            image: the frame, uint8 ``(H, W, 3)`` RGB: at a cut all tracks end, and at one between like scenes the track
+                of a face that another one takes the place of. None where there are no cuts, as from a camera.
         """
         if self._tracker is None:
             return faces
         assert faces.timestamp is not None
-        tracks = self._tracker.update(faces.boxes, faces.scores, faces.timestamp)
+        looks = None
+        if image is not None:
+            change = self._cuts(image, faces.timestamp)
+            if change == "cut":
+                self._tracker.restart()
+            # In the light of a flash all faces look different.
+            looks = [None] * len(faces) if change == "unclear" else face_images(image, faces.boxes)
+        tracks = self._tracker.update(faces.boxes, faces.scores, faces.timestamp, looks)
         smoothed = self._smoother(tracks, faces.predictions.probabilities, faces.timestamp)
-        return faces.replace(tracks=tracks, predictions=replace(faces.predictions, probabilities=smoothed))
+        faces = faces.replace(tracks=tracks, predictions=replace(faces.predictions, probabilities=smoothed))
+        return faces[np.argsort(tracks)]
 
 
 def stream_video(
@@ -150,7 +162,7 @@ def _stream(
                 for frame in batch:
                     if frame.sampled:
                         faces = next(results).replace(source=name, frame=frame.index, timestamp=frame.timestamp)
-                        latest = smoother(faces)
+                        latest = smoother(faces, frame.image)
                     if writer is not None:
                         image = frame.image if latest is None else draw(frame.image, latest)
                         writer.write(image, frame.timestamp)

@@ -10,12 +10,14 @@ match. All durations are in seconds, so results do not depend on frame rates, ga
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import UsageError, quoted
+from moue.runtime.video.cuts import Appearance, GrayImage
 
 Boxes = NDArray[np.floating]
 
@@ -42,6 +44,7 @@ class _Track:
     """(2, 2): of position and velocity, in units of the face's size squared; the same for all four coordinates."""
     misses: int = 0
     """Frames since then."""
+    appearance: Appearance = field(default_factory=Appearance)
 
     def predict(self, dt: float) -> None:
         """Predict the state ``dt`` seconds later."""
@@ -61,6 +64,11 @@ class _Track:
         self.velocity = self.velocity + gain[1] * residual
         self.covariance = self.covariance - np.outer(gain, self.covariance[0])
         self.last_seen, self.misses = timestamp, 0
+
+    def continues(self, measured: NDArray[np.float64], face: GrayImage | None, timestamp: float) -> bool:
+        """Whether a detection at that position, (4,), looks as the track's face may look ``timestamp`` seconds in."""
+        moved = np.abs(measured[:2] - self.position[:2]) / self.position[2:]
+        return self.appearance.continues(face, timestamp, same_place=bool(moved.max() < 0.5))
 
 
 class Tracker:
@@ -83,13 +91,25 @@ class Tracker:
         self._timestamp: float | None = None
         self._last_id = 0
 
-    def update(self, boxes: Boxes, scores: NDArray[np.floating], timestamp: float) -> NDArray[np.int64]:
+    def restart(self) -> None:
+        """End all tracks, as at a cut; their numbers do not come again."""
+        self._tracks = []
+
+    def update(
+        self,
+        boxes: Boxes,
+        scores: NDArray[np.floating],
+        timestamp: float,
+        faces: Sequence[GrayImage | None] | None = None,
+    ) -> NDArray[np.int64]:
         """The track ids of one frame's faces.
 
         Args:
             boxes: ``(F, 4)``: x, y, width, height in pixels.
             scores: ``(F,)``: the detector's scores, 0 to 1.
             timestamp: seconds; must not go back.
+            faces: how each face looks, of :func:`moue.runtime.video.cuts.face_images`: one that stays at its place and
+                looks wholly different ends its track and starts another one.
 
         Returns:
             int64 ``(F,)``.
@@ -105,16 +125,22 @@ class Tracker:
         high = scores >= self.high_score
         for candidates in (np.flatnonzero(high), np.flatnonzero(~high)):
             for row, track in self._match(boxes, candidates, unmatched):
+                unmatched.remove(track)
+                if faces is not None and not track.continues(positions[row], faces[row], timestamp):
+                    self._tracks.remove(track)
+                    continue
                 track.update(positions[row], timestamp)
                 track_ids[row] = track.track_id
-                unmatched.remove(track)
         for track in unmatched:
             track.misses += 1
         lost = [t for t in unmatched if t.misses > 1 and timestamp - t.last_seen > self.max_lost_seconds]
         self._tracks = [t for t in self._tracks if t not in lost]
         for row in np.flatnonzero(track_ids == 0).tolist():
             self._last_id += 1
-            self._tracks.append(_Track(self._last_id, timestamp, positions[row]))
+            track = _Track(self._last_id, timestamp, positions[row])
+            if faces is not None:
+                track.continues(positions[row], faces[row], timestamp)
+            self._tracks.append(track)
             track_ids[row] = self._last_id
         return track_ids
 
