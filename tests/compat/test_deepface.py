@@ -17,6 +17,21 @@ from moue.runtime.results import Faces
 EMOTIONS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 
 
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("stream", r"moue\.Recognizer\(\)\.stream\(0\)"),
+        ("extract_faces", r"moue\.read\(image\)"),
+        ("build_model", r"moue\.Recognizer\(model=NAME\)"),
+        *((name, "compares no identities") for name in ("verify", "find", "represent")),
+    ],
+)
+def test_other_functions_name_what_to_use_instead(name: str, instead: str) -> None:
+    with pytest.raises(AttributeError, match=rf"no {name}\. Instead: .*{instead}"):
+        getattr(DeepFace, name)
+    assert not hasattr(DeepFace, "anything_else")
+
+
 class Eyes(SquareReader):
     """Finds the square, with eyes in it."""
 

@@ -12,6 +12,27 @@ from moue.runtime.results import Faces
 #: deepface's other actions, which moue does not offer.
 _OTHERS = ("age", "gender", "race")
 
+_IDENTITIES = "moue reads expressions and compares no identities: keep deepface for this one"
+#: deepface's other functions, and what to use instead.
+_INSTEAD = {
+    "stream": "moue.Recognizer().stream(0) reads a camera or video frame by frame, and `moue predict 0` shows it",
+    "extract_faces": "moue.read(image) has the boxes, landmarks and scores of all faces",
+    "detectFace": "moue.read(image) has the boxes, landmarks and scores of all faces",
+    "build_model": "moue.Recognizer(model=NAME) opens a model once; `moue models` lists their names",
+    "verify": _IDENTITIES,
+    "find": _IDENTITIES,
+    "represent": _IDENTITIES,
+    "register": _IDENTITIES,
+    "search": _IDENTITIES,
+    "build_index": _IDENTITIES,
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _INSTEAD:
+        raise AttributeError(f"moue.compat.DeepFace has analyze alone, and no {name}. Instead: {_INSTEAD[name]}.")
+    raise AttributeError(f"module {__name__!r} has no attribute {quoted(name)}")
+
 
 def analyze(
     img_path: Any,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from moue.data.info import class_counts
 from moue.data.table import SPLITS, ImageTable
-from moue.errors import require
+from moue.errors import require, shortened
 from moue.labels import color
 
 #: An augmentation of a batch of images, uint8 ``(N, C, S, S)`` to the same.
@@ -23,6 +23,9 @@ FILES = ("classes_bar.png", "classes_pie.png", "samples.png", "augmented.png")
 
 _COLUMNS = 10
 _ROWS = 6
+
+#: Characters of a class's or a data set's name that fit beside a chart or above it.
+_NAME = 24
 
 
 def draw(table: ImageTable, folder: Path | str, augment: Augment | None = None, seed: int = 0) -> list[Path]:
@@ -57,6 +60,10 @@ def _figure(width: float, height: float) -> Any:
     return require("matplotlib.figure", "report").Figure(figsize=(width, height), layout="constrained")
 
 
+def _short(names: Iterable[str]) -> list[str]:
+    return [shortened(name, _NAME) for name in names]
+
+
 def _tint(name: str) -> tuple[float, float, float]:
     red, green, blue = color(name)
     return red / 255, green / 255, blue / 255
@@ -82,9 +89,12 @@ def _bars(table: ImageTable) -> Any:
             label=split,
         )
         axes.bar_label(bars, fmt="{:,.0f}", fontsize=7, padding=1, rotation=90 if len(splits) > 2 else 0)
-    axes.set_xticks(range(len(names)), names)
+    slanted = max(map(len, names)) > 10
+    axes.set_xticks(
+        range(len(names)), _short(names), rotation=30 if slanted else 0, ha="right" if slanted else "center"
+    )
     axes.set_ylabel("images")
-    axes.set_title(f"{table.name}: {len(table):,} images by class and split")
+    axes.set_title(f"{shortened(table.name, _NAME)}: {len(table):,} images by class and split")
     axes.margins(y=0.14)
     axes.spines[["top", "right"]].set_visible(False)
     if len(splits) > 1:
@@ -97,17 +107,19 @@ def _bars(table: ImageTable) -> Any:
 
 def _pie(table: ImageTable) -> Any:
     counts = {n: c for n, c in class_counts(table, np.ones(len(table), bool)).items() if c}
-    figure = _figure(6, 5)
+    figure = _figure(7.5, max(4, 0.3 * len(counts)))
     axes = figure.add_subplot()
-    axes.pie(
+    wedges, _ = axes.pie(
         list(counts.values()),
-        labels=[f"{n}\n{c:,} ({c / len(table):.1%})" for n, c in counts.items()],
         colors=[_tint(n) for n in counts],
         startangle=90,
         counterclock=False,
         wedgeprops={"linewidth": 1, "edgecolor": "white"},
     )
-    axes.set_title(f"{table.name}: shares of the classes")
+    # Names at the slices themselves would leave the picture, and lie on one another where classes are small.
+    labels = [f"{name}: {n:,} ({n / len(table):.1%})" for name, n in zip(_short(counts), counts.values(), strict=True)]
+    figure.legend(wedges, labels, loc="outside right center", frameon=False)
+    figure.suptitle(f"{shortened(table.name, _NAME)}: shares of the classes")
     return figure
 
 
@@ -117,7 +129,7 @@ def _samples(table: ImageTable, seed: int) -> Any:
     present = [k for k in range(len(table.label_set)) if (table.labels == k).any()]
     rows = [rng.permutation(np.flatnonzero(table.labels == k))[:_COLUMNS] for k in present]
     names = [table.label_set.labels[k] for k in present]
-    return _grid([table.images[r] for r in rows], names, f"{table.name}: samples of each class")
+    return _grid([table.images[r] for r in rows], names, f"{shortened(table.name, _NAME)}: samples of each class")
 
 
 def _augmented(table: ImageTable, augment: Augment, seed: int) -> Any:
@@ -147,7 +159,7 @@ def _grid(rows: list[NDArray[np.uint8]], names: list[str], title: str) -> Any:
     figure = _figure(_COLUMNS * 0.9 + 1, len(rows) * 0.9 + 0.5)
     axes = figure.add_subplot()
     axes.imshow(np.asarray(enlarged))
-    axes.set_yticks([(i * step + side / 2) * factor for i in range(len(rows))], names)
+    axes.set_yticks([(i * step + side / 2) * factor for i in range(len(rows))], _short(names))
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
