@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import saved, wide_tiff
+from pictures import saved, wide_png, wide_tiff
 from PIL import Image
 
 from moue.errors import Unreadable
@@ -36,6 +36,7 @@ PHOTOS: dict[str, Callable[[], bytes]] = {
     "RGBA PNG": lambda: saved(COLOR.convert("RGBA")),
     "16-bit PNG": lambda: saved(sixteen_bits()),
     "16-bit TIFF": lambda: saved(sixteen_bits(), "TIFF", compression="tiff_lzw"),
+    "12-bit color in 16-bit PNG": lambda: wide_png(np.full((*SIZE[::-1], 3), 3000, np.uint16)),
     "turned TIFF": lambda: saved(COLOR, "TIFF", compression="tiff_lzw", tiffinfo={274: 6}),
     "float TIFF": lambda: saved(Image.new("F", SIZE, 0.5), "TIFF", compression="tiff_lzw"),
     "JPEG": lambda: saved(COLOR, "JPEG"),

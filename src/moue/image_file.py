@@ -106,6 +106,8 @@ def read_file(file: IO[bytes], max_pixels: int, remedy: str, truncated: Truncate
         is_wide = _swap_bytes(image, swap=False)
         photo = decode(image, max_pixels, remedy)
         if is_wide and photo.pixels.max() < 16:
+            # Gives the decoder's memory back before the file is decoded again.
+            image.thumbnail((1, 1), Image.Resampling.NEAREST)
             _add_low_bytes(photo.pixels, file, max_pixels, remedy)
         if reduced:
             width, height = full[::-1] if _orientation(image) >= 5 else full
@@ -288,12 +290,14 @@ def _swap_bytes(image: Any, swap: bool = True) -> bool:
         "RGB;16L": "RGB;16B",
         "RGB;16N": f"RGB;16{'B' if sys.byteorder == 'little' else 'L'}",
     }
+    # Before Pillow 11 a tile was a plain tuple.
+    tile = getattr(ImageFile, "_Tile", lambda *fields: fields)
     tiles = []
     for name, extents, offset, args in getattr(image, "tile", ()):
         rawmode, *rest = (args,) if isinstance(args, str) else args
         if rawmode not in swapped:
             return False
-        tiles.append(ImageFile._Tile(name, extents, offset, (swapped[rawmode], *rest) if rest else swapped[rawmode]))
+        tiles.append(tile(name, extents, offset, (swapped[rawmode], *rest) if rest else swapped[rawmode]))
     if swap:
         image.tile = tiles
     return bool(tiles)
