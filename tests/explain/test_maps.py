@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import transformers
 from numpy.typing import NDArray
 
 from moue.errors import UnknownName, UsageError
-from moue.explain.explainer import Explainer
+from moue.explain.explainer import Explainer, Explanation
 from moue.explain.faithfulness import deletion
 from moue.explain.gradients import gradcam, integrated_gradients
 from moue.explain.occlusion import mean_color, occlusion
@@ -72,6 +73,8 @@ def test_a_faithful_heatmap_passes_the_deletion_test_and_a_wrong_one_does_not() 
     good, wrong, blank = (deletion(bright, image, h) for h in (heatmap, -heatmap, np.zeros_like(heatmap)))
     assert good.deletion < good.random < wrong.deletion
     assert good.random == wrong.random == blank.random, "the same random orders for the same seed"
+    remarks = [Explanation("happy", 0.5, "occlusion", heatmap, f).to_dict()["remark"] for f in (good, wrong)]
+    assert remarks == [None, "the heatmap is no better than a random one"]
 
 
 def test_evidence_is_divided_among_the_regions_of_a_face() -> None:
@@ -126,7 +129,10 @@ def test_gradcam_of_networks_with_maps_and_with_tokens(
 ) -> None:
     torch.manual_seed(0)
     network = create(name, 7, **options).eval()
-    heatmaps = [gradcam(network, image, k) for k in range(7)]
+    image.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch warns of arrays that are read-only, as decoded images are
+        heatmaps = [gradcam(network, image, k) for k in range(7)]
     assert all(heatmap.shape == (48, 48) and heatmap.min() >= 0 for heatmap in heatmaps)
     assert max(heatmap.max() for heatmap in heatmaps) == pytest.approx(1)
     assert len({heatmap.tobytes() for heatmap in heatmaps}) > 1, "heatmaps differ between classes"

@@ -170,5 +170,5 @@ def _table_row(head: dict[str, Any], explanation: Explanation | None, remark: st
     regions = values.get("regions", {})
     row = head | {name: values.get(name) for name in ("label", "probability", "deletion", "random")}
     if "source" in head:
-        row |= {name: regions.get(name) for name in ("eyes", "nose", "mouth", "elsewhere")} | {"remark": remark}
-    return row
+        row |= {name: regions.get(name) for name in ("eyes", "nose", "mouth", "elsewhere")}
+    return row | {"remark": remark or values.get("remark") or ""}

@@ -42,6 +42,12 @@ class Explanation:
     regions: dict[str, float] | None = None
     """Shares of the evidence by region of the face; None without landmarks."""
 
+    @property
+    def remark(self) -> str | None:
+        """What the deletion test says against the heatmap; None where it passes."""
+        deletion, random = self.faithfulness
+        return None if deletion < random else "the heatmap is no better than a random one"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain types, without the heatmap."""
         row: dict[str, Any] = {
@@ -50,6 +56,7 @@ class Explanation:
             "method": self.method,
             "deletion": round(self.faithfulness.deletion, 5),
             "random": round(self.faithfulness.random, 5),
+            "remark": self.remark,
         }
         if self.regions is not None:
             row["regions"] = {name: round(share, 4) for name, share in self.regions.items()}

@@ -75,7 +75,7 @@ def integrated_gradients(network: Network, image: NDArray[np.uint8], target: int
 
 def _tensor(image: NDArray[np.uint8], network: Network) -> Tensor:
     device = next(network.parameters()).device
-    return torch.from_numpy(np.ascontiguousarray(image))[None].to(device, torch.float32)
+    return torch.tensor(image, device=device, dtype=torch.float32)[None]
 
 
 def _as_map(features: Tensor) -> Tensor:

@@ -58,6 +58,8 @@ def _row(crop: NDArray[np.uint8], explanation: Explanation) -> NDArray[np.uint8]
     ]
     for i, text in enumerate(lines):
         pen.text((left, 34 + i * line), text, fill=(90, 90, 90), font=small)
+    if explanation.remark is not None:
+        pen.text((left, SIDE - line), explanation.remark, fill="black", font=small)
     for i, (region, share) in enumerate((explanation.regions or {}).items()):
         top = 84 + i * line
         pen.rectangle((left + 76, top + 2, left + 76 + share * (TEXT_WIDTH - 100), top + 14), fill=FOR)
