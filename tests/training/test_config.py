@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
+from damage import damaged, survives
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -164,3 +165,12 @@ def test_a_recipe_has_limits_and_no_aliases(text: str, words: str, tmp_path: Pat
 def test_any_text_is_a_value_or_a_usage_error(text: str) -> None:
     with contextlib.suppress(UsageError):
         Config().override([f"model.options={text}"])
+
+
+def test_a_damaged_recipe_is_read_or_one_sentence(tmp_path: Path) -> None:
+    path, outcomes = tmp_path / "recipe.yaml", set()
+    for shipped in list(recipes().values())[:4]:
+        for data in damaged(shipped.read_bytes(), 40):
+            path.write_bytes(data)
+            outcomes.add(survives(lambda: load_recipe(path), str(path)))
+    assert outcomes == {True, False}
