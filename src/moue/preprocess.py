@@ -97,8 +97,8 @@ def crop_face(
     Args:
         image: uint8 ``(H, W)`` or ``(H, W, 3)`` RGB.
         box: ``(x, y, width, height)`` of the detected face in pixels.
-        landmarks: ``(5, 2)`` x, y in pixels: the eye to the left of the image, the eye to its right, nose, mouth
-            corners; or None.
+        landmarks: ``(5, 2)`` x, y in pixels: the two eyes, nose, mouth corners, of each pair first the one that is to
+            the left when the face is upright; or None. They are believed, whatever the angle.
         margin: growth on each side, as a fraction of the box's longer side.
         align: whether to rotate the crop so that the eyes are level.
         size: output size in pixels.
@@ -110,7 +110,7 @@ def crop_face(
     center, side, angle = _square(box, landmarks, margin, align)
     # Work at up to 4× the output size: the affine step samples points, the resize after it averages areas.
     work = int(min(max(math.ceil(side), size), 4 * size))
-    patch = _window(convert(image, color), center, side, angle, work)
+    patch = square_window(convert(image, color), center, side, angle, work)
     return to_input(patch, size, color)
 
 
@@ -146,13 +146,22 @@ def _square(
     if align and landmarks is not None:
         across = landmarks[1] - landmarks[0]
         angle = math.atan2(float(across[1]), float(across[0]))
-        # Beyond 60 degrees the landmarks are more likely wrong than the head tilted.
-        angle = angle if abs(angle) <= math.pi / 3 else 0.0
     return np.array([x + width / 2, y + height / 2]), max(1.0, max(width, height) * (1 + 2 * margin)), angle
 
 
-def _window(image: ImageArray, center: NDArray[np.floating], side: float, angle: float, work: int) -> ImageArray:
-    """The rotated square of ``side`` pixels around ``center``, sampled at ``work`` × ``work`` points."""
+def square_window(image: ImageArray, center: NDArray[np.floating], side: float, angle: float, work: int) -> ImageArray:
+    """A rotated square out of an image; outside of it, its nearest edge pixels are repeated.
+
+    Args:
+        image: uint8 ``(H, W)`` or ``(H, W, 3)`` RGB.
+        center: ``(2,)`` x, y of the square's center in pixels.
+        side: its side in pixels.
+        angle: by which it is rotated, in radians, clockwise as seen in the image.
+        work: at how many points a side it is sampled.
+
+    Returns:
+        uint8 ``(work, work)`` or ``(work, work, 3)``.
+    """
     reach = math.ceil(side / 2 * (abs(math.cos(angle)) + abs(math.sin(angle)))) + 2
     left, top = math.floor(center[0]) - reach, math.floor(center[1]) - reach
     right, bottom = math.floor(center[0]) + reach + 1, math.floor(center[1]) + reach + 1

@@ -67,11 +67,12 @@ def _row(
 
 
 def _face_rows(faces: Faces) -> Iterator[dict[str, Any]]:
-    p = faces.predictions
     if not len(faces):
         status = "no face" if faces.readable else faces.status
         yield _row(faces.source, remark=": ".join(filter(None, (status, faces.reason))))
-    for i, (x, y, w, h) in enumerate(faces.boxes):
-        box = f"{x:.0f} {y:.0f} {w:.0f} {h:.0f}"
-        remark = "; ".join(filter(None, ("uncertain" if p.uncertain[i] else "", faces.reason)))
-        yield _row(faces.source, "", box, p.class_names[i], float(p.confidence[i]), remark)
+    for face in faces:
+        x, y, w, h = face.box
+        flaws = ", ".join(face.flaws).replace("_", " ")
+        uncertain = ": ".join(filter(None, ("uncertain", flaws))) if face.uncertain else ""
+        remark = "; ".join(filter(None, (uncertain, faces.reason)))
+        yield _row(faces.source, "", f"{x:.0f} {y:.0f} {w:.0f} {h:.0f}", face.label, face.confidence, remark)

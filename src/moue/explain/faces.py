@@ -63,9 +63,8 @@ def explain_faces(
         inside = None
         if landmarks is not None:
             x, y, w, h = detected.detections.boxes[i].tolist()
-            inside = in_crop(
-                landmarks[i], (x, y, w, h), landmarks[i], margin=spec.margin, align=spec.align, size=spec.size
-            )
+            aligned = detected.detections.reliable_landmarks(i)
+            inside = in_crop(landmarks[i], (x, y, w, h), aligned, margin=spec.margin, align=spec.align, size=spec.size)
         explanations.append(explainer.explain(crop, label, inside))
     crops = np.asarray(detected.crops, np.uint8).reshape(-1, spec.channels, spec.size, spec.size)
     predictions = Predictions(explainer.probabilities(crops), spec.labels, spec.uncertain_below)

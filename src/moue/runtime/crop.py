@@ -8,6 +8,7 @@ import numpy as np
 
 from moue.preprocess import ImageArray, crop_face, to_input
 from moue.runtime.detect import Detections, Detector, WholeImage
+from moue.runtime.quality import Quality, measure
 from moue.runtime.results import Faces, Predictions
 from moue.spec import Color, ModelSpec
 
@@ -40,7 +41,14 @@ class DetectedFaces:
             self.detections.landmarks,
             predictions,
             reason=self.remark,
+            quality=self.quality,
         )
+
+    @property
+    def quality(self) -> Quality:
+        """How good the images of the faces are."""
+        found = self.detections
+        return measure(self.crops, found.boxes, found.landmarks, found.reliable, width=self.width, height=self.height)
 
 
 def detect_faces(
@@ -83,18 +91,21 @@ def crop_faces(
     left, top, width, height = detections.content or (0, 0, image.shape[1], image.shape[0])
     view = image[top : top + height, left : left + width]
     corner = np.array([left, top], np.float32)
-    return [
-        crop_face(
-            view,
-            (float(x - left), float(y - top), float(w), float(h)),
-            None if detections.landmarks is None else detections.landmarks[i] - corner,
-            margin=margin,
-            align=align,
-            size=size,
-            color=color,
+    crops = []
+    for i, (x, y, w, h) in enumerate(detections.boxes):
+        landmarks = detections.reliable_landmarks(i)
+        crops.append(
+            crop_face(
+                view,
+                (float(x - left), float(y - top), float(w), float(h)),
+                None if landmarks is None else landmarks - corner,
+                margin=margin,
+                align=align,
+                size=size,
+                color=color,
+            )
         )
-        for i, (x, y, w, h) in enumerate(detections.boxes)
-    ]
+    return crops
 
 
 @dataclass(frozen=True)

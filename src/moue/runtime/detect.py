@@ -6,6 +6,7 @@ Images are uint8 ``(H, W, 3)`` RGB, upright; boxes are ``(x, y, width, height)``
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import math
 from collections.abc import Sequence
@@ -21,12 +22,11 @@ from moue.errors import ModelError, UnknownName, UsageError
 from moue.preprocess import ImageArray
 from moue.runtime.array_equality import ArrayEquality
 from moue.runtime.engine import EngineName, OptimizeFor, open_graph
+from moue.runtime.orientation import MAX_IOU, Arrays, are_faces, look_again
 from moue.runtime.validation import check_number
 from moue.spec import file_sha256
 
 WEIGHTS = Path(__file__).parent / "assets" / "centerface.onnx"
-#: Two boxes whose intersection is more than this part of their union are one face.
-NMS_IOU = 0.3
 #: Sides of the graph's input are multiples of the first; a cell of its output stands for 4 × 4 pixels.
 STRIDE, OUTPUT_STRIDE = 32, 4
 #: Where nothing is found, the search is repeated on a thumbnail of this long side, with half of that in gray around it.
@@ -49,10 +49,14 @@ class Detections(ArrayEquality):
     scores: NDArray[np.float32]
     """float32 ``(F,)``: 0 to 1."""
     landmarks: NDArray[np.float32] | None = None
-    """float32 ``(F, 5, 2)``: the eye to the left of the image, the eye to its right, nose, mouth corners; or None."""
+    """float32 ``(F, 5, 2)``: the two eyes, nose, mouth corners, of each pair first the one that is to the left when the
+    face is upright; or None."""
     content: tuple[int, int, int, int] | None = None
     """x, y, width, height of the part of the image that is more than border; None is all of it. A crop that reaches
     over its edges repeats them."""
+    reliable: NDArray[np.bool_] | None = None
+    """bool ``(F,)``: whether the landmarks show which way up a face is, and may align its crop; where left out, whether
+    they are arranged as those of a face. None without landmarks."""
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
@@ -62,6 +66,10 @@ class Detections(ArrayEquality):
             )
         if self.landmarks is not None and self.landmarks.shape != (n, 5, 2):
             raise UsageError(f"landmarks must be ({n}, 5, 2). Got {self.landmarks.shape} instead.")
+        if self.landmarks is not None and self.reliable is None:
+            object.__setattr__(self, "reliable", are_faces(self.landmarks))
+        if self.reliable is not None and self.reliable.shape != (n,):
+            raise UsageError(f"reliable must be ({n},). Got {self.reliable.shape} instead.")
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -82,6 +90,10 @@ class Detections(ArrayEquality):
             landmarks=None if self.landmarks is None else self.landmarks * scale,
             content=content,
         )
+
+    def reliable_landmarks(self, i: int) -> NDArray[np.float32] | None:
+        """The landmarks of one face, ``(5, 2)``, if its crop may be aligned by them."""
+        return None if self.landmarks is None or self.reliable is None or not self.reliable[i] else self.landmarks[i]
 
 
 @runtime_checkable
@@ -155,6 +167,7 @@ class CenterFace:
 
     A uniform border is trimmed before the search, so that a frame around a photo changes nothing. An image in which
     nothing is found is searched again as a thumbnail with a gray margin, which is best for a face that fills its image.
+    Faces that are not upright are looked at again, turned: see :mod:`moue.runtime.orientation`.
 
     Args:
         long_side: larger images are scaled to this long side in pixels; None searches at the native size.
@@ -162,6 +175,7 @@ class CenterFace:
         threads: see there.
         optimize_for: see there.
         path: the graph; the bundled one where left out.
+        orientations: whether an image in which nothing is found is searched in its other three orientations, too.
 
     Raises:
         ModelError: when the weights are missing or damaged.
@@ -176,32 +190,44 @@ class CenterFace:
         threads: int = 0,
         optimize_for: OptimizeFor = "latency",
         path: str | Path = WEIGHTS,
+        orientations: bool = True,
     ) -> None:
         if long_side is not None:
             check_number("long_side", long_side, STRIDE)
-        self.long_side = long_side
+        self.long_side, self.orientations = long_side, orientations
         self._graph = open_graph(_verified(Path(path)), engine=engine, threads=threads, optimize_for=optimize_for)
         self._input = next(iter(self._graph.inputs))
 
-    def with_long_side(self, long_side: int | None) -> CenterFace:
-        """The same detector at another long side; both share one graph."""
+    def for_video(self, long_side: int | None) -> CenterFace:
+        """The same detector for frames; both share one graph.
+
+        It searches at another long side, and frames without faces in one orientation: most have none in any.
+        """
         other = copy.copy(self)
-        other.long_side = long_side
+        other.long_side, other.orientations = long_side, False
         return other
 
     def detect(self, image: ImageArray, *, min_score: float = 0.5) -> Detections:
         """The faces in an image, uint8 ``(H, W, 3)`` RGB, that score ``min_score`` or more, best first."""
         left, top, width, height = content = trim_border(image)
         view = image[top : top + height, left : left + width]
-        long = max(width, height)
-        scale = min(1.0, (self.long_side or long) / long)
-        boxes, scores, landmarks = self._search(view, scale, 0, min_score)
-        if not len(boxes):
-            boxes, scores, landmarks = self._search(view, THUMBNAIL / long, THUMBNAIL // 2, min_score)
+        search = functools.partial(self._search, min_score=min_score)
+        search_region = functools.partial(self._search_scaled, scale=1.0, margin=0, min_score=min_score)
+        (boxes, scores, landmarks), reliable = look_again(
+            view, search(view), search, search_region, everywhere=self.orientations
+        )
         boxes[:, :2] += (left, top)
-        return Detections(boxes, scores, landmarks + np.array([left, top], np.float32), content)
+        return Detections(boxes, scores, landmarks + np.array([left, top], np.float32), content, reliable)
 
-    def _search(self, view: ImageArray, scale: float, margin: int, min_score: float) -> _Arrays:
+    def _search(self, view: ImageArray, min_score: float) -> Arrays:
+        """The faces in one orientation, in pixels of ``view``."""
+        long = max(view.shape[:2])
+        found = self._search_scaled(view, min(1.0, (self.long_side or long) / long), 0, min_score)
+        if not len(found[0]):
+            found = self._search_scaled(view, THUMBNAIL / long, THUMBNAIL // 2, min_score)
+        return found
+
+    def _search_scaled(self, view: ImageArray, scale: float, margin: int, min_score: float) -> Arrays:
         """Run the graph over the scaled image with a gray margin; the results are in pixels of ``view``."""
         height, width = (max(1, round(side * scale)) for side in view.shape[:2])
         if (height, width) != view.shape[:2]:
@@ -271,10 +297,6 @@ def open_detector(
     return detector
 
 
-#: Boxes, scores and landmarks, as in :class:`Detections`.
-_Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-
-
 def _is_uniform(line: NDArray[np.uint8]) -> bool:
     low, high = line.min(axis=0).astype(np.int16), line.max(axis=0).astype(np.int16)
     return bool((high - low).max() <= BORDER_TOLERANCE)
@@ -294,7 +316,7 @@ def _verified(path: Path) -> Path:
     return path
 
 
-def _decode(outputs: Sequence[NDArray[np.float32]], min_score: float) -> _Arrays:
+def _decode(outputs: Sequence[NDArray[np.float32]], min_score: float) -> Arrays:
     """Boxes, scores and landmarks out of the graph's four maps, in pixels of its input.
 
     The maps are ``(1, 1, h, w)`` center scores; ``(1, 2, h, w)`` logarithms of height and width in cells;
@@ -316,7 +338,7 @@ def _decode(outputs: Sequence[NDArray[np.float32]], min_score: float) -> _Arrays
 
 
 def _nms(boxes: NDArray[np.float32]) -> list[int]:
-    """Non-maximum suppression: the boxes, best first, that overlap no better one by more than :data:`NMS_IOU`."""
+    """Non-maximum suppression: the boxes, best first, that overlap no better one by more than :data:`MAX_IOU`."""
     top_left, bottom_right = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     area = boxes[:, 2] * boxes[:, 3]
     alive = np.ones(len(boxes), bool)
@@ -327,5 +349,5 @@ def _nms(boxes: NDArray[np.float32]) -> list[int]:
         kept.append(i)
         overlap = np.minimum(bottom_right, bottom_right[i]) - np.maximum(top_left, top_left[i])
         intersection = np.clip(overlap, 0, None).prod(axis=1)
-        alive &= intersection / (area + area[i] - intersection) <= NMS_IOU
+        alive &= intersection / (area + area[i] - intersection) <= MAX_IOU
     return kept

@@ -24,14 +24,22 @@ class Face(ArrayEquality):
     confidence: float
     """Its probability, 0 to 1."""
     uncertain: bool
-    """Whether the confidence is below the model's threshold."""
+    """Whether the confidence is below the model's threshold, or the image of the face too poor to be read."""
     probabilities: dict[str, float]
     """Expression to probability, in the model's order; they add up to 1."""
     landmarks: NDArray[np.float32] | None = None
-    """float32 ``(5, 2)``: x, y of the eye to the image's left, the eye to its right, nose, left and right mouth corner;
-    or None."""
+    """float32 ``(5, 2)``: x, y of the eyes, nose and mouth corners, of each pair first the one that is to the left
+    when the face is upright; or None."""
     track: int | None = None
     """A number that stays with a person over a video; None for photos."""
+    quality: dict[str, Any] | None = None
+    """How good the image of the face is: "size", "sharpness", "contrast", "brightness", "visible", "pose" (with "yaw",
+    "pitch" and "roll"; or None) as :class:`moue.runtime.quality.Quality` has them, and the names of its "flaws"."""
+
+    @property
+    def flaws(self) -> list[str]:
+        """The names of the flaws for which the image is too poor; none where the quality was not measured."""
+        return list(self.quality["flaws"]) if self.quality is not None else []
 
     def __repr__(self) -> str:
         track = "" if self.track is None else f", track {self.track}"
@@ -46,5 +54,7 @@ class Face(ArrayEquality):
             face["track"] = self.track
         face["label"] = self.label
         face["uncertain"] = self.uncertain
+        if self.quality is not None:
+            face["quality"] = self.quality
         face["probabilities"] = {name: round(p, 5) for name, p in self.probabilities.items()}
         return face

@@ -123,7 +123,7 @@ class Recognizer:
         options = replace(self.options, long_side=self.options.video_side, views=views)
         detector = self.detector
         if isinstance(detector, CenterFace):
-            detector = detector.with_long_side(options.search_side)
+            detector = detector.for_video(options.search_side)
         recognizer = type(self).__new__(type(self))
         recognizer._open(options, detector, self._engine)
         return recognizer

@@ -16,11 +16,15 @@ from numpy.typing import NDArray
 from moue.errors import Status, UsageError, quoted
 from moue.runtime.array_equality import ArrayEquality
 from moue.runtime.face import Face
+from moue.runtime.quality import Quality
 
 if TYPE_CHECKING:
     from moue.image import ImageLike
 
 
+#: By how much the label of a turned face must lead. Leveling a face from one angle or another moves the difference of
+#: two probabilities by up to this; see ``benchmarks/rotation.py``.
+TILTED_MARGIN = 0.25
 #: An index of several rows: a slice, numbers, or a mask.
 Rows: TypeAlias = slice | Sequence[int] | NDArray[np.bool_] | NDArray[np.integer]
 
@@ -95,6 +99,14 @@ class Predictions(ArrayEquality):
         return self.probabilities.max(axis=1) if len(self) else np.zeros(0, np.float32)
 
     @property
+    def margin(self) -> NDArray[np.float32]:
+        """float32 ``(N,)``: by how much the most probable class leads the second, 0 to 1."""
+        if not len(self) or len(self.labels) < 2:
+            return self.confidence
+        second, first = np.sort(self.probabilities, axis=1)[:, -2:].T
+        return np.asarray(first - second)
+
+    @property
     def class_names(self) -> list[str]:
         """The most probable class of each row, by name."""
         return [self.labels[i] for i in self.class_ids]
@@ -128,8 +140,8 @@ class Faces(ArrayEquality):
     scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     """float32 ``(F,)``: the detector's scores, 0 to 1."""
     landmarks: NDArray[np.float32] | None = None
-    """float32 ``(F, 5, 2)``: x, y of the eye to the image's left, the eye to its right, nose, left and right mouth
-    corner; or None."""
+    """float32 ``(F, 5, 2)``: x, y of the eyes, nose and mouth corners, of each pair first the one that is to the left
+    when the face is upright; or None."""
     predictions: Predictions = field(default_factory=Predictions.empty)
     """One row a face."""
     tracks: NDArray[np.int64] | None = None
@@ -141,6 +153,8 @@ class Faces(ArrayEquality):
     """Number of the frame in its video, from 0; None for photos."""
     timestamp: float | None = None
     """Seconds from the video's start; None for photos."""
+    quality: Quality | None = None
+    """How good the images of the faces are, one row a face; None where it was not measured."""
 
     def __post_init__(self) -> None:
         for name in ("boxes", "scores", "landmarks", "tracks"):
@@ -152,7 +166,7 @@ class Faces(ArrayEquality):
             raise UsageError(f"boxes must be (F, 4). Got {self.boxes.shape} instead.")
         if self.landmarks is not None and self.landmarks.shape != (n, 5, 2):
             raise UsageError(f"landmarks must be ({n}, 5, 2). Got {self.landmarks.shape} instead.")
-        for name in ("scores", "predictions", "tracks"):
+        for name in ("scores", "predictions", "tracks", "quality"):
             value = getattr(self, name)
             if value is not None and len(value) != n:
                 raise UsageError(f"{name} must have a row for each of the {n} faces. Got {len(value)} instead.")
@@ -171,7 +185,7 @@ class Faces(ArrayEquality):
         rows = _indices(index, len(self))
         if isinstance(index, (int, np.integer)):
             return self._face(int(rows[0]))
-        per_face = ("boxes", "scores", "landmarks", "predictions", "tracks")
+        per_face = ("boxes", "scores", "landmarks", "predictions", "tracks", "quality")
         return self.replace(**{n: v[rows] for n in per_face if (v := getattr(self, n)) is not None})
 
     def __iter__(self) -> Iterator[Face]:
@@ -187,6 +201,19 @@ class Faces(ArrayEquality):
     def readable(self) -> bool:
         """Whether it was searched for faces, found or not."""
         return self.status in ("ok", "no_face")
+
+    @property
+    def uncertain(self) -> NDArray[np.bool_]:
+        """bool ``(F,)``: whether a label is little better than a guess.
+
+        It is where the top probability is below the model's threshold (``predictions.uncertain``), where the image of
+        the face is too poor (``quality.poor``), and where the face is turned and two classes are nearly as probable:
+        which of them leads then depends on how exactly the face is leveled.
+        """
+        if self.quality is None:
+            return self.predictions.uncertain
+        close = self.quality.tilted & (self.predictions.margin < TILTED_MARGIN)
+        return self.predictions.uncertain | self.quality.poor | close
 
     def replace(self, **changes: Any) -> Faces:
         """A copy with some fields changed."""
@@ -231,10 +258,11 @@ class Faces(ArrayEquality):
             score=float(self.scores[i]),
             label=prediction.class_names[0],
             confidence=float(prediction.confidence[0]),
-            uncertain=bool(prediction.uncertain[0]),
+            uncertain=bool(self.uncertain[i]),
             probabilities=dict(zip(prediction.labels, prediction.probabilities[0].tolist(), strict=True)),
             landmarks=None if self.landmarks is None else self.landmarks[i],
             track=None if self.tracks is None else int(self.tracks[i]),
+            quality=None if self.quality is None else self.quality.to_dict(i),
         )
 
 

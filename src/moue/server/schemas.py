@@ -17,6 +17,26 @@ class ErrorResponse(TypedDict):
     detail: Annotated[str, Field(description="One or two sentences: what was required, and what was received.")]
 
 
+class Pose(TypedDict):
+    """How a head is turned, in degrees."""
+
+    yaw: Annotated[float, Field(description="positive: to the right of the image")]
+    pitch: Annotated[float, Field(description="positive: down")]
+    roll: Annotated[float, Field(description="positive: clockwise")]
+
+
+class Quality(TypedDict):
+    """How good the image of a face is."""
+
+    size: Annotated[float, Field(description="longer side of the box, in pixels")]
+    sharpness: Annotated[float, Field(description="of the crop: detail relative to contrast", ge=0)]
+    contrast: Annotated[float, Field(description="of the crop: standard deviation of the gray values", ge=0, le=0.5)]
+    brightness: Annotated[float, Field(description="of the crop: mean of the gray values", ge=0, le=1)]
+    visible: Annotated[float, Field(description="part of the box that is inside the image", ge=0, le=1)]
+    pose: Annotated[Pose | None, Field(description="null without landmarks that form a face")]
+    flaws: Annotated[list[str], Field(description="why the image is too poor to be read: small, blurred, …")]
+
+
 class Face(TypedDict):
     """One face."""
 
@@ -29,7 +49,10 @@ class Face(TypedDict):
     ]
     track: NotRequired[Annotated[int, Field(description="identity of a person in a video or of a camera")]]
     label: Annotated[str, Field(description="the most probable expression")]
-    uncertain: Annotated[bool, Field(description="whether the highest probability is below the model's threshold")]
+    uncertain: Annotated[
+        bool, Field(description="whether the probability is below the model's threshold, or the quality poor")
+    ]
+    quality: NotRequired[Quality]
     probabilities: Annotated[dict[str, float], Field(description="of each expression, 0 to 1")]
 
 

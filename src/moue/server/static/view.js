@@ -146,9 +146,15 @@ export class ResultPanel {
     });
     const face = row.faces[Math.min(selected, row.faces.length - 1)];
     this.bars.show(face?.probabilities ?? {});
-    if (face) this.note.textContent = face.uncertain ? "Uncertain: little better than a guess." : "";
+    if (face) this.note.textContent = face.uncertain ? uncertainty(face) : "";
     else this.note.textContent = row.reason ?? "No face was found.";
   }
+}
+
+// Why a face is uncertain, as a sentence.
+function uncertainty(face) {
+  const flaws = (face.quality?.flaws ?? []).map((flaw) => flaw.replaceAll("_", " "));
+  return flaws.length ? `Uncertain: the face is not well visible (${flaws.join(", ")}).` : "Uncertain: little better than a guess.";
 }
 
 // The index of a track's face in a row; 0 where it is not there.
