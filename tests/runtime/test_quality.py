@@ -115,7 +115,7 @@ def _faces(probabilities: list[list[float]], pose: list[list[float]]) -> Faces:
     good = np.ones(n, np.float32)
     quality = Quality(good * 100, good, good * 0.2, good * 0.5, good, np.array(pose, np.float32))
     predictions = Predictions(np.array(probabilities), ("happy", "sad", "neutral"), uncertain_below=0.4)
-    return Faces("x", "ok", 9, 9, np.ones((n, 4)), good, predictions=predictions, quality=quality)
+    return Faces("x", "ok", 9, 9, np.ones((n, 4), np.float32), good, predictions=predictions, quality=quality)
 
 
 def test_the_label_of_a_turned_face_must_lead_clearly() -> None:

@@ -37,8 +37,8 @@ MAX_ASPECT = 1.15
 LEVEL = 20.0
 #: A tilt that is still believed, when it is then confirmed by a search of the leveled face.
 MAX_ROLL = 55.0
-#: The second look: a square of this many sides of the face's box, at this many pixels.
-REGION, REGION_PIXELS = 2.5, 128
+#: The second look: a square of this many sides of the face's box, in a copy of no fewer and no more pixels a side.
+REGION, REGION_PIXELS = 2.5, (128, 192)
 #: How often a face is leveled by the landmarks just found: steep tilts are underestimated by a third.
 STEPS = 3
 #: Two boxes whose intersection is more than this part of their union are one face.
@@ -174,9 +174,9 @@ def _in_region(view: ImageArray, face: _Found, turn: float, search: Search) -> I
     """The face as it is found in a copy of its surroundings, in which what is turned by that angle is upright."""
     x, y, w, h = face.box.tolist()
     center, side = np.array([x + w / 2, y + h / 2]), max(w, h) * REGION
-    copy = square_window(view, center, side, math.radians(turn), REGION_PIXELS)
-    middle = np.full(2, REGION_PIXELS / 2)
-    for other in _faces(search(copy), middle, center, side / REGION_PIXELS, turn):
+    pixels = int(np.clip(side, *REGION_PIXELS))
+    copy = square_window(view, center, side, math.radians(turn), pixels)
+    for other in _faces(search(copy), np.full(2, pixels / 2), center, side / pixels, turn):
         # Neighbors are in the copy, too: the face is the one around its center.
         ox, oy, ow, oh = other.box.tolist()
         if math.hypot(ox + ow / 2 - center[0], oy + oh / 2 - center[1]) < max(w, h) / 2:

@@ -21,9 +21,9 @@ from moue.runtime.array_equality import ArrayEquality
 #: Side, in pixels, of the gray crop that is measured.
 SIDE = 48
 #: The least of each figure with which a face is read.
-MIN_SIZE, MIN_SHARPNESS, MIN_CONTRAST, MIN_BRIGHTNESS, MIN_VISIBLE = 0.0, 0.0, 0.0, 0.0, 0.0
+MIN_SIZE, MIN_SHARPNESS, MIN_CONTRAST, MIN_BRIGHTNESS, MIN_VISIBLE = 20.0, 0.2, 0.04, 0.09, 0.5
 #: The most that a face may be turned aside, or up or down, in degrees.
-MAX_YAW, MAX_PITCH = 90.0, 90.0
+MAX_YAW, MAX_PITCH = 50.0, 30.0
 #: A face that is turned in the image's plane by more than this, in degrees, is tilted.
 TILT = 10.0
 

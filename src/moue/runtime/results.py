@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 #: By how much the label of a turned face must lead. Leveling a face from one angle or another moves the difference of
-#: two probabilities by up to this; see ``benchmarks/rotation.py``.
-TILTED_MARGIN = 0.25
+#: two probabilities by nearly as much; see ``benchmarks/rotation.py``.
+TILTED_MARGIN = 0.4
 #: An index of several rows: a slice, numbers, or a mask.
 Rows: TypeAlias = slice | Sequence[int] | NDArray[np.bool_] | NDArray[np.integer]
 
