@@ -1,8 +1,9 @@
 """How good the image of a face is: whether there is enough in it to read an expression from.
 
 Sharpness, contrast and brightness are those of the crop that the model gets, as gray on 48 × 48 pixels, so that they
-compare between photos and between models. The limits are where a model that reads 67 % of clean validation faces
-reads fewer than half: see ``benchmarks/quality.py`` and ``results/quality-2026-11-26-epyc-2cores.md``.
+compare between photos and between models. The limits are where models that read 64 % of clean validation faces read
+fewer than half, and those of the pose where hardly any of these faces is turned further: see ``benchmarks/quality.py``
+and ``results/quality-2026-11-26-epyc-2cores.json``.
 """
 
 from __future__ import annotations
