@@ -385,7 +385,7 @@ def test_faces_are_a_sequence_of_people(halves: Recognizer) -> None:
     assert f"{face.label} " in repr(face)
     assert "track 2" in repr(face)
     assert (both[:1].replace(landmarks=None, tracks=None)[0].landmarks, halves.faces(image(0))[0].track) == (None, None)
-    assert [f.uncertain for f in both] == both.predictions.uncertain.tolist()
+    assert [f.uncertain for f in both] == both.uncertain.tolist()
     assert list(one(halves.read("absent.png"))) == []
 
 
