@@ -29,7 +29,7 @@ _BINS = 16
 #: Mean absolute difference, in standard deviations, and share of pixels that changed their bin, both of which a cut
 #: exceeds. Of 120 pairs of unrelated photos the lowest values are 0.61 and 0.14; a camera that pans by half a frame
 #: gives 0.31 and 0.40.
-_SCENE_DIFFERENCE, _HISTOGRAM_DISTANCE = 0.5, 0.15
+_SCENE_DIFFERENCE, _HISTOGRAM_DISTANCE = 0.5, 0.12
 #: How many times the mean of that many differences before it a cut must exceed.
 _RATIO, _RECENT = 2.0, 8
 #: Below this standard deviation, of 255, an image has no content to compare: black, white, fog.
@@ -38,7 +38,7 @@ _CONTRAST = 4.0
 _FLASH_SHARE, _FLASH_SECONDS = 0.2, 0.5
 #: Mean absolute difference of two faces in frames that follow within ``_SOON`` seconds, or later, above which they are
 #: of two people. Of random pairs of FER-2013's faces 95 % exceed 0.69; one person's differ by up to 0.36 in a second.
-_FACE_DIFFERENCE, _LATER_FACE_DIFFERENCE, _SOON = 0.65, 0.8, 0.2
+_FACE_DIFFERENCE, _LATER_FACE_DIFFERENCE, _SOON = 0.65, 0.8, 0.5
 #: How many times a track's usual difference it must be.
 _FACE_RATIO = 3.0
 
