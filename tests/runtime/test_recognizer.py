@@ -337,7 +337,9 @@ def test_a_video_is_read_from_its_bytes_and_from_an_open_file(halves: Recognizer
 
 
 def test_a_video_s_probabilities_are_smoothed_unless_told_otherwise(halves: Recognizer, tmp_path: Path) -> None:
-    path = make_video(tmp_path / "video.mp4", [image(i, 64, 96) for i in range(4)])
+    # One scene: at a cut nothing is smoothed.
+    images = [(0.8 * image(0, 64, 96) + 0.2 * image(i, 64, 96)).astype(np.uint8) for i in range(4)]
+    path = make_video(tmp_path / "video.mp4", images)
     own = [halves.batch([frame.image])[0].predictions for frame in open_video(path).frames()]
     assert [row.predictions for row in many(halves.read(path, smooth=0))] == own
     assert [row.predictions for row in halves.stream(path, smooth=0)] == own
