@@ -130,6 +130,27 @@ def test_a_photo_without_faces_is_searched_in_four_orientations_and_a_frame_in_o
     assert counting.calls == 2
 
 
+def test_the_work_is_bounded_where_everything_looks_like_a_face() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3)).astype(np.uint8)
+    counting = _Counting(CenterFace(threads=1))
+    found = counting.finder.detect(noise, min_score=0)
+    assert len(found) > 50
+    # Of 50 faces, in each of two orientations, no more than two levelings of three steps and four right angles.
+    assert counting.calls <= 2 + 2 * 50 * (3 * 5 + 4)
+    counting.calls = 0
+
+    def everywhere(image: ImageArray) -> Arrays:
+        counting.calls += 1
+        n = 500 if image.shape == noise.shape else 0
+        boxes = np.stack([np.arange(n) * 10, np.zeros(n), np.full(n, 5), np.full(n, 5)], 1).astype(np.float32)
+        return boxes, np.full(n, 0.9, np.float32), np.zeros((n, 5, 2), np.float32)
+
+    (boxes, _, _), reliable = look_again(noise, everywhere(noise), everywhere, everywhere, everywhere=True)
+    assert len(boxes) == 500
+    assert not reliable.any()
+    assert counting.calls == 1 + 4 * 50
+
+
 def test_one_face_upside_down_beside_an_upright_one(finder: CenterFace, astronaut: ImageArray) -> None:
     head = astronaut[:140, 30:190]
     both = np.hstack([head, head[::-1, ::-1]])

@@ -22,7 +22,7 @@ from moue.errors import ModelError, UnknownName, UsageError
 from moue.preprocess import ImageArray
 from moue.runtime.array_equality import ArrayEquality
 from moue.runtime.engine import EngineName, OptimizeFor, open_graph
-from moue.runtime.orientation import MAX_IOU, Arrays, are_faces, look_again
+from moue.runtime.orientation import Arrays, are_faces, look_again, non_max_suppression
 from moue.runtime.validation import check_number
 from moue.spec import file_sha256
 
@@ -333,21 +333,5 @@ def _decode(outputs: Sequence[NDArray[np.float32]], min_score: float) -> Arrays:
     boxes = np.concatenate([corner, size], 1).astype(np.float32)
     relative = points[:, rows, columns].T.reshape(-1, 5, 2)[:, :, ::-1]
     landmarks = (corner[:, None] + relative * size[:, None]).astype(np.float32)
-    kept = _nms(boxes)
+    kept = non_max_suppression(boxes)
     return boxes[kept], heatmap[0, rows, columns][kept], landmarks[kept]
-
-
-def _nms(boxes: NDArray[np.float32]) -> list[int]:
-    """Non-maximum suppression: the boxes, best first, that overlap no better one by more than :data:`MAX_IOU`."""
-    top_left, bottom_right = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    area = boxes[:, 2] * boxes[:, 3]
-    alive = np.ones(len(boxes), bool)
-    kept = []
-    for i in range(len(boxes)):
-        if not alive[i]:
-            continue
-        kept.append(i)
-        overlap = np.minimum(bottom_right, bottom_right[i]) - np.maximum(top_left, top_left[i])
-        intersection = np.clip(overlap, 0, None).prod(axis=1)
-        alive &= intersection / (area + area[i] - intersection) <= MAX_IOU
-    return kept

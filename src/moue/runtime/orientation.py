@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,6 +41,8 @@ MAX_ROLL = 55.0
 REGION, REGION_PIXELS = 2.5, (128, 192)
 #: How often a face is leveled by the landmarks just found: steep tilts are underestimated by a third.
 STEPS = 3
+#: How many faces of an image are looked at again at most.
+MAX_LOOKS = 50
 #: Two boxes whose intersection is more than this part of their union are one face.
 MAX_IOU = 0.3
 
@@ -125,7 +127,7 @@ def look_again(
         The faces, in the view, and bool ``(F,)``: whether the landmarks of each are reliable. The box of a turned face
         has the sides that it has upright, around the same center; they are exchanged where the face lies on its side.
     """
-    faces = [_resolved(view, face, search_region) for face in _faces(found)]
+    faces = _resolve(view, _faces(found), search_region)
     turned = Counter(round(face.roll / 90) * 90 % 360 for face in faces if face.reliable)
     turns: tuple[int, ...] = (90, 180, 270) if everywhere and not faces else ()
     if turned and (most := turned.most_common(1)[0][0]):
@@ -139,17 +141,27 @@ def _turned(view: ImageArray, turn: int, search: Search, search_region: Search) 
     # np.rot90 turns counterclockwise, which levels what is turned clockwise.
     copy = np.ascontiguousarray(np.rot90(view, turn // 90))
     center, origin = np.array(copy.shape[1::-1]) / 2, np.array(view.shape[1::-1]) / 2
-    return [_resolved(view, face, search_region) for face in _faces(search(copy), center, origin, 1.0, turn)]
+    return _resolve(view, _faces(search(copy), center, origin, 1.0, turn), search_region)
 
 
 def _total(faces: list[_Found]) -> tuple[float, float]:
     return sum(face.score for face in faces if face.reliable), sum(face.score for face in faces)
 
 
+def _resolve(view: ImageArray, faces: Iterable[_Found], search: Search) -> list[_Found]:
+    """The faces, best first, each found so that it is upright if that can be done."""
+    resolved, looks = [], 0
+    for face in faces:
+        upright = face.is_face(LEVEL)
+        looks += not upright
+        # The rest stay as they are, not reliable: a low limit on scores finds faces everywhere.
+        again = not upright and looks <= MAX_LOOKS
+        resolved.append(_resolved(view, face, search) if again else replace(face, reliable=upright))
+    return resolved
+
+
 def _resolved(view: ImageArray, face: _Found, search: Search) -> _Found:
     """The face, found so that it is upright if that can be done, and else as it was, not reliable."""
-    if face.is_face(LEVEL):
-        return replace(face, reliable=True)
     if face.is_face(MAX_ROLL) and (leveled := _leveled(view, face, search)):
         return leveled
     candidates = [other for turn in (0, 90, 180, 270) for other in _in_region(view, face, turn, search)]
@@ -215,17 +227,25 @@ def _faces(
 
 def _distinct(faces: list[_Found]) -> list[_Found]:
     """Each face once, best first: of those that are the same, the first that is reliable, or the first."""
-    kept: list[_Found] = []
-    for face in sorted(faces, key=lambda f: not f.reliable):
-        if all(_iou(face.box, other.box) <= MAX_IOU for other in kept):
-            kept.append(face)
-    return sorted(kept, key=lambda f: -f.score)
+    faces = sorted(faces, key=lambda f: not f.reliable)
+    boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
+    return sorted((faces[i] for i in non_max_suppression(boxes)), key=lambda f: -f.score)
 
 
-def _iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Intersection over union of two boxes."""
-    sides = np.clip(np.minimum(a[:2] + a[2:], b[:2] + b[2:]) - np.maximum(a[:2], b[:2]), 0, None)
-    return float(sides.prod() / max(a[2:].prod() + b[2:].prod() - sides.prod(), 1e-9))
+def non_max_suppression(boxes: NDArray[np.float32]) -> list[int]:
+    """The boxes, ``(F, 4)`` best first, that overlap no better one by more than :data:`MAX_IOU`."""
+    top_left, bottom_right = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    area = boxes[:, 2] * boxes[:, 3]
+    alive = np.ones(len(boxes), bool)
+    kept = []
+    for i in range(len(boxes)):
+        if not alive[i]:
+            continue
+        kept.append(i)
+        overlap = np.minimum(bottom_right, bottom_right[i]) - np.maximum(top_left, top_left[i])
+        intersection = np.clip(overlap, 0, None).prod(axis=1)
+        alive &= intersection / (area + area[i] - intersection) <= MAX_IOU
+    return kept
 
 
 def _arrays(faces: list[_Found]) -> tuple[Arrays, NDArray[np.bool_]]:
