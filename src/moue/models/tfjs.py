@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.errors import ModelError, WeightsMissing, shortened
+from moue.damage import DECODING_ERRORS, reason
+from moue.errors import ModelError, WeightsMissing
 
 #: Types in which values are stored.
 TYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "uint8": np.dtype("u1"), "uint16": np.dtype("<u2")}
@@ -45,8 +46,10 @@ def read_tfjs(manifest: Path) -> dict[str, NDArray[np.float32]]:
         raise WeightsMissing(
             f"there is no file {error.filename}: TensorFlow.js's weights are a manifest and the files that it names."
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{manifest} is not a manifest of TensorFlow.js weights: {shortened(error)}") from error
+    except ModelError:
+        raise
+    except (OSError, *DECODING_ERRORS) as error:
+        raise ModelError(f"{manifest} is not a manifest of TensorFlow.js weights: {reason(error)}") from error
     return weights
 
 
