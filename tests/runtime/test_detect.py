@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moue.errors import ModelError, UnknownName, UsageError
+from moue.runtime import detect
 from moue.runtime.detect import CenterFace, Detections, PrecomputedDetector, WholeImage, open_detector, trim_border
 
 
@@ -124,3 +125,14 @@ def test_names_objects_and_damage(tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text('{"sha256": "0123"}')
     with pytest.raises(ModelError, match="damaged"):
         CenterFace(path=tmp_path / "d.onnx")
+
+
+def test_a_large_image_is_scaled_in_strips_to_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (403, 277, 3), np.uint8)
+    whole = np.asarray(Image.fromarray(image).resize((100, 145), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(detect._resized(image, 100, 145), whole)
+    monkeypatch.setattr(detect, "STRIP_PIXELS", 5_000)
+    difference = np.abs(detect._resized(image, 100, 145).astype(int) - whole)
+    # Rounding alone.
+    assert difference.max() <= 1
+    assert difference.mean() < 0.001
