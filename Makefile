@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= demo
 WORKERS ?= 2
+MINUTES ?= 10
+SEED ?= 0
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -21,7 +23,7 @@ READING_TOOLS := pytest pytest-timeout hypothesis onnx pandas scikit-image
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-matrix coverage lint format docs bench check-scores check-privacy wheel browser clean
+.PHONY: help install demo test test-matrix coverage lint format docs bench fuzz check-scores check-privacy wheel browser clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -86,6 +88,9 @@ bench: install  ## time training, reading and serving on this machine
 check-scores: install  ## score the shipped models on DATA=fer2013.csv.zip (VOTES=fer2013new.csv) and compare with their specs
 	@test -n "$(DATA)" || { echo "which data set? Type: make check-scores DATA=fer2013.csv.zip" >&2; exit 2; }
 	@$(BIN)/python scripts/check_scores.py "$(DATA)" $(if $(VOTES),--votes "$(VOTES)") $(if $(VIEWS),--views)
+
+fuzz: install  ## throw hostile inputs at every entry point for MINUTES (10 by default); SEED=1 makes others
+	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --seed $(SEED)
 
 check-privacy: install  ## watch a reader and a server for 40 s: they may ask the DNS for no name
 	@$(BIN)/python scripts/check_privacy.py
