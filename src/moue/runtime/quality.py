@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import UsageError
-from moue.preprocess import ImageArray, to_inputs
 from moue.runtime.array_equality import ArrayEquality
 
 #: Side, in pixels, of the gray crop that is measured.
@@ -109,7 +108,7 @@ _PER_FACE = ("size", "sharpness", "contrast", "brightness", "visible", "pose")
 
 
 def measure(
-    crops: Sequence[ImageArray],
+    crops: Sequence[NDArray[np.uint8]],
     boxes: NDArray[np.float32],
     landmarks: NDArray[np.float32] | None,
     reliable: NDArray[np.bool_] | None,
@@ -144,10 +143,13 @@ def measure(
     )
 
 
-def content_of(crops: Sequence[ImageArray] | NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
+def content_of(crops: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
     """Sharpness, contrast and brightness, float32 ``(F,)`` each, of uint8 crops ``(C, S, S)``; see :class:`Quality`."""
     if not len(crops):
         return (np.zeros(0, np.float32),) * 3
+    # Here, so that a model for finished crops opens without Pillow.
+    from moue.preprocess import to_inputs
+
     gray = to_inputs(np.asarray(crops, np.uint8), SIDE, "gray")[:, 0].astype(np.float32) / 255
     vertical, horizontal = np.diff(gray, 2, axis=1)[:, :, 1:-1], np.diff(gray, 2, axis=2)[:, 1:-1]
     contrast = gray.std(axis=(1, 2))
