@@ -32,12 +32,12 @@ def import_onnxruntime(submodule: str = "") -> Any:
     return importlib.import_module(".".join(filter(None, ("onnxruntime", submodule))))
 
 
-def import_openvino() -> Any:
-    """OpenVINO; no other module of moue imports it.
+def import_openvino(submodule: str = "") -> Any:
+    """OpenVINO, or a submodule of it ("frontend"); no other module of moue imports it.
 
     Raises:
         MissingExtra: when it is not installed.
     """
     # On import, OpenVINO reports to Google Analytics through this package; without it, it falls back to a stub.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    return require("openvino", "fast")
+    return require(".".join(filter(None, ("openvino", submodule))), "fast")

@@ -129,6 +129,28 @@ def test_without_openvino_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) ->
         open_graph(linear(), engine="openvino")
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x08\0\0\0\x80\x0a\x20\x0a\x06pixGls",
+        b"node { name: 'a' op: 'Const' }",
+        b"\x08\0",
+        b'<?xml version="1.0"?><net name="a" version="11"><layers/><edges/></net>',
+    ],
+)
+def test_what_is_no_onnx_is_one_sentence_and_nothing_is_printed(
+    engine: EngineName, content: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Even if another framework's reader might take it."""
+    path = tmp_path / "other.onnx"
+    path.write_bytes(content)
+    for source in (content, path):
+        with pytest.raises(ModelError):
+            open_graph(source, engine=engine)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_openvino_keeps_compiled_graphs_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MOUE_CACHE", str(tmp_path / "cache"))
     open_graph(linear(), engine="openvino")

@@ -92,6 +92,17 @@ def test_nothing_that_a_file_names_is_opened(
         listener.accept()
 
 
+def test_text_is_never_a_raw_video(tmp_path: Path, tiny_onnx: Path) -> None:
+    """Formats whose start is a few bits are found in any text; H.263 gave a picture of 176×144 pixels."""
+    recognizer = Recognizer(tiny_onnx, "none")
+    starts = [bytes(zeros) + bytes([start]) for zeros in (1, 2, 3) for start in (0x01, 0x10, 0x80, 0x83, 0xB3, 0xE0)]
+    for text in (b"%!PS (photo.png) run\n" + start + 40 * b"n\n" for start in starts):
+        for name in ("text", "text.mp4"):
+            (tmp_path / name).write_bytes(text)
+            [faces] = recognizer.stream([tmp_path / name])
+            assert faces.status == "unreadable", text
+
+
 #: Of these FFmpeg writes no H.264, or nothing by their name.
 OTHER_CODECS = {".264", ".hevc", ".mxf", ".ogv", ".wmv", ".webm"}
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import io
 import os
 import threading
 from collections.abc import Mapping
@@ -154,7 +155,7 @@ class OpenVinoGraph:
 
     def __init__(self, source: str | Path | bytes, *, threads: int = 0) -> None:
         try:
-            openvino = import_openvino()
+            openvino, frontend = import_openvino(), import_openvino("frontend")
         except ImportError as error:
             _reraise_memory_error(error, source)
             raise
@@ -169,7 +170,11 @@ class OpenVinoGraph:
             settings["CACHE_DIR"] = str(cache_dir("openvino"))
         core = openvino.Core()
         try:
-            model = core.read_model(source if isinstance(source, bytes) else str(source))
+            # As ONNX alone: read_model tries every format that OpenVINO knows, and their parsers print.
+            onnx = frontend.FrontEndManager().load_by_framework("onnx")
+            model = onnx.convert(onnx.load(io.BytesIO(source) if isinstance(source, bytes) else str(source)))
+            if not model.outputs:
+                raise ValueError("it computes nothing")
             self._compiled = core.compile_model(model, "CPU", settings)
         except Exception as error:
             _reraise_memory_error(error, source)

@@ -139,7 +139,7 @@ def look_again(
 def _turned(view: ImageArray, turn: int, search: Search, search_region: Search) -> list[_Found]:
     """The faces of an image in which what is turned by that right angle is upright."""
     # np.rot90 turns counterclockwise, which levels what is turned clockwise.
-    copy = np.ascontiguousarray(np.rot90(view, turn // 90))
+    copy = np.rot90(view, turn // 90)  # A view: the search scales a large image down a strip at a time.
     center, origin = np.array(copy.shape[1::-1]) / 2, np.array(view.shape[1::-1]) / 2
     return _resolve(view, _faces(search(copy), center, origin, 1.0, turn), search_region)
 

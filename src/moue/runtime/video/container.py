@@ -20,10 +20,11 @@ VideoLike = str | os.PathLike[str] | bytes | BinaryIO
 
 #: FFmpeg demuxers that may read a file: containers of video and of sound that hold everything themselves. FFmpeg goes
 #: by the content, whatever a file is called, and has demuxers that open what a file names: playlists (HLS, DASH,
-#: concat) other files and addresses, session descriptions (SDP) network ports.
+#: concat) other files and addresses, session descriptions (SDP) network ports. Raw H.261 and H.263 are not among them:
+#: four bytes of any text pass for their start.
 DEMUXERS = (
     *("mov", "matroska", "avi", "mpeg", "mpegts", "asf", "flv", "ogg", "mxf", "dv", "gxf", "nut", "rm", "wtv", "ivf"),
-    *("h261", "h263", "h264", "hevc", "vvc", "m4v", "mpegvideo", "vc1", "obu", "av1", "dirac"),
+    *("h264", "hevc", "vvc", "m4v", "mpegvideo", "vc1", "obu", "av1", "dirac"),
     *("wav", "w64", "mp3", "aac", "ac3", "eac3", "flac", "aiff", "caf", "amr", "ape", "wv"),
 )
 
