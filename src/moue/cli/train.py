@@ -50,13 +50,10 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         3 where rows of the data could not be read, else 0.
     """
-    require("lightning", "train")
-    from moue import data
     from moue.files import require_directory
-    from moue.training.loop import fit
     from moue.training.recipe import load_recipe
-    from moue.training.run_folder import Run
 
+    # A mistake in what was typed is an error before torch is loaded, which takes seconds.
     require_directory(args.out)
     options = {
         "run.minutes": args.minutes,
@@ -67,6 +64,11 @@ def run(args: argparse.Namespace) -> int:
     given = {name: value for name, value in options.items() if value is not None}
     recipe = load_recipe(args.recipe)
     config = recipe.override(args.set, given)
+    require("lightning", "train")
+    from moue import data
+    from moue.training.loop import fit
+    from moue.training.run_folder import Run
+
     unfinished = Run(args.out)
     if args.resume and unfinished.exists:
         # What the run was started with need not be typed again.
