@@ -127,6 +127,23 @@ def test_names_objects_and_damage(tmp_path: Path) -> None:
         CenterFace(path=tmp_path / "d.onnx")
 
 
+def test_a_search_beside_a_large_image_gives_its_memory_back(
+    finder: CenterFace, astronaut: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, released = finder._graph, []
+
+    def spy(feed: dict[str, NDArray[np.float32]], release: bool = False) -> list[NDArray[np.float32]]:
+        released.append(release)
+        return run(feed, release=release)
+
+    monkeypatch.setattr(finder, "_graph", spy)
+    assert len(finder.detect(astronaut)) == 1
+    assert released == [False], "memory that stays makes the next search faster"
+    found = finder.detect(np.kron(astronaut, np.ones((9, 9, 1), np.uint8)))
+    assert len(found) == 1
+    assert released[1] is True
+
+
 def test_a_large_image_is_scaled_in_strips_to_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.random.default_rng(0).integers(0, 256, (403, 277, 3), np.uint8)
     whole = np.asarray(Image.fromarray(image).resize((100, 145), Image.Resampling.BILINEAR))

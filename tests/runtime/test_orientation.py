@@ -32,9 +32,9 @@ class _Counting:
     def __init__(self, finder: CenterFace) -> None:
         self.calls, self.finder, run = 0, finder, finder._graph
 
-        def counted(feed: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        def counted(feed: dict[str, NDArray[np.float32]], release: bool = False) -> list[NDArray[np.float32]]:
             self.calls += 1
-            return run(feed)
+            return run(feed, release=release)
 
         finder._graph = counted  # type: ignore[assignment]
 

@@ -34,6 +34,8 @@ STRIDE, OUTPUT_STRIDE = 32, 4
 THUMBNAIL, GRAY = 96, 127
 #: Pixels of an image that are scaled at a time.
 STRIP_PIXELS = 1 << 24
+#: Images of more pixels are large: what a search beside them takes is given back at once.
+LARGE_PIXELS = 1 << 24
 #: How much the pixels of a border's row or column may differ, per channel: JPEG compression does not keep them equal.
 BORDER_TOLERANCE = 8
 
@@ -232,12 +234,14 @@ class CenterFace:
     def _search_scaled(self, view: ImageArray, scale: float, margin: int, min_score: float) -> Arrays:
         """Run the graph over the scaled image with a gray margin; the results are in pixels of ``view``."""
         height, width = (max(1, round(side * scale)) for side in view.shape[:2])
+        # Beside a large image there is no room for memory that waits for the next run.
+        large = view.shape[0] * view.shape[1] > LARGE_PIXELS
         if (height, width) != view.shape[:2]:
             view = _resized(view, width, height)
         canvas_height, canvas_width = (math.ceil((side + 2 * margin) / STRIDE) * STRIDE for side in (height, width))
         canvas = np.full((1, 3, canvas_height, canvas_width), GRAY if margin else 0, np.float32)
         canvas[0, :, margin : margin + height, margin : margin + width] = view.transpose(2, 0, 1)
-        boxes, scores, landmarks = _decode(self._graph({self._input: canvas}), min_score)
+        boxes, scores, landmarks = _decode(self._graph({self._input: canvas}, release=large), min_score)
         boxes[:, :2] -= margin
         return boxes / np.float32(scale), scores, (landmarks - margin) / np.float32(scale)
 

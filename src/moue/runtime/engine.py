@@ -52,8 +52,12 @@ class Graph(Protocol):
     outputs: dict[str, Port]
     """The same of the outputs, in the order in which a call returns them."""
 
-    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """Run the graph: arrays by input name in, arrays in output order out."""
+    def __call__(self, inputs: Mapping[str, NDArray[Any]], *, release: bool = False) -> list[NDArray[Any]]:
+        """Run the graph: arrays by input name in, arrays in output order out.
+
+        With ``release`` the memory that the run took is given back to the system. It otherwise stays for the next run,
+        which is then up to a third faster.
+        """
         ...
 
 
@@ -138,11 +142,14 @@ class OnnxRuntimeGraph:
         self.inputs = {n.name: _onnxruntime_port(n) for n in self._session.get_inputs()}
         self.outputs = {n.name: _onnxruntime_port(n) for n in self._session.get_outputs()}
         self._names = list(self.outputs)
+        self._releasing = onnxruntime.RunOptions()
+        self._releasing.log_severity_level = 4
+        self._releasing.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
-    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    def __call__(self, inputs: Mapping[str, NDArray[Any]], *, release: bool = False) -> list[NDArray[Any]]:
         """Run the graph; see :class:`Graph`."""
         try:
-            return list(self._session.run(self._names, dict(inputs)))
+            return list(self._session.run(self._names, dict(inputs), self._releasing if release else None))
         except Exception as error:
             _reraise_memory_error(error)
             raise
@@ -184,7 +191,7 @@ class OpenVinoGraph:
         self._idle: list[Any] = []
         self._lock = threading.Lock()
 
-    def __call__(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    def __call__(self, inputs: Mapping[str, NDArray[Any]], *, release: bool = False) -> list[NDArray[Any]]:
         """Run the graph; see :class:`Graph`."""
         # A request serves one call at a time. Idle ones are reused: making one takes longer than running a small graph.
         with self._lock:
@@ -197,8 +204,9 @@ class OpenVinoGraph:
             _reraise_memory_error(error)
             raise
         outputs = [np.array(results[i]) for i in range(len(self.outputs))]
-        with self._lock:
-            self._idle.append(request)
+        if not release:
+            with self._lock:
+                self._idle.append(request)
         return outputs
 
 
