@@ -38,6 +38,9 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"heif", b"mif1", b"msf1")
 #: Brands that are AVIF images.
 AVIF_BRANDS = (b"avif", b"avis")
 
+#: Boxes with which a QuickTime file of before ``ftyp`` begins.
+QUICKTIME_BOXES = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
+
 #: Forms of RIFF files; all others, such as WAVE, are "other".
 RIFF_FORMS: dict[bytes, FileKind] = {b"WEBP": "image", b"AVI ": "video"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import threading
@@ -10,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from videos import make_video, scene
 
-from moue import Recognizer
+from moue import Faces, Recognizer
 from moue.runtime.video.container import open_container
 from moue.signatures import VIDEO_SUFFIXES
 
@@ -101,6 +103,21 @@ def test_text_is_never_a_raw_video(tmp_path: Path, tiny_onnx: Path) -> None:
             (tmp_path / name).write_bytes(text)
             [faces] = recognizer.stream([tmp_path / name])
             assert faces.status == "unreadable", text
+
+
+def test_a_photo_of_a_phone_without_its_brand_is_no_video(tmp_path: Path, tiny_onnx: Path) -> None:
+    """FFmpeg demuxes HEIF as it does MP4; a damaged photo was a video of one frame as a file, and not as bytes."""
+    import pillow_heif
+
+    file = io.BytesIO()
+    pillow_heif.from_pillow(Image.new("RGB", (64, 64), (200, 120, 60))).save(file)
+    damaged = file.getvalue().replace(b"ftyp", b"ftYp", 1)
+    (tmp_path / "photo").write_bytes(damaged)
+    recognizer = Recognizer(tiny_onnx, "none")
+    for source in (damaged, tmp_path / "photo"):
+        faces = recognizer.read(source)
+        assert isinstance(faces, Faces), "one image has one result, a video a list"
+        assert faces.status == "unreadable"
 
 
 #: Of these FFmpeg writes no H.264, or nothing by their name.

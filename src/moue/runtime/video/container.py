@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from moue.damage import reason
 from moue.errors import MoueError, Unreadable
 from moue.image_format import is_animation
-from moue.signatures import HEAD, VIDEO_SUFFIXES, kind_of
+from moue.signatures import HEAD, QUICKTIME_BOXES, VIDEO_SUFFIXES, kind_of
 
 VideoLike = str | os.PathLike[str] | bytes | BinaryIO
 
@@ -51,7 +51,7 @@ def is_video(path: str | os.PathLike[str]) -> bool:
         return named
     if kind is not None:
         return kind == "video"
-    probed = _by_probe(path) if head else None
+    probed = _by_probe(path, head) if head else None
     return named if probed is None else probed
 
 
@@ -236,10 +236,14 @@ class Packets:
             return
 
 
-def _by_probe(path: Path) -> bool | None:
+def _by_probe(path: Path, head: bytes) -> bool | None:
+    """Whether FFmpeg finds a video in a file whose first bytes say nothing; None where it finds none."""
     options = {"analyzeduration": "0", "probesize": "65536"}
     try:
         with _open(local_path(path), options) as file:
+            # The demuxer of MP4 takes HEIF images, too: without a brand only what QuickTime wrote is a video.
+            if "mp4" in file.format.name and head[4:8] not in QUICKTIME_BOXES:
+                return None
             return any(s.type == "video" and s.codec_context and s.codec_context.width for s in file.streams) or None
     except Exception:
         return None
