@@ -99,4 +99,4 @@ def test_a_damaged_model_does_not_hide_the_others(folder: Path, capsys: pytest.C
 
 def test_a_missing_folder_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["models", str(tmp_path / "none")]) == 2
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def test_a_run_says_where_it_is_and_shows_its_epochs(tmp_path: Path, capsys: pyt
     out = tmp_path / "run"
     assert main(["train", "compact", "--data", "synth:200:0", "--out", str(out), *QUICK, "--seed", "3"]) == 0
     printed = capsys.readouterr()
-    assert printed.out.startswith(f"{out}: compact, 1 epochs")
+    assert printed.out.startswith(f"{out}: compact, 1 epoch in")
     assert "on validation" in printed.out
     assert "epoch 1/1" in printed.err
     assert main(["train", "compact", "--data", "synth:200:0", "--out", str(out), *QUICK]) == 2

@@ -69,7 +69,7 @@ def test_affectnets_eight_classes(tmp_path: Path) -> None:
     table = load(path, labels="ferplus", classes="affectnet")
     assert table.label_set == FERPLUS
     assert all(Path(source).stem == name for source, name in classes_of(table).items())
-    with pytest.raises(DataError, match=r"'7' \(1 files\).*'contempt'.*--labels folders"):
+    with pytest.raises(DataError, match=r"'7' \(1 file\).*'contempt'.*--labels folders"):
         load(path, classes="affectnet")
 
 

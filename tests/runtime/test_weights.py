@@ -147,7 +147,7 @@ def test_models_are_listed_with_what_is_wrong_with_them(tiny_onnx: Path, tmp_pat
     assert good["megabytes"] == round(tiny_onnx.stat().st_size / 1e6, 3)
     assert "needs labels, network" in rows["bad.onnx"]["remark"]
     assert find_model(good["path"]).spec.network == "linear"
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         list_models([tmp_path / "none"])
 
 

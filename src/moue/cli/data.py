@@ -188,7 +188,10 @@ def _show(table: Any, format: str) -> int:
 def _sentences(description: dict[str, Any]) -> str:
     duplicates = description["duplicates"]
     lines = [f"\n{description['n']:,} images of {description['image_size']}×{description['image_size']} pixels"]
-    lines += [f"{n:,} images of {split} repeat another one of it exactly" for split, n in duplicates["within"].items()]
+    lines += [
+        f"{n:,} images of {split} are exact copies of another image of {split}"
+        for split, n in duplicates["within"].items()
+    ]
     for pair, n in duplicates["across"].items():
         first, second = pair.split("-")
         lines.append(f"{n:,} images of {second} have an exact duplicate in {first}")

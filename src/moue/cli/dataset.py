@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: What the help of every command that reads a data set calls one.
 SET_HELP = (
-    "the competition's CSV (plain, .gz, .zip, .tar.gz), a folder or zip with one sub-folder a class, "
+    "the competition's CSV (plain, .gz, .zip, .tar.gz), a folder or zip with one subfolder per class, "
     "a file that `moue data import` wrote, or synth or synth:N:SEED"
 )
 

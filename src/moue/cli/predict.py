@@ -48,8 +48,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=tuple(VIEWS),
         help="average each face with its mirror image (2), shifts too (6), or over ten crops (default: the model's)",
     )
-    add("--every", type=int, default=1, metavar="N", help="read each Nth frame of a video")
-    add("--fps", type=float, help="read at most that many frames a second of a video")
+    add("--every", type=int, default=1, metavar="N", help="read every Nth frame of a video")
+    add("--fps", type=float, help="read at most this many frames per second of a video")
     add(
         "--smooth",
         type=float,

@@ -89,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command with --resume resumes the run") from None
     spec = finished.spec()
-    line = f"{args.out}: {spec.network}, {spec.trained['epochs']} epochs in {clock(spec.trained['hours'] * 3600)}"
+    epochs = spec.trained["epochs"]
+    line = f"{args.out}: {spec.network}, {epochs} epoch{'s' * (epochs != 1)} in {clock(spec.trained['hours'] * 3600)}"
     if "validation" in spec.scores:
         line += f", {spec.scores['validation']:.1%} on validation (face and mirror image)"
     sys.stdout.write(line + "\n")

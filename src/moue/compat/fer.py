@@ -168,7 +168,7 @@ class Video:
             detector: a :class:`FER`.
             display: show the frames in a window, which q or Esc closes (needs the extra "camera").
             output: "csv" for a list of rows, "pandas" for a data frame.
-            frequency: read each Nth frame.
+            frequency: read every Nth frame.
             max_results: stop after this number of frames with a face.
             save_fps: read this many frames per second, instead of ``frequency``.
             video_id: the name, without ending, of what ``save_video`` writes.

@@ -156,7 +156,8 @@ def class_index(counts: Mapping[str, int], classes: LabelSet, values: ClassMap, 
             index[value] = classes.labels.index(name) if classes.name == "folders" else classes.index(name)
         except UnknownName as error:
             remedy = "--classes VALUE=NAME,… names it; --labels folders keeps the folders' own names"
-            errors.add(f"{what} {quoted(value)} ({files:,} files)", f"{str(error).rstrip('.')} ({remedy})")
+            source = f"{what} {quoted(value)} ({files:,} file{'s' * (files != 1)})"
+            errors.add(source, f"{str(error).rstrip('.')} ({remedy})")
     return index
 
 

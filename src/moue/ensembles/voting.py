@@ -241,18 +241,19 @@ def held_out_rows(members: Sequence[str | Path], data: ImageTable) -> ImageTable
         try:
             split = split_of(member, data)
         except DataError as error:
-            raise DataError(f"{member}: {error} Or leave --data out.") from error
+            raise DataError(f"{member}: {error} Or export without --data.") from error
         if split is None and not len(validation):
             raise DataError(
-                f"{member} does not say which rows it held out, so that no temperature can be fitted. Give run "
-                "folders, a data set with validation rows of its own, or no --data."
+                f"{member} does not say which rows it held out. Give run folders, or a data set with validation rows "
+                "of its own; moue export also works without --data."
             )
         held_out.append(validation if split is None else split.validation)
     rows = functools.reduce(np.intersect1d, held_out)
     if len(rows) < MIN_HELD_OUT:
         raise DataError(
-            f"a temperature needs at least {MIN_HELD_OUT} images that every member held out. Got {len(rows)} instead. "
-            "Runs with the same data.validation, data.split_seed and data.fold hold out the same ones."
+            f"this needs at least {MIN_HELD_OUT} images that every member held out. Got {len(rows)} instead. "
+            "Runs with the same data.validation, data.split_seed and data.fold hold out the same ones; with "
+            "data.validation = 0 they hold out none. moue export also works without --data."
         )
     return data.take(rows)
 

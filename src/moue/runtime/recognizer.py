@@ -145,8 +145,8 @@ class Recognizer:
                 a list of all these; uint8 ``(N, H, W, 3)``; a camera's number, for one image from it.
             color: order of an array's channels, "rgb" or "bgr".
             boxes: ``(F, 4)`` faces of the one image ``x``, as x, y, width, height; used instead of the detector.
-            every: of a video, each Nth frame.
-            fps: of a video, at most that many frames a second; instead of ``every``.
+            every: of a video, every Nth frame.
+            fps: of a video, at most this many frames per second; instead of ``every``.
             smooth: time constant of the smoothing of a video's probabilities, in seconds; 0 for each frame's own.
 
         Returns:
@@ -182,8 +182,8 @@ class Recognizer:
         Args:
             sources: one or many of what :meth:`read` takes; a number is a camera that is read until it ends.
             color: order of the arrays' channels.
-            every: of videos, each Nth frame.
-            fps: of videos, at most that many frames a second.
+            every: of videos, every Nth frame.
+            fps: of videos, at most this many frames per second.
             smooth: of videos and cameras, the smoothing's time constant in seconds; 0 for each frame's own.
 
         Yields:

@@ -33,9 +33,9 @@ class VideoOptions:
     """
 
     every: int = 1
-    """Of a video, read each Nth frame."""
+    """Of a video, read every Nth frame."""
     fps: float | None = None
-    """Of a video, read at most that many frames a second; instead of ``every``."""
+    """Of a video, read at most this many frames per second; instead of ``every``."""
     smooth: float = SMOOTH
     """Time constant of the probabilities' smoothing over time, in seconds; 0 for none."""
     window: bool = False

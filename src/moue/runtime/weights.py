@@ -179,7 +179,7 @@ def _installed_and_in(folders: Iterable[str | Path]) -> Iterator[tuple[str, Path
                 yield "moue-models", extra / f"{name}.onnx"
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise UsageError(f"{folder} is no folder. Name folders to search for models.")
+            raise UsageError(f"{folder} is not a folder. Name folders to search for models.")
         for pattern in ("*.onnx", "*/*.onnx", "*/*/*.onnx"):
             for path in sorted(folder.glob(pattern)):
                 if path.with_suffix(".json").is_file():

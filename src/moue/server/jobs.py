@@ -34,7 +34,7 @@ class Job:
     """The file name of the video, as the client sent it."""
     folder: Path
     every: int = 1
-    """Read each Nth frame."""
+    """Read every Nth frame."""
     fps: float | None = None
     """Read at most this many frames a second of video."""
     annotate: bool = True

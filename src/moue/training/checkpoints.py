@@ -56,7 +56,7 @@ def load(path: Path | str, device: torch.device | str = "cpu", remedy: str = "Re
         with decoding(path, damaged), safe_open(path, framework="pt", device=str(device)) as file:
             tree = (file.metadata() or {}).get("tree")
             if tree is None:
-                raise TrainingError(f"{path} is no checkpoint of moue: it holds weights alone.")
+                raise TrainingError(f"{path} is not a checkpoint of moue: it holds only weights.")
             state = _unpack(json.loads(tree), file.get_tensor)
     except SafetensorError as error:
         raise damaged(reason(error)) from error

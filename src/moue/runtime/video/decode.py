@@ -91,8 +91,8 @@ class Video:
         """Stream the images, from the start, in presentation order.
 
         Args:
-            every: take each Nth frame.
-            fps: take at most that many frames a second of video, by their timestamps; instead of ``every``.
+            every: take every Nth frame.
+            fps: take at most this many frames per second of video, by their timestamps; instead of ``every``.
 
         Raises:
             UsageError: when ``every`` or ``fps`` cannot be used, or both are given.
@@ -159,11 +159,11 @@ def check_sampling(every: int, fps: float | None) -> None:
 
 
 class Sampler:
-    """Chooses frames: each Nth, or at most so many a second of video.
+    """Chooses frames: every Nth, or at most so many a second of video.
 
     Args:
-        every: take each Nth frame.
-        fps: take at most that many frames a second, by their timestamps.
+        every: take every Nth frame.
+        fps: take at most this many frames per second, by their timestamps.
 
     Raises:
         UsageError: when a value cannot be used, or both are given.

@@ -103,8 +103,8 @@ def stream_video(
     Args:
         recognizer: a :class:`moue.Recognizer`, or another :class:`FaceReader`.
         source: path, bytes, seekable binary file object, or an opened :class:`Video`.
-        every: read each Nth frame.
-        fps: read at most that many frames a second of video; instead of ``every``.
+        every: read every Nth frame.
+        fps: read at most this many frames per second of video; instead of ``every``.
         smooth: time constant of the probabilities' smoothing over time, in seconds; 0 for none.
         track: whether to give faces an identity that stays (1, 2, …); smoothing needs it.
         batch_size: frames that go to the recognizer together; fewer where they have many pixels.
