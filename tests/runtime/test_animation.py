@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 from pictures import saved
 from PIL import Image
-from videos import SquareReader, make_video, scene
+from videos import SquareReader, scene
 
 from moue.errors import Unreadable
 from moue.runtime.inputs.resolve import resolve
 from moue.runtime.recognizer import Recognizer
-from moue.runtime.video.animation import Animation, open_film
+from moue.runtime.video.animation import open_film
 from moue.runtime.video.decode import open_video
 from moue.runtime.video.stream import stream_video
-from moue.server.jobs import open_upload
 
 FRAMES = [Image.fromarray(scene(4 * i)) for i in range(6)]
 MILLISECONDS = [40, 80, 40, 200, 0, 100]
@@ -88,14 +87,3 @@ def test_too_many_pixels_and_no_images() -> None:
     assert open_film(animation("GIF"), max_pixels=2 * 160 * 96).width == 160
     with pytest.raises(Unreadable):
         open_film(animation("GIF")[:20])
-
-
-def test_uploads_may_be_animations_and_not_images(tmp_path: Path) -> None:
-    path = tmp_path / "upload"
-    path.write_bytes(animation("GIF"))
-    assert isinstance(open_upload(path, 10**6), Animation)
-    path.write_bytes(saved(FRAMES[0]))
-    with pytest.raises(Unreadable, match="not a video"):
-        open_upload(path, 10**6)
-    make_video(tmp_path / "a.mp4", [scene(i) for i in range(3)])
-    assert open_upload(tmp_path / "a.mp4", 10**6).codec == "h264"

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import HTTPException
+from pictures import saved
+from PIL import Image
 from uploads import Start
+from videos import make_video, scene
 
-from moue.errors import UsageError
+from moue.errors import Unreadable, UsageError
+from moue.runtime.video.animation import Animation
+from moue.server.jobs import open_upload
 from moue.server.settings import Settings
 from moue.server.upload import Pace, read_body
 
@@ -91,3 +97,14 @@ def test_the_limits_of_videos_are_settings(start: Start, setting: str) -> None:
 def test_limits_must_be_positive(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name} must be"):
         Settings(**{name: 0})  # type: ignore[arg-type]
+
+
+def test_uploads_may_be_animations_and_not_images(tmp_path: Path) -> None:
+    path, images = tmp_path / "upload", [Image.fromarray(scene(4 * i)) for i in range(3)]
+    path.write_bytes(saved(images[0], "GIF", save_all=True, append_images=images[1:]))
+    assert isinstance(open_upload(path, 10**6), Animation)
+    path.write_bytes(saved(images[0]))
+    with pytest.raises(Unreadable, match="not a video"):
+        open_upload(path, 10**6)
+    make_video(tmp_path / "a.mp4", [scene(i) for i in range(3)])
+    assert open_upload(tmp_path / "a.mp4", 10**6).codec == "h264"
