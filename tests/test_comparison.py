@@ -14,7 +14,7 @@ from sets import broken, simple_csv
 
 from moue.cli.main import main
 from moue.comparison import compare
-from moue.data import hold_out_test, load
+from moue.data import ReadingOptions, hold_out_test, load
 from moue.data.readers.store import save
 from moue.data.readers.synth import synthetic
 from moue.errors import DataError, UnknownName, UsageError
@@ -268,7 +268,9 @@ def test_each_network_sees_the_images_in_its_own_size_and_color(tmp_path: Path) 
         "data: {augment: false}\nmodel: {network: googlenet, options: {color: rgb, width: 0.125}}\n"
         "optim: {name: adam, lr: 0.003, epochs: 8, batch_size: 8}\nrun: {threads: 1}\n"
     )
-    [row] = compare([str(colored)], data=str(faces), out=tmp_path / "out", labels="folders", split="test")
+    [row] = compare(
+        [str(colored)], data=str(faces), out=tmp_path / "out", reading=ReadingOptions("folders"), split="test"
+    )
     assert row.evaluation is not None
     assert row.evaluation.accuracy > 0.9
 

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moue.data.loading import load, source_files
+from moue.data.loading import AS_IT_IS, ReadingOptions, source_files
 from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError, MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require, shortened
 from moue.evaluation.evaluate_model import rows_of
@@ -73,12 +73,8 @@ def compare(
     minutes: float | None = None,
     split: str | None = None,
     settings: Sequence[str] = (),
-    labels: str | None = None,
-    votes: str | None = None,
-    classes: str | Mapping[str, str] | None = None,
-    label_pattern: str | None = None,
+    reading: ReadingOptions = AS_IT_IS,
     seed: int | None = None,
-    skip_bad: bool = False,
     left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     quote: bool = False,
     progress: ProgressFactory = no_progress,
@@ -97,13 +93,10 @@ def compare(
         minutes: time budget of each training.
         split: the rows to evaluate on; by default "public_test", and "test" where the data have no such rows.
         settings: changes of every recipe, as ``optim.lr=3e-4``.
-        labels: the label set; by default that of a written set, else the one that suits all models, see
-            :func:`moue.trained.open.labels_of`, and FER-2013's where they differ.
-        votes: FER+'s votes, for its labels.
-        classes, label_pattern: as of :func:`moue.data.loading.load`.
+        reading: how the data is read. Its label set is by default that of a written set, else the one that suits all
+            models, see :func:`moue.trained.open.labels_of`, and FER-2013's where they differ.
         seed: of every training.
-        skip_bad: skip rows that cannot be used.
-        left_out: called with those.
+        left_out: called with the rows that ``reading.skip_bad`` skips.
         quote: show the study's published numbers, too; they are always shown with its recipes.
         progress: makes a progress line, called with what is done and its unit.
         log: called with a line of text before and after each model.
@@ -122,28 +115,17 @@ def compare(
     require_directory(out)
     if len(set(names)) < len(names):
         raise UsageError(f"each network is compared once. Got {', '.join(names)} instead.")
-    changes = {"run.minutes": minutes, "run.seed": seed, "data.votes": votes}
+    changes = {"run.minutes": minutes, "run.seed": seed, "data.votes": reading.votes}
     changes = {name: value for name, value in changes.items() if value is not None}
     entries = [_resolve(name, out, settings, changes) for name in names]
     _require_distinct_runs(entries)
-    _require_no_overwrite(entries, data, votes, out)
-    fallback = _default_labels(entries, votes is not None)
+    _require_no_overwrite(entries, data, reading.votes, out)
+    fallback = _default_labels(entries, reading.votes is not None)
 
     @functools.cache
     def read(size: int, color: Color) -> ImageTable:
         with progress("reading", "rows") as report:
-            return load(
-                data,
-                labels=labels,
-                fallback=fallback,
-                votes=votes,
-                size=size,
-                color=color,
-                classes=classes,
-                label_pattern=label_pattern,
-                skip_bad=skip_bad,
-                progress=report,
-            )
+            return reading.load(data, fallback=fallback, size=size, color=color, progress=report)
 
     table = read(48, "gray")
     if left_out is not None:
@@ -207,7 +189,7 @@ def _require_distinct_runs(entries: Sequence[Entry]) -> None:
             )
 
 
-def _require_no_overwrite(entries: Sequence[Entry], data: str, votes: str | None, out: Path) -> None:
+def _require_no_overwrite(entries: Sequence[Entry], data: str, votes: str | Path | None, out: Path) -> None:
     """Refuse a page that would replace the data or a model."""
     inputs = source_files(data, votes)
     for entry in entries:

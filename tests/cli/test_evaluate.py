@@ -86,7 +86,9 @@ def test_views_and_predictions(views: int, tiny_onnx: Path, tmp_path: Path, caps
 def test_the_card_holds_these_scores(tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     card = tmp_path / "card.md"
     assert evaluate("--card", str(card), "--format", "json", model=tiny_onnx) == 0
-    result = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    assert f"moue: wrote {card}\n" in printed.err
+    result = json.loads(printed.out)
     assert f"**{result['accuracy']:.1%} ± {result['accuracy_se']:.1%}**" in card.read_text(encoding="utf-8")
 
 
@@ -153,8 +155,11 @@ def test_a_run_of_own_folders_is_read_with_their_names(
     for split in ("validation", "test"):
         capsys.readouterr()
         words = ["evaluate", str(tmp_path / "run"), "--data", str(tmp_path / "own"), "--split", split]
-        assert main([*words, "--format", "json"]) == 0
+        rows = tmp_path / "rows.csv"
+        assert main([*words, "--format", "json", "--predictions", str(rows)]) == 0
         result = json.loads(capsys.readouterr().out)
+        with rows.open(newline="", encoding="utf-8") as file:
+            assert {row["split"] for row in csv.DictReader(file)} == {split}
         assert result["label_set"] == "folders"
         assert set(result["labels"]) == set(classes)
         assert len({score["n"] for score in result["per_class"].values()}) == 1

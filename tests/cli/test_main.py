@@ -186,3 +186,22 @@ def shell(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH", "")]))
     env = {**os.environ, "PYTHONPATH": path}
     return subprocess.run(arguments, capture_output=True, text=True, env=env, timeout=120)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "a.jpg"],
+        ["train", "compact", "--data", "synth"],
+        ["compare", "--data", "synth"],
+        ["explain", "a.jpg"],
+        ["export", "run"],
+        ["data", "info", "synth"],
+        ["data", "import", "synth"],
+        ["data", "synth"],
+    ],
+    ids=" ".join,
+)
+def test_every_output_can_be_named_by_both_spellings(words: list[str]) -> None:
+    for option in ("-o", "--out"):
+        assert str(cli._parser(words).parse_args([*words, option, "there"]).out) == "there"

@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         votes="for --labels ferplus or optim.votes_weight",
     )
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="where the page, its table and the runs go"
+        "-o", "--out", required=True, type=Path, metavar="DIR", help="where the page, its table and the runs go"
     )
     parser.add_argument("--minutes", type=float, metavar="M", help="time budget of each training")
     parser.add_argument(
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         minutes=args.minutes,
         split=args.split,
         settings=args.set,
-        **reading_options(args),
+        reading=reading_options(args),
         seed=args.seed,
         left_out=lambda rows: codes.append(report_left_out(rows)),
         quote=args.quote,

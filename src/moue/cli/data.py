@@ -20,10 +20,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     info = _action(actions, "info", _info, "count classes and splits, find exact duplicates and conflicting labels")
     info.add_argument("set", metavar="SET", help=SET_HELP)
     _add_reading(info)
-    info.add_argument("--out", type=Path, metavar="DIR", help="write a bar chart, a pie chart and sample grids there")
+    info.add_argument(
+        "-o", "--out", type=Path, metavar="DIR", help="write a bar chart, a pie chart and sample grids there"
+    )
     imports = _action(actions, "import", _import, "convert a set to one file that loads fast")
     imports.add_argument("set", metavar="SRC", help=SET_HELP)
-    imports.add_argument("-o", "--output", type=Path, metavar="SET", required=True, help="the file to write")
+    imports.add_argument("-o", "--out", type=Path, metavar="SET", required=True, help="the file to write")
     _add_reading(imports)
     imports.add_argument(
         "--faces",
@@ -44,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     imports.add_argument("--seed", type=int, metavar="S", help="of the random choice of --test (default: 0)")
     synth = _action(actions, "synth", _synth, "draw a synthetic set of faces")
-    synth.add_argument("-o", "--output", type=Path, metavar="SET", required=True, help="the file to write")
+    synth.add_argument("-o", "--out", type=Path, metavar="SET", required=True, help="the file to write")
     synth.add_argument("--n", type=int, default=7000, help="number of faces (default: 7000)")
     synth.add_argument("--seed", type=int, default=0, help="of the random numbers (default: 0)")
 
@@ -87,17 +89,8 @@ def _share(text: str) -> float:
 
 
 def _load(args: argparse.Namespace, crop: Any = None) -> Any:
-    from moue.data import load
-
     with Progress("reading", "images") as progress:
-        return load(
-            args.set,
-            **reading_options(args),
-            size=args.size,
-            color=args.color,
-            progress=progress,
-            crop=crop,
-        )
+        return reading_options(args).load(args.set, size=args.size, color=args.color, progress=progress, crop=crop)
 
 
 def _face_cutter(args: argparse.Namespace) -> Any:
@@ -128,16 +121,16 @@ def _import(args: argparse.Namespace) -> int:
     from moue.data import hold_out_test
     from moue.data.readers import store
 
-    if args.output.resolve() == Path(args.set).resolve():
-        raise UsageError(f"{args.output} is the source itself. Give the new set another name.")
-    _check_suffix(args.output)
+    if args.out.resolve() == Path(args.set).resolve():
+        raise UsageError(f"{args.out} is the source itself. Give the new set another name.")
+    _check_suffix(args.out)
     if args.seed is not None and args.test is None:
         raise UsageError("--seed is for --test. Add --test 0.2, or leave --seed out.")
     table = _load(args, _face_cutter(args) if args.faces else None)
     if args.test is not None:
         table = hold_out_test(table, args.test, args.seed or 0)
-    store.save(table, args.output)
-    _note(f"wrote {args.output}")
+    store.save(table, args.out)
+    _note(f"wrote {args.out}")
     return _show(table, args.format)
 
 
@@ -150,10 +143,10 @@ def _synth(args: argparse.Namespace) -> int:
     from moue.data.readers import store
     from moue.data.readers.synth import synthetic
 
-    _check_suffix(args.output)
+    _check_suffix(args.out)
     table = synthetic(args.n, args.seed)
-    store.save(table, args.output)
-    _note(f"wrote {args.output}")
+    store.save(table, args.out)
+    _note(f"wrote {args.out}")
     return _show(table, args.format)
 
 

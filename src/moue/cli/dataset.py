@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from moue.cli.output import report_left_out
 from moue.cli.progress import Progress
 
 if TYPE_CHECKING:
+    from moue.data.loading import ReadingOptions
     from moue.data.table import ImageTable
     from moue.spec import ModelSpec
 
@@ -69,16 +70,18 @@ def add_reading(parser: argparse.ArgumentParser, labels: str, votes: str) -> Non
     add("--skip-bad", action="store_true", help="skip rows that cannot be used, and list them")
 
 
-def reading_options(args: argparse.Namespace) -> dict[str, Any]:
-    """What the options of :func:`add_reading` say, as arguments of :func:`moue.data.loading.load`."""
-    return {name: getattr(args, name) for name in ("labels", "votes", "classes", "label_pattern", "skip_bad")}
+def reading_options(args: argparse.Namespace) -> ReadingOptions:
+    """What the options of :func:`add_reading` say."""
+    from moue.data.loading import ReadingOptions
+
+    return ReadingOptions(args.labels, args.votes, args.classes, args.label_pattern, args.skip_bad)
 
 
 def typed_options(args: argparse.Namespace) -> list[str]:
     """The options of :func:`add_reading` as they are typed again."""
     words = []
-    for name, value in reading_options(args).items():
-        if value:
+    for name in ("labels", "votes", "classes", "label_pattern", "skip_bad"):
+        if value := getattr(args, name):
             words += [f"--{name.replace('_', '-')}", *([] if value is True else [value])]
     return words
 
@@ -91,13 +94,11 @@ def read_for(args: argparse.Namespace, model: str | Path, spec: ModelSpec) -> Im
         model: a run folder, an ``.onnx`` file or a name of ``moue models``.
         spec: the model's. A run's split belongs to images of its size and color.
     """
-    from moue.data import load
     from moue.trained.open import labels_of
 
     with Progress("reading", "rows") as progress:
-        table = load(
+        table = reading_options(args).load(
             args.data,
-            **reading_options(args),
             fallback=labels_of(model, args.votes is not None),
             size=spec.size,
             color=spec.color,

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         args.model,
         args.data,
         args.split,
-        **reading_options(args),
+        reading=reading_options(args),
         size=args.size,
         color=args.color,
         views=args.views,
@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.card is not None:
         atomic_write_many({args.card: model_card(spec_of(args.model), evaluation).encode()})
+        sys.stderr.write(f"moue: wrote {args.card}\n")
     if args.predictions is not None:
         sys.stderr.write(f"moue: {args.predictions}: {evaluation.n:,} rows\n")
     if args.format == "table":

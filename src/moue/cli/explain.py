@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--split", choices=SPLITS, help="the rows of --data")
     add("--per-class", type=int, default=10, metavar="N", help="images of a class that are explained (default: 10)")
     add("--seed", type=int, default=0, help="of the random choice of those images (default: 0)")
-    add("--out", metavar="DIR", help="folder for the rows and an image of each input's heatmaps")
+    add("-o", "--out", metavar="DIR", help="folder for the rows and an image of each input's heatmaps")
     add("--model", default="default", help="a name of `moue models`, an .onnx file or a run folder (default: default)")
     add(
         "--method",

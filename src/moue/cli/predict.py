@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
     add("sources", nargs="+", metavar="SOURCE", help="file, folder, glob, video, camera, or - for a list on stdin")
-    add("--out", metavar="DIR", help="folder for the rows and the annotated image or video of each input")
+    add("-o", "--out", metavar="DIR", help="folder for the rows and the annotated image or video of each input")
     add("--model", default="default", help="a name of `moue models`, an .onnx file or a run folder (default: default)")
     add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
     add("--engine", default="auto", choices=("auto", "onnxruntime", "openvino"), help="what runs the graphs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_dataset(
         parser, SET_HELP, required=True, labels="the recipe's", votes="for --labels ferplus or optim.votes_weight"
     )
-    parser.add_argument("--out", required=True, metavar="RUN", type=Path, help="the run folder to write")
+    parser.add_argument("-o", "--out", required=True, metavar="RUN", type=Path, help="the run folder to write")
     parser.add_argument(
         "--set",
         action="append",
@@ -65,7 +66,6 @@ def run(args: argparse.Namespace) -> int:
     recipe = load_recipe(args.recipe)
     config = recipe.override(args.set, given)
     require("lightning", "train")
-    from moue import data
     from moue.training.loop import fit
     from moue.training.run_folder import Run
 
@@ -76,13 +76,8 @@ def run(args: argparse.Namespace) -> int:
     elif args.resume:
         sys.stderr.write(f"moue: {args.out} holds no run yet: a new one is started\n")
     with Progress("reading", "rows") as progress:
-        table = data.load(
-            args.data,
-            **reading_options(args) | {"labels": config.data.labels, "votes": config.data.votes},
-            size=config.model.size,
-            color=config.model.color,
-            progress=progress,
-        )
+        reading = replace(reading_options(args), labels=config.data.labels, votes=config.data.votes)
+        table = reading.load(args.data, size=config.model.size, color=config.model.color, progress=progress)
     code = report_left_out(table.left_out)
     try:
         finished = fit(config, table, args.out, resume=args.resume, progress=TrainingProgress(), recipe=recipe)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from moue.data.cache import cache_path, load_cached, save_cached
 from moue.data.class_map import ClassMap, class_map
@@ -118,6 +118,38 @@ def load(
     if cached is not None:
         save_cached(table, cached)
     return table
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How a data set is read, whatever model it is read for: what the options beside ``--data`` say."""
+
+    labels: str | None = None
+    """A label set's name, as of :func:`load`."""
+    votes: str | Path | None = None
+    """FER+'s votes."""
+    classes: str | Mapping[str, str] | None = None
+    """Names of folders or labels that are numbers or other words."""
+    label_pattern: str | None = None
+    """Finds the class in each image's file name."""
+    skip_bad: bool = False
+    """Skip rows that cannot be used."""
+
+    def load(self, source: str | Path, **others: Any) -> ImageTable:
+        """:func:`load` with these options and those others."""
+        return load(
+            source,
+            labels=self.labels,
+            votes=self.votes,
+            classes=self.classes,
+            label_pattern=self.label_pattern,
+            skip_bad=self.skip_bad,
+            **others,
+        )
+
+
+#: Nothing said.
+AS_IT_IS = ReadingOptions()
 
 
 def _check_csv_options(path: Path, labels: str, values: ClassMap, crop: Crop | None) -> None:

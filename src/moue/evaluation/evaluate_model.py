@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from moue.data.loading import load, source_files
+from moue.data.loading import AS_IT_IS, ReadingOptions, source_files
 from moue.data.table import SPLITS, ImageTable, LeftOut
 from moue.errors import DataError, UnknownName, UsageError
 from moue.evaluation.metrics import Evaluation
@@ -27,14 +28,10 @@ def evaluate_model(
     data: str | Path,
     split: str,
     *,
-    labels: str | None = None,
-    votes: str | Path | None = None,
+    reading: ReadingOptions = AS_IT_IS,
     size: int | None = None,
     color: Color | None = None,
     views: int | None = None,
-    classes: str | Mapping[str, str] | None = None,
-    label_pattern: str | None = None,
-    skip_bad: bool = False,
     left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     predictions: str | Path | None = None,
     batch: int = 64,
@@ -47,17 +44,14 @@ def evaluate_model(
         name: a name of ``moue models``, a run folder, or an ``.onnx`` with its ``.json``.
         data: any source that :func:`moue.data.loading.load` reads.
         split: one of :data:`moue.data.table.SPLITS`; see :func:`rows_of`.
-        labels: the label set of the data; by default the one that a written set has, and of other data the one that
-            suits the model, see :func:`moue.trained.open.labels_of`.
-        votes: FER+'s votes, for its labels.
+        reading: how the data is read. Its label set is by default the one that a written set has, and of other data
+            the one that suits the model, see :func:`moue.trained.open.labels_of`.
         size: height and width at which the data is read, in pixels, before it is scaled to the model's input, which is
             the default, as in training.
         color: "gray" or "rgb", in which it is read; by default the model's.
         views: how many views of each face are averaged, one of :data:`moue.spec.VIEWS`; by default what the model's
             spec says.
-        classes, label_pattern: as of :func:`moue.data.loading.load`.
-        skip_bad: skip rows that cannot be used.
-        left_out: called with those.
+        left_out: called with the rows that ``reading.skip_bad`` skips.
         predictions: a CSV or Parquet file to write with one row an image.
         batch: images that are read at a time.
         progress: makes a progress line for each of reading and evaluating.
@@ -78,28 +72,17 @@ def evaluate_model(
     if predictions is not None:
         check_suffix(predictions)
     if outputs:
-        require_no_overwrite(outputs, [*source_files(data, votes), *files_of(name)])
+        require_no_overwrite(outputs, [*source_files(data, reading.votes), *files_of(name)])
     model = open_any(name)
-    fallback = labels or labels_of(name, votes is not None)
-    if votes is not None and fallback != FERPLUS.name:
+    fallback = reading.labels or labels_of(name, reading.votes is not None)
+    if reading.votes is not None and fallback != FERPLUS.name:
         raise UsageError(
             f"votes are for --labels ferplus and models of FER+'s eight classes. Got {name} with --labels {fallback}: "
             "leave --votes out."
         )
     with progress("reading", "rows") as report:
         size, color = size or model.spec.size, color or model.spec.color
-        table = load(
-            data,
-            labels=labels,
-            fallback=fallback,
-            votes=votes,
-            size=size,
-            color=color,
-            classes=classes,
-            label_pattern=label_pattern,
-            skip_bad=skip_bad,
-            progress=report,
-        )
+        table = reading.load(data, fallback=fallback, size=size, color=color, progress=report)
     if left_out is not None:
         left_out(table.left_out)
     part, reference = rows_of(table, split, name)
@@ -137,7 +120,9 @@ def rows_of(table: ImageTable, split: str, name: str | Path | None = None) -> tu
             raise DataError(
                 f"{name} held out no {split} rows (data.validation = {saved.fraction:g}). Choose another split."
             )
-        return table.take(rows), table.take(saved.train) if split == "validation" else None
+        part = table.take(rows)
+        part = replace(part, split=np.full(len(part), split))  # Cut from Training: the table calls all of it so.
+        return part, table.take(saved.train) if split == "validation" else None
     if split == "validation" and not (table.split == "validation").any():
         raise DataError(
             f"{table.name or 'the data set'} has no validation rows of its own: a run cuts them from Training. "

@@ -17,6 +17,8 @@ def load_recipe(name: str | Path) -> Config:
         UsageError: when the file is not a recipe.
     """
     path = Path(name)
+    if path.suffix not in (".yaml", ".yml") and path.is_file():
+        raise UsageError(f"a recipe is a YAML file, whose name ends in .yaml or .yml. Got {name} instead.")
     if path.suffix not in (".yaml", ".yml"):
         shipped = recipes()
         if str(name) not in shipped:
