@@ -65,12 +65,13 @@ def test_bad_inputs_have_rows_and_end_with_3(
 ) -> None:
     (photos / "b.jpg").write_bytes(b"")
     assert predict(photos, photos / "gone.png", "--format", "csv") == 3
-    printed = capsys.readouterr()
-    rows = list(csv.DictReader(io.StringIO(printed.out)))
-    # CSV has no column for reasons.
-    assert f"{photos / 'gone.png'}: no such file" in printed.err
+    head, *_ = out = capsys.readouterr().out.splitlines()
+    assert head.startswith("source,model,status,reason,frame,timestamp,track,face,x,y,w,h,score,label,uncertain,angry,")
+    rows = list(csv.DictReader(out))
     assert [r["status"] for r in rows] == ["ok", "ok", "unreadable", "ok", "unreadable"]
-    assert rows[2]["x"] == ""
+    assert (rows[2]["face"], rows[2]["x"], rows[2]["reason"]) == ("", "", "the file is empty")
+    assert rows[4]["reason"] == "no such file"
+    assert {r["model"] for r in rows} == {"tiny_random"}
 
 
 def test_a_usage_error_prints_nothing_on_stdout(

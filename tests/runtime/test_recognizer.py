@@ -276,12 +276,15 @@ def test_read_makes_its_recognizer_once(model: Path) -> None:
 def test_tidy_rows_and_frame(halves: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     results = many(halves.read([image(0), image(0, 60, 50), b""]))
     rows = to_rows(results)
-    assert [list(r)[:12] for r in rows] == [list(COLUMNS)] * 4
+    assert [list(r) for r in rows] == [[*COLUMNS, *halves.spec.labels]] * 4
+    assert {r["model"] for r in rows} == {halves.spec.name}
+    assert [r["face"] for r in rows] == [1, 2, None, None]
     assert [r["status"] for r in rows] == ["ok", "ok", "no_face", "unreadable"]
     assert rows[0]["w"] == 50
     assert sum(rows[1][name] for name in halves.spec.labels) == pytest.approx(1, abs=1e-3)
     assert rows[2]["x"] is None
-    assert to_frame(results).shape == (4, 12 + 7)
+    assert rows[3]["reason"] == results[2].reason
+    assert to_frame(results).shape == (4, len(COLUMNS) + 7)
     assert len(results[0].to_frame()) == 2
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises((MissingExtra, ImportError), match="pandas"):
@@ -292,7 +295,12 @@ def test_a_frame_has_columns_of_numbers_even_where_nothing_is_in_them(halves: Re
     for results in ([one(halves.read(image(0)))], [one(halves.read(b""))], []):
         types = {name: str(dtype) for name, dtype in to_frame(results, halves.spec.labels).dtypes.items()}
         assert {types[name] for name in ("timestamp", "x", "score", *halves.spec.labels)} == {"float64"}
-        assert (types["frame"], types["track"], types["uncertain"]) == ("Int64", "Int64", "boolean")
+        assert [types[name] for name in ("frame", "face", "uncertain", "reason")] == [
+            "Int64",
+            "Int64",
+            "boolean",
+            "string",
+        ]
 
 
 def test_what_cannot_be_read_has_the_model_s_labels(halves: Recognizer, tmp_path: Path) -> None:

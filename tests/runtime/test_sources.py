@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from videos import make_song, make_sound, make_video, scene
 
+import moue
 from moue.errors import UsageError
 from moue.runtime.inputs.paths import require_one
 from moue.runtime.inputs.resolve import resolve, resolve_single
@@ -143,6 +144,26 @@ def test_names_that_no_file_can_have() -> None:
     listed = io.StringIO("a\0.jpg\na\0.mp4\n")
     assert [s.kind for s in resolve(["-"], stdin=listed)] == ["image", "video"]
     assert [s.kind for s in resolve(["\0", "\0/*"])] == ["image", "image"]
+
+
+def test_a_file_that_is_named_as_media_and_is_none_is_unreadable(tmp_path: Path) -> None:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    names = [
+        f"{kind}.{suffix}" for kind in ("text", "pdf", "sound", "zero") for suffix in ("jpg", "PNG", "mp4", "webm")
+    ]
+    sound = make_sound(tmp_path / "sound.ogg", codec="libopus").read_bytes()
+    contents = {"text": b"no image\n" * 99, "pdf": b"%PDF-1.4\n\0" * 99, "sound": sound, "zero": bytes(5000)}
+    for name in names:
+        (folder / name).write_bytes(contents[name.partition(".")[0]])
+    (folder / "notes.txt").write_bytes(contents["text"])
+    sources = {Path(source.name).name: source for source in resolve([folder])}
+    assert {name for name, source in sources.items() if source.kind == "skipped"} == {"notes.txt"}
+    rows = {Path(row.source).name: row for row in moue.Recognizer("tiny", "none", threads=1).stream([folder])}
+    assert {name: row.status for name, row in rows.items()} == dict.fromkeys(names, "unreadable") | {
+        "notes.txt": "skipped"
+    }
+    assert all(row.reason for row in rows.values())
 
 
 def test_addresses_are_no_files() -> None:

@@ -12,14 +12,12 @@ from moue.cli.progress import Progress
 from moue.cli.result_table import TableSink
 from moue.errors import UsageError
 from moue.image import MAX_PIXELS
-from moue.preprocess import ImageArray
 from moue.runtime.inputs.paths import require_list, require_one
 from moue.runtime.inputs.resolve import resolve
 from moue.runtime.inputs.source import Source
 from moue.runtime.outputs.folder import FolderSink, OutputFolder
 from moue.runtime.outputs.sinks import ParquetSink, ResultSink, TextFormatter, TextSink
 from moue.runtime.recognizer import Recognizer
-from moue.runtime.results import Faces
 from moue.runtime.run import VideoOptions
 from moue.runtime.run import run as read_all
 from moue.runtime.video.smooth import SMOOTH
@@ -116,21 +114,11 @@ def _counted(sources: Iterator[Source], listed: bool) -> tuple[Iterable[Source],
 def _stdout_sinks(format: str, labels: tuple[str, ...]) -> list[ResultSink]:
     if format == "table":
         return [TableSink()]
-    if format in ("json", "jsonl"):
+    if format != "parquet":
         return [TextSink(sys.stdout, TextFormatter(format, labels))]
-    if format == "csv":
-        return [_ReasonSink(), TextSink(sys.stdout, TextFormatter(format, labels))]
     # Not binary data on a terminal; it is in the files.
-    return [_ReasonSink(), *([] if sys.stdout.isatty() else [ParquetSink(sys.stdout.buffer, labels)])]
+    return [] if sys.stdout.isatty() else [ParquetSink(sys.stdout.buffer, labels)]
 
 
 def _print_remark(text: str) -> None:
     sys.stderr.write(f"moue: {text}\n")
-
-
-class _ReasonSink(ResultSink):
-    """Prints why an input could not be read, for formats that have no column for it."""
-
-    def write(self, faces: Faces, image: ImageArray | None = None) -> None:
-        if faces.reason is not None:
-            sys.stderr.write(f"moue: {faces.source}: {faces.reason}\n")

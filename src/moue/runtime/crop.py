@@ -28,6 +28,8 @@ class DetectedFaces:
     """uint8 ``(C, S, S)`` each, as the model takes them."""
     remark: str | None = None
     """What of the image was not read; None where all was."""
+    model: str | None = None
+    """The name of the model that the crops are for."""
 
     def classified(self, predictions: Predictions) -> Faces:
         """The image's result, given a prediction for each face."""
@@ -42,6 +44,7 @@ class DetectedFaces:
             predictions,
             reason=self.remark,
             quality=self.quality,
+            model=self.model,
         )
 
     @property
@@ -68,7 +71,7 @@ def detect_faces(
         crops = [to_input(image, spec.size, spec.color)]
     else:
         crops = crop_faces(image, detections, margin=spec.margin, align=spec.align, size=spec.size, color=spec.color)
-    return DetectedFaces(source, image.shape[1], image.shape[0], detections, crops)
+    return DetectedFaces(source, image.shape[1], image.shape[0], detections, crops, model=spec.name)
 
 
 def crop_faces(

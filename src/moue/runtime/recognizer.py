@@ -250,7 +250,8 @@ class Recognizer:
 
     def failed(self, source: str, status: Status, reason: str) -> Faces:
         """The result of an input that was not searched for faces; it has the model's labels like any other."""
-        return Faces(source, status, reason=reason, predictions=Predictions.empty(self.spec.labels))
+        empty = Predictions.empty(self.spec.labels)
+        return Faces(source, status, reason=reason, predictions=empty, model=self.spec.name)
 
     def open(self, x: Any, color: Order = "rgb") -> Photo:
         """:func:`moue.image.read_photo` with this recognizer's options."""

@@ -155,6 +155,8 @@ class Faces(ArrayEquality):
     """Seconds from the video's start; None for photos."""
     quality: Quality | None = None
     """How good the images of the faces are, one row a face; None where it was not measured."""
+    model: str | None = None
+    """The name of the model that read it, as in its spec; None where none did."""
 
     def __post_init__(self) -> None:
         for name in ("boxes", "scores", "landmarks", "tracks"):
@@ -223,6 +225,7 @@ class Faces(ArrayEquality):
         """The row of ``moue predict --format json``: plain types; ``frame`` and ``timestamp`` for videos alone."""
         row: dict[str, Any] = {
             "source": self.source,
+            "model": self.model,
             "status": self.status,
             "reason": self.reason,
             "width": self.width,

@@ -60,6 +60,7 @@ class Row(TypedDict):
     """The result for one image or one frame."""
 
     source: Annotated[str, Field(description="the file's name, without folders")]
+    model: Annotated[str | None, Field(description="the model that read it")]
     status: Annotated[str, Field(description="ok, no_face, unreadable, too_large or busy")]
     reason: Annotated[str | None, Field(description="why it could not be read")]
     width: Annotated[int, Field(description="pixels of the upright image; 0 where it could not be read")]

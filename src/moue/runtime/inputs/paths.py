@@ -36,9 +36,10 @@ def expand(
         exclude: a folder that is not searched where another one is, because results lie there.
 
     Yields:
-        At least one source, but for an empty list on stdin. In a folder, a file that is neither image nor video, a pipe
-        or device, and a link back up are "skipped" with the reason, as is an empty folder; a folder exclude permission
-        and a glob that matches nothing are "unreadable". A file that is named itself is always tried.
+        At least one source, but for an empty list on stdin. In a folder, a file that by name and content is neither
+        image nor video, a pipe or device, and a link back up are "skipped" with the reason, as is an empty folder; a
+        folder without permission and a glob that matches nothing are "unreadable". A file that is named itself is
+        always tried.
 
     Raises:
         UsageError: see :func:`require_list`.
@@ -177,8 +178,11 @@ def _file(path: Path) -> Source:
         return Source(str(path), "skipped", "neither a file nor a folder")
     if is_video(path):
         # Sound comes in the same containers as videos; a file named as a video is opened, to say what is wrong with it.
-        if suffix in VIDEO_SUFFIXES or not is_sound(path):
+        if suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES or not is_sound(path):
             return Source(str(path), "video")
+    elif suffix in VIDEO_SUFFIXES:
+        # It is none by its first bytes; opened as what its name says, it is unreadable, with the reason.
+        return Source(str(path), "image" if kind_of(_head(path)) == "image" else "video")
     elif suffix in IMAGE_SUFFIXES or kind_of(_head(path)) == "image":
         return Source(str(path), "image")
     return Source(str(path), "skipped", "neither an image nor a video")

@@ -9,11 +9,17 @@ from moue.errors import require
 from moue.runtime.outputs.tabular import probability_columns
 
 #: The columns before those of the expressions.
-COLUMNS = ("source", "status", "frame", "timestamp", "track", "x", "y", "w", "h", "score", "label", "uncertain")
+COLUMNS = (
+    *("source", "model", "status", "reason", "frame", "timestamp", "track"),
+    *("face", "x", "y", "w", "h", "score", "label", "uncertain"),
+)
+#: Those that hold text, and those that hold whole numbers.
+TEXT_COLUMNS = ("source", "model", "status", "reason", "label")
+INTEGER_COLUMNS = ("frame", "track", "face")
 
 _PANDAS_TYPES = {
-    **dict.fromkeys(("source", "status", "label"), "string"),
-    **dict.fromkeys(("frame", "track"), "Int64"),
+    **dict.fromkeys(TEXT_COLUMNS, "string"),
+    **dict.fromkeys(INTEGER_COLUMNS, "Int64"),
     "uncertain": "boolean",
 }
 
@@ -41,7 +47,7 @@ def to_rows(faces: Result | Iterable[Result], labels: Sequence[str] | None = Non
 
     Returns:
         Rows that all have the keys of :data:`COLUMNS`, then one an expression with its probability, 0 to 1; see
-        :func:`columns_of`.
+        :func:`columns_of`. ``face`` counts the faces of an image or frame from 1, in the order of the result.
     """
     results = [faces] if isinstance(faces, Result) else list(faces)
     if labels is None:
@@ -68,12 +74,13 @@ def columns_of(labels: Iterable[str]) -> list[str]:
 
 
 def _rows(result: dict[str, Any], labels: Sequence[str]) -> Iterable[dict[str, Any]]:
-    for face in result["faces"] or [None]:
+    for number, face in enumerate(result["faces"] or [None], start=1):
         row: dict[str, Any] = dict.fromkeys((*COLUMNS, *columns_of(labels)))
-        row.update({name: result.get(name) for name in ("source", "status", "frame", "timestamp")})
+        row.update({name: result.get(name) for name in ("source", "model", "status", "reason", "frame", "timestamp")})
         if face is not None:
             row.update(zip("xywh", face["box"], strict=True))
-            row.update(score=face["score"], track=face.get("track"), label=face["label"], uncertain=face["uncertain"])
+            row.update(face=number, score=face["score"], track=face.get("track"))
+            row.update(label=face["label"], uncertain=face["uncertain"])
             shown = face["probabilities"]
             row.update(zip(columns_of(shown), shown.values(), strict=True))
         yield row

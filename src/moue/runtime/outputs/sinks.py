@@ -13,7 +13,7 @@ from moue.errors import require
 from moue.files import atomic_write, naming_errors
 from moue.preprocess import ImageArray
 from moue.runtime.inputs.source import Source
-from moue.runtime.outputs.dataframe import COLUMNS, columns_of, to_rows
+from moue.runtime.outputs.dataframe import COLUMNS, INTEGER_COLUMNS, TEXT_COLUMNS, columns_of, to_rows
 from moue.runtime.outputs.tabular import to_csv
 from moue.runtime.results import Faces
 
@@ -275,13 +275,15 @@ class _TableBuilder:
         """The rows so far as a table; they are forgotten."""
         rows, self.rows = self.rows, []
         for row in rows:
-            row["source"] = row["source"].encode("utf-8", "backslashreplace").decode()
+            for name in TEXT_COLUMNS:
+                if row[name] is not None:
+                    row[name] = row[name].encode("utf-8", "backslashreplace").decode()
         return self._arrow.Table.from_pylist(rows, self.schema)
 
 
 def schema(arrow: Any, labels: tuple[str, ...]) -> Any:
     """The columns of :func:`moue.runtime.outputs.dataframe.to_rows` as a pyarrow schema."""
     types = dict.fromkeys((*COLUMNS, *columns_of(labels)), arrow.float64())
-    types |= dict.fromkeys(("source", "status", "label"), arrow.string())
-    types |= dict.fromkeys(("frame", "track"), arrow.int64())
+    types |= dict.fromkeys(TEXT_COLUMNS, arrow.string())
+    types |= dict.fromkeys(INTEGER_COLUMNS, arrow.int64())
     return arrow.schema(list((types | {"uncertain": arrow.bool_()}).items()))
