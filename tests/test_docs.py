@@ -20,6 +20,7 @@ from moue.cli.main import _parser
 from moue.models import NETWORKS, options_of
 from moue.runtime.weights import find_model, list_models
 from moue.spec import ModelSpec
+from moue.training import settings
 from moue.training.recipe import about, recipes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -166,6 +167,10 @@ def test_the_recipes_and_options_in_the_docs_are_those_that_there_are() -> None:
     ]
     assert listed[0] == {name: about(path) for name, path in recipes().items()}
     assert listed[1] == {name: f"`{networks.options_text(options_of(name))}`" for name in NETWORKS}
+
+
+def test_the_page_of_settings_is_made_of_the_docstrings() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == settings.page(), "python scripts/settings.py"
 
 
 def test_the_pages_build(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,32 @@ def test_the_help_lists_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.partition("recipes:\n")[2].splitlines()
     assert [line.split()[0] for line in lines] == list(recipes())
     assert all(len(line.split()) > 5 for line in lines)
+
+
+def test_the_settings_are_listed_with_a_recipes_values(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--settings", "--format", "json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows.keys() == {f"{section}.{key}" for section, keys in Config().to_dict().items() for key in keys}
+    assert rows["optim.lr"] == {
+        "name": "optim.lr",
+        "type": "number",
+        "default": 0.001,
+        "range": "above 0",
+        "meaning": "Peak learning rate.",
+    }
+    assert rows["optim.progressive_sizes"]["type"] == "list of whole numbers"
+    assert rows["run.minutes"]["type"] == "number or null"
+    assert main(["train", "compact", "--settings", "--set", "optim.epochs=3", "--format", "json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert (rows["optim.epochs"]["value"], rows["optim.progressive_sizes"]["value"]) == (3, [40, 48])
+    assert main(["train", "--settings"]) == 0
+    text = capsys.readouterr().out
+    assert "optim.lr  number, above 0 (default 0.001)\n    Peak learning rate.\n" in text
+    assert max(map(len, text.splitlines())) <= 100
+    # Without it, all that a training needs is asked for.
+    with pytest.raises(SystemExit):
+        main(["train"])
+    assert "RECIPE, --data, -o/--out" in capsys.readouterr().err
 
 
 def test_epochs_are_shown_without_a_part_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

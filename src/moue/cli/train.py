@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from dataclasses import replace
+import textwrap
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moue.cli.dataset import SET_HELP, add_dataset, reading_options
-from moue.cli.output import report_left_out
+from moue.cli.main import OK
+from moue.cli.output import add_format, report_left_out, write
 from moue.cli.progress import Progress, clock
 from moue.errors import require
 
@@ -27,6 +30,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(["recipes:", *(f"  {name:{width}}  {about(path)}" for name, path in shipped.items())])
     parser.add_argument("recipe", metavar="RECIPE", help="a shipped recipe's name (below), or a YAML file")
+    parser.add_argument(
+        "--settings",
+        action=_ListSettings,
+        nargs=0,
+        help="print all settings: name, type, default, range, meaning, and the value in RECIPE where that is given",
+    )
     add_dataset(
         parser, SET_HELP, required=True, labels="the recipe's", votes="for --labels ferplus or optim.votes_weight"
     )
@@ -43,6 +52,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help=f"resume the run in --out; {', '.join(MAY_DIFFER)} may differ"
     )
+    add_format(parser)
+
+
+class _ListSettings(argparse.Action):
+    """Makes the settings the only thing that is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: object) -> None:
+        """Drop what a training needs."""
+        for action in parser._actions:
+            action.required = False
+        namespace.settings = True
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         3 where rows of the data could not be read, else 0.
     """
+    if args.settings:
+        return _print_settings(args)
     from moue.files import require_directory
     from moue.training.recipe import load_recipe
 
@@ -90,6 +112,31 @@ def run(args: argparse.Namespace) -> int:
         line += f", {spec.scores['validation']:.1%} on validation (face and mirror image)"
     sys.stdout.write(line + "\n")
     return code
+
+
+def _print_settings(args: argparse.Namespace) -> int:
+    """Print every setting, with its value in the recipe where one is given."""
+    from moue.training.recipe import load_recipe
+    from moue.training.settings import settings
+
+    config = load_recipe(args.recipe).override(args.set) if args.recipe or args.set else None
+    rows = [asdict(setting) for setting in settings()]
+    for row in rows if config is not None else ():
+        value = config and config.get(row["name"])
+        row["value"] = list(value) if isinstance(value, tuple) else value
+    if args.format != "table":
+        write(
+            [{k: json.dumps(v) if k in ("default", "value") else v for k, v in r.items()} for r in rows],
+            args.format,
+            rows,
+        )
+        return OK
+    for row in rows:
+        limits = f", {row['range']}" if row["range"] else ""
+        value = f"; here {json.dumps(row['value'])}" if row.get("value", row["default"]) != row["default"] else ""
+        sys.stdout.write(f"{row['name']}  {row['type']}{limits} (default {json.dumps(row['default'])}{value})\n")
+        sys.stdout.write(textwrap.fill(row["meaning"], 96, initial_indent="    ", subsequent_indent="    ") + "\n")
+    return OK
 
 
 class TrainingProgress:

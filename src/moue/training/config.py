@@ -6,15 +6,15 @@ No torch here: the command line reads, checks and lists recipes without it.
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from moue.errors import UnknownName, UsageError, quoted
 from moue.spec import Color
+from moue.training.ranges import Range, check_ranges
 from moue.training.yaml12 import read_yaml
 
 #: The settings with which a run may be resumed otherwise than it was started: where it is computed, and where its votes
@@ -31,12 +31,12 @@ class DataConfig:
     "fer2013" for any other data."""
     votes: str | None = None
     """Path of fer2013new.csv: for the labels "ferplus", or with "fer2013" for ``optim.votes_weight``."""
-    validation: float = 0.2
+    validation: Annotated[float, Range(0, 0.9)] = 0.2
     """Share of Training that is held out, stratified, with exact duplicates on one side. 0 trains on all of it."""
-    split_seed: int = 0
+    split_seed: Annotated[int, Range(0, 2**63 - 1)] = 0
     """Which rows are held out. Independent of ``run.seed``: runs of several seeds hold out the same rows, and can be
     compared, averaged and calibrated on them."""
-    fold: int = 0
+    fold: Annotated[int, Range(0, 10_000)] = 0
     """Which of the 1 / ``validation`` parts of Training is held out, from 0: one run a part is a cross-validation, and
     their runs are teachers for ``optim.teachers_out_of_fold``."""
     class_weights: bool = False
@@ -49,31 +49,26 @@ class DataConfig:
     """Switches all of the following."""
     flip: bool = True
     """Mirror an image every other time that it is seen, within an epoch and from one to the next."""
-    rotation: float = 12.0
+    rotation: Annotated[float, Range(0, 180)] = 12.0
     """Largest rotation in degrees."""
-    scale: float = 0.12
+    scale: Annotated[float, Range(0, 1)] = 0.12
     """Largest relative change of scale; 0.12 is 0.88 to 1.12."""
-    shift: float = 0.10
+    shift: Annotated[float, Range(0, 1)] = 0.10
     """Largest shift, as a fraction of the side."""
-    random_crop: int = 0
+    random_crop: Annotated[int, Range(0, 1024)] = 0
     """Side in pixels of the part of each image, at its own scale, that is trained on; 0 is all of it. For networks that
     take several sizes, and are then given whole images."""
-    brightness: float = 0.2
+    brightness: Annotated[float, Range(0, 1)] = 0.2
     """Largest additive change, as a fraction of 255."""
-    contrast: float = 0.2
+    contrast: Annotated[float, Range(0, 1)] = 0.2
     """Largest relative change of contrast."""
-    random_erasing: float = 0.0
+    random_erasing: Annotated[float, Range(0, 1)] = 0.0
     """Probability that a random square is overwritten with mid-gray (Zhong et al., 2020)."""
-    random_erasing_size: float = 0.3
+    random_erasing_size: Annotated[float, Range(0, 1)] = 0.3
     """Side of the erased square, as a fraction of the image's."""
 
     def __post_init__(self) -> None:
-        _between(self, 0, 0.9, "validation")
-        _between(self, 0, 2**63 - 1, "split_seed")
-        _between(self, 0, 10_000, "fold")
-        _between(self, 0, 180, "rotation")
-        _between(self, 0, 1024, "random_crop")
-        _between(self, 0, 1, "scale", "shift", "brightness", "contrast", "random_erasing", "random_erasing_size")
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -113,73 +108,60 @@ class OptimConfig:
     name: Literal["adam", "adamw", "sgd", "muon"] = "adam"
     """"sgd" has Nesterov momentum; "muon" orthogonalizes the momentum of convolutions and a transformer's matrices,
     with sgd at half the rate for the rest."""
-    lr: float = 1e-3
+    lr: Annotated[float, Range(0, above=True)] = 1e-3
     """Peak learning rate."""
-    momentum: float = 0.9
+    momentum: Annotated[float, Range(0, 1)] = 0.9
     """Of sgd."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, Range(0, 100)] = 0.0
     """On weights of two or more dimensions, with muon on those that it does not orthogonalize; never on biases or
     norms."""
     schedule: Literal["constant", "cosine", "onecycle", "linear"] = "constant"
     """The rate after the warm-up: constant, half a cosine down to 0, one cycle (up in the warm-up share, then down to
     near 0), or linear down to 0."""
-    warmup: float = 0.0
+    warmup: Annotated[float, Range(0, 1)] = 0.0
     """Share of all steps in which the rate climbs to its peak."""
-    epochs: int = 25
-    steps: int | None = None
+    epochs: Annotated[int, Range(1, 100_000)] = 25
+    """Passes over the training part; with ``run.minutes`` the most there will be."""
+    steps: Annotated[int | None, Range(1, 10**9)] = None
     """Steps of an epoch at most; None is the whole training part."""
-    batch_size: int = 64
+    batch_size: Annotated[int, Range(2, 65_536)] = 64
+    """Images of a step; batch normalization needs two."""
     keep: Literal["last", "best"] = "best"
     """Which epoch's weights the run keeps: its last, or the best on validation."""
-    label_smoothing: float = 0.0
-    votes_weight: float = 0.0
+    label_smoothing: Annotated[float, Range(0, 0.9)] = 0.0
+    """Share of each label that is spread over all classes (Szegedy et al., 2016)."""
+    votes_weight: Annotated[float, Range(0, 100)] = 0.0
     """Weight of a second head that learns FER+'s votes (Barsoum et al., 2016) and is dropped at the end; 0 is off, and
     any other needs data.votes."""
     teachers: tuple[str, ...] = ()
     """Models to distill: finished runs, names of ``moue models`` or ONNX files, with the same labels; of several, the
     mean of their probabilities."""
-    teacher_weight: float = 0.9
+    teacher_weight: Annotated[float, Range(0, 1)] = 0.9
     """Share of the loss that comes from the teachers; the rest comes from the labels."""
-    teacher_temperature: float = 2.0
+    teacher_temperature: Annotated[float, Range(0.1, 100)] = 2.0
     """Temperature of both sides (Hinton et al., "Distilling the knowledge in a neural network", 2015)."""
-    teacher_views: int = 0
+    teacher_views: Annotated[int, Range(0, 10_000)] = 0
     """Number of views of each image whose teacher probabilities are cached: after as many epochs the same views come
     again, and the teachers need not run. 8 to 16 suffice; 0 draws new views in every epoch."""
     teachers_out_of_fold: bool = False
     """Whether each image has the probabilities of those teachers alone that held it out: for teachers that memorize
     their own training images. One of them for each ``data.fold``."""
-    mixup: float = 0.0
+    mixup: Annotated[float, Range(0, 100)] = 0.0
     """Alpha of the Beta distribution that mixes pairs of images (Zhang et al., 2018); 0 is off."""
-    mixup_until: float = 1.0
+    mixup_until: Annotated[float, Range(0, 1)] = 1.0
     """Share of the epochs that mix; the last ones then see images as they are."""
-    ema: float = 0.0
+    ema: Annotated[float, Range(0, 1)] = 0.0
     """Decay per step of the exponential moving average of weights that is evaluated and kept; 0 is off."""
-    grad_clip: float = 0.0
+    grad_clip: Annotated[float, Range(0, 100)] = 0.0
     """Largest norm of the gradient; 0 is off."""
-    layer_decay: float = 1.0
+    layer_decay: Annotated[float, Range(0, 1)] = 1.0
     """Factor on the rate from each layer group to the one below it, for pretrained networks."""
-    progressive_sizes: tuple[int, ...] = ()
+    progressive_sizes: Annotated[tuple[int, ...], Range(8, 1024, unit=" pixels")] = ()
     """Progressive input sizes: the run is divided into as many equal parts, or into its epochs where there are fewer,
     which then take the last sizes; empty is the network's own size throughout."""
 
     def __post_init__(self) -> None:
-        _between(self, 1, 100_000, "epochs")
-        # Batch normalization needs the deviation of two rows.
-        _between(self, 2, 65_536, "batch_size")
-        _between(self, 1, 10**9, *(["steps"] if self.steps is not None else []))
-        _between(self, 0, 1, "warmup", "ema", "layer_decay", "momentum", "mixup_until")
-        _between(self, 0, 0.9, "label_smoothing")
-        _between(self, 0, 1, "teacher_weight")
-        _between(self, 0.1, 100, "teacher_temperature")
-        _between(self, 0, 10_000, "teacher_views")
-        _between(self, 0, 100, "weight_decay", "votes_weight", "mixup", "grad_clip")
-        if not 0 < self.lr < math.inf:
-            raise UsageError(f"optim.lr must be above 0. Got {quoted(self.lr)} instead.")
-        if any(not 8 <= size <= 1024 for size in self.progressive_sizes):
-            raise UsageError(
-                "optim.progressive_sizes must be between 8 and 1024 pixels. "
-                f"Got {quoted(list(self.progressive_sizes))} instead."
-            )
+        check_ranges(self)
         if self.teachers_out_of_fold and len(self.teachers) < 2:
             raise UsageError(
                 "optim.teachers_out_of_fold needs two teachers or more, each of which held out another part of "
@@ -210,22 +192,20 @@ class OptimConfig:
 class RunConfig:
     """How a run is executed. Seed and minutes change the result; the rest should change its speed alone."""
 
-    seed: int = 0
-    minutes: float | None = None
+    seed: Annotated[int, Range(0, 2**63 - 1)] = 0
+    """Of first weights, order, augmentation and dropout."""
+    minutes: Annotated[float | None, Range(0, above=True)] = None
     """Time budget: some steps are timed, and the number of epochs is set so that the whole schedule fits."""
     device: str = "auto"
     """"auto", "cpu", "cuda", "mps"."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """"auto" takes bf16 where the hardware multiplies it faster (CUDA of compute capability 8 on, CPUs with AMX
     or AVX512-BF16)."""
-    threads: int = 0
+    threads: Annotated[int, Range(0, 4096)] = 0
     """CPU threads; 0 lets torch choose."""
 
     def __post_init__(self) -> None:
-        if self.minutes is not None and not 0 < self.minutes < math.inf:
-            raise UsageError(f"run.minutes must be above 0. Got {quoted(self.minutes)} instead.")
-        _between(self, 0, 2**63 - 1, "seed")
-        _between(self, 0, 4096, "threads")
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -303,14 +283,6 @@ def _scalar(text: str) -> Any:
         return read_yaml(text)
     except UsageError as error:
         raise UsageError(f"{quoted(text)} is not a value as YAML writes it. Put a text into quotes.") from error
-
-
-def _between(config: Any, low: float, high: float, *names: str) -> None:
-    section = type(config).__name__.removesuffix("Config").lower()
-    for name in names:
-        value = getattr(config, name)
-        if not low <= value <= high:
-            raise UsageError(f"{section}.{name} must be between {low} and {high}. Got {quoted(value)} instead.")
 
 
 def _build(cls: Any, values: Any, where: str) -> Any:
