@@ -16,10 +16,11 @@ from moue.preprocess import ImageArray
 from moue.progress import Report
 from moue.runtime.inputs.resolve import resolve
 from moue.runtime.inputs.source import Source
+from moue.runtime.options import VideoOptions
 from moue.runtime.outputs.sinks import ResultSink
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
-from moue.runtime.run import VideoOptions, run
+from moue.runtime.run import run
 
 
 class Recorder(ResultSink):

@@ -41,14 +41,15 @@ def make_video(
     rotation: int = 0,
     b_frames: int = 0,
     options: dict[str, str] | None = None,
+    x264: dict[str, str] | None = None,
     **context: Any,
 ) -> Path:
     """Write images as H.264; ``times`` in ticks of ``time_base``, else one a frame; ``sound`` names a codec.
 
-    ``context`` holds further attributes of the encoder, such as ``colorspace``.
+    ``options`` are the muxer's, ``x264`` the encoder's; ``context`` holds attributes of it, such as ``colorspace``.
     """
     with av.open(str(path), "w", options=options or {}) as file:
-        stream = file.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "g": "10"})
+        stream = file.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "g": "10"} | (x264 or {}))
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.max_b_frames = b_frames

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator
 
+from moue.cli.clock import seconds
 from moue.cli.main import OK, PARTIAL
 from moue.cli.output import add_format
 from moue.cli.progress import Progress
@@ -15,10 +16,10 @@ from moue.image import MAX_PIXELS
 from moue.runtime.inputs.paths import require_list, require_one
 from moue.runtime.inputs.resolve import resolve
 from moue.runtime.inputs.source import Source
+from moue.runtime.options import VideoOptions
 from moue.runtime.outputs.folder import FolderSink, OutputFolder
 from moue.runtime.outputs.sinks import ParquetSink, ResultSink, TextFormatter, TextSink
 from moue.runtime.recognizer import Recognizer
-from moue.runtime.run import VideoOptions
 from moue.runtime.run import run as read_all
 from moue.runtime.video.smooth import SMOOTH
 from moue.runtime.weights import files_of
@@ -48,6 +49,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--every", type=int, default=1, metavar="N", help="read every Nth frame of a video")
     add("--fps", type=float, help="read at most this many frames per second of a video")
+    add("--start", type=seconds, default=0.0, metavar="T", help="where to begin in a video: 90, 1:30 or 0:01:30")
+    add("--end", type=seconds, metavar="T", help="where to end in a video; frames keep the times of the whole video")
     add(
         "--smooth",
         type=float,
@@ -72,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         The exit code: 3 when something could not be read.
     """
-    video = VideoOptions(args.every, args.fps, args.smooth, window=not args.no_window)
+    video = VideoOptions(args.every, args.fps, args.smooth, args.start, args.end, window=not args.no_window)
     require_one(args.sources)
     if "-" in args.sources:
         require_list(sys.stdin)

@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import TextIO
 
+from moue.cli.clock import clock
+
 
 class Progress:
     """A context manager whose instance is a :data:`moue.progress.Report`.
@@ -48,10 +50,3 @@ class Progress:
             text = f"{self.step} [{bar}] {done}/{total}  {rate:.3g} {self.unit}/s  {clock(seconds_left)} left"
         self.stream.write(f"\r\x1b[K{text}")
         self.stream.flush()
-
-
-def clock(seconds: float) -> str:
-    """Seconds as ``1:02:03`` or ``2:03``."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

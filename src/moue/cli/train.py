@@ -10,10 +10,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moue.cli.clock import clock
 from moue.cli.dataset import SET_HELP, add_dataset, reading_options
 from moue.cli.main import OK
 from moue.cli.output import add_format, report_left_out, write
-from moue.cli.progress import Progress, clock
+from moue.cli.progress import Progress
 from moue.errors import require
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The options of a recognizer."""
+"""The options of a recognizer, and how it reads videos."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from moue.image import MAX_PIXELS, Truncated
 from moue.runtime.detect import STRIDE, Detector
 from moue.runtime.engine import Engine, EngineName, OptimizeFor
 from moue.runtime.validation import check_choice, check_number
+from moue.runtime.video.decode import check_sampling
+from moue.runtime.video.smooth import SMOOTH
 from moue.tta import check_views
 
 
@@ -71,3 +73,29 @@ class RecognizerOptions:
     def search_side(self) -> int | None:
         """The long side on which photos are searched; None for the native size."""
         return None if self.small_faces else self.long_side
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How videos and cameras are read.
+
+    Raises:
+        UsageError: when an option cannot be used.
+    """
+
+    every: int = 1
+    """Of a video, read every Nth frame."""
+    fps: float | None = None
+    """Of a video, read at most this many frames per second; instead of ``every``."""
+    smooth: float = SMOOTH
+    """Time constant of the probabilities' smoothing over time, in seconds; 0 for each frame's own."""
+    start: float = 0
+    """Of a video, seconds of the first frame to read. Frames keep the numbers and timestamps of the whole video."""
+    end: float | None = None
+    """Of a video, seconds before which frames are read; None for all."""
+    window: bool = False
+    """Whether a camera's images are shown in a window."""
+
+    def __post_init__(self) -> None:
+        check_sampling(self.every, self.fps, self.start, self.end)
+        check_number("smooth", self.smooth, 0)

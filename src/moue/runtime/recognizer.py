@@ -20,16 +20,14 @@ from moue.runtime.detect import CenterFace, Detector, PrecomputedDetector, open_
 from moue.runtime.engine import Engine, EngineName, OptimizeFor, open_model
 from moue.runtime.inputs.resolve import is_input, resolve, resolve_single
 from moue.runtime.inputs.source import Source
-from moue.runtime.options import RecognizerOptions
+from moue.runtime.options import RecognizerOptions, VideoOptions
 from moue.runtime.results import Faces, Predictions, softmax
-from moue.runtime.validation import check_number
-from moue.runtime.video.decode import check_sampling
 from moue.runtime.video.smooth import SMOOTH
 
 #: A stream classifies the faces of at most this many images together.
 MAX_PENDING = 16
 #: Options of :meth:`Recognizer.read` for videos.
-_VIDEO_OPTIONS = ("every", "fps", "smooth")
+_VIDEO_OPTIONS = ("every", "fps", "start", "end", "smooth")
 
 
 class Recognizer:
@@ -136,6 +134,8 @@ class Recognizer:
         boxes: ArrayLike | None = None,
         every: int = 1,
         fps: float | None = None,
+        start: float = 0,
+        end: float | None = None,
         smooth: float = SMOOTH,
     ) -> Faces | list[Faces]:
         """Read the faces in anything.
@@ -147,6 +147,8 @@ class Recognizer:
             boxes: ``(F, 4)`` faces of the one image ``x``, as x, y, width, height; used instead of the detector.
             every: of a video, every Nth frame.
             fps: of a video, at most this many frames per second; instead of ``every``.
+            start: of a video, seconds of the first frame; frames keep the numbers and timestamps of the whole video.
+            end: of a video, seconds before which frames are read; None for all.
             smooth: time constant of the smoothing of a video's probabilities, in seconds; 0 for each frame's own.
 
         Returns:
@@ -156,7 +158,8 @@ class Recognizer:
         Raises:
             UsageError: when ``x`` is of no type that could hold an image, or an option cannot be used.
         """
-        _check_options(color, every, fps, smooth)
+        check_order(color)
+        VideoOptions(every, fps, smooth, start, end)
         source = resolve_single(x)
         if source is not None and source.kind == "image":
             detector = None if boxes is None else PrecomputedDetector(boxes)
@@ -166,7 +169,7 @@ class Recognizer:
         if source is not None and source.kind == "camera":
             with closing(self._stream_camera(source)) as frames:
                 return next(frames)
-        return list(self.stream(source or x, color=color, every=every, fps=fps, smooth=smooth))
+        return list(self.stream(source or x, color=color, every=every, fps=fps, start=start, end=end, smooth=smooth))
 
     def stream(
         self,
@@ -175,6 +178,8 @@ class Recognizer:
         color: Order = "rgb",
         every: int = 1,
         fps: float | None = None,
+        start: float = 0,
+        end: float | None = None,
         smooth: float = SMOOTH,
     ) -> Iterator[Faces]:
         """Read one input after the other in constant memory.
@@ -184,6 +189,8 @@ class Recognizer:
             color: order of the arrays' channels.
             every: of videos, every Nth frame.
             fps: of videos, at most this many frames per second.
+            start: of videos, seconds of the first frame.
+            end: of videos, seconds before which frames are read; None for all.
             smooth: of videos and cameras, the smoothing's time constant in seconds; 0 for each frame's own.
 
         Yields:
@@ -193,13 +200,14 @@ class Recognizer:
         Raises:
             UsageError: when ``sources`` can be no input, or an option cannot be used.
         """
-        _check_options(color, every, fps, smooth)
+        check_order(color)
+        options = VideoOptions(every, fps, smooth, start, end)
         pending: list[DetectedFaces | Faces] = []
         for source in resolve(sources):
             if source.kind in ("video", "camera"):
                 yield from self._classify(pending)
                 pending = []
-                yield from self._stream_frames(source, every, fps, smooth)
+                yield from self._stream_frames(source, options)
                 continue
             try:
                 pending.append(self._detect(source, color))
@@ -294,25 +302,26 @@ class Recognizer:
             start = end
         return results
 
-    def _stream_frames(self, source: Source, every: int, fps: float | None, smooth: float) -> Iterator[Faces]:
+    def _stream_frames(self, source: Source, options: VideoOptions) -> Iterator[Faces]:
         if source.kind == "camera":
-            return self._stream_camera(source, smooth)
+            return self._stream_camera(source, options.smooth)
         from moue.runtime.video.stream import stream_video
 
         return stream_video(
-            self.for_video(), source.data, every=every, fps=fps, smooth=smooth, max_pixels=self.options.max_pixels
+            self.for_video(),
+            source.data,
+            every=options.every,
+            fps=options.fps,
+            start=options.start,
+            end=options.end,
+            smooth=options.smooth,
+            max_pixels=self.options.max_pixels,
         )
 
     def _stream_camera(self, source: Source, smooth: float = SMOOTH) -> Generator[Faces, None, None]:
         from moue.runtime.video.camera import stream_camera
 
         yield from stream_camera(self.for_video(), int(source.name), smooth=smooth)
-
-
-def _check_options(color: Order, every: int, fps: float | None, smooth: float) -> None:
-    check_order(color)
-    check_sampling(every, fps)
-    check_number("smooth", smooth, 0)
 
 
 def _photo(image: NDArray[Any] | Photo) -> Photo:
@@ -341,7 +350,7 @@ def read(x: Any, *, color: Order = "rgb", boxes: ArrayLike | None = None, **opti
             number, for one image from it.
         color: order of an array's channels, "rgb" or "bgr" (OpenCV's).
         boxes: ``(F, 4)`` faces of the one image ``x``, as x, y, width, height in pixels; used instead of the detector.
-        options: ``every``, ``fps`` and ``smooth`` of :meth:`Recognizer.read`, and the fields of
+        options: ``every``, ``fps``, ``start``, ``end`` and ``smooth`` of :meth:`Recognizer.read`, and the fields of
             :class:`moue.runtime.options.RecognizerOptions`: ``model``, ``detector``, ``views`` and so on.
 
     Returns:

@@ -4,53 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from moue.errors import Unreadable
 from moue.preprocess import ImageArray
 from moue.progress import ProgressFactory, Report, no_progress
 from moue.runtime.inputs.source import Source
+from moue.runtime.options import VideoOptions
 from moue.runtime.outputs.sinks import ResultSink
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
-from moue.runtime.validation import check_number
 from moue.runtime.video.camera import stream_camera
-from moue.runtime.video.decode import check_sampling
-from moue.runtime.video.smooth import SMOOTH
 from moue.runtime.video.stream import stream_video
 
 #: Statuses that are no failures: a file that is neither image nor video, and a camera that was unplugged.
 NOT_FAILED = ("skipped", "camera_lost")
 
-
-@dataclass(frozen=True)
-class VideoOptions:
-    """How videos and cameras are read.
-
-    Raises:
-        UsageError: when an option cannot be used.
-    """
-
-    every: int = 1
-    """Of a video, read every Nth frame."""
-    fps: float | None = None
-    """Of a video, read at most this many frames per second; instead of ``every``."""
-    smooth: float = SMOOTH
-    """Time constant of the probabilities' smoothing over time, in seconds; 0 for none."""
-    window: bool = False
-    """Whether a camera's images are shown in a window."""
-
-    def __post_init__(self) -> None:
-        check_sampling(self.every, self.fps)
-        check_number("smooth", self.smooth, 0)
+#: Every frame of a video.
+_DEFAULT = VideoOptions()
 
 
 def run(
     sources: Iterable[Source],
     recognizer: Recognizer,
     sinks: Sequence[ResultSink],
-    video: VideoOptions = VideoOptions(),
+    video: VideoOptions = _DEFAULT,
     *,
     total: int | None = None,
     progress: ProgressFactory = no_progress,
@@ -137,6 +115,8 @@ def _read(
             source.data,
             every=options.every,
             fps=options.fps,
+            start=options.start,
+            end=options.end,
             smooth=options.smooth,
             annotated=annotated,
             report=report,

@@ -32,18 +32,23 @@ class Animation(Video):
     def iter_frames(self, sampler: Sampler, *, convert_all: bool = False) -> Generator[Frame, None, None]:
         """See :meth:`Video.iter_frames`."""
         no_image = np.zeros((0, 0, 3), np.uint8)
-        time, index = Fraction(0), -1
+        time, last, index = Fraction(0), Fraction(0), -1
         with _opened(self.source) as image, reasons(image):
             first, count = _first(image), _declared_count(image)
             while _seek(image, first + index + 1):
                 index += 1
                 image.load()
-                sampled = sampler(index, float(time))
+                last, time = time, time + _seconds(image)
+                if last < sampler.start:
+                    continue
+                if last >= sampler.end:
+                    break
+                sampled = sampler(index, float(last))
                 wanted = sampled or convert_all
                 pixels = decode(image, sys.maxsize, single=False).pixels if wanted else no_image
-                yield Frame(index, float(time), pixels, sampled)
-                time += _seconds(image)
-        if count is not None and index + 1 < count:
+                yield Frame(index, float(last), pixels, sampled)
+        sampler.check_any(float(last))
+        if count is not None and index + 1 < count and last < sampler.end:
             raise Unreadable(f"the animation breaks off after {index + 1} of {count} images")
 
 

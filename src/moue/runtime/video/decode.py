@@ -29,6 +29,7 @@ from moue.runtime.video.container import (
     sound_stream,
     video_stream,
 )
+from moue.runtime.video.seek import Keyframe, find_keyframe
 
 #: A pixel aspect ratio beyond this comes from a damaged file; its pixels are taken for squares.
 _MAX_PIXEL_ASPECT = 4
@@ -87,25 +88,41 @@ class Video:
     source: VideoLike = field(repr=False)
     """What it was opened from."""
 
-    def frames(self, every: int = 1, fps: float | None = None) -> Iterator[Frame]:
-        """Stream the images, from the start, in presentation order.
+    def frames(
+        self, every: int = 1, fps: float | None = None, *, start: float = 0, end: float | None = None
+    ) -> Iterator[Frame]:
+        """Stream the images in presentation order.
 
         Args:
             every: take every Nth frame.
             fps: take at most this many frames per second of video, by their timestamps; instead of ``every``.
+            start: seconds of the first frame to take. An MP4 or Matroska file is decoded from a keyframe shortly before
+                it, another one from its beginning.
+            end: seconds before which frames are taken; None for all.
 
         Raises:
-            UsageError: when ``every`` or ``fps`` cannot be used, or both are given.
-            Unreadable: after the last frame that can be decoded, when the video is cut off or damaged.
+            UsageError: when an option cannot be used, or ``every`` and ``fps`` are both given.
+            Unreadable: after the last frame that can be decoded, when the video is cut off or damaged; when it ends
+                before ``start``.
         """
-        sampler = Sampler(every, fps)
+        sampler = Sampler(every, fps, start, end)
         return (frame for frame in self.iter_frames(sampler) if frame.sampled)
 
+    def count(self, sampler: Sampler) -> int | None:
+        """How many frames :meth:`iter_frames` gives, declared or estimated; None where that is unknown."""
+        if (not sampler.start and sampler.end is None) or self.frame_count is None:
+            return self.frame_count
+        if not self.frame_rate:
+            return None
+        end = self.frame_count / float(self.frame_rate)
+        seconds = (end if sampler.end is None else min(end, sampler.end)) - sampler.start
+        return max(0, round(seconds * float(self.frame_rate)))
+
     def iter_frames(self, sampler: Sampler, *, convert_all: bool = False) -> Generator[Frame, None, None]:
-        """Stream every frame, those that are not sampled too.
+        """Stream every frame of the sampler's range, those that are not sampled too.
 
         Args:
-            sampler: sets the frames' ``sampled``.
+            sampler: sets the range and the frames' ``sampled``.
             convert_all: whether to convert the images of frames that are not sampled; they are empty otherwise,
                 ``(0, 0, 3)``.
 
@@ -120,11 +137,14 @@ class Video:
         with decoding_video(), open_container(self.source) as container:
             stream = video_stream(container)
             stream.thread_type = "AUTO"
+            keyframe = find_keyframe(self.source, self.start_time + Fraction(sampler.start)) if sampler.start else None
+            if keyframe is not None:
+                container.seek(keyframe.dts, stream=stream)
             decoder = Decoder(container, stream)
             # Fractions: rounded, the time of a frame shown at once with the one before could seem to lie before it.
             interval = 1 / self.frame_rate if self.frame_rate else Fraction(0)
             start, time, index = self.start_time, -interval, -1
-            for index, coded in enumerate(decoder):
+            for index, coded in enumerate(_shown(decoder, keyframe), start=keyframe.index if keyframe else 0):
                 if coded.pts is None:
                     time += interval
                 else:
@@ -134,56 +154,88 @@ class Video:
                         start = pts - time - interval
                     time = pts - start
                 timestamp = float(time)
+                if timestamp < sampler.start:
+                    continue
+                if timestamp >= sampler.end:
+                    break
                 sampled = sampler(index, timestamp)
                 image = _to_rgb(reformatter, coded, self.pixel_aspect) if sampled or convert_all else no_image
                 yield Frame(index, timestamp, image, sampled)
         if index < 0:
             raise Unreadable("not one image of this video can be decoded")
+        sampler.check_any(float(time))
+        if time >= sampler.end:
+            return
         if self.duration and self.duration - time > max(0.5, 3 * float(interval), 2 * decoder.max_duration):
             raise Unreadable(f"the video is cut off: it ends after {float(time):.2f} of {self.duration:.2f} seconds")
         if decoder.errors:
             raise Unreadable(f"the video is damaged: {decoder.errors} of its packets could not be decoded")
 
 
-def check_sampling(every: int, fps: float | None) -> None:
-    """Refuse values of ``every`` and ``fps`` that :class:`Sampler` cannot use.
+def check_sampling(every: int, fps: float | None, start: float = 0, end: float | None = None) -> None:
+    """Refuse values that :class:`Sampler` cannot use.
 
     Raises:
-        UsageError: for a value out of its range, or for both together.
+        UsageError: for a value out of its range, or for ``every`` and ``fps`` together.
     """
     check_number("every", every, 1, integer=True)
     if fps is not None:
         check_number("fps", fps, 0, exclusive=True)
         if every != 1:
             raise UsageError("every and fps both choose the frames to read: give one of them.")
+    check_number("start", start, 0)
+    if end is not None:
+        check_number("end", end, 0, exclusive=True)
+        if start >= end:
+            raise UsageError(f"start must come before end. Got a start of {start:g} and an end of {end:g} seconds.")
 
 
 class Sampler:
-    """Chooses frames: every Nth, or at most so many a second of video.
+    """Chooses frames: of a range of time, every Nth, or at most so many a second of video.
 
     Args:
-        every: take every Nth frame.
+        every: take every Nth frame, from the first one of the range.
         fps: take at most this many frames per second, by their timestamps.
+        start: seconds of the first frame to take.
+        end: seconds before which frames are taken; None for no limit.
 
     Raises:
-        UsageError: when a value cannot be used, or both are given.
+        UsageError: when a value cannot be used, or ``every`` and ``fps`` are both given.
     """
 
-    def __init__(self, every: int = 1, fps: float | None = None) -> None:
-        check_sampling(every, fps)
+    def __init__(self, every: int = 1, fps: float | None = None, start: float = 0, end: float | None = None) -> None:
+        check_sampling(every, fps, start, end)
         self.every, self.fps = every, fps
+        self.start, self.end = start, math.inf if end is None else end
         self._next_slot = 0
+        self._first: int | None = None
 
     def __call__(self, index: int, timestamp: float) -> bool:
-        """Whether to take this frame (its number, and seconds); call it once a frame, in order."""
+        """Whether to take this frame of the range (its number, and seconds); call it once a frame, in order."""
+        if self._first is None:
+            self._first = index
         if self.fps is None:
-            return index % self.every == 0
+            return (index - self._first) % self.every == 0
         # A tolerance of 1 ms: timestamps that are rounded to milliseconds must not lose frames of a 30 frames/s video.
         slot = math.floor((timestamp + 1e-3) * self.fps)
         if slot < self._next_slot:
             return False
         self._next_slot = slot + 1
         return True
+
+    def check_any(self, last: float) -> None:
+        """Refuse a range in which there was no frame, when the last frame that was decoded is at so many seconds.
+
+        Raises:
+            Unreadable: where it was so.
+        """
+        if self._first is None:
+            what = (
+                f"it ends at {last:.2f} s, before"
+                if last < self.start
+                else f"no frame is before {self.end:g} s and after"
+            )
+            raise Unreadable(f"there is nothing to read: {what} the start at {self.start:g} s")
 
 
 def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
@@ -297,6 +349,13 @@ class _PtsCorrector:
         if self._has_b_frames and not self._reordered:
             frame.pts = None if frame.dts is None or self._delay is None else frame.dts - self._delay
         return frame
+
+
+def _shown(decoder: Decoder, keyframe: Keyframe | None) -> Iterator[Any]:
+    """The frames, without those before the keyframe that decoding began at."""
+    if keyframe is None:
+        return iter(decoder)
+    return (frame for frame in decoder if frame.pts is None or frame.pts >= keyframe.pts)
 
 
 def _pixel_aspect(stream: Any) -> Fraction:

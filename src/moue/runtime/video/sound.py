@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
@@ -12,6 +13,7 @@ from typing import Any
 from moue.damage import reason
 from moue.runtime.video.container import Packets, open_container, sound_stream, video_stream
 from moue.runtime.video.decode import Video
+from moue.runtime.video.seek import is_seekable
 
 #: Codecs that MP4 holds and that common players play from it.
 _MP4_CODECS = frozenset(("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"))
@@ -34,9 +36,10 @@ class SoundTrack:
         video: the video to take the sound from; it must have some.
         output: an open PyAV output container to which no packet was written yet.
         on_remark: called with one sentence when the sound ends before its end.
+        start: seconds of ``video`` at which the written images begin.
     """
 
-    def __init__(self, video: Video, output: Any, on_remark: Callable[[str], object]) -> None:
+    def __init__(self, video: Video, output: Any, on_remark: Callable[[str], object], start: float = 0) -> None:
         self._output, self._name, self._on_remark = output, video.name, on_remark
         self._stream: Any = None
         self._next: Any = None
@@ -49,7 +52,7 @@ class SoundTrack:
             # Closing it may fail as its header does.
             scratch = _scratch_container()
             self._open_files.push(lambda *_: _close_quietly(scratch))
-            target, packets = _packets(source, scratch, _first_frame_time(video))
+            target, packets = _packets(source, scratch, _first_frame_time(video) + Fraction(start))
             # Sound before the first image (an encoder's priming, above all) would delay the images.
             self._packets = (packet for packet in packets if packet.pts >= 0)
             self._scratch, self._target = scratch, target
@@ -58,11 +61,11 @@ class SoundTrack:
                 _check_header(target, self._next)
                 self._stream = output.add_stream_from_template(target)
 
-    def write_until(self, timestamp: float | None) -> None:
-        """Write all sound that starts before ``timestamp`` (seconds of video); None: the rest."""
+    def write_until(self, timestamp: float) -> None:
+        """Write all sound that starts before ``timestamp``, in seconds of the written images."""
         while self._next is not None:
             start = float(self._next.pts * Fraction(self._next.time_base))
-            if timestamp is not None and start >= timestamp:
+            if start >= timestamp:
                 return
             self._written = start
             self._next.stream = self._stream
@@ -136,6 +139,9 @@ def _packets(source: Any, scratch: Any, start: Fraction) -> tuple[Any, Iterator[
     """A new audio stream of ``scratch`` and the packets for it, their timestamps counted from ``start`` (seconds)."""
     stream = sound_stream(source)
     assert stream is not None
+    if start > 1 and is_seekable(source):
+        # A second early: the packets before are cut off by their timestamps.
+        source.seek(math.floor((start - 1) / Fraction(stream.time_base)), stream=stream)
     if stream.codec_context.codec.canonical_name in _MP4_CODECS:
         return scratch.add_stream_from_template(stream), _copy(Packets(source, stream), start)
     rate = min(_AAC_RATES, key=lambda rate: abs(rate - stream.rate))

@@ -87,6 +87,8 @@ def stream_video(
     *,
     every: int = 1,
     fps: float | None = None,
+    start: float = 0,
+    end: float | None = None,
     smooth: float = SMOOTH,
     track: bool = True,
     batch_size: int = 8,
@@ -105,12 +107,14 @@ def stream_video(
         source: path, bytes, seekable binary file object, or an opened :class:`Video`.
         every: read every Nth frame.
         fps: read at most this many frames per second of video; instead of ``every``.
+        start: seconds of the first frame to read; numbers and timestamps of the frames stay those of the whole video.
+        end: seconds before which frames are read; None for all.
         smooth: time constant of the probabilities' smoothing over time, in seconds; 0 for none.
         track: whether to give faces an identity that stays (1, 2, …); smoothing needs it.
         batch_size: frames that go to the recognizer together; fewer where they have many pixels.
-        annotated: where to write an annotated video (.mp4); it has all frames, those not read with the faces last seen.
-            Closing the iterator early leaves a video that plays.
-        report: called after each batch with (frames decoded, frames in all or None).
+        annotated: where to write an annotated video (.mp4); it has all frames from ``start`` to ``end``, those not read
+            with the faces last seen. Closing the iterator early leaves a video that plays.
+        report: called after each batch with (frames decoded, frames in all or None), both of the range.
         max_pixels: refuse a video whose images have more pixels; an opened :class:`Video` is not checked again.
         on_remark: called with one sentence when the annotated video or its sound ends early, as
             :class:`moue.runtime.video.writer.VideoWriter` does; the results go on.
@@ -119,7 +123,7 @@ def stream_video(
         UsageError: at once, when an option cannot be used.
         OSError: when the annotated video cannot be written (disk full); what was written plays.
     """
-    sampler = Sampler(every, fps)
+    sampler = Sampler(every, fps, start, end)
     smoother = TrackSmoother(track, smooth)
     check_number("batch_size", batch_size, 1, integer=True)
     check_number("max_pixels", max_pixels, 1, integer=True)
@@ -146,12 +150,13 @@ def _stream(
     except OSError as error:
         yield recognizer.failed(name, "unreadable", (error.strerror or str(error)).lower())
         return
-    damage: Unreadable | None = None
     latest: Faces | None = None
+    total, decoded = video.count(sampler), 0
     with ExitStack() as stack:
         writer = None
         if annotated is not None:
-            writer = stack.enter_context(VideoWriter(annotated, like=video, on_remark=on_remark))
+            writer = VideoWriter(annotated, like=video, start=sampler.start, end=sampler.end, on_remark=on_remark)
+            stack.enter_context(writer)
         frames = video.iter_frames(sampler, convert_all=writer is not None)
         stack.callback(frames.close)
         try:
@@ -168,12 +173,11 @@ def _stream(
                         writer.write(image, frame.timestamp)
                     if frame.sampled and latest is not None:
                         yield latest
+                decoded += len(batch)
                 if report is not None:
-                    report(batch[-1].index + 1, video.frame_count)
+                    report(decoded, total)
         except Unreadable as error:
-            damage = error
-    if damage is not None:
-        yield recognizer.failed(name, damage.status, str(damage)).replace(width=video.width, height=video.height)
+            yield recognizer.failed(name, error.status, str(error)).replace(width=video.width, height=video.height)
 
 
 def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:

@@ -6,6 +6,7 @@ the writing ended: regularly, by Ctrl-C, by a full disk or by a kill.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -48,6 +49,8 @@ class VideoWriter:
         like: the video whose time base, frame rate, color description and sound to take over; None for images from
             elsewhere.
         frame_rate: frames/s to expect where ``like`` declares none; only a hint to the encoder.
+        start: seconds of ``like`` at which the written video begins.
+        end: seconds of ``like`` at which its sound ends; all of it by default.
         on_remark: called with one sentence when the sound ends early because it is damaged, or the images because they
             cannot be encoded; without it, that is a Python warning.
 
@@ -62,6 +65,8 @@ class VideoWriter:
         *,
         like: Video | None = None,
         frame_rate: Fraction = Fraction(30),
+        start: float = 0,
+        end: float = math.inf,
         on_remark: Callable[[str], object] | None = None,
     ) -> None:
         import av
@@ -71,7 +76,7 @@ class VideoWriter:
             raise UsageError(f"videos are written as .mp4. Got {quoted(self.name)} instead.")
         if like is not None and _same_file(path, like.source):
             raise UsageError(f"{quoted(self.name)} is the video that is read. Give the one to be written another name.")
-        self._like = like
+        self._like, self._start, self._end = like, start, end
         self._frame_rate = (like.frame_rate if like else None) or frame_rate
         self._time_base = _mp4_time_base(like.time_base if like else Fraction(1, 90_000))
         self._color_codes = like.color_codes if like else (2, 2, 2)
@@ -109,7 +114,7 @@ class VideoWriter:
 
         Args:
             image: uint8 ``(H, W, 3)`` RGB. The first one sets the video's size; others are letterboxed.
-            timestamp: seconds from the video's start, greater than the one before.
+            timestamp: seconds on the clock of ``like``, greater than the one before.
 
         Raises:
             OSError: when the disk is full or the file cannot be written; what was written so far still plays.
@@ -118,6 +123,7 @@ class VideoWriter:
 
         if self._ended:
             return
+        timestamp -= self._start
         with self._errors_of_writing():
             if self._stream is None:
                 self._add_stream(image)
@@ -149,7 +155,7 @@ class VideoWriter:
                     # After an image that could not be encoded, the encoder still has earlier ones.
                     container.mux(self._stream.encode(None))
                     if self._sound is not None and rest_of_sound and not self._ended:
-                        self._sound.write_until(None)
+                        self._sound.write_until(self._end - self._start)
         finally:
             if self._sound is not None:
                 self._sound.close()
@@ -175,7 +181,7 @@ class VideoWriter:
         context.max_b_frames = 0
         self._stream = stream
         if self._like is not None and self._like.has_sound:
-            self._sound = SoundTrack(self._like, self._container, self._on_remark)
+            self._sound = SoundTrack(self._like, self._container, self._on_remark, self._start)
 
     @contextmanager
     def _errors_of_writing(self) -> Iterator[None]:
