@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -34,7 +35,7 @@ def gappy(n: int) -> list[int]:
 def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     kind = request.param
     path = tmp_path_factory.mktemp("range") / f"clip.{kind if kind in ('mkv', 'ts', 'avi') else 'mp4'}"
-    variable = {"times": gappy(100), "time_base": Fraction(1, 1000)}
+    variable: dict[str, Any] = {"times": gappy(100), "time_base": Fraction(1, 1000)}
     match kind:
         case "b-frames":
             return make_video(path, IMAGES, b_frames=3)
@@ -128,10 +129,11 @@ def test_a_part_of_an_animation() -> None:
 
 def test_the_library_takes_a_range(tmp_path: Path, tiny_onnx: Path) -> None:
     path = make_video(tmp_path / "clip.mp4", IMAGES[:50])
-    options = {"model": tiny_onnx, "detector": "none"}
+    options: dict[str, Any] = {"model": tiny_onnx, "detector": "none"}
     assert [row.frame for row in moue.read(path, start=1, end=1.2, **options)] == list(range(25, 30))
     recognizer = moue.Recognizer(**options)
     assert [row.timestamp for row in recognizer.stream(path, start=1.9)] == [1.92, 1.96]
+    wrong: dict[str, Any]
     for wrong in ({"start": 2, "end": 2}, {"start": -1}, {"end": 0}, {"start": float("nan")}):
         with pytest.raises(UsageError, match=r"^(start|end) must"):
-            recognizer.stream(path, **wrong).__next__()
+            next(recognizer.stream(path, **wrong))
