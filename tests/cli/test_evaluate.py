@@ -41,6 +41,21 @@ def test_json_is_all_of_stdout(tiny_onnx: Path, capsys: pytest.CaptureFixture[st
     assert sum(map(sum, result["confusion"])) == result["n"]
 
 
+def test_robustness_is_in_every_format(tiny_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate("--robustness", "--format", "json", model=tiny_onnx, data="synth:40:1") == 0
+    result = json.loads(capsys.readouterr().out)
+    found = result["robustness"]
+    assert found["clean"]["accuracy"] == result["accuracy"]
+    assert {score["corruption"] for score in found["corrupted"]} >= {"blur", "darkness", "covered_mouth", "loose_crop"}
+    assert evaluate("--robustness", model=tiny_onnx, data="synth:40:1") == 0
+    text = capsys.readouterr().out
+    assert f"Mean corruption error {found['mean_corruption_error']:.1%}" in text
+    assert "covered_eyes" in text
+    assert evaluate("--robustness", "--format", "csv", model=tiny_onnx, data="synth:40:1") == 0
+    row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert float(row["mean_corruption_error"]) == pytest.approx(found["mean_corruption_error"])
+
+
 def test_classes_that_are_numbers_or_parts_of_file_names(
     tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from moue.spec import VIEWS
 
 if TYPE_CHECKING:
     from moue.evaluation.metrics import Evaluation
+    from moue.evaluation.robustness import Robustness
 
 SPLITS = ("train", "validation", "public_test", "private_test", "test")
 
@@ -40,6 +41,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--card", type=Path, metavar="FILE.md", help="write the model card there: training, scores, limitations"
+    )
+    parser.add_argument(
+        "--robustness",
+        action="store_true",
+        help="also on darkened, blurred, noisy, turned, badly cropped and covered faces, in five severities: 65 times "
+        "as long",
     )
     parser.add_argument(
         "--views",
@@ -76,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         views=args.views,
         left_out=lambda rows: codes.append(report_left_out(rows)),
         predictions=args.predictions,
+        robustness=args.robustness,
         further_outputs=[args.card] if args.card is not None else [],
         progress=Progress,
     )
@@ -95,6 +103,8 @@ def flat(evaluation: Evaluation) -> dict[str, Any]:
     """The scores as one row of plain numbers, for CSV and Parquet: deduplicated scores and recalls as columns."""
     values = evaluation.to_dict()
     deduplicated, classes = values.pop("deduplicated") or {}, values.pop("per_class")
+    if robustness := values.pop("robustness", None):
+        values["mean_corruption_error"] = robustness["mean_corruption_error"]
     nested = ("labels", "confusion")
     row = {key: value for key, value in values.items() if key not in nested}
     row |= {
@@ -137,7 +147,23 @@ def summary(evaluation: Evaluation) -> str:
         }
         for (name, score), counts in zip(e.per_class.items(), e.confusion, strict=True)
     ]
-    return "\n".join(lines) + "\n" + to_table(rows) + "\n" + to_table(classes)
+    tables = [to_table(rows), to_table(classes), *([_robustness(e.robustness)] if e.robustness is not None else [])]
+    return "\n".join(lines) + "\n" + "\n".join(tables)
+
+
+def _robustness(found: Robustness) -> str:
+    """Accuracy and the share of uncertain predictions by corruption and severity."""
+    scores: dict[str | None, dict[str, Any]] = {}
+    for score in found.corrupted:
+        row = scores.setdefault(score.corruption, {"corruption": score.corruption})
+        row[str(score.severity)] = f"{score.accuracy:.1%}, {score.uncertain:.0%} uncertain"
+    correlation = found.uncertainty_correlation
+    return (
+        to_table(list(scores.values()))
+        + f"\nMean corruption error {found.mean_corruption_error:.1%}, clean error {1 - found.clean.accuracy:.1%}."
+        + ("" if correlation is None else f" Uncertain as often as wrong: rank correlation {correlation:.2f}.")
+        + "\n"
+    )
 
 
 def _percent(value: float | None) -> str:

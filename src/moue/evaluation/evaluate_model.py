@@ -14,6 +14,7 @@ from moue.errors import DataError, UnknownName, UsageError
 from moue.evaluation.metrics import Evaluation
 from moue.evaluation.predictions_file import check_suffix, prediction_rows, write_rows
 from moue.evaluation.scoring import score, truth_of, without_duplicates
+from moue.evaluation.scoring_robustness import score_robustness
 from moue.files import require_no_overwrite, require_writable
 from moue.labels import FERPLUS
 from moue.progress import ProgressFactory, no_progress
@@ -34,6 +35,7 @@ def evaluate_model(
     views: int | None = None,
     left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     predictions: str | Path | None = None,
+    robustness: bool = False,
     batch: int = 64,
     progress: ProgressFactory = no_progress,
     further_outputs: Sequence[str | Path] = (),
@@ -53,6 +55,7 @@ def evaluate_model(
             spec says.
         left_out: called with the rows that ``reading.skip_bad`` skips.
         predictions: a CSV or Parquet file to write with one row an image.
+        robustness: score it on corrupted images, too, which takes 65 times as long.
         batch: images that are read at a time.
         progress: makes a progress line for each of reading and evaluating.
         further_outputs: files that the caller writes afterwards, as a model card; checked before any work, as
@@ -90,6 +93,10 @@ def evaluate_model(
         evaluation, scored = score(
             model, part, reference=reference, split=split, views=views, batch=batch, progress=report
         )
+    if robustness:
+        with progress("evaluating corrupted", "images") as report:
+            found = score_robustness(model, part, views=views, batch=batch, progress=report)
+        evaluation = replace(evaluation, robustness=found)
     if predictions is not None:
         deduplicated = without_duplicates(part, reference)
         write_rows(predictions, prediction_rows(part, scored, truth_of(part, model.spec), deduplicated))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from moue.errors import DataError, UsageError
 from moue.evaluation.calibration import COVERAGE
+from moue.evaluation.robustness import Robustness
 from moue.runtime.results import Predictions
 
 #: Bins of the calibration error, as in Guo et al., "On calibration of modern neural networks" (2017).
@@ -86,9 +87,11 @@ class Evaluation(Scores):
     """How many views of each face were averaged, one of :data:`moue.spec.VIEWS`."""
     seconds: float
     """Wall time of the predictions."""
+    robustness: Robustness | None = None
+    """Scores on corrupted images; None where they were not asked for."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types in the order that ``moue evaluate`` documents."""
+        """Plain types in the order that ``moue evaluate`` documents; ``robustness`` where it was asked for."""
         scores = super().to_dict()
         confusion = scores.pop("confusion")
         return {
@@ -102,6 +105,7 @@ class Evaluation(Scores):
             "deduplicated": None if self.deduplicated is None else self.deduplicated.to_dict(),
             "views": self.views,
             "seconds": round(self.seconds, 3),
+            **({} if self.robustness is None else {"robustness": self.robustness.to_dict()}),
         }
 
 

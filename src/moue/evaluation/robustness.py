@@ -1,0 +1,78 @@
+"""The scores of one model on images that get worse: what ``moue evaluate --robustness`` finds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class CorruptedScore:
+    """The scores on the images of one corruption and severity; severity 0 is the images as they are."""
+
+    corruption: str | None
+    """One of :data:`moue.evaluation.corruptions.CORRUPTIONS`; None for severity 0."""
+    severity: int
+    """0 to 5."""
+    strength: float | None
+    """In the corruption's own unit; None for severity 0."""
+    accuracy: float
+    balanced_accuracy: float
+    """Mean recall over the classes that have rows."""
+    ece: float
+    """Expected calibration error."""
+    uncertain: float
+    """Share of the predictions that are uncertain."""
+    selective_accuracy: float | None
+    """Accuracy of the others; None where all are uncertain."""
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """A model's scores under every corruption and severity."""
+
+    n: int
+    """Images in each."""
+    clean: CorruptedScore
+    corrupted: tuple[CorruptedScore, ...]
+    """By corruption, then severity."""
+
+    @property
+    def mean_corruption_error(self) -> float:
+        """Mean share of wrong predictions over all corruptions and severities; 0 to 1, not divided by another model's
+        as in Hendrycks and Dietterich (2019).
+        """
+        return float(np.mean([1 - score.accuracy for score in self.corrupted]))
+
+    @property
+    def uncertainty_correlation(self) -> float | None:
+        """Spearman's rank correlation of the share of wrong predictions with that of uncertain ones, over all images'
+        conditions: 1 where the model is uncertain as often as it is wrong. None where either is constant.
+        """
+        scores = (self.clean, *self.corrupted)
+        wrong = _ranks(np.array([1 - score.accuracy for score in scores]))
+        uncertain = _ranks(np.array([score.uncertain for score in scores]))
+        if wrong.std() == 0 or uncertain.std() == 0:
+            return None
+        return float(np.corrcoef(wrong, uncertain)[0, 1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, ready for JSON."""
+        return {
+            "n": self.n,
+            "mean_corruption_error": self.mean_corruption_error,
+            "uncertainty_correlation": self.uncertainty_correlation,
+            "clean": asdict(self.clean),
+            "corrupted": [asdict(score) for score in self.corrupted],
+        }
+
+
+def _ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Ranks from 0; equal values share their mean rank."""
+    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    ranks: NDArray[np.float64] = (ends - (counts + 1) / 2)[where]
+    return ranks
