@@ -82,6 +82,9 @@ def test_the_table_is_readable_and_the_row_flat(tiny_onnx: Path, capsys: pytest.
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert float(row["recall_happy"]) <= 1
     assert "deduplicated_accuracy" in row
+    assert f"{float(row['majority_baseline']):.2%}" in text
+    # Random weights.
+    assert "Not significantly better than the majority baseline: always “" in text
 
 
 @pytest.mark.parametrize("views", [2, 6, 10])

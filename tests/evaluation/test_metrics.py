@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from sklearn import metrics as sk
+from sklearn.dummy import DummyClassifier
 
 from moue.errors import DataError, UsageError
 from moue.evaluation.metrics import (
@@ -16,6 +17,7 @@ from moue.evaluation.metrics import (
     risk_coverage,
     top_k,
 )
+from moue.evaluation.significance import compare_pairs
 from moue.labels import FER2013
 from moue.runtime.results import Predictions, softmax
 
@@ -28,6 +30,25 @@ def made_up(n: int = 500, k: int = 7, seed: int = 0) -> tuple[Predictions, np.nd
     logits = rng.normal(size=(n, k))
     logits[np.arange(n), truth] += 1.3
     return Predictions(softmax(logits), FER2013.labels[:k]), truth.astype(np.int64)
+
+
+def test_the_majority_baseline_is_that_of_scikit_learn_and_significance_that_of_paired_rows() -> None:
+    predictions, truth = made_up()
+    dummy = DummyClassifier(strategy="most_frequent").fit(np.zeros((len(truth), 1)), truth)
+    e, constant = evaluate(predictions, truth), dummy.predict(np.zeros((len(truth), 1)))
+    assert e.majority_baseline == pytest.approx(sk.accuracy_score(truth, constant))
+    assert e.majority_class == predictions.labels[constant[0]]
+    for n in (4, 12, 500):
+        for skill in (-1.0, 0.0, 0.7, 5.0):
+            rng = np.random.default_rng(n)
+            truth = np.append(rng.integers(0, 3, n), 0)
+            logits = rng.normal(size=(n + 1, 3))
+            logits[np.arange(n + 1), truth] += skill
+            own = Predictions(softmax(logits), ("a", "b", "c"))
+            e = evaluate(own, truth)
+            constant = np.full(n + 1, np.bincount(truth).argmax())
+            [pair] = compare_pairs({"own": own.class_ids == truth, "constant": constant == truth})
+            assert e.above_majority == (pair.difference > 0 and pair.significant)
 
 
 def test_scores_are_those_of_scikit_learn() -> None:
@@ -98,6 +119,7 @@ def test_the_evaluation_has_the_documented_keys_in_order() -> None:
         "n",
         "accuracy",
         "accuracy_se",
+        "majority_baseline",
         "balanced_accuracy",
         "macro_f1",
         "top2",

@@ -157,6 +157,50 @@ def test_the_tables_hold_balanced_accuracy_and_explain_quoted_rows_only_where_th
     assert re.findall(r"<t[hd].*?</t[hd]>", rows[0])[column] == f'<td class="n">{balanced}</td>'
 
 
+def constant(name: str, label: int, seed: int = 0) -> ModelResult:
+    """A model that has learned nothing but the most frequent class, and errs a little."""
+    truth = np.repeat(np.arange(7), [120, 20, 20, 20, 10, 5, 5]).astype(np.int64)
+    logits = np.zeros((200, 7))
+    logits[:, label] = 5
+    logits[np.random.default_rng(seed).integers(0, 200, 8)] = np.eye(7)[3] * 9
+    predictions = Predictions(softmax(logits), FER2013.labels)
+    return ModelResult(
+        name, name, evaluation=evaluate(predictions, truth), predictions=predictions, truth=truth, hours=0.1 + seed
+    )
+
+
+def test_no_model_wins_that_is_not_above_the_majority_baseline(tmp_path: Path) -> None:
+    rows = [constant("lazy", 0), constant("worse", 1, seed=1)]
+    findings = {f.title: f.text for f in verdict(rows, compare_models(rows))}
+    assert findings["Most accurate"].startswith("None. The first, lazy, gets ")
+    assert "always “angry” gets 60.0%" in findings["Most accurate"]
+    assert not {"The lead", "Fastest to train", "Best trade-off"} & findings.keys()
+    write_comparison(rows, tmp_path)
+    page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
+    assert 'class="best"' not in page
+    assert re.search(r"always “angry”</th><td class=\"n\">60.0%</td>", page)
+    assert "<dt>Majority baseline</dt><dd>60.0%</dd>" in page
+    assert "| always “angry” | 60.0% |" in (tmp_path / "comparison.md").read_text(encoding="utf-8")
+    with (tmp_path / "comparison.csv").open(newline="", encoding="utf-8") as file:
+        assert [float(row["majority_baseline"]) for row in csv.DictReader(file)] == [0.6, 0.6]
+
+
+def test_models_below_the_baseline_are_named_beside_a_winner_and_are_no_trade_off() -> None:
+    weak, strong = row("lazy", 0.0, 5, hours=0.01), row("strong", 2.5, 2, hours=1.0)
+    findings = {f.title: f.text for f in verdict([weak, strong], compare_models([weak, strong]))}
+    assert findings["Most accurate"].startswith("strong gets ")
+    assert findings["Not above the majority baseline"].startswith("lazy, at least not significantly: always “")
+    assert findings["Best trade-off"].startswith("strong:")
+
+
+def test_the_card_names_the_majority_baseline() -> None:
+    assert STRONG.evaluation is not None
+    lazy = constant("lazy", 0).evaluation
+    spec = ModelSpec("m", "n", FER2013.labels)
+    assert "Not significantly better than the majority baseline: always “angry” gets 60.0%." in model_card(spec, lazy)
+    assert f"For comparison, always “{STRONG.evaluation.majority_class}” gets" in model_card(spec, STRONG.evaluation)
+
+
 def test_csv_and_json_hold_the_numbers(written: Path) -> None:
     with (written / "comparison.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -20,6 +20,7 @@ COLUMNS = (
     "status",
     "accuracy",
     "accuracy_se",
+    "majority_baseline",
     "deduplicated_accuracy",
     "training_hours",
     "epochs",

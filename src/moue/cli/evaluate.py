@@ -109,7 +109,7 @@ def flat(evaluation: Evaluation) -> dict[str, Any]:
     row = {key: value for key, value in values.items() if key not in nested}
     row |= {
         f"deduplicated_{key}": deduplicated.get(key)
-        for key in ("n", "accuracy", "accuracy_se", "balanced_accuracy", "macro_f1")
+        for key in ("n", "accuracy", "accuracy_se", "majority_baseline", "balanced_accuracy", "macro_f1")
     }
     return row | {f"recall_{name}": score["recall"] for name, score in classes.items()}
 
@@ -117,6 +117,8 @@ def flat(evaluation: Evaluation) -> dict[str, Any]:
 def summary(evaluation: Evaluation) -> str:
     """The scores as text: totals, classes, and the confusion matrix."""
     e = evaluation
+    from moue.report.format import not_above_majority
+
     truth = f" with the labels of {e.label_set}" if e.label_set in LABEL_SETS else ""
     views = f", each averaged {VIEWS[e.views]}" if e.views > 1 else ""
     lines = [f"{e.model} ({e.network}) on {e.n:,} images of {e.split}{truth}{views}, {e.seconds:.1f} s", ""]
@@ -126,6 +128,7 @@ def summary(evaluation: Evaluation) -> str:
             "images": name,
             "n": s.n,
             "accuracy": f"{s.accuracy:.2%} ± {s.accuracy_se:.2%}",
+            "majority": f"{s.majority_baseline:.2%}",
             "balanced": f"{s.balanced_accuracy:.2%}",
             "macro F1": f"{s.macro_f1:.2%}",
             "top 2": f"{s.top2:.2%}",
@@ -147,7 +150,12 @@ def summary(evaluation: Evaluation) -> str:
         }
         for (name, score), counts in zip(e.per_class.items(), e.confusion, strict=True)
     ]
-    tables = [to_table(rows), to_table(classes), *([_robustness(e.robustness)] if e.robustness is not None else [])]
+    remark = "" if e.above_majority else f"\n{not_above_majority(e)}\n"
+    tables = [
+        to_table(rows) + remark,
+        to_table(classes),
+        *([_robustness(e.robustness)] if e.robustness is not None else []),
+    ]
     return "\n".join(lines) + "\n" + "\n".join(tables)
 
 

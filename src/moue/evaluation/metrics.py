@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from moue.errors import DataError, UsageError
 from moue.evaluation.calibration import COVERAGE
 from moue.evaluation.robustness import Robustness
+from moue.evaluation.significance import ALPHA, mcnemar
 from moue.runtime.results import Predictions
 
 #: Bins of the calibration error, as in Guo et al., "On calibration of modern neural networks" (2017).
@@ -45,6 +46,8 @@ class Scores:
     accuracy: float
     accuracy_se: float
     """Standard error of the accuracy, sqrt(a (1 - a) / n)."""
+    majority_baseline: float
+    """The accuracy of always predicting the class that is most frequent in these rows."""
     balanced_accuracy: float
     """Mean recall over the classes that have rows."""
     macro_f1: float
@@ -61,6 +64,19 @@ class Scores:
     """By class name, in label order."""
     confusion: NDArray[np.int64]
     """int64 ``(K, K)``: rows are the truth, columns the prediction."""
+
+    @property
+    def majority_class(self) -> str:
+        """The class that is most frequent in these rows."""
+        return max(self.per_class, key=lambda name: self.per_class[name].n)
+
+    @property
+    def above_majority(self) -> bool:
+        """Whether the accuracy is significantly above the majority baseline, by McNemar's test on the same rows."""
+        majority = int(self.confusion.sum(1).argmax())
+        only_baseline = int(self.confusion[majority].sum() - self.confusion[majority, majority])
+        only_model = int(self.confusion.trace() - self.confusion[majority, majority])
+        return only_model > only_baseline and mcnemar(only_model, only_baseline) < ALPHA
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON."""
@@ -176,6 +192,7 @@ def scores(predictions: Predictions, truth: NDArray[np.int64]) -> Scores:
         n=n,
         accuracy=accuracy,
         accuracy_se=standard_error(accuracy, n),
+        majority_baseline=float(table.sum(1).max()) / n,
         balanced_accuracy=sum(c.recall or 0.0 for c in present) / len(present),
         macro_f1=sum(c.f1 or 0.0 for c in present) / len(present),
         top2=top_k(predictions.probabilities, truth, 2),

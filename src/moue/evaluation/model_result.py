@@ -113,6 +113,7 @@ class ModelResult:
             "n": e and e.n,
             "accuracy": self.accuracy,
             "accuracy_se": e and e.accuracy_se,
+            "majority_baseline": e and e.majority_baseline,
             "deduplicated_n": d and d.n,
             "deduplicated_accuracy": d and d.accuracy,
             "deduplicated_accuracy_se": d and d.accuracy_se,

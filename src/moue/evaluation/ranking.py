@@ -73,12 +73,15 @@ def cheapest(ranked: Sequence[ModelResult], cost: Literal["hours", "latency_ms"]
 
 
 def best_trade_off(ranked: Sequence[ModelResult], pairs: Sequence[Pair]) -> ModelResult:
-    """Of the models that are not significantly worse than the most accurate, the one that was trained fastest."""
+    """Of the models that are not significantly worse than the most accurate, and are significantly above the majority
+    baseline, the one that was trained fastest.
+    """
     best = ranked[0]
     candidates = [best]
     for result in ranked[1:]:
         pair = find_pair(pairs, best.name, result.name)
-        if pair is not None and not pair.significant and result.hours:
+        above = result.evaluation is not None and result.evaluation.above_majority
+        if above and pair is not None and not pair.significant and result.hours:
             candidates.append(result)
     return min(candidates, key=lambda r: r.hours or float("inf"))
 

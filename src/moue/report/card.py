@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moue.evaluation.metrics import Evaluation
-from moue.report.format import percent, with_error
+from moue.report.format import majority, not_above_majority, percent, with_error
 from moue.spec import VIEWS, ModelSpec
 
 LIMITS = """\
@@ -63,7 +63,8 @@ def _scores(e: Evaluation) -> list[str]:
     ]
     return [
         f"Accuracy on the {e.n:,} images of {e.split}{views}: "
-        f"**{with_error(e.accuracy, e.accuracy_se)}** (one standard error){deduplicated}.",
+        f"**{with_error(e.accuracy, e.accuracy_se)}** (one standard error){deduplicated}. "
+        + (f"For comparison, {majority(e)}." if e.above_majority else not_above_majority(e)),
         "",
         f"Balanced accuracy {e.balanced_accuracy:.1%}, macro F1 {e.macro_f1:.1%}, top two {e.top2:.1%}, negative"
         f" log-likelihood {e.nll:.3f}, expected calibration error {e.ece:.1%}; of the 80 % most confident predictions"

@@ -17,7 +17,18 @@ from moue.evaluation.ranking import (
     rank,
 )
 from moue.evaluation.significance import Pair
-from moue.report.format import duration, join, latency, p_value, percent, points, signed_points, times, with_error
+from moue.report.format import (
+    duration,
+    join,
+    latency,
+    majority,
+    p_value,
+    percent,
+    points,
+    signed_points,
+    times,
+    with_error,
+)
 
 
 class Finding(NamedTuple):
@@ -38,10 +49,12 @@ def verdict(results: Sequence[ModelResult], pairs: Sequence[Pair]) -> list[Findi
     if ranked := rank(results):
         evaluated = [result for result in results if result.evaluation is not None]
         published = [result for result in results if result.published is not None]
+        above = [r for r in ranked if r.evaluation is not None and r.evaluation.above_majority]
+        # Below the baseline there is no winner, whose lead and cost would matter.
+        winner = [_most_accurate(ranked[0]), *_lead(ranked, pairs), *_training_time(ranked, pairs)]
         findings = [
-            _most_accurate(ranked[0]),
-            *_lead(ranked, pairs),
-            *_training_time(ranked, pairs),
+            *(winner if above else [_none_accurate(ranked[0])]),
+            *_not_above(ranked, above),
             *_latency(ranked),
             *_hardest_class(evaluated),
             *_overfitting(evaluated),
@@ -75,6 +88,23 @@ def _most_accurate(best: ModelResult) -> Finding:
     if (d := e.deduplicated) is not None and d.n < e.n:
         text += f", and {with_error(d.accuracy, d.accuracy_se)} of the {d.n:,} without an exact duplicate in Training"
     return Finding("Most accurate", text + ".")
+
+
+def _none_accurate(best: ModelResult) -> Finding:
+    e = best.evaluation
+    assert e is not None  # Ranked models were evaluated.
+    accuracy = with_error(e.accuracy, e.accuracy_se)
+    text = f"None. The first, {best.name}, gets {accuracy} of the {e.n:,} images right, and {majority(e)}."
+    return Finding("Most accurate", f"{text} That is not significantly better than the majority baseline.")
+
+
+def _not_above(ranked: Sequence[ModelResult], above: Sequence[ModelResult]) -> list[Finding]:
+    """The models that are no better than the majority baseline, where others are."""
+    others = [r for r in ranked if r not in above]
+    if not above or not others or (e := others[0].evaluation) is None:
+        return []
+    names = join([r.name for r in others])
+    return [Finding("Not above the majority baseline", f"{names}, at least not significantly: {majority(e)}.")]
 
 
 def _lead(ranked: Sequence[ModelResult], pairs: Sequence[Pair]) -> list[Finding]:

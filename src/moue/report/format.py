@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from moue.evaluation.metrics import Scores
 from moue.evaluation.model_result import ModelResult
 
 
@@ -15,6 +16,16 @@ def percent(value: float | None, digits: int = 1) -> str:
 def with_error(accuracy: float, standard_error: float) -> str:
     """An accuracy and its standard error, both fractions: "71.5% ± 0.8%"."""
     return f"{accuracy:.1%} ± {standard_error:.1%}"
+
+
+def majority(scores: Scores) -> str:
+    """The majority baseline: "always “happy” gets 25.1%"."""
+    return f"always “{scores.majority_class}” gets {scores.majority_baseline:.1%}"
+
+
+def not_above_majority(scores: Scores) -> str:
+    """The remark on a model whose accuracy is not significantly above the majority baseline."""
+    return f"Not significantly better than the majority baseline: {majority(scores)}."
 
 
 def signed_points(fraction: float) -> str:

@@ -67,7 +67,10 @@ def render(
         "results": results,
         "evaluated": evaluated,
         "published": {result.name for result in results if result.published is not None},
-        "best": max((result.accuracy or 0.0 for result in evaluated), default=None),
+        "best": max(
+            (r.accuracy or 0.0 for r in evaluated if r.evaluation and r.evaluation.above_majority), default=None
+        ),
+        "baselines": {e.majority_class: e.majority_baseline for r in evaluated if (e := r.evaluation) is not None},
         "splits": list(dict.fromkeys((r.evaluation.split, r.evaluation.n) for r in evaluated if r.evaluation)),
         "diagnoses": {name: describe_curves(found) for name, found in diagnoses.items() if found is not None},
         "recalls": recalls_by_model(results),
