@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+from PIL import ImageDraw
 
 from moue.labels import FER2013, color
 from moue.runtime.results import Faces, Predictions
@@ -35,3 +38,61 @@ def test_any_size_and_any_box(shape: tuple[int, int, int], box: list[float]) -> 
 def test_no_face_leaves_the_image_as_it_is() -> None:
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
     np.testing.assert_array_equal(Faces("x", "no_face").draw(image), image)
+
+
+def test_labels_are_numbered_and_leave_the_faces_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+    original = ImageDraw.ImageDraw.text
+
+    def text(self: ImageDraw.ImageDraw, xy: tuple[float, float], text: str, **options: Any) -> None:
+        texts.append(text)
+        original(self, xy, text, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    boxes = [[20 + 70 * i, 5 + 45 * (i % 2), 50, 60] for i in range(8)]
+    image = np.full((200, 600, 3), 128, np.uint8)
+    shown = result([[float(v) for v in box] for box in boxes]).draw(image)
+    assert texts == [f"{n}: happy 70%" for n in range(1, 9)]
+    for x, y, w, h in boxes:
+        assert (shown[y + 3 : y + h - 3, x + 3 : x + w - 3] == 128).all()
+    assert (shown != 128).any()
+
+    texts.clear()
+    faces = result([[float(v) for v in box] for box in boxes[:2]])
+    faces.replace(tracks=np.array([4, 9])).draw(image)
+    assert texts == ["4: happy 70%", "9: happy 70%"]
+
+
+def test_a_crowd_has_smaller_labels_and_at_last_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str, float]] = []
+    monkeypatch.setattr(
+        ImageDraw.ImageDraw, "text", lambda self, xy, text, *, font, **_: drawn.append((text, font.size))
+    )
+    for pitch, expected in ((160, "1: happy 70%"), (90, "1: happy 70%"), (45, "1")):
+        boxes = [[float(x), float(y), 30.0, 30.0] for y in range(0, 420, 50) for x in range(0, 800 - pitch, pitch)]
+        drawn.clear()
+        result(boxes).draw(np.zeros((450, 800, 3), np.uint8))
+        assert drawn[0][0] == expected
+        assert len(drawn) == len(boxes)
+
+
+@pytest.mark.parametrize(("shape", "least"), [((60, 80), 11), ((600, 800), 14), ((6000, 8000), 100), ((200, 8000), 14)])
+def test_text_can_be_read_at_any_size(shape: tuple[int, int], least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[float] = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, xy, text, *, font, **_: sizes.append(font.size))
+    height, width = shape
+    result([[0.4 * width, 0.4 * height, 0.2 * height, 0.2 * height]]).draw(np.zeros((*shape, 3), np.uint8))
+    assert min(sizes) >= least
+    assert max(sizes) <= height / 4 or height < 100
+
+
+def test_bars_are_drawn_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, xy, text, **_: texts.append(text))
+    image = np.zeros((400, 600, 3), np.uint8)
+    result([[20, 40, 200, 300]]).draw(image)
+    assert texts[1:] == list(FER2013.labels)
+    texts.clear()
+    # The second face is where they would be, and the picture ends to the left and to the right.
+    result([[20, 40, 200, 300], [225, 40, 370, 340]]).draw(image)
+    assert texts == ["1: happy 70%", "2: happy 70%"]

@@ -130,7 +130,9 @@ def test_a_part_of_an_animation() -> None:
 def test_the_library_takes_a_range(tmp_path: Path, tiny_onnx: Path) -> None:
     path = make_video(tmp_path / "clip.mp4", IMAGES[:50])
     options: dict[str, Any] = {"model": tiny_onnx, "detector": "none"}
-    assert [r.frame for r in moue.Recognizer(**options).read(path, start=1, end=1.2)] == list(range(25, 30))
+    frames = moue.read(path, start=1, end=1.2, **options)
+    assert isinstance(frames, list)
+    assert [frame.frame for frame in frames] == list(range(25, 30))
     recognizer = moue.Recognizer(**options)
     assert [row.timestamp for row in recognizer.stream(path, start=1.9)] == [1.92, 1.96]
     wrong: dict[str, Any]

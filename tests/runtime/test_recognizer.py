@@ -198,6 +198,25 @@ def test_own_boxes_take_the_place_of_the_detector(halves: Recognizer) -> None:
     assert one(halves.read(image(0), boxes=[])).status == "no_face"
 
 
+def test_faces_are_ordered_from_left_to_right_and_own_boxes_as_given(model: Path) -> None:
+    boxes = np.array([[60, 5, 30, 30], [2, 5, 30, 30], [30, 20, 20, 20]], np.float32)
+
+    class Unordered:
+        def detect(self, image: NDArray[np.uint8], *, min_score: float = 0.5) -> Detections:
+            return Detections(boxes, np.array([0.9, 0.8, 0.7], np.float32))
+
+    given, seen = Recognizer(model, "none"), Recognizer(model, Unordered())
+    photo = image(3)
+    ordered = one(seen.read(photo))
+    assert ordered.boxes[:, 0].tolist() == [2, 30, 60]
+    assert ordered.scores.tolist() == pytest.approx([0.8, 0.7, 0.9])
+    as_given = one(given.read(photo, boxes=boxes))
+    assert as_given.boxes.tolist() == boxes.tolist()
+    np.testing.assert_allclose(
+        ordered.predictions.probabilities, as_given.predictions.probabilities[[1, 2, 0]], atol=1e-5
+    )
+
+
 def test_detector_none_sees_the_whole_image(model: Path) -> None:
     whole = Recognizer(model, "none", threads=1)
     crop = image(3, 48, 48)

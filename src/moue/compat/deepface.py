@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from moue.compat.image import emotions, pixel_box, shared_recognizer, to_rgb
+from moue.compat.image import best_first, emotions, pixel_box, shared_recognizer, to_rgb
 from moue.errors import Unreadable, UsageError, quoted
 from moue.runtime.results import Faces
 
@@ -79,7 +79,7 @@ def analyze(
     if detector_backend != "skip":
         faces = shared_recognizer().faces(image)
         if len(faces):
-            return _rows(faces)
+            return _rows(best_first(faces))
         if enforce_detection:
             shown = img_path if isinstance(img_path, str) and not img_path.startswith("data:") else "the image"
             raise Unreadable(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.compat.image import emotions, pixel_box, shared_recognizer, to_rgb
+from moue.compat.image import best_first, emotions, pixel_box, shared_recognizer, to_rgb
 from moue.errors import Unreadable, UsageError, quoted, require
 from moue.image import read_image
 from moue.runtime.draw import draw
@@ -84,14 +84,14 @@ class FER:
         image = to_rgb(img)
         if face_rectangles is not None:
             return self.rows(self.recognizer.faces(image, boxes=face_rectangles))
-        return self.rows(self.recognizer.faces(image))
+        return self.rows(best_first(self.recognizer.faces(image)))
 
     def batch_detect_emotions(self, imgs: Sequence[Any]) -> list[list[Row]]:
         """:meth:`detect_emotions` of each of several images, their faces classified together."""
-        return [self.rows(faces) for faces in self.recognizer.batch([to_rgb(img) for img in imgs])]
+        return [self.rows(best_first(faces)) for faces in self.recognizer.batch([to_rgb(img) for img in imgs])]
 
     def top_emotion(self, img: Any) -> tuple[str | None, float | None]:
-        """The most probable expression of the first face and its probability; (None, None) where there is no face."""
+        """The most probable expression of the surest face and its probability; (None, None) where there is no face."""
         faces = self.detect_emotions(img)
         if not faces:
             return None, None

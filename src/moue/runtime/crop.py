@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moue.preprocess import ImageArray, crop_face, to_input
-from moue.runtime.detect import Detections, Detector, WholeImage
+from moue.runtime.detect import Detections, Detector, PrecomputedDetector, WholeImage
 from moue.runtime.quality import Quality, measure
 from moue.runtime.results import Faces, Predictions
 from moue.spec import Color, ModelSpec
@@ -57,16 +57,19 @@ class DetectedFaces:
 def detect_faces(
     image: ImageArray, detector: Detector, spec: ModelSpec, source: str = "", *, min_score: float = 0.5
 ) -> DetectedFaces:
-    """Find the faces of an image and crop them for a model.
+    """Find the faces of an image, from left to right, and crop them for a model.
 
     Args:
         image: uint8 ``(H, W, 3)`` RGB.
         detector: what finds them. With :class:`moue.WholeImage` the image itself is the face, scaled and not cropped.
+            Faces that were given to a :class:`PrecomputedDetector` stay in their order.
         spec: the model's.
         source: the image's name in the result.
         min_score: the least score of the detector that makes a face, 0 to 1.
     """
     detections = detector.detect(image, min_score=min_score)
+    if not isinstance(detector, PrecomputedDetector):
+        detections = detections.left_to_right()
     if isinstance(detector, WholeImage):
         crops = [to_input(image, spec.size, spec.color)]
     else:
