@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
-from uploads import BatchGate, JobEvents, Start, encoded
+from uploads import BatchGate, JobEvents, QueueEvents, Start, encoded
 
 from moue.server.app import create_app
 from moue.server.settings import Settings
@@ -57,6 +57,11 @@ def client(start: Start) -> TestClient:
 @pytest.fixture
 def job_events(monkeypatch: pytest.MonkeyPatch) -> JobEvents:
     return JobEvents(monkeypatch)
+
+
+@pytest.fixture
+def queue_events(monkeypatch: pytest.MonkeyPatch) -> QueueEvents:
+    return QueueEvents(monkeypatch)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from PIL import Image
 
 from moue.runtime.recognizer import Recognizer
 from moue.server.app import create_app
+from moue.server.fair_queue import FairQueue, QueuedImage
 from moue.server.jobs import JobQueue
 from moue.server.run import listen, uvicorn_config
 from moue.server.settings import Settings
@@ -75,6 +76,34 @@ class JobEvents:
         """Wait until something is the case, looking again after each event."""
         while not condition():
             assert self._events.acquire(timeout=60), "nothing happened for a minute"
+
+
+class QueueEvents:
+    """Tells when images enter and leave the queue of a server in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.added, self.removed = threading.Semaphore(0), threading.Semaphore(0)
+        self.order: list[str] = []
+        """Names of the images, as they were queued."""
+        add, remove = FairQueue.add, FairQueue.remove
+
+        def observed_add(queue: FairQueue, image: QueuedImage) -> None:
+            add(queue, image)
+            self.order.append(image.name)
+            self.added.release()
+
+        def observed_remove(queue: FairQueue, images: Sequence[QueuedImage]) -> None:
+            remove(queue, images)
+            for _ in images:
+                self.removed.release()
+
+        monkeypatch.setattr(FairQueue, "add", observed_add)
+        monkeypatch.setattr(FairQueue, "remove", observed_remove)
+
+    def wait(self, events: threading.Semaphore, n: int = 1) -> None:
+        """Wait until n more images have entered or left."""
+        for _ in range(n):
+            assert events.acquire(timeout=60), "nothing happened for a minute"
 
 
 class BatchGate:

@@ -22,6 +22,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
     add("--engine", default="auto", choices=("auto", "onnxruntime", "openvino"), help="what runs the graphs")
     add("--threads", type=int, default=0, help="CPU threads of each graph (default: all)")
+    add(
+        "--queue",
+        type=int,
+        default=16,
+        metavar="N",
+        help="photos that may wait, however slow the machine (default: 16)",
+    )
     add("--max-pixels", type=int, default=50_000_000, help="refuse larger images (default: 50000000)")
 
 
@@ -38,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         engine=args.engine,
         threads=args.threads,
         token=os.environ.get("MOUE_TOKEN") if args.token is None else args.token,
+        max_queue=args.queue,
         max_pixels=args.max_pixels,
     )
     # A running server handles Ctrl-C itself; one that is still starting is interrupted.

@@ -47,9 +47,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     logging.getLogger("python_multipart").addHandler(_SILENT)
     metrics = Metrics()
     pool = ModelPool(settings)
-    batcher = Batcher(settings.max_queue, settings.max_queue_seconds, metrics.count_batch)
+    batcher = Batcher(settings, metrics.count_batch)
     jobs = JobQueue(settings.max_jobs, settings.job_timeout_seconds, settings.retention_seconds, settings.temp_folder)
     metrics.set_gauge("queued_images", lambda: len(batcher))
+    metrics.set_gauge("queued_seconds", batcher.seconds_of_work)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -90,14 +91,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         responses={200: {"model": Limits}, **common},
     )  # fmt: skip
     def limits() -> dict[str, Any]:
-        """Bytes, files and pixels."""
-        names = ("max_bytes", "max_files", "max_pixels", "max_video_bytes", "detector")
+        """Bytes, files and pixels, and how many images may wait."""
+        names = ("max_bytes", "max_files", "max_pixels", "max_video_bytes", "max_queue", "detector")
         return {name: getattr(settings, name) for name in names}
 
     @app.head("/healthz", include_in_schema=False)
-    @app.get("/healthz", summary="Whether the server is up", responses=error_responses(400))
+    @app.get("/healthz", summary="Whether the server is up", responses=error_responses(400, 503))
     def health() -> dict[str, str]:
-        """Always ok."""
+        """ok, or 503 where one batch of images takes so long that the server must be stuck."""
+        batcher.check_health()
         return {"status": "ok", "version": __version__}
 
     @app.get(

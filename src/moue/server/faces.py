@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from moue.server.batcher import Batcher, Overloaded
+from moue.runtime.results import Faces
+from moue.server.batcher import Batcher
+from moue.server.image_memory import ImageMemory
+from moue.server.image_upload import read_images
 from moue.server.metrics import Metrics
 from moue.server.model_pool import ModelPool
-from moue.server.schemas import BINARY, Row, UnreadableResponse, error_responses
+from moue.server.schemas import BASE64_IMAGES, BINARY, Row, UnreadableResponse, error_responses
 from moue.server.settings import Settings
-from moue.server.upload import media_type, read_images
+from moue.server.upload import content_length, curl_advice
 from moue.signatures import HEAD, kind_of
 
+#: As nginx logs it. Nobody receives it; it is for the metrics.
+_CLIENT_CLOSED_REQUEST = 499
 _FORM = {"type": "object", "properties": {"file": {"type": "array", "items": BINARY["schema"]}}, "required": ["file"]}
 _BODY = {
     "requestBody": {
         "required": True,
-        "content": {"multipart/form-data": {"schema": _FORM}, "application/octet-stream": BINARY, "image/*": BINARY},
+        "content": {
+            "multipart/form-data": {"schema": _FORM},
+            "application/json": {"schema": BASE64_IMAGES},
+            "application/octet-stream": BINARY,
+            "image/*": BINARY,
+        },
     }
 }
 
@@ -27,7 +39,8 @@ _BODY = {
 def create_router(settings: Settings, models: ModelPool, batcher: Batcher, metrics: Metrics) -> APIRouter:
     """The route."""
     router = APIRouter()
-    slots = asyncio.Semaphore(settings.max_requests)
+    memory = ImageMemory(settings.max_image_bytes, batcher.retry_after)
+    metrics.set_gauge("image_bytes", lambda: memory.used)
 
     @router.post(
         "/v1/faces", openapi_extra=_BODY, response_model=None, summary="Read the faces in images",
@@ -37,18 +50,23 @@ def create_router(settings: Settings, models: ModelPool, batcher: Batcher, metri
             **error_responses(413, 422, model=UnreadableResponse),
         },
     )  # fmt: skip
-    async def faces(request: Request, model: str | None = None, detector: str | None = None) -> JSONResponse:
-        """Images as the files of a form, or one as the body; a row for each, in order, as `moue predict` gives them.
+    async def faces(request: Request, model: str | None = None, detector: str | None = None) -> Response:
+        """A row for each image, in order, as `moue predict` gives them.
+
+        Images come as the files of a form, as base64 in JSON, or one as the body itself.
 
         Where one of several cannot be read, its row says why. Where none can, the status is 422 (413 for too many
         pixels) and the response holds a message and the rows.
         """
-        if slots.locked():
-            raise Overloaded(1, "the server is busy with other requests")
-        async with slots:
+        client = request.client.host if request.client else ""
+        # A request that would be rejected is rejected before its upload.
+        batcher.admit(client)
+        with memory.request(content_length(request)) as take:
             recognizer = await asyncio.to_thread(models.get, model, detector)
-            images = await read_images(request, settings)
-            results = await batcher.read(recognizer, images, settings.response_timeout_seconds)
+            images = await read_images(request, settings, take)
+            results = await _unless_disconnected(request, batcher.read(recognizer, images, client))
+        if results is None:
+            return Response(status_code=_CLIENT_CLOSED_REQUEST)
         results = [
             result.replace(reason="a video: send it to /v1/videos")
             if not result.readable and kind_of(content[:HEAD]) == "video"
@@ -63,8 +81,23 @@ def create_router(settings: Settings, models: ModelPool, batcher: Batcher, metri
         first = results[0]
         status = 413 if all(result.status == "too_large" for result in results) else 422
         more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
-        if media_type(request) == "application/x-www-form-urlencoded":
-            more += ". curl's -d drops line ends: send an image with --data-binary"
+        more += curl_advice(request, images[0][1])
         return JSONResponse({"detail": f"{first.source}: {first.reason}{more}", "rows": rows}, status)
 
     return router
+
+
+async def _unless_disconnected(request: Request, reading: Coroutine[Any, Any, list[Faces]]) -> list[Faces] | None:
+    """What ``reading`` returns; None, and ``reading`` is cancelled, when the client disconnects before."""
+
+    async def disconnected() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = asyncio.create_task(reading), asyncio.create_task(disconnected())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return tasks[0].result() if tasks[0].done() else None
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -41,13 +41,15 @@ def create_router(settings: Settings, models: ModelPool, batcher: Batcher, metri
             recognizer = await asyncio.to_thread(models.get, model, detector, video=True)
             async with _LatestFrame(socket, settings.max_bytes) as latest:
                 smoother, start = TrackSmoother(), time.monotonic()
+                # Each camera is a client of its own: frames of several take turns with each other and with photos.
+                client = f"camera {id(socket)}"
                 while True:
                     index, content = await asyncio.wait_for(latest.get(), IDLE_TIMEOUT)
                     timestamp, image = time.monotonic() - start, ("camera", content)
                     try:
-                        [faces] = await batcher.read(recognizer, [image], settings.response_timeout_seconds)
+                        [faces] = await batcher.read(recognizer, [image], client)
                     except HTTPException as error:
-                        # Overloaded or timed out. The camera stays connected: its next frame is on its way.
+                        # Overloaded or stuck. The camera stays connected: its next frame is on its way.
                         faces = recognizer.failed("camera", "busy", error.detail)
                         await asyncio.sleep(_BUSY_PAUSE)
                     metrics.count_image(faces.status, len(faces))

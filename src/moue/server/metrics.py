@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 _GAUGES = {
     "queued_images": "Images in the queue",
+    "queued_seconds": "Seconds that the images in the queue and those being read are likely to take",
+    "image_bytes": "Bytes of images in memory, from their upload until their response",
     "active_cameras": "Open camera connections",
     "video_jobs": "Video jobs, finished ones that are still kept included",
 }
@@ -47,7 +49,7 @@ class Metrics:
         self._batches.observe(images)
 
     def set_gauge(self, name: str, value: Callable[[], float]) -> None:
-        """Call ``value`` for "queued_images", "active_cameras" or "video_jobs" whenever the metrics are read."""
+        """Call ``value`` for a gauge, such as "queued_images", whenever the metrics are read."""
         self._gauges[name].set_function(value)
 
     def text(self) -> bytes:

@@ -21,6 +21,9 @@ from moue.server.connection import TimeoutProtocol
 from moue.server.security import is_local
 from moue.server.settings import Settings
 
+#: Connections at a time, where the queue is not longer.
+MAX_CONNECTIONS = 256
+
 
 def serve(
     settings: Settings,
@@ -83,7 +86,8 @@ def uvicorn_config(
         ssl_keyfile=keyfile,
         ws_max_size=settings.max_bytes + 1,
         ws_max_queue=2,
-        limit_concurrency=256,
+        # Twice the queue, so that it is full before connections run out.
+        limit_concurrency=max(MAX_CONNECTIONS, 2 * settings.max_queue),
         timeout_graceful_shutdown=3,
     )
 

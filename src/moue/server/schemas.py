@@ -10,6 +10,39 @@ from typing_extensions import NotRequired, TypedDict
 #: A body of bytes, in an OpenAPI description.
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 
+_BASE64 = {
+    "type": "string",
+    "contentEncoding": "base64",
+    "description": "base64, or a data: URL of it; never another URL or a path",
+    "examples": ["iVBORw0KGgo…", "data:image/jpeg;base64,/9j/4AAQ…"],
+}
+_BASE64_IMAGE = {
+    "oneOf": [
+        _BASE64,
+        {
+            "type": "object",
+            "properties": {"data": _BASE64, "name": {"type": "string", "description": "the row's source"}},
+            "required": ["data"],
+            "additionalProperties": False,
+        },
+    ]
+}
+#: A JSON body with images, in an OpenAPI description.
+BASE64_IMAGES = {
+    "oneOf": [
+        {
+            "type": "object",
+            "properties": {key: schema},
+            "required": [key],
+            "additionalProperties": False,
+        }
+        for key, schema in (
+            ("image", _BASE64_IMAGE),
+            ("images", {"type": "array", "items": _BASE64_IMAGE, "minItems": 1}),
+        )
+    ]
+}
+
 
 class ErrorResponse(TypedDict):
     """The response to every error."""
@@ -112,6 +145,7 @@ class Limits(TypedDict):
     max_files: int
     max_pixels: int
     max_video_bytes: int
+    max_queue: Annotated[int, Field(description="images that may wait to be read before requests are rejected")]
     detector: Annotated[str, Field(description="the default of requests")]
 
 
@@ -126,7 +160,7 @@ _ERRORS = {
     415: "Unsupported media type",
     422: "The content cannot be read",
     429: "Overloaded",
-    503: "No result in time",
+    503: "The server is stuck or shuts down",
     507: "No disk space left",
 }
 _RETRY_AFTER = {

@@ -48,14 +48,13 @@ class Settings:
     """For a video to arrive."""
     min_upload_rate: int = 16 << 10
     """Bytes a second of a video on average; slower uploads are ended, as they keep others from one of ``max_jobs``."""
-    response_timeout_seconds: float = 30
-    """From the end of an upload of images to their results."""
-    max_queue: int = 64
-    """Images in the queue; above, requests are rejected (429)."""
-    max_queue_seconds: float = 1.0
-    """Seconds of work in the queue; above, requests are rejected (429)."""
-    max_requests: int = 48
-    """Requests with images at a time, from the first byte of the request to the last of the response."""
+    stall_timeout_seconds: float = 60
+    """For reading one batch, of four images at most where faces are searched for. After that the server counts as
+    stuck: requests, and ``/healthz``, get 503. A request that waits for others has no time limit."""
+    max_queue: int = 16
+    """Images that may wait to be read, however long they take; above, requests are rejected (429)."""
+    max_queue_seconds: float = 5.0
+    """More images may wait where reading all of them takes no longer, as measured on this machine."""
     max_cameras: int = 8
     """Cameras at a time."""
     max_jobs: int = 4
@@ -67,6 +66,11 @@ class Settings:
     """For which the results of a finished video are kept, unless deleted or ``max_jobs`` newer videos finish."""
     temp_folder: Path | None = None
     """Where uploaded videos lie while they are read; the system's folder for temporary files where None."""
+
+    @property
+    def max_image_bytes(self) -> int:
+        """Of the images of all requests in memory: what ``max_queue`` of the largest take."""
+        return self.max_queue * self.max_bytes
 
     def __post_init__(self) -> None:
         if not self.models:

@@ -9,37 +9,14 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from fastapi import HTTPException, Request
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, HTTPConnection
 
 from moue.errors import UnknownName
-from moue.server.settings import Settings
 
 _MAX_NAME_LENGTH = 200
+_FORM_FIELDS = "application/x-www-form-urlencoded"
 #: Content types that do not tell what a body is: none, any bytes, and the default of ``curl --data-binary``.
-UNSPECIFIED = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
-
-
-async def read_images(request: Request, settings: Settings) -> list[tuple[str, bytes]]:
-    """Name and content of each image in a request: the files of a form, or the body itself.
-
-    Raises:
-        HTTPException: 400, 408, 413 or 415, with a message.
-    """
-    content_type = media_type(request)
-    body = read_body(request, settings.max_bytes, Pace(settings.upload_timeout_seconds))
-    if content_type == "multipart/form-data":
-        return await _read_form(request, body, settings)
-    if content_type.startswith("video/"):
-        raise HTTPException(415, f"this reads images. Got {content_type} instead: send videos to /v1/videos.")
-    if not content_type.startswith("image/") and content_type not in UNSPECIFIED:
-        raise HTTPException(
-            415, f"send images as multipart/form-data or as the body of an image/* request. Got {content_type} instead."
-        )
-    content = b"".join([part async for part in body])
-    if not content:
-        raise HTTPException(400, "the body is empty: send the bytes of an image.")
-    return [("image", content)]
+UNSPECIFIED = frozenset({"", "application/octet-stream", _FORM_FIELDS})
 
 
 @dataclass(frozen=True)
@@ -84,9 +61,9 @@ async def read_body(
     Raises:
         HTTPException: 413 when it is too large, 408 when it is too slow, 400 when the client disconnects.
     """
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > max_bytes:
-        raise _too_large(max_bytes, f"{int(length):,}")
+    length = content_length(request)
+    if length > max_bytes:
+        raise too_large(max_bytes, f"{length:,}")
     start = clock()
     stream: AsyncIterator[bytes] = request.stream().__aiter__()
     size = 0
@@ -106,7 +83,7 @@ async def read_body(
             raise HTTPException(400, "the connection was closed before the upload was complete.") from None
         size += len(part)
         if size > max_bytes:
-            raise _too_large(max_bytes, "more")
+            raise too_large(max_bytes, "more")
         if part:
             yield part
 
@@ -128,38 +105,33 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def content_length(request: Request) -> int:
+    """The request's ``Content-Length``; 0 where it has none."""
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdecimal() else 0
+
+
+def curl_advice(request: Request, content: bytes) -> str:
+    """What curl's ``-d`` may have done to a body that cannot be read; "" where it cannot have been that.
+
+    Args:
+        request: with the body.
+        content: the body, or its beginning.
+    """
+    # From files, -d drops line ends and zeros: where there is one, the body is as it was.
+    if media_type(request) != _FORM_FIELDS or any(byte in content for byte in (b"\n", b"\r", b"\0")):
+        return ""
+    if content.isascii():
+        return ". The body is text: send the file itself, with curl's --data-binary @FILE"
+    return ". curl's -d drops line ends: send the file with --data-binary"
+
+
 def safe_name(name: str | None, default: str) -> str:
     """A file's name as it may be repeated in results: without folders and control characters, not too long."""
     name = PurePosixPath((name or "").replace("\\", "/")).name
     return "".join(c for c in name if c.isprintable())[:_MAX_NAME_LENGTH] or default
 
 
-async def _read_form(
-    request: Request, body: AsyncGenerator[bytes, None], settings: Settings
-) -> list[tuple[str, bytes]]:
-    parser = MultiPartParser(request.headers, body, max_files=settings.max_files, max_fields=8)
-    # Keeps images in memory: they are never written to disk.
-    parser.spool_max_size = settings.max_bytes + 1
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        if "Too many files" in error.message:
-            raise HTTPException(
-                413, f"a request must hold {settings.max_files} files at most. Send the rest in another one."
-            ) from None
-        raise HTTPException(400, f"the form cannot be read: {error.message.rstrip('.')}.") from None
-    images: list[tuple[str, bytes]] = []
-    try:
-        for _, value in form.multi_items():
-            if isinstance(value, str):
-                raise HTTPException(400, "a form must hold files only: paths, URLs and other fields are never read.")
-            images.append((safe_name(value.filename, f"image {len(images) + 1}"), await value.read()))
-    finally:
-        await form.close()
-    if not images:
-        raise HTTPException(400, "the form holds no file: attach at least one image.")
-    return images
-
-
-def _too_large(max_bytes: int, size: str) -> HTTPException:
+def too_large(max_bytes: int, size: str) -> HTTPException:
+    """The error for an upload of more than ``max_bytes``."""
     return HTTPException(413, f"the upload must be {max_bytes:,} bytes at most. Got {size} instead.")

@@ -19,7 +19,7 @@ from moue.server.metrics import Metrics
 from moue.server.model_pool import ModelPool
 from moue.server.schemas import BINARY, VideoJob, error_responses
 from moue.server.settings import Settings
-from moue.server.upload import UNSPECIFIED, Pace, media_type, read_body, safe_name
+from moue.server.upload import UNSPECIFIED, Pace, curl_advice, media_type, read_body, safe_name
 
 _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": BINARY, "video/*": BINARY}}}
 #: Rows in memory at a time.
@@ -63,11 +63,13 @@ def create_router(settings: Settings, models: ModelPool, jobs: JobQueue, metrics
             await _store(request, job, settings)
             video = await asyncio.to_thread(open_upload, job.upload, settings.max_pixels)
             jobs.submit(job, recognizer, video)
-        except BaseException as error:
+        except Unreadable as error:
+            status = 413 if error.status == "too_large" else 422
+            advice = curl_advice(request, _beginning(job.upload))
             jobs.remove(job)
-            if isinstance(error, Unreadable):
-                status = 413 if error.status == "too_large" else 422
-                raise HTTPException(status, f"{job.name}: {error}") from None
+            raise HTTPException(status, f"{job.name}: {error}{advice}") from None
+        except BaseException:
+            jobs.remove(job)
             raise
         return JSONResponse(job.to_dict(), 202, {"location": f"/v1/videos/{job.id}"})
 
@@ -118,6 +120,11 @@ def _lines(path: Path, start: int) -> Iterator[str]:
         lines = islice(takewhile(lambda line: line.endswith("\n"), file), start, None)
         while chunk := list(islice(lines, _ROWS_PER_CHUNK)):
             yield "".join(chunk)
+
+
+def _beginning(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(1 << 20)
 
 
 async def _store(request: Request, job: Job, settings: Settings) -> None:
