@@ -110,6 +110,27 @@ def atomic_write(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def append(path: Path, data: bytes) -> int:
+    """Append to a file, which is made where it is missing: all of the data, or nothing.
+
+    Returns:
+        Where the data begin, in bytes.
+
+    Raises:
+        OSError: when it cannot be written (disk full); names ``path``.
+    """
+    with naming_errors(path), open(path, "ab", buffering=0) as file:
+        length = file.tell()
+        try:
+            while data:
+                data = data[file.write(data) :]
+        except BaseException:
+            with contextlib.suppress(OSError):
+                file.truncate(length)
+            raise
+    return length
+
+
 def atomic_write_many(contents: Mapping[Path, bytes]) -> list[Path]:
     """Write several files, then rename all of them: when one cannot be written, the older ones stay.
 

@@ -24,6 +24,7 @@ from videos import damaged_opus, make_video, scene
 from moue.cli.main import main
 from moue.runtime.inputs.source import Source
 from moue.runtime.outputs.folder import OutputFolder
+from moue.runtime.outputs.journal import NAME
 from moue.runtime.recognizer import Recognizer
 from moue.spec import ModelSpec
 
@@ -48,6 +49,12 @@ def photos(tmp_path: Path) -> Path:
     for name in ("a.png", "b ü.jpg", "sub/a.png"):
         Image.fromarray(rng.integers(0, 256, (60, 50, 3), np.uint8)).save(folder / name)
     return folder
+
+
+def listed(folder: Path) -> list[str]:
+    """The files of a folder of results, but for the one that no person reads."""
+    files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in files if name != NAME)
 
 
 def test_stdout_holds_the_json_alone(predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,22 +123,25 @@ def test_out_has_rows_and_images_under_names_of_their_own(
 ) -> None:
     out = tmp_path / "new" / "results"
     assert predict(photos, "--out", out) == 0
-    assert sorted(p.name for p in out.iterdir()) == ["a-2.json", "a-2.png", "a.json", "a.png", "b ü.jpg", "b ü.json"]
+    assert listed(out) == sorted(
+        [*("a.json", "a.png", "b ü.jpg", "b ü.json", "index.csv", "people.csv"), "sub/a.json", "sub/a.png"]
+    )
     with Image.open(out / "a.png") as shown:
         assert shown.size == (50, 60)
-    assert json.loads((out / "a-2.json").read_text())[0]["source"].endswith("sub/a.png")
+    assert json.loads((out / "sub/a.json").read_text())[0]["source"].endswith("sub/a.png")
     assert str(out / "a.png") in capsys.readouterr().err
 
 
 def test_the_files_of_a_video_and_of_images_never_share_a_name(tmp_path: Path) -> None:
-    names = ("clip.mp4", "clip.tracks.jpg", "clip.timeline.png", "clip.jpg")
+    names = ("clip.mp4", "clip.timeline.png", "clip.jpg", "Clip.png", "index.jpg", "people.png")
     for order in (names, names[::-1]):
         output_folder, written = OutputFolder(tmp_path / "out"), []
         for name in order:
             video = name.endswith(".mp4")
             stem = output_folder.stem(Source(name, "video" if video else "image"))
-            endings = ("json", "mp4", "tracks.json", "timeline.png") if video else ("json", "png")
-            written += [f"{stem}.{ending}" for ending in endings]
+            endings = ("json", "mp4", "timeline.png") if video else ("json", "png")
+            written += [f"{stem}.{ending}".lower() for ending in endings]
+        assert not {name.partition(".")[0] for name in written} & {"index", "people"}
         assert len(set(written)) == len(written)
 
 
@@ -166,11 +176,11 @@ def test_the_longest_file_names_have_their_results(
     shutil.copy(make_video(tmp_path / "video.mp4", [scene(i) for i in range(4)]), long / ("a" * 251 + ".mp4"))
     assert predict(long, photos / "a.png", "--out", tmp_path / "out", "--format", "jsonl") == 0
     assert len(capsys.readouterr().out.splitlines()) == 8
-    written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert len(written) == 4 * 2 + 4
-    assert "ü" * 121 + ".png" in written
-    assert "ü" * 120 + "-2.png" in written
-    assert "a" * 240 + "-2.timeline.png" in written
+    written = listed(tmp_path / "out")
+    assert len(written) == 4 * 2 + 3 + 2
+    assert f"long/{'ü' * 121}.png" in written
+    assert f"long/{'ü' * 120}-2.png" in written
+    assert f"long/{'a' * 240}-2.timeline.png" in written
 
 
 @pytest.mark.parametrize("wrong", [["--every", "0"], ["--fps", "0"], ["--every", "2", "--fps", "2"]])
@@ -249,7 +259,8 @@ def test_results_never_overwrite_inputs(predict: Predict, photos: Path, capsys: 
 def test_results_of_an_earlier_run_are_no_inputs(predict: Predict, photos: Path) -> None:
     for _ in range(2):
         assert predict(photos, "--out", photos / "results", "--format", "jsonl") == 0
-    assert sorted(p.name for p in (photos / "results").glob("*.jsonl")) == ["a-2.jsonl", "a.jsonl", "b ü.jsonl"]
+    rows = [name for name in listed(photos / "results") if name.endswith(".jsonl")]
+    assert rows == ["a.jsonl", "b ü.jsonl", "sub/a.jsonl"]
 
 
 def test_names_that_are_not_valid_text_are_shown_as_escapes(
@@ -281,15 +292,19 @@ def test_classes_named_like_columns_have_columns_of_their_own(
 def test_a_full_disk_is_one_sentence_and_leaves_no_incomplete_file(
     predict: Predict, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with room(100):
-        assert predict(photos / "a.png", "--out", tmp_path / "out") == 2
+    out = tmp_path / "out"
+    with room(600):
+        assert predict(photos / "a.png", "--out", out) == 2
     assert capsys.readouterr().err.endswith("a.json: File too large\n")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert listed(out) == ["index.csv", "people.csv"]
     with room(1500):
-        assert predict(photos / "a.png", "--out", tmp_path / "out") == 2
+        assert predict(photos / "a.png", "--out", out) == 2
     assert capsys.readouterr().err.endswith("a.png: File too large\n")
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.json"]
-    assert len(json.loads((tmp_path / "out" / "a.json").read_text())) == 1
+    assert listed(out) == ["a.json", "index.csv", "people.csv"]
+    assert len(json.loads((out / "a.json").read_text())) == 1
+    assert (out / "index.csv").read_text() == "source,status,reason,faces,seconds,answer\n"
+    assert predict(photos / "a.png", "--out", out, "--resume") == 0
+    assert listed(out) == ["a.json", "a.png", "index.csv", "people.csv"]
 
 
 def test_parquet_goes_down_a_pipe_and_into_files(
@@ -311,7 +326,7 @@ def test_damaged_sound_is_a_remark_and_the_next_input_is_read(
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == 25 + 1
     assert f"moue: {video}: the sound is damaged" in printed.err
-    assert {"in.mp4", "in.jsonl", "in.tracks.json", "a.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"in.mp4", "in.jsonl", "photos/a.png"} <= set(listed(tmp_path / "out"))
 
 
 def test_interrupted_it_prints_what_was_read(
@@ -353,17 +368,21 @@ def test_a_video_is_a_row_a_person_and_leaves_its_tracks(
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 2, "the head, and one row for one person in six frames"
     assert "track 1, mean of 6 frames" in printed[1]
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"video.json", "video.mp4", "video.tracks.json", "video.timeline.png"}
-    (track,) = json.loads((tmp_path / "out" / "video.tracks.json").read_text())
-    assert (track["frames"], track["first"], track["last"]) == (6, 0.0, 0.5)
+    names = ["index.csv", "people.csv", "video.json", "video.mp4", "video.timeline.png"]
+    assert listed(tmp_path / "out") == names
+    (person,) = csv.DictReader((tmp_path / "out" / "people.csv").read_text().splitlines())
+    assert (person["frames"], person["start"], person["end"], person["seconds"]) == ("6", "0.0", "0.5", "0.6")
     assert len(json.loads((tmp_path / "out" / "video.json").read_text())) == 6
 
 
-def test_a_video_that_is_named_twice_is_read_twice(
+def test_a_video_that_is_named_twice_is_read_twice_and_has_its_results_once(
     tmp_path: Path, predict: Predict, capsys: pytest.CaptureFixture[str]
 ) -> None:
     video = make_video(tmp_path / "video.mp4", [scene(i) for i in range(6)])
-    for out in ([], ["--out", tmp_path / "out"]):
-        assert predict(video, video, *out) == 0
-        assert capsys.readouterr().out.count("track 1, mean of 6 frames") == 2
+    assert predict(video, video) == 0
+    assert capsys.readouterr().out.count("track 1, mean of 6 frames") == 2
+    assert predict(video, tmp_path, tmp_path / "gone" / ".." / "video.mp4", "--out", tmp_path / "out") == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("track 1, mean of 6 frames") == 1
+    assert "moue: 2 inputs are given more than once, and read once\n" in printed.err
+    assert len((tmp_path / "out" / "people.csv").read_text().splitlines()) == 2

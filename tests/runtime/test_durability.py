@@ -21,12 +21,15 @@ from videos import SquareReader, drain, make_video, scene
 from moue.labels import FER2013
 from moue.preprocess import ImageArray
 from moue.runtime.inputs.resolve import resolve
-from moue.runtime.outputs.folder import FolderSink, OutputFolder
+from moue.runtime.outputs.folder import FolderOptions, FolderSink, OutputFolder
 from moue.runtime.outputs.sinks import MIN_PENDING, ResultSink
 from moue.runtime.results import Faces
 from moue.runtime.run import run
 from moue.runtime.video import container, decode
 from moue.runtime.video.decode import open_video
+from moue.spec import ModelSpec
+
+SPEC = ModelSpec("squares", "none", FER2013.labels)
 
 
 class Recognizer(SquareReader):
@@ -49,7 +52,7 @@ def read(out: Path, *sources: Path) -> tuple[list[Faces], list[str]]:
     """The results and the remarks of a run that writes a folder."""
     results = Results()
     remarks: list[str] = []
-    folder = FolderSink(OutputFolder(out), "jsonl", FER2013.labels, lambda path: None)
+    folder = FolderSink(OutputFolder(out), SPEC, FolderOptions("jsonl"))
     run(resolve(sources), Recognizer(), [folder, results], on_remark=remarks.append)  # type: ignore[arg-type]
     return results.rows, remarks
 
@@ -73,10 +76,9 @@ KILLED = """
 import os, signal, sys
 from contextlib import contextmanager
 from pathlib import Path
-from test_durability import Recognizer
-from moue.labels import FER2013
+from test_durability import SPEC, Recognizer
 from moue.runtime.inputs.resolve import resolve
-from moue.runtime.outputs.folder import FolderSink, OutputFolder
+from moue.runtime.outputs.folder import FolderOptions, FolderSink, OutputFolder
 from moue.runtime.outputs.sinks import ResultSink
 from moue.runtime.run import run
 
@@ -91,7 +93,7 @@ def progress(step, unit):
 
 *sources, out, format = sys.argv[1:]
 complete = lambda path: print("complete", Path(path).name, flush=True)
-folder = FolderSink(OutputFolder(out), format, FER2013.labels, complete)
+folder = FolderSink(OutputFolder(out), SPEC, FolderOptions(format), on_file=complete)
 run(resolve(sources), Recognizer(), [folder, Kill()], progress=progress)
 """
 
@@ -109,10 +111,10 @@ def test_a_killed_run_has_what_it_counted_as_done(format: str, tmp_path: Path) -
     )
     assert killed.returncode == -signal.SIGKILL
     out = tmp_path / "out"
-    assert "complete short.tracks.json" in killed.stdout
+    assert "complete short.timeline.png" in killed.stdout
     assert saved_frames(out / f"short.{format}") == list(range(10))
     assert len(list(open_video(out / "short.mp4").frames())) == 10
-    assert json.loads((out / "short.tracks.json").read_text())
+    assert len((out / "people.csv").read_text().splitlines()) > 1
     done = int(killed.stdout.split()[-1])
     assert done == 96, "batches of eight frames"
     rows = saved_frames(out / f"long.{format}")

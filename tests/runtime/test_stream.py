@@ -119,7 +119,7 @@ def test_progress_is_reported_to_the_end(video: Path) -> None:
 def test_summary_has_a_row_a_track(video: Path) -> None:
     rows = list(stream_video(SquareReader(), video, smooth=0))
     (row,) = summarize(rows)
-    assert (row["track"], row["first"], row["last"], row["frames"]) == (1, 0.0, 1.96, 40)
+    assert (row["track"], row["start"], row["end"], row["frames"]) == (1, 0.0, 1.96, 40)
     happy = sum(r.predictions.class_names[0] == "happy" for r in rows if len(r))
     assert row["shares"]["happy"] == pytest.approx(happy / 40)
     assert row["label"] == max(row["probabilities"], key=row["probabilities"].get)
@@ -135,7 +135,7 @@ def test_summary_keeps_the_people_of_different_videos_apart(video: Path, tmp_pat
     other = make_video(tmp_path / "other $1.mp4", [scene(i) for i in range(10)])
     content = other.read_bytes()
     rows = [row for source in (video, other, other, content, content) for row in stream_video(SquareReader(), source)]
-    found = [(row["source"], row["track"], row["frames"], row["last"]) for row in summarize(rows)]
+    found = [(row["source"], row["track"], row["frames"], row["end"]) for row in summarize(rows)]
     again = (1, 10, 0.36)
     assert found == [(str(video), 1, 40, 1.96), *[(str(other), *again)] * 2, *[("<video>", *again)] * 2]
     plot_timeline(rows, tmp_path / "both.svg")

@@ -75,7 +75,7 @@ def _photos(args: argparse.Namespace) -> int:
     from moue.runtime.results import Faces
     from moue.runtime.weights import files_of
 
-    output_folder = OutputFolder(args.out, files_of(args.model)) if args.out else None
+    output_folder = OutputFolder(args.out, files_of(args.model), args.sources) if args.out else None
     sources = list(resolve(args.sources, exclude=output_folder.path if output_folder else None))
     explainer = Explainer(args.model, args.method)
     if args.label is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from moue.cli.clock import seconds
 from moue.cli.main import OK, PARTIAL
@@ -17,7 +18,8 @@ from moue.runtime.inputs.paths import require_list, require_one
 from moue.runtime.inputs.resolve import resolve
 from moue.runtime.inputs.source import Source
 from moue.runtime.options import VideoOptions
-from moue.runtime.outputs.folder import FolderSink, OutputFolder
+from moue.runtime.outputs.folder import FolderOptions, FolderSink, OutputFolder
+from moue.runtime.outputs.index import Index
 from moue.runtime.outputs.sinks import ParquetSink, ResultSink, TextFormatter, TextSink
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.run import run as read_all
@@ -33,7 +35,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
     add("sources", nargs="+", metavar="SOURCE", help="file, folder, glob, video, camera, or - for a list on stdin")
-    add("-o", "--out", metavar="DIR", help="folder for the rows and the annotated image or video of each input")
+    add("-o", "--out", metavar="DIR", help="folder for tables, and the rows and annotated image or video of each input")
+    add("--resume", action="store_true", help="read only what has no complete, unchanged results in --out yet")
     add("--model", default="default", help="a name of `moue models`, an .onnx file or a run folder (default: default)")
     add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
     add("--engine", default="auto", choices=("auto", "onnxruntime", "openvino"), help="what runs the graphs")
@@ -81,7 +84,9 @@ def run(args: argparse.Namespace) -> int:
         require_list(sys.stdin)
     if args.format == "parquet" and not args.out and sys.stdout.isatty():
         raise UsageError("parquet is binary: name a folder with --out, or send it to a file with > rows.parquet.")
-    folder = OutputFolder(args.out, files_of(args.model)) if args.out else None
+    if args.resume and not args.out:
+        raise UsageError("--resume goes on with a folder of results. Name it with --out.")
+    folder = OutputFolder(args.out, files_of(args.model), args.sources) if args.out else None
     sources, total = _counted(resolve(args.sources, exclude=folder.path if folder else None), "-" in args.sources)
     recognizer = Recognizer(
         args.model,
@@ -96,12 +101,14 @@ def run(args: argparse.Namespace) -> int:
         truncated=args.truncated,
         optimize_for="throughput" if total is None or total > MANY else "latency",
     )
-    labels = recognizer.spec.labels
-    sinks = _stdout_sinks(args.format, labels)
+    sinks = _stdout_sinks(args.format, recognizer.spec.labels)
     if folder is not None:
         # A table is for people; the files beside it are JSON.
-        format = "json" if args.format == "table" else args.format
-        sinks.insert(0, FolderSink(folder, format, labels, on_file=lambda path: sys.stderr.write(f"{path}\n")))
+        options = FolderOptions("json" if args.format == "table" else args.format)
+        made_with = (recognizer.options, video)
+        sink = FolderSink(folder, recognizer.spec, options, made_with, resume=args.resume, on_file=_print_file)
+        sinks.insert(0, sink)
+        sources, total = _pending(sink.index, sources, total)
     failed = read_all(sources, recognizer, sinks, video, total=total, progress=Progress, on_remark=_print_remark)
     return PARTIAL if failed else OK
 
@@ -114,6 +121,19 @@ def _counted(sources: Iterator[Source], listed: bool) -> tuple[Iterable[Source],
     return found, None if any(source.kind in ("video", "camera") for source in found) else len(found)
 
 
+def _pending(index: Index, sources: Iterable[Source], total: int | None) -> tuple[Iterable[Source], int | None]:
+    """What of the sources is to be read, and the number of images where it was known; says how many are not read."""
+    pending = index.pending(sources)
+    if isinstance(sources, list):
+        pending = iter(found := list(pending))
+        total = None if total is None else len(found)
+    if index.kept:
+        _print_remark(f"{index.kept:,} inputs have their results already")
+    if index.repeated:
+        _print_remark(f"{index.repeated:,} inputs are given more than once, and read once")
+    return pending, total
+
+
 def _stdout_sinks(format: str, labels: tuple[str, ...]) -> list[ResultSink]:
     if format == "table":
         return [TableSink()]
@@ -121,6 +141,10 @@ def _stdout_sinks(format: str, labels: tuple[str, ...]) -> list[ResultSink]:
         return [TextSink(sys.stdout, TextFormatter(format, labels))]
     # Not binary data on a terminal; it is in the files.
     return [] if sys.stdout.isatty() else [ParquetSink(sys.stdout.buffer, labels)]
+
+
+def _print_file(path: Path) -> None:
+    sys.stderr.write(f"{path}\n")
 
 
 def _print_remark(text: str) -> None:

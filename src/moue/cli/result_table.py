@@ -51,7 +51,7 @@ class TableSink(ResultSink):
     def _video_rows(self) -> Iterator[dict[str, Any]]:
         people = self._people.summary()
         for person in people:
-            time = f"{person['first']:.2f}–{person['last']:.2f} s"
+            time = f"{person['start']:.2f}–{person['end']:.2f} s"
             remark = f"track {person['track']}, mean of {person['frames']} frames"
             yield _row(self._source, time, "", person["label"], person["probabilities"][person["label"]], remark)
         if not people:

@@ -15,16 +15,17 @@ def probability_columns(labels: Iterable[str], other: Sequence[str]) -> list[str
     return [f"p({label})" if label in other else label for label in labels]
 
 
-def to_csv(rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
+def to_csv(rows: Sequence[Mapping[str, Any]], *, header: bool = True, columns: Sequence[str] | None = None) -> str:
     """Rows with the same keys as CSV; None is an empty field.
 
     Args:
-        rows: flat dictionaries; without rows there is no header either.
+        rows: flat dictionaries.
         header: whether the first line holds the keys.
+        columns: the keys; those of the first row where left out, so that there is no header without rows.
     """
     text = io.StringIO(newline="")
-    if rows:
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    if columns or rows:
+        writer = csv.DictWriter(text, fieldnames=columns or list(rows[0]), lineterminator="\n")
         if header:
             writer.writeheader()
         writer.writerows(rows)

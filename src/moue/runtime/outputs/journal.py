@@ -1,0 +1,173 @@
+"""What a folder of results holds, in a file that any kill leaves usable: a line is appended before an input is read and
+after its results are complete."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from moue.errors import UsageError
+from moue.files import append, naming_errors
+from moue.spec import ModelSpec
+
+#: The file's name, hidden as it is for the program alone.
+NAME = ".moue-journal.jsonl"
+#: What a killed program leaves of a file that it was writing.
+PART = re.compile(r"\.[0-9a-f]{16}\.part")
+#: Bytes at the beginning and at the end of an input that tell it from another one of its size and time.
+SAMPLE = 65536
+
+#: Options that change how fast something is read and not what comes out. All others count, also those that are added.
+SPEED_OPTIONS = frozenset({"engine", "threads", "batch_size", "optimize_for", "window"})
+#: Fields of a spec that only describe.
+DESCRIPTIVE = frozenset({"name", "network", "license", "parameters", "scores", "trained"})
+
+
+class Journal:
+    """The inputs of a folder of results, by a key; one process at a time has it open.
+
+    An entry is ``{"key", "stem", "files": {name: bytes}, …}``. It counts while all its files have their sizes.
+
+    Args:
+        folder: the folder of the results.
+
+    Raises:
+        UsageError: when another process has it open.
+        OSError: when it cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._path = folder, folder / NAME
+        with naming_errors(self._path):
+            self._file = open(self._path, "a+b")  # noqa: SIM115
+        self._lock()
+        # Where the line of each complete input begins.
+        self._offsets: dict[str, int] = {}
+        self.stems: dict[str, str] = {}
+        """By key: the stem of the files of each complete input."""
+        self._load()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._offsets
+
+    def __iter__(self) -> Iterator[str]:
+        """The keys of the complete inputs, in the order in which they were completed."""
+        return iter(sorted(self._offsets, key=self._offsets.__getitem__))
+
+    def __getitem__(self, key: str) -> dict[str, Any]:
+        """The entry of a complete input."""
+        self._file.seek(self._offsets[key])
+        entry: dict[str, Any] = json.loads(self._file.readline())
+        return entry
+
+    def begin(self, key: str, stem: str) -> None:
+        """Note that the files of an input are going to be written: what they held does not count any more."""
+        if self._offsets.pop(key, None) is not None:
+            del self.stems[key]
+        self._append({"key": key, "stem": stem})
+
+    def complete(self, key: str, stem: str, files: list[Path], **values: Any) -> None:
+        """Note that the files of an input are complete, with further values of its entry."""
+        sizes = {path.relative_to(self._folder).as_posix(): path.stat().st_size for path in files}
+        self._offsets[key] = self._append({"key": key, "stem": stem, "files": sizes, **values})
+        self.stems[key] = stem
+
+    def close(self) -> None:
+        """Let another process have it; without an entry, no file is left."""
+        self._file.close()
+        if self._path.exists() and not self._path.stat().st_size:
+            self._path.unlink()
+
+    def _append(self, entry: dict[str, Any]) -> int:
+        return append(self._path, json.dumps(entry, allow_nan=False).encode() + b"\n")
+
+    def _load(self) -> None:
+        # Parts of files lie where the program was killed: beside the tables, or the files of an input.
+        unfinished = {self._folder}
+        offset = 0
+        self._file.seek(0)
+        for line in self._file:
+            if not line.endswith(b"\n"):
+                # The program was killed while it wrote this line.
+                os.truncate(self._path, offset)
+                break
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                entry = json.loads(line)
+                key, stem = entry["key"], entry["stem"]
+                self._offsets.pop(key, None)
+                if "files" in entry:
+                    self._offsets[key] = offset
+                    self.stems[key] = stem
+                else:
+                    unfinished.add((self._folder / stem).parent)
+            offset += len(line)
+        for key in list(self.stems):
+            if key not in self._offsets or not self._has_its_files(self[key]):
+                self._offsets.pop(key, None)
+                del self.stems[key]
+        for folder in unfinished:
+            with contextlib.suppress(OSError):
+                for path in folder.iterdir():
+                    if PART.fullmatch(path.name):
+                        path.unlink()
+
+    def _has_its_files(self, entry: dict[str, Any]) -> bool:
+        try:
+            return all((self._folder / name).stat().st_size == size for name, size in entry["files"].items())
+        except OSError:
+            return False
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise UsageError(
+                f"another moue is writing to {self._folder}. Wait until it ends, or name another folder."
+            ) from None
+        except OSError:  # A file system without locks.
+            return
+
+
+def fingerprint(path: str) -> list[Any] | None:
+    """What tells whether a file has changed: its size, its time and its first and last bytes; None for what is no
+    file, or cannot be read."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - the name may be no path
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        with open(path, "rb") as file:
+            digest = hashlib.sha256(file.read(SAMPLE))
+            file.seek(max(0, status.st_size - SAMPLE))
+            digest.update(file.read(SAMPLE))
+    except (OSError, ValueError):
+        return None
+    return [status.st_size, status.st_mtime_ns, digest.hexdigest()[:32]]
+
+
+def identity(spec: ModelSpec, *options: Any) -> str:
+    """A hash that is equal for results of the same model and options, on any machine.
+
+    Args:
+        spec: the model's, with its hash.
+        options: dataclasses; all their fields count, but for :data:`SPEED_OPTIONS` and the model's name.
+    """
+    values = {
+        f"spec.{field.name}": getattr(spec, field.name) for field in fields(spec) if field.name not in DESCRIPTIVE
+    }
+    for part in options:
+        ignored = {*SPEED_OPTIONS, "model"}
+        values |= {field.name: getattr(part, field.name) for field in fields(part) if field.name not in ignored}
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=repr).encode()).hexdigest()[:32]
