@@ -75,6 +75,10 @@ def _are_labels(value: Any) -> bool:
     return is_list and 0 < len(value) == len(set(value))
 
 
+def _are_frequencies(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(_is_fraction(share) and share > 0 for share in value)
+
+
 def _are_scores(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_number, value.values()))
 
@@ -110,6 +114,8 @@ _REQUIREMENTS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("margin", _is_fraction, "a number between 0 and 1"),
     ("temperature", lambda value: _is_number(value) and value > 0, "a number above 0"),
     ("uncertain_below", _is_fraction, "a number between 0 and 1"),
+    ("class_frequencies", _are_frequencies, "numbers above 0 and at most 1"),
+    ("logit_adjustment", lambda value: _is_number(value) and 0 <= value <= 2, "a number between 0 and 2"),
     ("parameters", lambda value: _is_whole_number(value) and value >= 0, "a whole number"),
 )
 
@@ -139,6 +145,11 @@ class ModelSpec:
     """Logits are divided by this before softmax (Guo et al., "On calibration of modern neural networks", 2017)."""
     uncertain_below: float = 0.4
     """A prediction whose top probability is below this is marked as uncertain (0 to 1)."""
+    class_frequencies: tuple[float, ...] = ()
+    """Share of each class among the training rows, in the order of the labels; empty where it is not known."""
+    logit_adjustment: float = 0.0
+    """Probabilities are divided by the class frequencies to this power (Menon et al., "Long-tail learning via logit
+    adjustment", 2021, equation 9): 0 for the likeliest class, 1 for the best mean recall over the classes."""
     views: int = 1
     """How many views of a face are averaged: one of :data:`VIEWS`."""
     sha256: str = ""
@@ -159,6 +170,17 @@ class ModelSpec:
             if not is_valid(value := getattr(self, name)):
                 raise ModelError(f"{name} must be {requirement}. Got {quoted(value)} instead.")
         object.__setattr__(self, "labels", tuple(self.labels))
+        object.__setattr__(self, "class_frequencies", tuple(self.class_frequencies))
+        if self.class_frequencies and len(self.class_frequencies) != len(self.labels):
+            raise ModelError(
+                f"class_frequencies must be one for each of the {len(self.labels)} labels. "
+                f"Got {len(self.class_frequencies)} instead."
+            )
+        if self.logit_adjustment and not self.class_frequencies:
+            raise ModelError(
+                f"the model {quoted(self.name)} does not say how frequent its classes were in training, which a logit "
+                "adjustment needs. Add class_frequencies to its JSON, one a label, or leave the adjustment out."
+            )
         curves = self.trained.get("curves", {})
         if (
             not isinstance(curves, dict)
@@ -189,7 +211,12 @@ class ModelSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON."""
-        return {"version": VERSION, **asdict(self), "labels": list(self.labels)}
+        return {
+            "version": VERSION,
+            **asdict(self),
+            "labels": list(self.labels),
+            "class_frequencies": list(self.class_frequencies),
+        }
 
     def save(self, path: Path | str) -> None:
         """Write the spec as JSON."""

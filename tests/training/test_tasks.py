@@ -60,6 +60,18 @@ def test_plain_and_weighted_loss_equal_torchs(batch: tuple[Tensor, Tensor], smoo
         )
 
 
+def test_logit_adjustment_adds_the_log_frequencies_to_the_logits_of_the_loss_alone(
+    batch: tuple[Tensor, Tensor],
+) -> None:
+    logits, labels = batch
+    frequencies = torch.tensor([0.14, 0.02, 0.14, 0.25, 0.17, 0.11, 0.17])
+    task = ClassificationTask(OptimConfig(logit_adjustment=0.5), class_frequencies=frequencies)
+    output = task(WithAux(logits, []), batch_of(labels), torch.Generator())
+    expected = F.cross_entropy(logits + 0.5 * frequencies.log(), labels)
+    assert float(output.loss) == pytest.approx(float(expected), abs=1e-6)
+    assert torch.equal(output.logits, logits)
+
+
 def test_auxiliary_losses_count_with_their_weight(batch: tuple[Tensor, Tensor]) -> None:
     logits, labels = batch
     network = WithAux(logits, [logits * 2, logits * -1])

@@ -55,6 +55,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="average each face with its mirror image (2), shifts too (6), or over ten crops (default: the model's)",
     )
     parser.add_argument(
+        "--logit-adjustment",
+        type=float,
+        metavar="TAU",
+        help="favor rare classes: 0 for the likeliest class, 1 for the best mean recall (default: the model's, 0)",
+    )
+    parser.add_argument(
         "--size", type=int, help="read the set at this size in pixels (default: the model's, as training does)"
     )
     parser.add_argument("--color", choices=("gray", "rgb"), help="read the set in this color (default: the model's)")
@@ -81,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
         size=args.size,
         color=args.color,
         views=args.views,
+        logit_adjustment=args.logit_adjustment,
         left_out=lambda rows: codes.append(report_left_out(rows)),
         predictions=args.predictions,
         robustness=args.robustness,

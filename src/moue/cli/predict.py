@@ -43,6 +43,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--threads", type=int, default=0, help="CPU threads (default: all)")
     add("--min-score", type=float, default=0.5, help="the least score of a detected face, 0 to 1 (default: 0.5)")
     add("--uncertain", type=float, help="mark predictions below this probability, 0 to 1 (default: the model's own)")
+    add(
+        "--logit-adjustment",
+        type=float,
+        metavar="TAU",
+        help="favor rare classes: 0 for the likeliest class, 1 for the best mean recall (default: the model's, 0)",
+    )
     add("--small-faces", action="store_true", help="search at the native size, not on 1280 pixels")
     add(
         "--views",
@@ -95,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         min_score=args.min_score,
         uncertain_below=args.uncertain,
+        logit_adjustment=args.logit_adjustment,
         small_faces=args.small_faces,
         views=args.views,
         max_pixels=args.max_pixels,

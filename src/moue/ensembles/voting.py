@@ -218,6 +218,8 @@ def _spec(specs: Sequence[ModelSpec], shares: Sequence[float], name: str) -> Mod
         network="ensemble",
         temperature=1.0,
         uncertain_below=sum(share * s.uncertain_below for s, share in zip(specs, shares, strict=True)),
+        class_frequencies=_mean_frequencies(specs, shares),
+        logit_adjustment=0.0,
         views=max(s.views for s in specs),
         sha256="",
         license="; ".join(dict.fromkeys(s.license for s in specs if s.license)),
@@ -225,6 +227,14 @@ def _spec(specs: Sequence[ModelSpec], shares: Sequence[float], name: str) -> Mod
         scores={},
         trained={"members": members, "moue": __version__},
     )
+
+
+def _mean_frequencies(specs: Sequence[ModelSpec], shares: Sequence[float]) -> tuple[float, ...]:
+    """The members' class frequencies, averaged; empty where one of them does not say its own."""
+    if not all(spec.class_frequencies for spec in specs):
+        return ()
+    mean = np.average([spec.class_frequencies for spec in specs], axis=0, weights=shares)
+    return tuple(round(share, 6) for share in mean.tolist())
 
 
 def held_out_rows(members: Sequence[str | Path], data: ImageTable) -> ImageTable:

@@ -20,7 +20,7 @@ from moue.labels import FERPLUS
 from moue.progress import ProgressFactory, no_progress
 from moue.runtime.weights import files_of
 from moue.spec import Color
-from moue.trained.open import labels_of, open_any
+from moue.trained.open import WithSpec, labels_of, open_any
 from moue.trained.split_of import split_of
 
 
@@ -33,6 +33,7 @@ def evaluate_model(
     size: int | None = None,
     color: Color | None = None,
     views: int | None = None,
+    logit_adjustment: float | None = None,
     left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     predictions: str | Path | None = None,
     robustness: bool = False,
@@ -53,6 +54,8 @@ def evaluate_model(
         color: "gray" or "rgb", in which it is read; by default the model's.
         views: how many views of each face are averaged, one of :data:`moue.spec.VIEWS`; by default what the model's
             spec says.
+        logit_adjustment: how much rare classes are favored, see :class:`moue.spec.ModelSpec`; by default what the
+            model's spec says.
         left_out: called with the rows that ``reading.skip_bad`` skips.
         predictions: a CSV or Parquet file to write with one row an image.
         robustness: score it on corrupted images, too, which takes 65 times as long.
@@ -77,6 +80,8 @@ def evaluate_model(
     if outputs:
         require_no_overwrite(outputs, [*source_files(data, reading.votes), *files_of(name)])
     model = open_any(name)
+    if logit_adjustment is not None:
+        model = WithSpec(model, logit_adjustment=logit_adjustment)
     fallback = reading.labels or labels_of(name, reading.votes is not None)
     if reading.votes is not None and fallback != FERPLUS.name:
         raise UsageError(

@@ -14,7 +14,7 @@ from moue.evaluation.metrics import Evaluation, evaluate
 from moue.labels import LabelSet
 from moue.preprocess import to_inputs
 from moue.progress import Report
-from moue.runtime.results import Predictions, softmax
+from moue.runtime.results import Predictions, class_probabilities
 from moue.spec import ModelSpec
 from moue.trained.open import Model
 from moue.tta import check_views, tta_logits
@@ -112,7 +112,7 @@ def predict(
         logits[start : start + len(pixels)] = tta_logits(checked_logits, pixels, views, batch)
         if progress:
             progress(start + len(pixels), len(images))
-    return Predictions(softmax(logits, spec.temperature), spec.labels, spec.uncertain_below)
+    return Predictions(class_probabilities(logits, spec), spec.labels, spec.uncertain_below)
 
 
 def truth_of(part: ImageTable, spec: ModelSpec) -> NDArray[np.int64]:

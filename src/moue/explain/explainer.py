@@ -14,7 +14,7 @@ from moue.explain.faithfulness import Faithfulness, deletion
 from moue.explain.occlusion import ClassProbability, occlusion
 from moue.explain.regions import region_shares
 from moue.labels import LabelSet
-from moue.runtime.results import softmax
+from moue.runtime.results import class_probabilities
 from moue.trained.open import Model, open_any, run_of
 from moue.tta import tta_logits
 
@@ -108,7 +108,7 @@ class Explainer:
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The model's class probabilities ``(N, K)`` of images, uint8 ``(N, C, S, S)``."""
-        return softmax(tta_logits(self.model.logits, images, self.spec.views, BATCH), self.spec.temperature)
+        return class_probabilities(tta_logits(self.model.logits, images, self.spec.views, BATCH), self.spec)
 
     def explain(
         self, image: NDArray[np.uint8], label: str | None = None, landmarks: NDArray[np.floating] | None = None

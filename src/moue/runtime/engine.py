@@ -20,7 +20,7 @@ from moue.cache import cache_dir
 from moue.damage import lacks_memory
 from moue.errors import ModelError, UsageError, quoted, shortened
 from moue.runtime.external_data import has_external_data
-from moue.runtime.results import Predictions, softmax
+from moue.runtime.results import Predictions, class_probabilities
 from moue.runtime.validation import check_choice, check_number
 from moue.spec import ModelSpec
 from moue.telemetry import import_onnxruntime, import_openvino
@@ -273,7 +273,7 @@ class Engine:
             UsageError: as :meth:`logits`.
         """
         logits = self.tta_logits(images, self.spec.views, batch_size)
-        return Predictions(softmax(logits, self.spec.temperature), self.spec.labels, self.spec.uncertain_below)
+        return Predictions(class_probabilities(logits, self.spec), self.spec.labels, self.spec.uncertain_below)
 
     def _check(self, images: NDArray[np.uint8], batch_size: int) -> None:
         spec = self.spec

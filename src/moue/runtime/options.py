@@ -35,6 +35,9 @@ class RecognizerOptions:
     """The least score of the detector that makes a face, 0 to 1."""
     uncertain_below: float | None = None
     """A prediction with a lower top probability is uncertain, 0 to 1; the model's own threshold where None."""
+    logit_adjustment: float | None = None
+    """How much rare classes are favored: 0 for the likeliest class, 1 for the best mean recall over the classes, see
+    :class:`moue.spec.ModelSpec`; the model's own where None."""
     small_faces: bool = False
     """Whether to search at the native size instead of on ``long_side``: finds faces of 15 pixels in large images, and
     takes longer the larger they are."""
@@ -60,6 +63,8 @@ class RecognizerOptions:
         check_number("min_score", self.min_score, 0, 1)
         if self.uncertain_below is not None:
             check_number("uncertain_below", self.uncertain_below, 0, 1)
+        if self.logit_adjustment is not None:
+            check_number("logit_adjustment", self.logit_adjustment, 0, 2)
         for name in ("batch_size", "max_pixels"):
             check_number(name, getattr(self, name), 1, integer=True)
         for name in ("long_side", "video_side"):

@@ -21,7 +21,7 @@ from moue.runtime.engine import Engine, EngineName, OptimizeFor, open_model
 from moue.runtime.inputs.resolve import is_input, resolve, resolve_single
 from moue.runtime.inputs.source import Source
 from moue.runtime.options import RecognizerOptions, VideoOptions
-from moue.runtime.results import Faces, Predictions, softmax
+from moue.runtime.results import Faces, Predictions, class_probabilities
 from moue.runtime.video.smooth import SMOOTH
 
 #: A stream classifies the faces of at most this many images together.
@@ -52,6 +52,7 @@ class Recognizer:
         threads: int = 0,
         min_score: float = 0.5,
         uncertain_below: float | None = None,
+        logit_adjustment: float | None = None,
         small_faces: bool = False,
         long_side: int = 1280,
         video_side: int = 384,
@@ -68,6 +69,7 @@ class Recognizer:
             threads=threads,
             min_score=min_score,
             uncertain_below=uncertain_below,
+            logit_adjustment=logit_adjustment,
             small_faces=small_faces,
             long_side=long_side,
             video_side=video_side,
@@ -108,7 +110,7 @@ class Recognizer:
             self._engine = open_model(
                 given, engine=options.engine, threads=options.threads, optimize_for=options.optimize_for
             )
-        changes = {"uncertain_below": options.uncertain_below, "views": options.views}
+        changes = {name: getattr(options, name) for name in ("uncertain_below", "views", "logit_adjustment")}
         self.spec = self._engine.spec.replace(**{name: value for name, value in changes.items() if value is not None})
 
     def for_video(self) -> Recognizer:
@@ -254,7 +256,7 @@ class Recognizer:
             UsageError: for another dtype or shape.
         """
         logits = self._engine.tta_logits(np.asarray(crops), self.spec.views, self.options.batch_size)
-        return Predictions(softmax(logits, self.spec.temperature), self.spec.labels, self.spec.uncertain_below)
+        return Predictions(class_probabilities(logits, self.spec), self.spec.labels, self.spec.uncertain_below)
 
     def failed(self, source: str, status: Status, reason: str) -> Faces:
         """The result of an input that was not searched for faces; it has the model's labels like any other."""

@@ -17,6 +17,7 @@ from moue.errors import Status, UsageError, quoted
 from moue.runtime.array_equality import ArrayEquality
 from moue.runtime.face import Face
 from moue.runtime.quality import Quality
+from moue.spec import ModelSpec
 
 if TYPE_CHECKING:
     from moue.image import ImageLike
@@ -36,6 +37,16 @@ def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[n
     e = np.exp(scaled)
     shares: NDArray[np.float32] = (e / e.sum(axis=1, keepdims=True)).astype(np.float32)
     return shares
+
+
+def class_probabilities(logits: NDArray[np.floating], spec: ModelSpec) -> NDArray[np.float32]:
+    """A model's probabilities ``(N, K)`` from its logits ``(N, K)``, averaged over views: at its temperature, and with
+    its logit adjustment.
+    """
+    if not spec.logit_adjustment:
+        return softmax(logits, spec.temperature)
+    log_frequencies = np.log(np.array(spec.class_frequencies))
+    return softmax(np.asarray(logits, np.float64) / spec.temperature - spec.logit_adjustment * log_frequencies)
 
 
 @dataclass(frozen=True, eq=False)

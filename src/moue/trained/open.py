@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,21 @@ class Model(Protocol):
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Logits float32 ``(N, K)`` of uint8 images ``(N, C, size, size)``, 0..255, in the spec's color."""
+
+
+class WithSpec:
+    """An opened model with some fields of its spec changed.
+
+    Args:
+        model: the model.
+        changes: as of :meth:`moue.spec.ModelSpec.replace`.
+
+    Raises:
+        ModelError: for a value that its spec cannot have.
+    """
+
+    def __init__(self, model: Model, **changes: Any) -> None:
+        self.spec, self.logits = model.spec.replace(**changes), model.logits
 
 
 def run_of(name: str | Path) -> Path | None:

@@ -130,6 +130,10 @@ class OptimConfig:
     """Which epoch's weights the run keeps: its last, or the best on validation."""
     label_smoothing: Annotated[float, Range(0, 0.9)] = 0.0
     """Share of each label that is spread over all classes (Szegedy et al., 2016)."""
+    logit_adjustment: Annotated[float, Range(0, 2)] = 0.0
+    """Adds the logarithm of each class's frequency, times this, to its logit in the loss: 1 trains for the best mean
+    recall over the classes, and costs accuracy on the frequent ones (Menon et al., "Long-tail learning via logit
+    adjustment", 2021, equation 10)."""
     votes_weight: Annotated[float, Range(0, 100)] = 0.0
     """Weight of a second head that learns FER+'s votes (Barsoum et al., 2016) and is dropped at the end; 0 is off, and
     any other needs data.votes."""

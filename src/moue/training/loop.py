@@ -171,6 +171,7 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
             plan.table.label_set.labels,
             plan.network,
             _calibration(ema.network, plan),
+            plan.train.targets.mean(dim=0).tolist(),
             devices.peak_memory(plan.device),
         )
     return run

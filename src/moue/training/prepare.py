@@ -112,7 +112,8 @@ def prepare(
         )
     if task is None:
         weights = class_weights(labels, classes) if config.data.class_weights else None
-        task = tasks.build(config.optim, table.label_set.labels, weights, device, config.run.threads)
+        frequencies = train.targets.mean(dim=0).cpu().numpy()
+        task = tasks.build(config.optim, table.label_set.labels, weights, frequencies, device, config.run.threads)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     requested = config
     # The saved configuration of a run is the resolved one: its epochs must not be fitted to the clock again.

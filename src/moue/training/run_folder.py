@@ -10,7 +10,7 @@ import csv
 import importlib.util
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,6 +242,7 @@ class Run:
         labels: tuple[str, ...],
         network: Network,
         validation: tuple[np.ndarray, np.ndarray] | None,
+        class_frequencies: Sequence[float],
         peak_memory: Mapping[str, float],
     ) -> None:
         """Write the kept weights, their spec with its temperature, and the end of the record.
@@ -251,6 +252,7 @@ class Run:
             labels: its classes.
             network: the one that was trained, for its input and for the options that build it again.
             validation: logits ``(N, K)`` and labels ``(N,)`` of the validation part, or None.
+            class_frequencies: share of each class among the training rows, as their targets say.
             peak_memory: in GB, by what used it.
         """
         from moue.models.load import save_weights
@@ -273,6 +275,7 @@ class Run:
             views=2,
             license=record.get("license", LICENSE),
             parameters=record.get("parameters", 0),
+            class_frequencies=tuple(round(share, 6) for share in class_frequencies),
             trained={
                 "epochs": config.optim.epochs,
                 "epoch_kept": epoch,

@@ -54,16 +54,22 @@ class Task(Protocol):
 
 
 class ClassificationTask:
-    """Cross-entropy on (soft) targets, with label smoothing, class weights and auxiliary classifiers.
+    """Cross-entropy on (soft) targets, with label smoothing, class weights, logit adjustment and auxiliary classifiers.
 
     Args:
-        config: smoothing.
+        config: smoothing and logit adjustment.
         class_weights: float32 ``(K,)`` on the training device, or None; a target's weight is the mean of its classes'
             weights.
+        class_frequencies: float32 ``(K,)`` on the training device, above 0, for the logit adjustment.
     """
 
-    def __init__(self, config: OptimConfig, class_weights: Tensor | None = None) -> None:
+    def __init__(
+        self, config: OptimConfig, class_weights: Tensor | None = None, class_frequencies: Tensor | None = None
+    ) -> None:
         self.config, self.class_weights = config, class_weights
+        self.offsets = None
+        if config.logit_adjustment and class_frequencies is not None:
+            self.offsets = config.logit_adjustment * class_frequencies.log()
 
     def __call__(
         self, network: Network, batch: Batch, generator: torch.Generator, size: int | None = None
@@ -85,7 +91,8 @@ class ClassificationTask:
         if smooth > 0:
             targets = targets * (1 - smooth) + smooth / targets.shape[1]
         # In float32 under autocast: a sum of exponentials loses too much in bf16.
-        each = -(targets * F.log_softmax(logits.float(), dim=1)).sum(dim=1)
+        logits = logits.float() if self.offsets is None else logits.float() + self.offsets
+        each = -(targets * F.log_softmax(logits, dim=1)).sum(dim=1)
         if self.class_weights is None:
             return each.mean()
         # No matrix product: autocast would round the weights, and their sum, to bf16's eight bits.
@@ -101,7 +108,7 @@ class VotesTask(ClassificationTask):
 
     Args:
         config: smoothing, and the weight of the votes.
-        class_weights: as of :class:`ClassificationTask`.
+        class_weights, class_frequencies: as of :class:`ClassificationTask`.
     """
 
     def output(self, network: Network, images: Tensor, batch: Batch) -> TaskOutput:
@@ -196,6 +203,7 @@ def build(
     config: OptimConfig,
     labels: tuple[str, ...],
     class_weights: NDArray[np.float32] | None,
+    class_frequencies: NDArray[np.float32],
     device: torch.device,
     threads: int = 0,
 ) -> Task:
@@ -205,6 +213,7 @@ def build(
         config: the losses and their weights.
         labels: the data set's.
         class_weights: float32 ``(K,)``, or None.
+        class_frequencies: float32 ``(K,)``, above 0.
         device: where training runs, and those teachers that are runs.
         threads: CPU threads of the other teachers, which run on the CPU whatever the device.
 
@@ -213,7 +222,8 @@ def build(
         UsageError: when a teacher has other labels.
     """
     weights = None if class_weights is None else torch.from_numpy(class_weights).to(device)
-    task = (VotesTask if config.votes_weight > 0 else ClassificationTask)(config, weights)
+    frequencies = torch.from_numpy(class_frequencies).to(device)
+    task = (VotesTask if config.votes_weight > 0 else ClassificationTask)(config, weights, frequencies)
     if not config.teachers:
         return task
     return DistillationTask(task, open_teachers(config.teachers, labels, str(device), threads), config)
