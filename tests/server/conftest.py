@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from uploads import BatchGate, JobEvents, QueueEvents, Start, encoded
+from videos import make_video, scene
 
 from moue.server.app import create_app
 from moue.server.settings import Settings
@@ -34,6 +35,12 @@ def other_onnx(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def face() -> bytes:
     """An image that is one face, to be read with the detector "none"."""
     return encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 50, 3), dtype=np.uint8)))
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A video of three frames."""
+    return make_video(tmp_path_factory.mktemp("videos") / "video.mp4", [scene(i) for i in range(3)]).read_bytes()
 
 
 @pytest.fixture

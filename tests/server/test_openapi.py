@@ -21,7 +21,6 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 from uploads import JobEvents, running
-from videos import make_video, scene
 
 from moue.server.settings import Settings
 
@@ -41,12 +40,6 @@ OPERATIONS = [
     *(("DELETE", "/v1/videos/{id}"), ("GET", "/v1/models"), ("GET", "/v1/limits")),
     *(("GET", "/healthz"), ("GET", "/metrics")),
 ]
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp("videos") / "video.mp4"
-    return make_video(path, [scene(i) for i in range(3)]).read_bytes()
 
 
 @pytest.fixture(scope="module")

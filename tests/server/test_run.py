@@ -19,17 +19,19 @@ import pytest
 import websockets.sync.client as websockets
 
 from moue.cli.main import main
-from moue.server.security import is_local
+from moue.server.addresses import is_local
 
 pytestmark = pytest.mark.xdist_group("server")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
 
 
 @contextmanager
-def serving(model: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+def serving(
+    model: Path, *arguments: str, environment: dict[str, str] = ENVIRONMENT
+) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """A running server, and its messages."""
     words = [sys.executable, "-m", "moue", "serve", "--model", str(model), "--detector", "none", "--port", "0"]
-    process = subprocess.Popen([*words, *arguments], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    process = subprocess.Popen([*words, *arguments], stderr=subprocess.PIPE, text=True, env=environment)
     assert process.stderr is not None
     messages = []
     try:
@@ -81,6 +83,54 @@ def test_it_responds_survives_bad_clients_and_ends_with_ctrl_c(tiny_onnx: Path, 
         assert process.wait(30) == 0
         assert process.stderr is not None
         assert process.stderr.read().strip() == "moue: stopped"
+
+
+FAKE_BROWSER = """
+import sys, urllib.request
+page = urllib.request.urlopen(sys.argv[1], timeout=60).read().decode()
+with open(sys.argv[2], "w") as fifo:
+    fifo.write(sys.argv[1] + " " + page)
+"""
+
+
+def fake_browser(folder: Path) -> tuple[Path, dict[str, str]]:
+    """A named pipe, and an environment whose browser writes to it what it shows."""
+    fifo, script = folder / "fifo", folder / "browser.py"
+    os.mkfifo(fifo)
+    script.write_text(FAKE_BROWSER)
+    return fifo, {**ENVIRONMENT, "BROWSER": f"{sys.executable} {script} %s {fifo}"}
+
+
+def test_the_browser_is_opened_when_the_server_is_ready(tiny_onnx: Path, tmp_path: Path) -> None:
+    fifo, environment = fake_browser(tmp_path)
+    arguments = ["--open", "--host", "0.0.0.0", "--root-path", "/moue"]
+    with serving(tiny_onnx, *arguments, environment=environment) as (_, messages):
+        url, _, page = fifo.read_text().partition(" ")
+        port = connect(messages).port
+        # The token is not on the command line of the browser: the page asks for it.
+        assert url == f"http://127.0.0.1:{port}/moue/"
+        assert "<title>moue" in page
+
+
+def test_no_browser_is_opened_when_the_server_does_not_start(tiny_onnx: Path, tmp_path: Path) -> None:
+    marker, script = tmp_path / "opened", tmp_path / "browser.py"
+    script.write_text("import pathlib, sys; pathlib.Path(sys.argv[2]).touch()")
+    environment = {**ENVIRONMENT, "BROWSER": f"{sys.executable} {script} %s {marker}"}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for arguments in (["--port", port], ["--model", "no-such-model"], ["--certfile", __file__]):
+            words = [sys.executable, "-m", "moue", "serve", "--port", "0", "--open", *arguments]
+            done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=120)
+            assert (done.returncode, marker.exists()) == (2, False), done.stderr
+
+
+def test_without_a_browser_the_address_is_repeated(tiny_onnx: Path) -> None:
+    environment = {**ENVIRONMENT, "BROWSER": f"{sys.executable} -c exit(1) %s", "PATH": ""}
+    environment.pop("DISPLAY", None)
+    with serving(tiny_onnx, "--open", environment=environment) as (process, messages):
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert f"open http://127.0.0.1:{connect(messages).port}/ yourself" in line
 
 
 def test_another_host_generates_a_token_and_prints_it(tiny_onnx: Path, face: bytes) -> None:
@@ -141,6 +191,16 @@ def test_https_and_wss_with_a_certificate(tiny_onnx: Path, face: bytes, certific
         (["--token", "a\x07b"], "must hold printable ASCII characters only"),
         (["--model", "no-such-model"], "no model named"),
         (["--host", "203.0.113.1"], "cannot listen"),
+        (["--queue", "0"], "--queue must be at least 1"),
+        (["--allow-host", "https://moue.example/"], "as in: moue.example"),
+        (["--allow-host", "moue.example:443"], "without port"),
+        (["--allow-origin", "app.example"], "as in: https://app.example"),
+        (["--allow-origin", "https://app.example/page"], "as in: https://app.example"),
+        (["--allow-origin", "*", "--token", "secret"], "name the sites"),
+        (["--root-path", "moue"], "such as /moue"),
+        (["--root-path", "/v1"], "is a path of the server itself"),
+        (["--root-path", "/a b"], "such as /moue"),
+        (["--trust-proxy", "proxy"], "an address or a network"),
     ],
 )
 def test_usage_errors_are_one_sentence(arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,11 +85,14 @@ class QueueEvents:
         self.added, self.removed = threading.Semaphore(0), threading.Semaphore(0)
         self.order: list[str] = []
         """Names of the images, as they were queued."""
+        self.clients: list[str] = []
+        """Who sent each."""
         add, remove = FairQueue.add, FairQueue.remove
 
         def observed_add(queue: FairQueue, image: QueuedImage) -> None:
             add(queue, image)
             self.order.append(image.name)
+            self.clients.append(image.client)
             self.added.release()
 
         def observed_remove(queue: FairQueue, images: Sequence[QueuedImage]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import html
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,8 +13,9 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from moue._version import __version__
 from moue.errors import MissingExtra, ModelError, UsageError
@@ -114,15 +116,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @app.get("/", include_in_schema=False)
     @app.get("/{name}", include_in_schema=False)
-    def file(name: str = "index.html") -> FileResponse:
+    def file(request: Request, name: str = "index.html") -> Response:
         if name not in static_files:
             raise HTTPException(404)
+        root = request.scope.get("root_path", "")
+        if name == "index.html" and root:
+            return HTMLResponse(_with_base((STATIC / name).read_text(encoding="utf-8"), root))
         return FileResponse(STATIC / name)
 
     _add_error_handlers(app)
     _correct_openapi(app)
     app.add_middleware(SecurityMiddleware, settings=settings, metrics=metrics)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.trusted_proxies))
     return app
+
+
+def _with_base(page: str, root: str) -> str:
+    """The page with the URL that its relative links are relative to, whatever slash its own URL ends in."""
+    return page.replace("<head>", f'<head>\n<base href="{html.escape(root)}/">', 1)
 
 
 async def _remove_expired(jobs: JobQueue) -> None:

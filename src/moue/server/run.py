@@ -7,7 +7,9 @@ import os
 import secrets
 import socket
 import ssl
-from collections.abc import Callable
+import threading
+import webbrowser
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -16,9 +18,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from moue.errors import UsageError, quoted
+from moue.server.addresses import is_local
 from moue.server.app import create_app
 from moue.server.connection import TimeoutProtocol
-from moue.server.security import is_local
 from moue.server.settings import Settings
 
 #: Connections at a time, where the queue is not longer.
@@ -32,6 +34,7 @@ def serve(
     port: int = 8000,
     certfile: str | None = None,
     keyfile: str | None = None,
+    open_browser: bool = False,
     log: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Serve until interrupted.
@@ -43,6 +46,7 @@ def serve(
         port: 0 for any free port.
         certfile: PEM file of the certificate, for HTTPS.
         keyfile: PEM file of its key, where it is not in ``certfile``.
+        open_browser: whether to show the page in a browser once the server is ready.
         log: called with the address and a generated token.
 
     Raises:
@@ -60,15 +64,54 @@ def serve(
         _check_certificate(certfile, keyfile)
     with listen(host, port) as listener:
         config = uvicorn_config(create_app(settings), settings, certfile, keyfile)
-        address = _address(host, listener.getsockname()[1], bool(certfile))
+        port = listener.getsockname()[1]
+        address = _address(host, port, bool(certfile), settings.root_path)
         log(f"serving on {address}" + (f"#token={quote(generated)}" if generated else ""))
         if generated:
             log(f"token: {generated}")
         elif settings.token:
             log("the page asks for the token")
-        if not local and not certfile:
-            log("without --certfile the traffic is not encrypted, and browsers refuse the camera")
-        uvicorn.Server(config).run([listener])
+        for remark in _remarks(settings, bool(certfile)):
+            log(remark)
+        own = "127.0.0.1" if host == "0.0.0.0" else "::1" if host == "::" else host
+        # Without the token: the command lines of browsers are visible to all users of this machine.
+        page = _address(own, port, bool(certfile), settings.root_path) if open_browser else None
+        _Server(config, page, log).run([listener])
+
+
+def _remarks(settings: Settings, tls: bool) -> Iterator[str]:
+    """What an operator should know."""
+    if not settings.local_only and not tls:
+        yield "without --certfile the traffic is not encrypted, and browsers refuse the camera"
+    if settings.allowed_hosts and not settings.token:
+        names = ", ".join(settings.allowed_hosts)
+        yield f"without --token everybody who reaches {names} can use this server"
+    if "*" in settings.allowed_origins:
+        yield "pages of all sites can use this server, as --allow-origin '*' says"
+
+
+class _Server(uvicorn.Server):
+    """Shows the page in a browser once requests are answered.
+
+    Args:
+        config: of the server.
+        page: the URL to show; None for none.
+        log: called where there is no browser.
+    """
+
+    def __init__(self, config: uvicorn.Config, page: str | None, log: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._page, self._log = page, log
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._page is not None and self.started and not self.should_exit:
+            # Some browsers return when they are closed.
+            threading.Thread(target=self._open, args=(self._page,), name="moue-browser", daemon=True).start()
+
+    def _open(self, page: str) -> None:
+        if not webbrowser.open(page):
+            self._log(f"no browser could be opened: open {page} yourself")
 
 
 def uvicorn_config(
@@ -82,6 +125,8 @@ def uvicorn_config(
         # An access log would record who sent what.
         access_log=False,
         server_header=False,
+        # The application believes the headers of the proxies that its settings name.
+        proxy_headers=False,
         ssl_certfile=certfile,
         ssl_keyfile=keyfile,
         ws_max_size=settings.max_bytes + 1,
@@ -120,11 +165,11 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _address(host: str, port: int, tls: bool) -> str:
+def _address(host: str, port: int, tls: bool, root_path: str) -> str:
     if host in ("0.0.0.0", "::"):
         host = socket.gethostname()
     name = f"[{host}]" if ":" in host else host
-    return f"{'https' if tls else 'http'}://{name}:{port}/"
+    return f"{'https' if tls else 'http'}://{name}:{port}{root_path}/"
 
 
 def _check_certificate(certfile: str, keyfile: str | None) -> None:

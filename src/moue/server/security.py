@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import ipaddress
 import json
 import logging
 import time
 import traceback
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from moue.errors import shortened
+from moue.server.addresses import hostname, is_local, origin_host
 from moue.server.drain import Drain
 from moue.server.metrics import Metrics
 from moue.server.settings import Settings
@@ -28,7 +29,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "img-src 'self' blob: data:",
         "media-src 'self' blob:",
         "connect-src 'self'",
-        "base-uri 'none'",
+        "base-uri 'self'",
         "form-action 'none'",
         "frame-ancestors 'none'",
     )
@@ -48,14 +49,6 @@ _SERVER_ERROR = "internal server error. The server's log says more."
 _log = logging.getLogger(__name__)
 
 
-def is_local(host: str) -> bool:
-    """Whether a host can be reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
 class SecurityMiddleware:
     """ASGI middleware.
 
@@ -67,9 +60,23 @@ class SecurityMiddleware:
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
+        self._cors = CORSMiddleware(
+            self._authorized,
+            allow_origins=settings.allowed_origins,
+            allow_methods=("GET", "HEAD", "POST", "DELETE"),
+            allow_headers=("Authorization", "Content-Type"),
+            # Cookies are those of a proxy in front; the server itself has none. A named site may send them.
+            allow_credentials="*" not in settings.allowed_origins,
+            allow_private_network=True,
+            expose_headers=("Retry-After", "Location"),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request or WebSocket."""
+        if scope["type"] != "lifespan":
+            root = scope["root_path"] = self._settings.root_path or scope.get("root_path", "")
+            if root and scope["path"] == root:
+                scope["path"] = f"{root}/"
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -78,7 +85,7 @@ class SecurityMiddleware:
             await self._app(scope, receive, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        rejection = self._rejection(scope)
+        rejection = self._rejection(scope) or self._unauthorized(scope)
         if rejection is not None:
             # Closing a WebSocket before it is accepted sends 403.
             await receive()
@@ -100,7 +107,7 @@ class SecurityMiddleware:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
-                if scope["path"].startswith("/v1/"):
+                if route_path(scope).startswith("/v1/"):
                     headers["cache-control"] = "no-store"
                 else:
                     headers.setdefault("cache-control", "no-cache")
@@ -108,10 +115,12 @@ class SecurityMiddleware:
 
         rejection = self._rejection(scope)
         try:
-            if rejection is None:
-                await self._app(scope, drain.receive, send_with_headers)
-            else:
+            if rejection is not None:
                 await _send_error(send_with_headers, *rejection)
+            elif self._is_allowed(Headers(scope=scope).get("origin")):
+                await self._cors(scope, drain.receive, send_with_headers)
+            else:
+                await self._authorized(scope, drain.receive, send_with_headers)
         except Exception as error:
             _log_error(scope, error)
             if status:
@@ -121,38 +130,52 @@ class SecurityMiddleware:
         route = getattr(scope.get("route"), "path", "other")
         self._metrics.count_request(route, status, time.perf_counter() - start)
 
+    async def _authorized(self, scope: Scope, receive: Receive, send: Send) -> None:
+        rejection = self._unauthorized(scope)
+        if rejection is None:
+            await self._app(scope, receive, send)
+        else:
+            await _send_error(send, *rejection)
+
     def _rejection(self, scope: Scope) -> tuple[int, str] | None:
-        """Status and message for a request that is not allowed; None for one that is."""
+        """Status and message for a request to another host or from a page of another site; None for any other."""
         headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        if self._settings.local_only and not is_local(_hostname(host)):
-            return (
-                400,
-                "this server accepts requests from this machine only, as localhost. Start it with --host to open it.",
+        host, allowed = headers.get("host", ""), self._settings.allowed_hosts
+        name = hostname(host)
+        if (self._settings.local_only or allowed) and not is_local(name) and name not in allowed:
+            served = "localhost, from this machine only" if not allowed else ", ".join(("localhost", *allowed))
+            name = shortened(name)
+            return 400, (
+                f"this server accepts requests to {served}. This one is to {name!r}. To serve that name behind a "
+                f"proxy, start it with --allow-host {name}; to open it to other machines, with --host."
             )
         origin = headers.get("origin")
-        if origin is not None and _origin_host(origin) != host:
-            return 403, "pages of other sites must not use this server."
-        protected = scope["path"].startswith("/v1/") or scope["path"] == "/metrics"
-        token = self._settings.token
-        if token is not None and protected and not hmac.compare_digest(_token(headers).encode(), token.encode()):
+        if origin is not None and origin_host(origin) != host and not self._is_allowed(origin):
+            return 403, (
+                "pages of other sites must not use this server. Start it with --allow-origin "
+                f"{shortened(origin)} to allow it. Behind a proxy, let that pass the Host header on unchanged."
+            )
+        return None
+
+    def _is_allowed(self, origin: str | None) -> bool:
+        """Whether an origin is one of those that are allowed, and hence may need CORS headers."""
+        allowed = self._settings.allowed_origins
+        return origin is not None and (origin in allowed or "*" in allowed)
+
+    def _unauthorized(self, scope: Scope) -> tuple[int, str] | None:
+        """Status and message for a request without the token that it needs; None for any other."""
+        path, token = route_path(scope), self._settings.token
+        protected = path.startswith("/v1/") or path == "/metrics"
+        sent = _token(Headers(scope=scope))
+        if token is not None and protected and not hmac.compare_digest(sent.encode(), token.encode()):
             return 401, "this needs the server's token, as in the header: Authorization: Bearer TOKEN"
         return None
 
 
-def _hostname(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _origin_host(origin: str) -> str | None:
-    """Host and port of an origin; None where it is invalid, as "http://["."""
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None
+def route_path(scope: Scope) -> str:
+    """The path below the root path, whether or not a proxy has removed that; FastAPI finds routes in the same way."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
 def _token(headers: Headers) -> str:

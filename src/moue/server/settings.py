@@ -7,6 +7,7 @@ from pathlib import Path
 
 from moue.errors import UsageError, quoted
 from moue.runtime.engine import EngineName
+from moue.server.addresses import check_host, check_origin, check_proxy, check_root_path
 
 MIB = 1 << 20
 
@@ -16,8 +17,8 @@ class Settings:
     """What a server serves, and its limits.
 
     Raises:
-        UsageError: when a limit is below 1, a duration is not above 0, the token is empty or not ASCII, or no model is
-            named.
+        UsageError: when a limit is below 1, a duration is not above 0, the token is empty or not ASCII, no model is
+            named, or a host, origin, path or proxy is none.
     """
 
     models: tuple[str, ...] = ("default",)
@@ -33,7 +34,18 @@ class Settings:
     """The token that ``Authorization: Bearer`` must carry; None accepts every client that can reach the server.
     White space around it is ignored: files of secrets end in a line break, which a header cannot hold."""
     local_only: bool = True
-    """Whether requests must name this machine as their host, which prevents DNS rebinding."""
+    """Whether requests must name this machine, or one of ``allowed_hosts``, as their host. This prevents DNS rebinding:
+    a site whose name suddenly means your own machine. Where it is off and there are no ``allowed_hosts``, any host is
+    accepted."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that requests may have as their host as well, without ports: those of a reverse proxy in front."""
+    allowed_origins: tuple[str, ...] = ()
+    """Sites whose pages may use this server (CORS), as ``https://app.example``; ``*`` is all of them, and only without
+    a token."""
+    root_path: str = ""
+    """The path under which a reverse proxy shows this server, as ``/moue``, whether the proxy removes it or not."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed."""
     max_bytes: int = 32 * MIB
     """Of one request with images."""
     max_files: int = 32
@@ -75,6 +87,10 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.models:
             raise UsageError("a server needs at least one model.")
+        checks = {"allowed_hosts": check_host, "allowed_origins": check_origin, "trusted_proxies": check_proxy}
+        for name, check in checks.items():
+            object.__setattr__(self, name, tuple(map(check, getattr(self, name))))
+        object.__setattr__(self, "root_path", check_root_path(self.root_path))
         if self.token is not None:
             object.__setattr__(self, "token", self.token.strip())
             if not self.token:
@@ -84,6 +100,11 @@ class Settings:
                 raise UsageError(
                     "the token must hold printable ASCII characters only, as it is sent in a header. "
                     "Leave out --token and MOUE_TOKEN to have one generated."
+                )
+            if "*" in self.allowed_origins:
+                raise UsageError(
+                    "with a token, pages of all sites cannot be allowed: name the sites, as in: "
+                    "--allow-origin https://app.example"
                 )
         for name in (f.name for f in fields(self)):
             value = getattr(self, name)

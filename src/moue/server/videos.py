@@ -71,7 +71,9 @@ def create_router(settings: Settings, models: ModelPool, jobs: JobQueue, metrics
         except BaseException:
             jobs.remove(job)
             raise
-        return JSONResponse(job.to_dict(), 202, {"location": f"/v1/videos/{job.id}"})
+        return JSONResponse(
+            job.to_dict(), 202, {"location": f"{request.scope.get('root_path', '')}/v1/videos/{job.id}"}
+        )
 
     @router.get(
         "/v1/videos/{id}", summary="The state of a video", response_model=None,

@@ -77,7 +77,7 @@ export async function readImage(blob, name, options) {
 }
 
 export function openFrameSocket(options) {
-  const url = new URL(`v1/frames${query(options)}`, location.href);
+  const url = new URL(`v1/frames${query(options)}`, document.baseURI);
   url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   const subprotocols = ["moue.v1"];
   if (token()) {
