@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from moue.errors import UsageError
 from moue.training.augment import Augment
 from moue.training.config import Config, DataConfig, OptimConfig
+from moue.training.degrade import degrade
 
 STILL = DataConfig(flip=False, rotation=0, scale=0, shift=0, brightness=0, contrast=0, random_erasing=0)
 
@@ -124,3 +128,73 @@ def test_mixing_ends_where_it_is_told_to() -> None:
 def test_settings_that_contradict_each_other_are_refused(settings: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         Config().override(settings)
+
+
+def test_growth_may_go_further_than_shrinking(faces: torch.Tensor) -> None:
+    out = Augment(replace(STILL, scale=0.0, scale_up=0.5))(faces, generator())
+    dark = (out[:, 0, 24] < 125).sum(dim=1)
+    assert int(dark.min()) >= 16
+    assert 20 <= int(dark.max()) <= 25
+
+
+def test_gamma_bends_the_curve_and_leaves_black_and_white(faces: torch.Tensor) -> None:
+    faces[:, :, 0, 0], faces[:, :, 0, 1] = 0, 255
+    out = Augment(replace(STILL, gamma=1.0))(faces, generator())
+    exponents = torch.log(out[:, 0, 40, 40] / 255) / torch.log(torch.tensor(200 / 255))
+    assert 0.5 <= float(exponents.min()) < 0.7
+    assert 1.6 < float(exponents.max()) <= 2.0001
+    assert torch.equal(out[:, 0, 0, 0], torch.zeros(64))
+    assert torch.allclose(out[:, 0, 0, 1], torch.full((64,), 255.0))
+
+
+def textured(n: int = 8, size: int = 48) -> torch.Tensor:
+    return torch.rand(n, 1, size, size, generator=generator()) * 200 + 20
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [48, 40, 45])
+def test_a_degradation_grows_with_its_strength(kind: int, size: int) -> None:
+    images = textured(size=size)
+    kinds = torch.full((8,), kind)
+
+    def change(strength: float) -> float:
+        noise = torch.randn(images.shape, generator=generator())
+        out = degrade(images, kinds, torch.full((8,), strength), lambda part: noise)
+        assert out.shape == images.shape
+        return float((out - images).abs().mean())
+
+    assert change(0.05) < change(0.5) < change(1.0)
+
+
+def test_each_image_is_degraded_in_its_own_way() -> None:
+    images = textured(5)
+    kinds = torch.arange(5)
+    out = degrade(images, kinds, torch.ones(5), lambda part: torch.ones_like(part))
+    assert torch.equal(out[0], images[0])
+    # The strongest blur and the lowest resolution leave little of fine texture, noise and compression more.
+    spread = out.std(dim=(1, 2, 3))
+    assert (spread[1:3] < 0.5 * spread[0]).all()
+    assert torch.allclose(out[3], images[3] + 30)
+    alone = degrade(images[2:3], kinds[2:3], torch.ones(1), lambda part: torch.ones_like(part))
+    assert torch.allclose(alone[0], out[2], atol=1e-4)
+
+
+def test_compression_is_that_of_jpeg() -> None:
+    """Against the codec: as far from the original, and close to what it gives."""
+    ramp = torch.linspace(0, 255, 48)
+    image = ((ramp[None] + ramp[:, None]) / 2 + 20 * torch.sin(torch.arange(48.0))[None]).clamp(0, 255).round()
+    strength = torch.full((1,), (50 - 10) / (50 - 8))
+    ours = degrade(image[None, None], torch.tensor([4]), strength, torch.zeros_like)[0, 0]
+    file = io.BytesIO()
+    Image.fromarray(image.numpy().astype(np.uint8)).save(file, "JPEG", quality=10)
+    codec = torch.from_numpy(np.asarray(Image.open(file)).astype(np.float32))
+    assert float((codec - image).abs().mean()) > 3
+    assert float((codec - ours).abs().mean()) < 1
+
+
+def test_degraded_batches_are_of_their_seed(faces: torch.Tensor) -> None:
+    augment = Augment(replace(STILL, degradation=0.5))
+    once, again = augment(faces, generator(3)), augment(faces, generator(3))
+    assert torch.equal(once, again)
+    untouched = sum(torch.equal(a, b.float()) for a, b in zip(once, faces, strict=True))
+    assert 20 < untouched < 44

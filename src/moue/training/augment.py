@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from moue.training.config import DataConfig
+from moue.training.degrade import degrade
 
 
 class Augment:
@@ -28,7 +29,9 @@ class Augment:
 
     def __init__(self, config: DataConfig) -> None:
         self.config = config
-        self.geometric = config.augment and any((config.rotation, config.scale, config.shift, config.random_crop))
+        self.geometric = config.augment and any(
+            (config.rotation, config.scale, config.scale_up, config.shift, config.random_crop)
+        )
 
     def __call__(self, images: Tensor, generator: torch.Generator, flips: Tensor | None = None) -> Tensor:
         """Augment a batch.
@@ -58,7 +61,9 @@ class Augment:
             flips = None
         if self.geometric:
             angle = draw(-1, 1) * math.radians(c.rotation)
-            scale = 1 / (1 + draw(-1, 1) * c.scale)
+            change = draw(-1, 1)
+            growth = c.scale if c.scale_up is None else c.scale_up
+            scale = 1 / (1 + torch.where(change < 0, change * c.scale, change * growth))
             dx, dy = draw(-1, 1) * 2 * c.shift, draw(-1, 1) * 2 * c.shift
             cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
             mirror = 1.0 if flips is None else 1 - 2 * flips.float()
@@ -77,6 +82,11 @@ class Augment:
             bias = draw(-1, 1).view(-1, 1, 1, 1) * c.brightness * 255
             mean = x.mean(dim=(1, 2, 3), keepdim=True)
             x = ((x - mean) * gain + (mean + bias)).clamp_(0, 255)
+        if c.gamma > 0:
+            x = 255 * (x / 255).clamp(0, 1) ** (2 ** (draw(-1, 1) * c.gamma)).view(-1, 1, 1, 1)
+        if c.degradation > 0:
+            kinds = torch.where(draw(0, 1) < c.degradation, draw(1, 5).long(), 0)
+            x = degrade(x, kinds, draw(0, 1), lambda t: torch.randn(t.shape, generator=generator).to(device))
         if c.random_erasing > 0:
             x = self._erase(x, draw)
         return x

@@ -53,6 +53,9 @@ class DataConfig:
     """Largest rotation in degrees."""
     scale: Annotated[float, Range(0, 1)] = 0.12
     """Largest relative change of scale; 0.12 is 0.88 to 1.12."""
+    scale_up: Annotated[float | None, Range(0, 1)] = None
+    """Largest relative growth, where it differs from the largest shrinking, ``scale``: for faces that are cropped more
+    tightly than the training images."""
     shift: Annotated[float, Range(0, 1)] = 0.10
     """Largest shift, as a fraction of the side."""
     random_crop: Annotated[int, Range(0, 1024)] = 0
@@ -62,6 +65,10 @@ class DataConfig:
     """Largest additive change, as a fraction of 255."""
     contrast: Annotated[float, Range(0, 1)] = 0.2
     """Largest relative change of contrast."""
+    gamma: Annotated[float, Range(0, 3)] = 0.0
+    """Largest change of the gray-level curve, in powers of two of its exponent; 1 is 0.5 to 2."""
+    degradation: Annotated[float, Range(0, 1)] = 0.0
+    """Probability that an image is degraded: scaled down and up again, blurred, made noisy, or compressed as JPEG."""
     random_erasing: Annotated[float, Range(0, 1)] = 0.0
     """Probability that a random square is overwritten with mid-gray (Zhong et al., 2020)."""
     random_erasing_size: Annotated[float, Range(0, 1)] = 0.3
