@@ -29,7 +29,7 @@ from moue.spec import Color
 from moue.trained.open import labels_of, open_any, spec_of
 from moue.training import machine
 from moue.training.config import Config
-from moue.training.recipe import load_recipe, recipes
+from moue.training.recipe import load_recipe, recipes, resolve_init
 from moue.training.run_folder import Run
 
 if TYPE_CHECKING:
@@ -239,8 +239,10 @@ def _validated(entry: PlannedRun, read: Reader, asked: Sequence[str]) -> Planned
             f"the recipe {name} learns from FER+'s votes beside FER-2013's labels. Type --votes fer2013new.csv, or "
             "leave them out with --set optim.votes_weight=0"
         )
-    if config.model.init and not Run(Path(config.model.init)).finished:
-        raise UsageError(f"the recipe {name} needs the finished run {config.model.init}, and there is none.")
+    try:
+        config = resolve_init(config)
+    except MoueError as error:
+        raise UsageError(f"the recipe {name} starts from {config.model.init}: {error}") from error
     for teacher in config.optim.teachers:
         try:
             spec_of(teacher)

@@ -15,6 +15,8 @@ from moue.data.table import ImageTable
 from moue.errors import UsageError
 from moue.labels import LabelSet
 from moue.models.load import load_run
+from moue.trained import load_network
+from moue.training.config import Config
 from moue.training.loop import fit
 
 
@@ -87,3 +89,85 @@ def test_a_published_head_is_put_into_the_data_s_order(network: str, table: Imag
     assert load_run(run.folder).logits(table.images[:2]).shape == (2, 7)
     again = replace(config, model=replace(config.model, init=str(run.folder)))
     assert fit(again, table, tmp_path / "again").finished
+
+
+def test_classes_that_both_know_keep_their_rows(table: ImageTable, tmp_path: Path) -> None:
+    first = fit(SMALL.override(["optim.epochs=1", "optim.steps=1"]), table, tmp_path / "first")
+    labels = table.label_set.labels
+    still = ["optim.epochs=1", "optim.steps=1", "optim.lr=1e-12", "optim.ema=0", f"model.init={first.folder}"]
+    # "joy" is another class here, as "happy" is there by its own name.
+    own = LabelSet("folders", ("bored", "joy", "Sadness", "happy"))
+    part = table.take(np.isin(table.labels, [labels.index(name) for name in ("angry", "fear", "sad", "happy")]))
+    names = {"angry": 0, "fear": 1, "sad": 2, "happy": 3}
+    part = replace(part, label_set=own, labels=np.array([names[labels[i]] for i in part.labels]))
+    second = fit(SMALL.override(still), part, tmp_path / "second")
+    a, b = (load_file(run.folder / "weights.safetensors")["classifier.weight"] for run in (first, second))
+    assert b.shape[0] == 4
+    for row, name in ((2, "sad"), (3, "happy")):
+        assert torch.allclose(b[row], a[labels.index(name)], atol=1e-6)
+    for row in (0, 1):
+        assert not any(torch.allclose(b[row], other, atol=1e-3) for other in a)
+
+
+@pytest.mark.parametrize(("name", "network"), [("tiny", "compact"), ("ferplus", "compact"), ("googlenet", "googlenet")])
+def test_a_shipped_model_s_trunk_goes_on_and_other_classes_get_a_new_head(
+    name: str, network: str, table: ImageTable, tmp_path: Path
+) -> None:
+    own = replace(table, label_set=LabelSet("folders", tuple("abcdefg")))
+    settings = ["optim.lr=1e-12", "optim.ema=0", "optim.steps=1", "optim.epochs=1", "optim.batch_size=8"]
+    config = Config().override([*settings, "model.network=init", f"model.init={name}", "run.precision=fp32"])
+    run = fit(config, own, tmp_path / "run")
+    assert run.config().model.network == network, "the run can be opened without what it started from"
+    weights, shipped = load_file(run.folder / "weights.safetensors"), load_network(name).state_dict()
+    learned = [name for name in shipped if not name.endswith(("running_mean", "running_var", "tracked"))]
+    heads = [name for name in learned if name.startswith("classifier")]
+    assert heads
+    assert all(torch.allclose(weights[name], shipped[name], atol=1e-6) for name in learned if name not in heads)
+    assert all(len(weights[name]) == 7 for name in heads)
+    assert not any(torch.allclose(weights[n][:7], shipped[n][:7], atol=1e-3) for n in heads if n.endswith("weight"))
+    spec = run.spec()
+    assert spec.trained["init"] == name
+    assert spec.license == "MIT for the weights; the training pictures (FER-2013) were published for research"
+
+
+def test_ferplus_s_seven_expressions_start_as_fer2013_s(table: ImageTable, tmp_path: Path) -> None:
+    settings = ["optim.lr=1e-12", "optim.ema=0", "optim.steps=1", "optim.epochs=1", "optim.batch_size=8"]
+    config = Config().override([*settings, "model.network=init", "model.init=ferplus", "run.precision=fp32"])
+    weights = load_file(fit(config, table, tmp_path / "run").folder / "weights.safetensors")["classifier.weight"]
+    shipped = load_network("ferplus")
+    assert shipped.spec is not None
+    order = [shipped.spec.labels.index(name) for name in table.label_set.labels]
+    assert torch.allclose(weights, shipped.state_dict()["classifier.weight"][order], atol=1e-6)
+
+
+def test_another_network_than_that_of_init_is_refused(table: ImageTable, tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"googlenet is a googlenet whose weights do not fit this compact.*network=init"
+    ):
+        fit(SMALL.override(["model.init=googlenet"]), table, tmp_path / "run")
+    with pytest.raises(UsageError, match="Did you mean ferplus"):
+        fit(SMALL.override(["model.init=ferpls"]), table, tmp_path / "run")
+    with pytest.raises(UsageError, match="set that, too"):
+        SMALL.override(["model.network=init"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_frozen_epochs_train_the_last_layer_alone(table: ImageTable, tmp_path: Path) -> None:
+    base = SMALL.override(["optim.steps=2", "optim.epochs=1", "optim.ema=0", "optim.lr=0.01"])
+    first = fit(base, table, tmp_path / "first")
+    frozen = base.override([f"model.init={first.folder}", "optim.frozen_epochs=1"])
+    a, b, c, d = (
+        load_file(run.folder / "weights.safetensors")
+        for run in (
+            first,
+            fit(frozen, table, tmp_path / "frozen"),
+            fit(frozen.override(["optim.epochs=2"]), table, tmp_path / "both"),
+            fit(frozen.override(["optim.epochs=2", "optim.trunk_lr=0"]), table, tmp_path / "slow"),
+        )
+    )
+    learned = [name for name in a if name.endswith((".weight", ".bias"))]
+    head = "classifier.weight"
+    assert not torch.equal(a[head], b[head])
+    assert all(torch.equal(a[name], b[name]) for name in a if name != head), "batch norms' statistics among them"
+    assert not any(torch.equal(a[name], c[name]) for name in learned)
+    assert all(torch.equal(a[name], d[name]) for name in learned if name != head), "a factor of 0 on the trunk's rate"

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     if args.settings:
         return _print_settings(args)
     from moue.files import require_directory
-    from moue.training.recipe import load_recipe
+    from moue.training.recipe import load_recipe, resolve_init
 
     # A mistake in what was typed is an error before torch is loaded, which takes seconds.
     require_directory(args.out)
@@ -96,7 +96,9 @@ def run(args: argparse.Namespace) -> int:
     if args.resume and unfinished.exists:
         # What the run was started with need not be typed again.
         config = unfinished.resume_config(recipe, config, [*args.set, *given])
-    elif args.resume:
+    else:
+        config = resolve_init(config)
+    if args.resume and not unfinished.exists:
         sys.stderr.write(f"moue: {args.out} holds no run yet: a new one is started\n")
     with Progress("reading", "rows") as progress:
         reading = replace(reading_options(args), labels=config.data.labels, votes=config.data.votes)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from moue.spec import Color
+from moue.spec import Color, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Network(nn.Module):
     rebuild: dict[str, Any]
     """Options that build this architecture again without published weights ("pretrained": False); saved with the
     weights."""
+    spec: ModelSpec | None
+    """Labels, input and temperature of a trained network; None before it is trained."""
     _mean: Tensor
     _scale: Tensor
 
@@ -53,6 +55,7 @@ class Network(nn.Module):
         self.input = input
         self.num_classes = num_classes
         self.rebuild = {}
+        self.spec = None
         self.register_buffer("_mean", torch.tensor(input.mean).view(1, -1, 1, 1) * 255, persistent=False)
         self.register_buffer("_scale", 1 / (torch.tensor(input.std).view(1, -1, 1, 1) * 255), persistent=False)
 

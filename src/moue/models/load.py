@@ -2,13 +2,14 @@
 
 Reads what training leaves in a run folder: `config.json` (which network, with which options), `spec.json` (labels,
 input) and `weights.safetensors`. The header of the latter may carry options that build the network again without
-published weights, so reading a run never fetches anything.
+published weights, so reading a run never fetches anything. The file of a shipped model's weights also has there what a
+run has in `config.json`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,12 @@ from moue.spec import ModelSpec
 
 #: The key of the safetensors header under which a network's ``rebuild`` options travel.
 REBUILD = "rebuild"
+
+#: The key under which the file of a shipped model names its network and options, as a configuration's section "model".
+MODEL = "model"
+
+#: After the names of 8-bit weights and of the scales that they are multiplied by.
+INT8, SCALE = ".int8", ".scale"
 
 
 @dataclass(frozen=True)
@@ -78,21 +85,59 @@ def load_run(path: Path | str, device: str = "auto") -> TorchModel:
     folder = Path(path)
     spec = spec_of_run(folder)
     weights = folder / WEIGHTS
-    name, options = _network(folder / CONFIG)
-    state, rebuild = _read(weights)
+    name, options = architecture_of_run(folder)
+    state, header = _read(weights)
+    rebuild = current_options(header.get(REBUILD, {}))
     try:
         network = create(name, len(spec.labels), **{**options, **without_weights(name), **rebuild})
     except UsageError as error:
         raise ModelError(f"{folder / CONFIG}: {error}") from error
+    return _filled(network, state, spec, weights, device)
+
+
+def load_file(path: Path, spec: ModelSpec, device: str = "auto") -> TorchModel:
+    """Open the file of a shipped model's weights.
+
+    Args:
+        path: a safetensors file whose header names its network, its hash checked.
+        spec: its spec.
+        device: as of :func:`moue.models.devices.choose`.
+
+    Raises:
+        ModelError: when it is damaged, or of another version of moue.
+        UsageError: when the machine has no such device.
+    """
+    name, options = architecture_of_file(path)
+    state, _ = _read(path)
+    try:
+        network = create(name, len(spec.labels), **options)
+    except UsageError as error:
+        raise ModelError(f"{path}: {error}") from error
+    return _filled(network, _widened(state), spec, path, device)
+
+
+def _filled(network: Network, state: Mapping[str, Tensor], spec: ModelSpec, path: Path, device: str) -> TorchModel:
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         first = str(error).splitlines()[1:2] or [str(error)]
         raise ModelError(
-            f"{weights} does not fit the network {quoted(name)} with {len(spec.labels)} classes: {shortened(first[0])}"
+            f"{path} does not fit the network {quoted(spec.network)} with {len(spec.labels)} classes: "
+            f"{shortened(first[0])}"
         ) from error
     chosen = devices.choose(device)
+    network.spec = spec
     return TorchModel(spec, network.eval().requires_grad_(False).to(chosen), chosen)
+
+
+def _widened(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in float32, those that are stored in 8 bits multiplied by their scales."""
+    wide = {name: value for name, value in state.items() if not name.endswith((INT8, SCALE))}
+    for name, value in state.items():
+        if name.endswith(INT8):
+            plain = name.removesuffix(INT8)
+            wide[plain] = value.float() * state[plain + SCALE]
+    return wide
 
 
 def spec_of_run(folder: Path) -> ModelSpec:
@@ -131,7 +176,8 @@ def save_weights(weights: Mapping[str, Tensor], path: Path | str, rebuild: Mappi
         raise TrainingError(f"{path} cannot be written ({error}). The checkpoints are kept: type --resume.") from error
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a safetensors file, if asked for, and the parts of its header, which are JSON."""
     safetensors = require("safetensors", "train")
 
     def damaged(why: str) -> ModelError:
@@ -139,24 +185,47 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     try:
         with decoding(path, damaged), safetensors.safe_open(path, framework="pt") as file:
-            rebuild = json.loads((file.metadata() or {}).get(REBUILD, "{}"))
-            return {key: file.get_tensor(key) for key in file.keys()}, current_options(rebuild)  # noqa: SIM118
+            header = {key: json.loads(text) for key, text in (file.metadata() or {}).items() if key in (REBUILD, MODEL)}
+            return {key: file.get_tensor(key) for key in file.keys() if tensors}, header  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
         raise damaged(reason(error)) from error
 
 
-def _network(path: Path) -> tuple[str, dict[str, Any]]:
+def architecture_of_run(folder: Path) -> tuple[str, dict[str, Any]]:
+    """The network that a run trained, with its options.
+
+    Raises:
+        ModelError: when its configuration is missing or damaged.
+    """
+    path = folder / CONFIG
+
     def damaged(why: str) -> ModelError:
         return ModelError(
             f"{path} is not a run's configuration ({why}). Restore it from a copy, or train the run again."
         )
 
     try:
-        model = read_json(path, damaged).get("model")
+        values = read_json(path, damaged)
     except FileNotFoundError:
         raise ModelError(f"{path} is missing: it says which network the run trained.") from None
     except OSError as error:
         raise damaged(reason(error)) from error
+    return _architecture(values.get("model"), damaged)
+
+
+def architecture_of_file(path: Path) -> tuple[str, dict[str, Any]]:
+    """The network whose weights a shipped file holds, with its options.
+
+    Raises:
+        ModelError: when the file is damaged or its header does not say.
+    """
+    _, header = _read(path, tensors=False)
+    return _architecture(
+        header.get(MODEL), lambda why: ModelError(f"{path} is no file of a shipped model's weights ({why}).")
+    )
+
+
+def _architecture(model: Any, damaged: Callable[[str], ModelError]) -> tuple[str, dict[str, Any]]:
     match model:
         case {"network": str() as name, **others}:
             options = others.get("options") or {}

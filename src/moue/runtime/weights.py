@@ -18,6 +18,14 @@ BUNDLED = ("default", "tiny", "ferplus")
 #: Models that the second distribution, ``moue-models``, carries.
 EXTRA = ("full", "googlenet", "resnet50v2", "vit")
 
+#: Models whose weights ``moue-models`` carries for torch, too, to train on from them; the last four are members of
+#: ``full``, whose fifth is ``default``.
+TORCH = (
+    *BUNDLED,
+    *("googlenet", "resnet50v2", "vit"),
+    *("full/default-1", "full/default-2", "full/wide", "full/deep"),
+)
+
 ASSETS = Path(__file__).parent / "assets"
 
 
@@ -68,6 +76,34 @@ def verify(path: Path) -> ModelFile:
             f"{path} is damaged or was changed: its sha256 must be {spec.sha256[:12]}…. Got {found[:12]}… instead."
         )
     return ModelFile(path, spec)
+
+
+def find_torch_weights(name: str) -> ModelFile:
+    """The file of a shipped model's weights for torch, its hash checked against its spec.
+
+    Args:
+        name: one of :data:`TORCH`.
+
+    Raises:
+        UnknownName: when it is none of them.
+        UsageError: for an ensemble.
+        ModelError: when the file is missing, damaged or changed.
+        MissingExtra: when ``moue-models`` is not installed.
+    """
+    if name == "full":
+        raise UsageError(f"full is an ensemble. Take one of its members: default, {', '.join(TORCH[-4:])}.")
+    if name not in TORCH:
+        raise UnknownName("model with weights for torch", name, TORCH)
+    folder = models_folder()
+    if folder is None:
+        raise MissingExtra("moue-models", "models")
+    path = folder / "torch" / f"{name}.safetensors"
+    if not path.is_file():
+        raise ModelError(
+            f"the installed moue-models has no weights for torch of {quoted(name)}. Look for a later version: "
+            "pip install --upgrade moue-models"
+        )
+    return verify(path)
 
 
 def files_of(name: str | Path) -> list[Path]:

@@ -83,12 +83,13 @@ class ModelConfig:
     """Which network, and with which options."""
 
     network: str = "compact"
-    """A name of ``moue networks``, or "hf:<name or folder>"."""
+    """A name of ``moue networks``, "hf:<name or folder>", or "init": that of ``init``, with its options."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of that network."""
     init: str | None = None
-    """A finished run of the same network whose weights to start from. Its last layer is mapped by the classes' names;
-    where the classes differ, it is initialized at random."""
+    """What to start from: a finished run, or a shipped model ("default", "ferplus", "tiny", "googlenet", "resnet50v2",
+    "vit", "full/wide" and the other members of `full`; needs moue-models). It must be of the same network. The rows of
+    its last layer are mapped by the classes' names; those of new classes are initialized at random."""
 
     @property
     def size(self) -> int:
@@ -104,6 +105,10 @@ class ModelConfig:
         size = self.options.get("size", 48)
         if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
             raise UsageError(f"model.options.size must be between 8 and 1024 pixels. Got {quoted(size)} instead.")
+        if self.network == "init" and self.init is None:
+            raise UsageError(
+                'model.network "init" is the network of model.init: set that, too, as in model.init=ferplus'
+            )
         if (color := self.options.get("color", "gray")) not in ("gray", "rgb"):
             raise UsageError(f"model.options.color must be 'gray' or 'rgb'. Got {quoted(color)} instead.")
 
@@ -167,6 +172,12 @@ class OptimConfig:
     """Largest norm of the gradient; 0 is off."""
     layer_decay: Annotated[float, Range(0, 1)] = 1.0
     """Factor on the rate from each layer group to the one below it, for pretrained networks."""
+    trunk_lr: Annotated[float, Range(0, 1)] = 1.0
+    """Factor on the rate of all layers but the last, for pretrained networks."""
+    frozen_epochs: Annotated[int, Range(0, 100_000)] = 0
+    """Epochs at the start that train the last layer alone, for pretrained networks."""
+    patience: Annotated[int | None, Range(1, 100_000)] = None
+    """Early stopping: after as many epochs without a better accuracy on validation; None trains all epochs."""
     progressive_sizes: Annotated[tuple[int, ...], Range(8, 1024, unit=" pixels")] = ()
     """Progressive input sizes: the run is divided into as many equal parts, or into its epochs where there are fewer,
     which then take the last sizes; empty is the network's own size throughout."""
@@ -229,6 +240,8 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
+        if self.optim.patience is not None and self.data.validation == 0:
+            raise UsageError("optim.patience needs a validation part: set data.validation above 0, or leave it out.")
         crop = self.data.random_crop
         if crop > self.model.size:
             raise UsageError(

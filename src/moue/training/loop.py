@@ -33,7 +33,7 @@ from moue.training.progress import Meter, ProgressCallback
 from moue.training.run_folder import Run
 from moue.training.sampler import draw_epoch, seed_step
 from moue.training.tasks import Task, mixup
-from moue.training.warm_start import first_outputs
+from moue.training.warm_start import first_outputs, freeze
 
 
 def fit(
@@ -101,8 +101,9 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
             )
             fabric.launch()
         augment, labels = Augment(config.data), plan.train.labels.cpu().numpy()
+        trainable = [p for p in plan.network.parameters() if p.requires_grad]
         ema = EMA(network, optim.ema)
-        network, optimizer = fabric.setup(network, optimizers.build(network, optim))
+        network, optimizer = fabric.setup(network, optimizers.build(network, optim, plan.head))
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, plan.schedule)
         state = {"network": network, "ema": ema, "optimizer": optimizer, "scheduler": scheduler}
         first = checkpoints.resume(run.checkpoint("last"), state)
@@ -114,9 +115,11 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
         meter = Meter(first, optim.epochs, plan.steps, plan.device)
 
         for epoch in range(first, optim.epochs):
+            if run.stalled(optim.patience, epoch):
+                break
             rows, flips = draw_epoch(config, labels, len(plan.table.label_set), epoch)
             size = optim.size_in(epoch, config.data.random_crop or network.input.size)
-            network.train()
+            freeze(plan.network, trainable, plan.head, frozen=epoch < optim.frozen_epochs)
             meter.start_epoch()
             for step in range(plan.steps):
                 drawn = slice(step * optim.batch_size, (step + 1) * optim.batch_size)

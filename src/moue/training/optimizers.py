@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -14,8 +14,30 @@ from moue.training.config import OptimConfig
 from moue.training.muon import Muon
 
 
-def build(network: Network, config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimizer over a network's trainable weights; biases and norms are not decayed."""
+def build(network: Network, config: OptimConfig, head: Collection[str] = ()) -> torch.optim.Optimizer:
+    """The optimizer over a network's trainable weights; biases and norms are not decayed.
+
+    Args:
+        network: whose weights it steps.
+        config: its kind and rates.
+        head: the names of the last layer's weights, which have the full rate where ``trunk_lr`` is lower.
+    """
+    optimizer = _build(network, config)
+    if config.trunk_lr < 1:
+        last = {id(p) for name, p in network.named_parameters() if name in head}
+        optimizer.param_groups[:] = [
+            {**group, "params": chosen, "lr": group["lr"] * factor}
+            for group in optimizer.param_groups
+            for factor, chosen in (
+                (1.0, [p for p in group["params"] if id(p) in last]),
+                (config.trunk_lr, [p for p in group["params"] if id(p) not in last]),
+            )
+            if chosen
+        ]
+    return optimizer
+
+
+def _build(network: Network, config: OptimConfig) -> torch.optim.Optimizer:
     if config.name == "muon":
         hidden = {id(p) for p in network.hidden_matrices()}
         trainable = [p for p in network.parameters() if p.requires_grad]

@@ -17,18 +17,20 @@ from moue.errors import DataError, UsageError
 from moue.labels import FERPLUS
 from moue.models import create, devices, options_of
 from moue.models.base import Network
-from moue.models.load import load_run, without_weights
+from moue.models.load import without_weights
 from moue.spec import channels_of
+from moue.trained.network import open_network
 from moue.training import optimizers, tasks
 from moue.training.batch import Batch
 from moue.training.budget import fit_to_time
 from moue.training.config import Config
 from moue.training.memory import explain_out_of_memory
+from moue.training.recipe import resolve_init
 from moue.training.run_folder import Run
 from moue.training.sampler import steps_per_epoch
 from moue.training.tasks import Task
 from moue.training.teachers import teacher_mask
-from moue.training.warm_start import warm_start
+from moue.training.warm_start import heads_of, warm_start
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Plan:
     """The network to train, on the device, with the votes' outputs behind the labels' where votes are learned."""
     kept: Network
     """The network that the run keeps, for its shape: the same without the votes' outputs."""
+    head: set[str]
+    """The names of the weights of the last layer."""
     task: Task
     steps: int
     """Steps of an epoch."""
@@ -96,7 +100,7 @@ def prepare(
         config = replace(saved, run=replace(saved.run, device=config.run.device, threads=config.run.threads))
         split = run.split(table)
     else:
-        config = replace(config, data=replace(config.data, labels=table.label_set.name))
+        config = resolve_init(replace(config, data=replace(config.data, labels=table.label_set.name)))
         split = stratified_split(table, config.data.validation, config.data.split_seed, config.data.fold)
     device = devices.choose(config.run.device)
     precision = devices.precision(config.run.precision, device)
@@ -130,6 +134,7 @@ def prepare(
         validation=validation,
         network=network,
         kept=kept,
+        head=heads_of(network, config.model),
         task=task,
         steps=steps,
         schedule=optimizers.schedule(config.optim, steps * config.optim.epochs),
@@ -148,7 +153,7 @@ def _networks(config: Config, table: ImageTable, run: Run) -> tuple[Network, Net
     model = config.model
     torch.manual_seed(config.run.seed)
     resumed = run.exists and run.checkpoint("last").exists()
-    init = None if model.init is None or resumed else load_run(model.init, device="cpu")
+    init = None if model.init is None or resumed else open_network(model.init)
     options: dict[str, Any] = {**model.options}
     # With a checkpoint or a run to start from, published weights are not needed, and may be gone by now.
     if resumed:

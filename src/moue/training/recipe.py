@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from moue.errors import UnknownName, UsageError
+from moue.trained.network import architecture_of, network_spec
 from moue.training.config import Config
 from moue.training.yaml12 import read_yaml
 
@@ -33,6 +35,24 @@ def load_recipe(name: str | Path) -> Config:
     if not isinstance(values, dict):
         raise UsageError(f"{path} is not a recipe: it holds a {type(values).__name__}, not sections.")
     return Config.from_dict(values)
+
+
+def resolve_init(config: Config) -> Config:
+    """The configuration with the network of ``model.init`` by its name, where it says "init".
+
+    Options that the configuration sets have precedence over those of ``model.init``.
+
+    Raises:
+        UnknownName, UsageError, ModelError, MissingExtra: as :func:`moue.trained.network.network_spec`, whenever
+            ``model.init`` is set.
+    """
+    model = config.model
+    if model.init is not None:
+        network_spec(model.init)
+    if model.init is None or model.network != "init":
+        return config
+    network, options = architecture_of(model.init)
+    return replace(config, model=replace(model, network=network, options={**options, **model.options}))
 
 
 def recipes() -> dict[str, Path]:

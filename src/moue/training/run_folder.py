@@ -30,6 +30,7 @@ from moue.labels import FER2013
 from moue.renames import current_settings
 from moue.run_folder import CONFIG, HISTORY, RECORD, SPEC, SPLIT, WEIGHTS, is_run
 from moue.spec import ModelSpec
+from moue.trained.network import network_spec
 from moue.trained.open import spec_of
 from moue.training.config import MAY_DIFFER, Config
 
@@ -136,7 +137,8 @@ class Run:
         record = self.record()
         original = self._config_of(record.get("asked") or saved.to_dict(), RECORD)
         named = [s.partition("=")[0].strip() for s in settings]
-        for name in ("model.network", *named):
+        network = [] if requested.model.network == "init" else ["model.network"]
+        for name in (*network, *named):
             if name not in free and requested.get(name) not in (saved.get(name), original.get(name)):
                 raise UsageError(
                     f"{self.folder} holds a run with {name}={shortened(saved.get(name))}, not "
@@ -177,6 +179,12 @@ class Run:
     def best_accuracy(self, before: int) -> float:
         """The best accuracy on validation of the epochs before that one, which counts from 1; 0 where there is none."""
         return max((row["validation_accuracy"] or 0.0 for row in self.history() if row["epoch"] < before), default=0.0)
+
+    def stalled(self, patience: int | None, epochs: int) -> bool:
+        """Whether the last ``patience`` of so many epochs have not improved the accuracy on validation."""
+        if patience is None or epochs <= patience:
+            return False
+        return self.best_accuracy(before=epochs + 1) <= self.best_accuracy(before=epochs + 1 - patience)
 
     def begin(
         self,
@@ -263,7 +271,7 @@ class Run:
         # Unknown for the whole where one epoch, of an older version or on another device, does not say.
         known = all(r.get("threads") for r in history)
         cores = sum(float(r["seconds"] or 0) * float(r["threads"]) for r in history) if known else 0
-        epoch = config.optim.epochs
+        epochs = epoch = history[-1]["epoch"] if history else config.optim.epochs
         if config.optim.keep == "best" and history and self.checkpoint("best").exists():
             epoch = max(history, key=lambda r: r["validation_accuracy"] or 0.0)["epoch"]
         spec = ModelSpec(
@@ -277,7 +285,7 @@ class Run:
             parameters=record.get("parameters", 0),
             class_frequencies=tuple(round(share, 6) for share in class_frequencies),
             trained={
-                "epochs": config.optim.epochs,
+                "epochs": epochs,
                 "epoch_kept": epoch,
                 "hours": round(seconds / 3600, 4),
                 **({"core_hours": round(cores / 3600, 4)} if cores else {}),
@@ -351,8 +359,7 @@ def _license(config: Config, table: ImageTable) -> str:
     """What binds the weights: the licenses of the images, of ``model.init`` and of the teachers."""
     inherited = [spec_of(name).license for name in config.optim.teachers]
     if config.model.init:
-        # A path, as what is started from is a run even where a bundled model has its name.
-        inherited.insert(0, spec_of(Path(config.model.init)).license)
+        inherited.insert(0, network_spec(config.model.init).license)
     return "; ".join(dict.fromkeys(filter(None, [LICENSE if is_fer2013(table) else "", *inherited])))
 
 
