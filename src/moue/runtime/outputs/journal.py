@@ -170,4 +170,6 @@ def identity(spec: ModelSpec, *options: Any) -> str:
     for part in options:
         ignored = {*SPEED_OPTIONS, "model"}
         values |= {field.name: getattr(part, field.name) for field in fields(part) if field.name not in ignored}
+    # 0 and 0.0 are the same option.
+    values = {name: float(v) if type(v) is int else v for name, v in values.items()}
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=repr).encode()).hexdigest()[:32]

@@ -62,14 +62,12 @@ class Mirror:
 
 
 def absolute(path: str) -> str:
-    """An absolute path, equal for all spellings of it; links stay, but before a ``..``, which leads up from where they
-    lead."""
+    """An absolute path, equal for all spellings of it. Links stay, but before ``..``, which leads up from there."""
     # A name from a list may hold a NUL, which no file name can.
-    path = path.replace("\0", "")
-    if os.pardir in Path(path).parts:
-        parent, name = os.path.split(path)
-        path = os.path.realpath(path) if name in ("", os.pardir) else f"{os.path.realpath(parent)}{os.sep}{name}"
-    return os.path.abspath(path)  # noqa: PTH100 - Path.resolve follows links
+    parts = Path(path.replace("\0", "")).parts
+    up = len(parts) - parts[::-1].index(os.pardir) if os.pardir in parts else 0
+    start = os.path.realpath(Path(*parts[:up])) if up else os.curdir
+    return os.path.abspath(Path(start, *parts[up:]))  # noqa: PTH100 - Path.resolve follows links
 
 
 def _folder_of(name: str) -> str:
