@@ -16,6 +16,7 @@ from moue.cli.main import main
 from moue.data import load
 from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
+from moue.ensembles.rank_subsets import rank_subsets
 from moue.ensembles.voting import merge
 from moue.errors import DataError, ModelError, UsageError
 from moue.evaluation.calibration import fit_temperature
@@ -166,15 +167,41 @@ def test_the_command_reads_the_data_as_the_members_were_trained_on_it(make: Make
     assert 0 < ModelSpec.load(out.with_suffix(".json")).scores["validation"] < 1
 
 
-def test_members_without_common_held_out_rows_cannot_be_calibrated(make: Make, tmp_path: Path) -> None:
+def test_members_with_few_held_out_rows_in_common_are_merged_with_a_remark(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole, (a, b) = table(), (make("a", 1), make("b", 2))
     with pytest.raises(DataError, match="does not say which rows it held out"):
         merge([a, b], tmp_path / "full.onnx", data=whole)
-    for seed, path in enumerate((a, b)):
-        stratified_split(whole, 0.1, seed=seed).save(path.parent / "split.json")
-    with pytest.raises(DataError, match=r"at least 100 images that every member held out\. Got \d+"):
-        merge([a, b], tmp_path / "full.onnx", data=whole)
-    assert not (tmp_path / "full.onnx").exists()
+    first, second = (stratified_split(whole, 0.1, seed=seed) for seed in (0, 1))
+    first.save(a.parent / "split.json")
+    second.save(b.parent / "split.json")
+    n = len(np.intersect1d(first.validation, second.validation))
+    assert 0 < n < 50
+    spec = merge([a, b], tmp_path / "few.onnx", data=whole)
+    assert spec.temperature == 1
+    assert spec.trained["remarks"] == [
+        f"its temperature stays 1: {n} held-out images are too few to fit one, which takes 50"
+    ]
+    assert "validation" in spec.scores
+    assert {score.n for score in rank_subsets([a, b], whole)} == {n}
+    # None at all.
+    dataclasses.replace(second, validation=np.setdiff1d(second.validation, first.validation)).save(
+        b.parent / "split.json"
+    )
+    spec = merge([a, b], tmp_path / "none.onnx", data=whole)
+    assert (spec.temperature, spec.scores) == (1, {})
+    assert "no image was held out by every member" in spec.trained["remarks"][0]
+    with pytest.raises(DataError, match="no image that every model held out, to rank them on"):
+        rank_subsets([a, b], whole)
+    # The command prints it.
+    split = stratified_split(load("synth:1200:0", size=12), 0.03, seed=0)
+    for path in (a, b):
+        split.save(path.parent / "split.json")
+    assert main(["export", str(a), str(b), "-o", str(tmp_path / "c.onnx"), "--data", "synth:1200:0"]) == 0
+    assert "moue: its temperature stays 1: " in capsys.readouterr().err
+    assert main(["ensemble", str(a), str(b), "--data", "synth:1200:0", "--format", "json"]) == 0
+    assert "images are few: the order is mostly chance" in capsys.readouterr().err
 
 
 def test_a_member_is_never_overwritten_by_the_ensemble(make: Make, tmp_path: Path) -> None:

@@ -282,6 +282,8 @@ def _train_and_score(
             log(f"{name}: not run: {result.reason}")
         else:
             result, scored = replace(result, name=display_name), images
+            if remarks := result.details.get("remarks"):
+                log(f"{name}: {remarks}")
             log(f"{name}: {result.accuracy:.1%} of {len(scored):,} rows of {split}")
         results.append(result)
     return results, len(scored)
@@ -311,6 +313,8 @@ def _score(entry: Entry, read: Reader, split: str) -> tuple[ModelResult, list[st
         # A run of an older version has its curves only in its folder.
         history = history or run.history()
         details |= {"epoch kept": trained.get("epoch_kept"), "settings": _changed_settings(run.config())}
+    if remarks := trained.get("remarks"):
+        details["remarks"] = "; ".join(remarks)
     result = ModelResult(
         entry.name,
         spec.network,

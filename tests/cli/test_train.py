@@ -200,6 +200,22 @@ def test_the_settings_are_listed_with_a_recipes_values(capsys: pytest.CaptureFix
     assert "RECIPE, --data, -o/--out" in capsys.readouterr().err
 
 
+def test_the_result_is_a_row_with_the_majority_baseline_and_remarks_are_on_stderr(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "compact", "--data", "synth:200:0", "--out", str(tmp_path / "run"), *QUICK]
+    assert main([*command, "--format", "json"]) == 0
+    printed = capsys.readouterr()
+    [row] = json.loads(printed.out)
+    assert (row["run"], row["network"], row["epochs"], row["epoch_kept"]) == (str(tmp_path / "run"), "compact", 1, 1)
+    assert 0 < row["majority_baseline"] < 1
+    for remark in row["remarks"].split("; "):
+        assert f"moue: {remark}" in printed.err
+    assert "its temperature stays 1" in row["remarks"]
+    assert main([*command, "--resume"]) == 0
+    assert f"majority baseline {row['majority_baseline']:.1%}" in capsys.readouterr().out
+
+
 def test_epochs_are_shown_without_a_part_held_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", "compact", "--data", "synth:200:0", "--out", str(tmp_path / "run"), *QUICK]
     assert main([*command, "--set", "data.validation=0"]) == 0

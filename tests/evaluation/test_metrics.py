@@ -114,6 +114,7 @@ def test_the_evaluation_has_the_documented_keys_in_order() -> None:
     assert list(values) == [
         "model",
         "network",
+        "data",
         "split",
         "label_set",
         "n",

@@ -26,6 +26,7 @@ from moue.report.findings import verdict
 from moue.report.published import published_results
 from moue.report.write import write_comparison
 from moue.runtime.results import Predictions, softmax
+from moue.runtime.weights import list_models
 from moue.spec import ModelSpec
 
 STUDY = published_results()
@@ -305,7 +306,7 @@ def test_quoted_numbers_are_compared_with_the_same_family_only() -> None:
 
 
 def test_published_claims_are_checked_on_the_models_here() -> None:
-    memorized = history([0.5, 0.7, 0.8, 0.85], [0.5, 0.6, 0.62, 0.63], [1.3, 1.1, 1.05, 1.04])
+    memorized = history([0.3, 0.5, 0.7, 0.8, 0.85], [0.4, 0.5, 0.6, 0.62, 0.63], [1.5, 1.3, 1.1, 1.05, 1.04])
     words = verdict_of(replace(STRONG, name="ours", network="vit-compact", history=memorized), *STUDY)
     text = words["ours beside ViT (the study)"]
     assert STRONG.evaluation is not None
@@ -367,6 +368,14 @@ def test_labels_of_near_points_do_not_overlap() -> None:
     assert len({positions[n] for n in ("first", "second", "third")}) == 3
 
 
+def test_short_curves_get_no_verdict(written: Path) -> None:
+    page = (written / "comparison.html").read_text(encoding="utf-8")
+    assert "2 epochs are too few to tell overfitting from underfitting." in page
+    assert "Overfitting and underfitting" not in page
+    long = history([0.2, 0.3, 0.5, 0.6, 0.62], [0.2, 0.3, 0.5, 0.6, 0.59], [1.9, 1.7, 1.3, 1.1, 1.1])
+    assert "Overfitting and underfitting" in verdict_of(replace(STRONG, history=long))
+
+
 def test_the_table_has_plain_numbers() -> None:
     flat = [STRONG.to_row(), MISSING.to_row()]
     assert flat[0]["training_hours"] == 1.0
@@ -386,3 +395,27 @@ def test_the_card_holds_training_scores_and_limitations() -> None:
     assert "not what a person feels" in card
     assert "public test: 0.6800" in model_card(spec.replace(scores={"public_test": 0.68}))
     assert "Not measured." in model_card(spec)
+
+
+def test_the_card_speaks_of_the_set_that_was_used() -> None:
+    data = {"name": "mine", "train": 120, "validation": 30, "classes": {"bored": 80, "keen": 40}, "fingerprint": "f"}
+    spec = ModelSpec("m", "compact", ("bored", "keen"), trained={"data": data, "remarks": ["its temperature stays 1"]})
+    card = model_card(spec)
+    assert "- `mine`: trained on 120 images (bored 80, keen 40); 30 more were held out for validation" in card
+    assert "other people, cameras and light than those of `mine`" in card
+    assert "- its temperature stays 1." in card
+    assert "FER-2013" not in card
+    fer = spec.replace(license="MIT for the weights; the training images (FER-2013) were published for research")
+    assert "FER-2013 holds images from web searches" in model_card(fer)
+    members = [{"name": n, "weight": 0.5, "trained": {"data": {**data, "name": n}}} for n in ("a", "b", "a")]
+    card = model_card(spec.replace(trained={"members": members}))
+    assert card.count(": trained on 120 images") == 2
+    assert "- members: a (weight 0.5), b (weight 0.5), a (weight 0.5)" in card
+    assert "than those of `a` and `b`" in card
+
+
+def test_the_card_of_every_shipped_model_names_its_set() -> None:
+    for model in list_models():
+        card = model_card(ModelSpec.load(Path(model["path"]).with_suffix(".json")))
+        assert "- `fer2013.csv.zip`: trained on 2" in card
+        assert "FER-2013 holds" in card

@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
         3 where rows of the data could not be read, else 0.
     """
     from moue.ensembles.rank_subsets import rank_subsets
+    from moue.evaluation.calibration import MIN_ROWS
     from moue.runtime.validation import check_number
     from moue.trained.open import spec_of
 
@@ -37,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
     table = read_for(args, args.members[0], spec_of(args.members[0]))
     with Progress("evaluating", "models") as progress:
         scores = rank_subsets(args.members, table, progress)[: args.top]
+    if scores[0].n < MIN_ROWS:
+        sys.stderr.write(f"moue: {scores[0].n} held-out images are few: the order is mostly chance\n")
     values = [asdict(score, dict_factory=_rounded) for score in scores]
     write([value | {"members": " + ".join(value["members"])} for value in values], args.format, values)
     best = next((score.members for score in scores if len(score.members) > 1), None)

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moue.cli.clock import clock
 from moue.cli.dataset import SET_HELP, add_dataset, reading_options
@@ -18,6 +18,7 @@ from moue.cli.progress import Progress
 from moue.errors import require
 
 if TYPE_CHECKING:
+    from moue.spec import ModelSpec
     from moue.training.progress import Status
 
 
@@ -110,11 +111,37 @@ def run(args: argparse.Namespace) -> int:
         raise KeyboardInterrupt("the same command with --resume resumes the run") from None
     spec = finished.spec()
     epochs = spec.trained["epochs"]
+    for remark in spec.trained.get("remarks", ()):
+        sys.stderr.write(f"moue: {remark}\n")
+    if args.format != "table":
+        write([_summary(args.out, spec)], args.format)
+        return code
     line = f"{args.out}: {spec.network}, {epochs} epoch{'s' * (epochs != 1)} in {clock(spec.trained['hours'] * 3600)}"
     if "validation" in spec.scores:
         line += f", {spec.scores['validation']:.1%} on validation (face and mirror image)"
+    if "validation_majority_baseline" in spec.scores:
+        line += f", majority baseline {spec.scores['validation_majority_baseline']:.1%}"
     sys.stdout.write(line + "\n")
     return code
+
+
+def _summary(run: Path, spec: ModelSpec) -> dict[str, Any]:
+    """A finished run as a row of plain values."""
+    return {
+        "run": str(run),
+        "network": spec.network,
+        "parameters": spec.parameters,
+        **{key: spec.trained.get(key) for key in ("epochs", "epoch_kept", "hours", "seed")},
+        **{
+            name: spec.scores.get(key)
+            for name, key in (
+                ("validation_accuracy", "validation"),
+                ("validation_accuracy_se", "validation_se"),
+                ("majority_baseline", "validation_majority_baseline"),
+            )
+        },
+        "remarks": "; ".join(spec.trained.get("remarks", ())),
+    }
 
 
 def _print_settings(args: argparse.Namespace) -> int:

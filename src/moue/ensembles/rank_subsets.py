@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.data.table import ImageTable
-from moue.ensembles.voting import held_out_rows, require_compatible
-from moue.errors import UsageError
-from moue.evaluation.calibration import fit_temperature
+from moue.ensembles.voting import SAME_ROWS, held_out_rows, require_compatible
+from moue.errors import DataError, UsageError
+from moue.evaluation.calibration import calibrate
 from moue.evaluation.metrics import negative_log_likelihood, standard_error
 from moue.evaluation.scoring import truth_of
 from moue.preprocess import to_inputs
@@ -36,8 +36,10 @@ class SubsetScore:
     accuracy: float
     """0 to 1."""
     accuracy_se: float
+    majority_baseline: float
+    """Accuracy of always predicting the class that is most frequent in these images."""
     nll: float
-    """Mean negative log-likelihood after one temperature."""
+    """Mean negative log-likelihood after one temperature, which is 1 where the images are too few to fit one."""
     disagreement: float | None
     """Mean share of images on which two members differ; None for one alone. Members that never differ gain nothing."""
     parameters: int
@@ -70,7 +72,10 @@ def rank_subsets(members: Sequence[str | Path], data: ImageTable, progress: Repo
     specs = [model.spec for model in models]
     require_compatible(specs)
     held_out = held_out_rows(members, data)
+    if not len(held_out):
+        raise DataError(f"there is no image that every model held out, to rank them on. {SAME_ROWS}.")
     truth, views = truth_of(held_out, specs[0]), max(spec.views for spec in specs)
+    majority = float(np.bincount(truth).max() / len(truth))
     images = to_inputs(held_out.images, specs[0].size, specs[0].color)
     logits: list[NDArray[np.floating]] = []
     for i, model in enumerate(models):
@@ -82,7 +87,7 @@ def rank_subsets(members: Sequence[str | Path], data: ImageTable, progress: Repo
     for size in range(1, len(names) + 1):
         for subset in itertools.combinations(range(len(names)), size):
             mean = np.mean([logits[i] for i in subset], axis=0)
-            p = softmax(mean, fit_temperature(mean, truth))
+            p = softmax(mean, calibrate(mean, truth).temperature)
             accuracy = float((mean.argmax(axis=1) == truth).mean())
             pairs = [float((predicted[a] != predicted[b]).mean()) for a, b in itertools.combinations(subset, 2)]
             scores.append(
@@ -91,6 +96,7 @@ def rank_subsets(members: Sequence[str | Path], data: ImageTable, progress: Repo
                     len(truth),
                     accuracy,
                     standard_error(accuracy, len(truth)),
+                    majority,
                     negative_log_likelihood(p, truth),
                     float(np.mean(pairs)) if pairs else None,
                     sum(specs[i].parameters for i in subset),

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from moue._version import __version__
 from moue.data.table import ImageTable
 from moue.errors import DataError, ModelError, UsageError, quoted, require
-from moue.evaluation.calibration import fit_temperature, uncertain_threshold
+from moue.evaluation.calibration import calibrate
 from moue.evaluation.scoring import truth_of
 from moue.export import QUANTIZED_TOLERANCE, TOLERANCE, export
 from moue.export.files import model_files, write_model
@@ -44,8 +44,11 @@ if TYPE_CHECKING:
 #: What the members must share: one crop, one input, one order of labels.
 SHARED = ("labels", "size", "color", "margin", "align")
 
-#: Held-out images that fitting a temperature needs at least.
-MIN_HELD_OUT = 100
+#: When models hold out the same rows.
+SAME_ROWS = (
+    "Runs with the same data.validation, data.split_seed and data.fold hold out the same ones; with "
+    "data.validation = 0 they hold out none"
+)
 
 
 def merge(
@@ -66,8 +69,9 @@ def merge(
         weights: one above 0 for each member; equal ones by default. Only their ratios matter.
         store: how the weights of run folders are stored, as for :func:`moue.export.export`; files stay unchanged.
         data: the set that the runs were trained on. With it, temperature and threshold are fitted on the rows that
-            every member held out, after views and members are averaged; without it the temperature is 1 and the
-            threshold the members' mean. Of members without a split, the set's own validation rows count as held out.
+            every member held out, after views and members are averaged; without it, or where these are too few, the
+            temperature is 1, and without any the threshold the members' mean: ``trained["remarks"]`` then says so. Of
+            members without a split, the set's own validation rows count as held out.
         name: the ensemble's name; by default the file's.
 
     Returns:
@@ -78,7 +82,7 @@ def merge(
         UsageError: for fewer than two members, wrong weights, or a file name that does not end in .onnx or is a
             member's.
         ModelError: when members differ in :data:`SHARED` or cannot be opened.
-        DataError: when the members held out too few rows in common, or were trained on another set.
+        DataError: when a member does not say which rows it held out, or was trained on another set.
         MissingExtra: without onnx, or for run folders without torch.
     """
     path = Path(out)
@@ -243,7 +247,7 @@ def held_out_rows(members: Sequence[str | Path], data: ImageTable) -> ImageTable
     A run on other data is refused, even where the set has validation rows: it says nothing about them.
 
     Raises:
-        DataError: when a member has no split and the set no validation rows, or the members held out too few in common.
+        DataError: when a member has no split and the set no validation rows, or was trained on another set.
     """
     validation = np.flatnonzero(data.split == "validation")
     held_out = []
@@ -259,22 +263,20 @@ def held_out_rows(members: Sequence[str | Path], data: ImageTable) -> ImageTable
             )
         held_out.append(validation if split is None else split.validation)
     rows = functools.reduce(np.intersect1d, held_out)
-    if len(rows) < MIN_HELD_OUT:
-        raise DataError(
-            f"this needs at least {MIN_HELD_OUT} images that every member held out. Got {len(rows)} instead. "
-            "Runs with the same data.validation, data.split_seed and data.fold hold out the same ones; with "
-            "data.validation = 0 they hold out none. moue export also works without --data."
-        )
     return data.take(rows)
 
 
 def _calibrated(spec: ModelSpec, graph: onnx.ModelProto, held_out: ImageTable) -> ModelSpec:
+    if not len(held_out):
+        remark = f"its temperature stays 1: no image was held out by every member. {SAME_ROWS}"
+        return spec.replace(trained={**spec.trained, "remarks": [remark]})
     engine = Engine(open_graph(graph.SerializeToString(), optimize_for="throughput"), spec)
     truth: NDArray[np.int64] = truth_of(held_out, spec)
     logits = engine.tta_logits(to_inputs(held_out.images, spec.size, spec.color), spec.views)
-    temperature = fit_temperature(logits, truth)
+    temperature, uncertain_below, remark = calibrate(logits, truth)
     return spec.replace(
         temperature=temperature,
-        uncertain_below=uncertain_threshold(logits, temperature),
+        uncertain_below=uncertain_below,
         scores={"validation": round(float((logits.argmax(1) == truth).mean()), 6)},
+        trained={**spec.trained, **({"remarks": [remark]} if remark else {})},
     )

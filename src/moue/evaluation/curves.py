@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 History = Sequence[Mapping[str, Any]]
 
+#: Curves of fewer epochs say nothing about overfitting and underfitting.
+MIN_EPOCHS = 5
 #: A validation loss that ends this share above its minimum is overfitting.
 LOSS_RISE = 0.05
 #: A larger difference between training and validation accuracy is memorizing.
@@ -35,7 +37,8 @@ class CurveDiagnosis(NamedTuple):
 
 
 def diagnose_curves(history: History) -> CurveDiagnosis | None:
-    """Diagnose overfitting and underfitting; None without an accuracy on both parts.
+    """Diagnose overfitting and underfitting; None without an accuracy on both parts over at least
+    :data:`MIN_EPOCHS` epochs.
 
     In this order: a validation loss that ends more than :data:`LOSS_RISE` above its minimum is overfitting; a gap of
     more than :data:`ACCURACY_GAP` between training and validation accuracy is memorizing; a best validation accuracy in
@@ -44,7 +47,7 @@ def diagnose_curves(history: History) -> CurveDiagnosis | None:
     """
     epochs, validation = series(history, "validation_accuracy")
     _, train = series(history, "train_accuracy")
-    if not len(validation) or not len(train):
+    if len(validation) < MIN_EPOCHS or not len(train):
         return None
     window = len(epochs) // 5 | 1
     loss_epochs, loss = (_moving_median(values, window) for values in series(history, "validation_loss"))
@@ -55,7 +58,7 @@ def diagnose_curves(history: History) -> CurveDiagnosis | None:
         kind = "overfitting"
     elif gap > ACCURACY_GAP:
         kind = "memorizing"
-    elif len(validation) >= 3 and best >= len(validation) - max(1, len(validation) // 10):
+    elif best >= len(validation) - max(1, len(validation) // 10):
         kind = "unfinished"
     return CurveDiagnosis(
         kind,

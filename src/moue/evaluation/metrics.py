@@ -92,6 +92,8 @@ class Evaluation(Scores):
 
     model: str
     network: str
+    data: str
+    """The data set's name."""
     split: str
     label_set: str
     """Whose labels the truth is: "fer2013", "ferplus", or "folders" for classes of one's own."""
@@ -113,6 +115,7 @@ class Evaluation(Scores):
         return {
             "model": self.model,
             "network": self.network,
+            "data": self.data,
             "split": self.split,
             "label_set": self.label_set,
             **scores,
@@ -131,6 +134,7 @@ def evaluate(
     *,
     model: str = "",
     network: str = "",
+    data: str = "",
     split: str = "",
     label_set: str = "",
     deduplicated: NDArray[np.bool_] | None = None,
@@ -144,6 +148,7 @@ def evaluate(
         truth: int64 ``(N,)``: positions in ``predictions.labels``.
         model: the model's name.
         network: its architecture's name.
+        data: the data set's name.
         split: which rows these are.
         label_set: whose labels the truth is.
         deduplicated: bool ``(N,)``: rows without an exact duplicate in Training; None where there is nothing to
@@ -166,6 +171,7 @@ def evaluate(
         **{f.name: getattr(whole, f.name) for f in fields(Scores)},
         model=model,
         network=network,
+        data=data,
         split=split,
         label_set=label_set,
         labels=predictions.labels,

@@ -64,6 +64,7 @@ def score(
         truth,
         model=spec.name,
         network=spec.network,
+        data=part.name,
         split=split or (splits.pop() if len(splits) == 1 else "test"),
         label_set=part.label_set.name,
         deduplicated=without_duplicates(part, reference),

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from moue.evaluation.metrics import Evaluation
-from moue.report.format import majority, not_above_majority, percent, with_error
+from moue.report.format import join, majority, not_above_majority, percent, with_error
 from moue.spec import VIEWS, ModelSpec
 
 LIMITS = """\
 - It names the expression that a face shows to onlookers, not what a person feels: people show feelings they do not have
   and have feelings they do not show. Do not decide about a person by it (hiring, school, police, credit, insurance,
   health), and ask people before reading their faces.
-- FER-2013 and sets like it hold images from web searches with noisy labels, and say nothing of age, sex or skin;
-  whether the scores hold equally for all groups of people is not known from them.
+{data}
 - Small, turned, covered or badly lit faces, drawings and masks are read worse. Probabilities are calibrated only for
   data like the training data.
 """
+
+#: What is known of FER-2013, for models whose weights come from its images.
+FER2013_LIMITS = """\
+- FER-2013 holds images from web searches with noisy labels, and says nothing of age, sex or skin; whether the scores
+  hold equally for all groups of people is not known from it."""
+
+#: What is not known of any other set.
+OTHER_LIMITS = """\
+- Whether the scores hold for other people, cameras and light than those of {name}, and equally for all groups of
+  people, is not known from it."""
 
 
 def model_card(spec: ModelSpec, evaluation: Evaluation | None = None) -> str:
@@ -33,6 +45,10 @@ def model_card(spec: ModelSpec, evaluation: Evaluation | None = None) -> str:
         + f". It takes uint8 images of {spec.size}×{spec.size} pixels ({color}) and distinguishes: "
         + f"{', '.join(spec.labels)}.",
         "",
+        "## Data",
+        "",
+        *(_data(spec.trained) or ["Not recorded."]),
+        "",
         "## Training",
         "",
         *(_provenance(spec.trained) or ["Not recorded."]),
@@ -48,7 +64,39 @@ def model_card(spec: ModelSpec, evaluation: Evaluation | None = None) -> str:
         lines += [f"- {_words(key)}: {value:.4f}" for key, value in spec.scores.items()]
     else:
         lines.append("Not measured.")
-    return "\n".join([*lines, "", "## Limitations", "", LIMITS])
+    if remarks := spec.trained.get("remarks"):
+        lines += ["", "Remarks:", "", *(f"- {remark}." for remark in remarks)]
+    return "\n".join([*lines, "", "## Limitations", "", LIMITS.format(data=_limits_of_data(spec))])
+
+
+def _limits_of_data(spec: ModelSpec) -> str:
+    names = [f"`{data['name']}`" for data in _sets(spec.trained) if data.get("name")]
+    other = OTHER_LIMITS.format(name=join(list(dict.fromkeys(names)) or ["the training data"]))
+    # The license says what binds the weights, of whatever they started or learned from, too.
+    return FER2013_LIMITS if "FER-2013" in spec.license else other
+
+
+def _sets(trained: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What is recorded of the data set, or of those of an ensemble's members; each once."""
+    members = [member.get("trained", {}) for member in trained.get("members", [])]
+    found = [data for part in (trained, *members) if (data := part.get("data"))]
+    return [data for i, data in enumerate(found) if data not in found[:i]]
+
+
+def _data(trained: Mapping[str, Any]) -> list[str]:
+    """A line for each data set: its name, how many images of which classes, and how many were held out."""
+    lines = []
+    for data in _sets(trained):
+        counts = data.get("classes") or dict.fromkeys(data.get("labels", []), None)
+        classes = ", ".join(name if n is None else f"{name} {n:,}" for name, n in counts.items())
+        held_out, split = data.get("validation") or 0, data.get("split") or {}
+        part = f"{held_out:,} more were held out for validation" if held_out else "none was held out for validation"
+        drawn = f" (seed {split.get('seed', 0)}, part {split.get('fold', 0)})" if held_out else ""
+        lines.append(
+            f"- `{data.get('name')}`: trained on {data.get('train') or 0:,} images ({classes}); {part}{drawn}. "
+            f"Fingerprint `{data.get('fingerprint')}`."
+        )
+    return lines
 
 
 def _scores(e: Evaluation) -> list[str]:
@@ -62,7 +110,7 @@ def _scores(e: Evaluation) -> list[str]:
         for name, c in e.per_class.items()
     ]
     return [
-        f"Accuracy on the {e.n:,} images of {e.split}{views}: "
+        f"Accuracy on the {e.n:,} images of {_words(e.split)} in `{e.data}`{views}: "
         f"**{with_error(e.accuracy, e.accuracy_se)}** (one standard error){deduplicated}. "
         + (f"For comparison, {majority(e)}." if e.above_majority else not_above_majority(e)),
         "",
@@ -76,15 +124,16 @@ def _scores(e: Evaluation) -> list[str]:
     ]
 
 
-def _provenance(trained: dict[str, object]) -> list[str]:
-    """What made it, a line each, without the curves."""
-    return [f"- {_words(key)}: {_value(value)}" for key, value in trained.items() if key != "curves"]
+def _provenance(trained: Mapping[str, Any]) -> list[str]:
+    """What made it, a line each, without what the card has elsewhere."""
+    elsewhere = ("curves", "data", "remarks", "members")
+    lines = [f"- {_words(key)}: {_value(value)}" for key, value in trained.items() if key not in elsewhere]
+    members = [f"{member.get('name')} (weight {member.get('weight', 1):.2g})" for member in trained.get("members", [])]
+    return [*lines, *([f"- members: {', '.join(members)}"] if members else [])]
 
 
 def _value(value: object) -> str:
-    """A value of the record as text, without what is nested twice."""
-    if isinstance(value, dict):
-        return ", ".join(f"{_words(key)} {part}" for key, part in value.items() if not isinstance(part, (list, dict)))
+    """A value of the record as text."""
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from moue.evaluation.curves import CurveDiagnosis, diagnose_curves
+from moue.evaluation.curves import MIN_EPOCHS, CurveDiagnosis, History, diagnose_curves, series
 from moue.evaluation.model_result import ModelResult
 from moue.evaluation.ranking import (
     accuracy_difference,
@@ -79,6 +79,15 @@ def describe_curves(diagnosis: CurveDiagnosis) -> str:
         f"In the last epoch its accuracy is {d.train_accuracy:.1%} on the training images and "
         f"{d.validation_accuracy:.1%} on the validation images, a gap of {points(d.gap)}. {conclusion[d.kind]}"
     )
+
+
+def describe_history(history: History) -> str | None:
+    """What a run's curves say, or that they are too short to say anything; None without curves."""
+    diagnosis = diagnose_curves(history)
+    if diagnosis is not None:
+        return describe_curves(diagnosis)
+    n = len(series(history, "validation_accuracy")[0])
+    return f"{n} epochs are too few to tell overfitting from underfitting." if 1 < n < MIN_EPOCHS else None
 
 
 def _most_accurate(best: ModelResult) -> Finding:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from moue.errors import require
-from moue.evaluation.curves import diagnose_curves
 from moue.evaluation.model_result import ModelResult, recalls_by_model
 from moue.evaluation.significance import Pair
 from moue.report import format
 from moue.report.figures import Figure
-from moue.report.findings import Finding, describe_curves
+from moue.report.findings import Finding, describe_history
 from moue.spec import VIEWS
 
 FOLDER = Path(__file__).parent
@@ -58,7 +57,7 @@ def render(
         MissingExtra: without jinja2.
     """
     evaluated = [result for result in results if result.evaluation is not None]
-    diagnoses = {result.name: diagnose_curves(result.history) for result in evaluated}
+    diagnoses = {result.name: describe_history(result.history) for result in evaluated}
     context = {
         "title": title,
         "css": (FOLDER / "page.css").read_text(encoding="utf-8"),
@@ -72,7 +71,7 @@ def render(
         ),
         "baselines": {e.majority_class: e.majority_baseline for r in evaluated if (e := r.evaluation) is not None},
         "splits": list(dict.fromkeys((r.evaluation.split, r.evaluation.n) for r in evaluated if r.evaluation)),
-        "diagnoses": {name: describe_curves(found) for name, found in diagnoses.items() if found is not None},
+        "diagnoses": {name: text for name, text in diagnoses.items() if text is not None},
         "recalls": recalls_by_model(results),
         "pairs": pairs,
         "findings": findings,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moue._version import __version__
 from moue.damage import decoding, read_json
@@ -24,15 +25,18 @@ from moue.data.readers.fer2013_csv import is_fer2013
 from moue.data.splits import Split
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError, shortened
-from moue.evaluation.calibration import fit_temperature, uncertain_threshold
+from moue.evaluation.calibration import calibrate
+from moue.evaluation.metrics import scores
 from moue.files import atomic_write
 from moue.labels import FER2013
 from moue.renames import current_settings
 from moue.run_folder import CONFIG, HISTORY, RECORD, SPEC, SPLIT, WEIGHTS, is_run
+from moue.runtime.results import Predictions, softmax
 from moue.spec import ModelSpec
 from moue.trained.network import network_spec
 from moue.trained.open import spec_of
 from moue.training.config import MAY_DIFFER, Config
+from moue.training.remarks import remarks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -217,6 +221,7 @@ class Run:
                 "name": table.name,
                 "fingerprint": table.fingerprint,
                 "labels": list(table.label_set.labels),
+                "classes": _counts(table, split.train),
                 "train": len(split.train),
                 "validation": len(split.validation),
                 # With which the spec of a model without its run says which rows these were.
@@ -297,14 +302,22 @@ class Run:
                 "curves": _curves(history),
             },
         )
+        held_out, remark = None, ""
         if validation is not None:
             logits, truth = validation
-            temperature = fit_temperature(logits, truth)
+            temperature, uncertain_below, remark = calibrate(logits, truth)
+            held_out = scores(Predictions(softmax(logits, temperature), labels), truth)
             spec = spec.replace(
                 temperature=temperature,
-                uncertain_below=uncertain_threshold(logits, temperature),
-                scores={"validation": float((logits.argmax(1) == truth).mean())},
+                uncertain_below=uncertain_below,
+                scores={
+                    "validation": held_out.accuracy,
+                    "validation_se": held_out.accuracy_se,
+                    "validation_majority_baseline": held_out.majority_baseline,
+                },
             )
+        if noted := [*remarks(config, history, held_out), *filter(None, [remark])]:
+            spec = spec.replace(trained={**spec.trained, "remarks": noted})
         spec.save(self.folder / SPEC)
         record |= {"status": "finished", "seconds": seconds, "peak_memory_gb": dict(peak_memory), "epoch_kept": epoch}
         record["ended"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -353,6 +366,12 @@ class Run:
     def _write(self, name: str, values: Any) -> None:
         with atomic_write(self.folder / name) as part:
             part.write_text(json.dumps(values, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def _counts(table: ImageTable, rows: NDArray[np.int64]) -> dict[str, int]:
+    """How many of these rows each class has."""
+    counts = np.bincount(table.labels[rows], minlength=len(table.label_set))
+    return dict(zip(table.label_set.labels, counts.tolist(), strict=True))
 
 
 def _license(config: Config, table: ImageTable) -> str:

@@ -1,0 +1,49 @@
+"""What a user should know of a finished run that its accuracy alone does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from moue.evaluation.curves import MIN_EPOCHS, best_epoch, series
+from moue.evaluation.metrics import Scores, standard_error
+from moue.training.config import Config
+
+#: A last epoch that is further below the best one than this many standard errors of the best is far below it.
+FAR = 2
+
+
+def remarks(config: Config, history: Sequence[Mapping[str, Any]], validation: Scores | None) -> list[str]:
+    """The remarks on a run, a sentence each; usually none.
+
+    Args:
+        config: as it was trained.
+        history: a row an epoch.
+        validation: the kept weights' scores on the validation part, where there is one.
+    """
+    found = []
+    epochs = config.optim.epochs
+    if config.run.minutes is not None and epochs < MIN_EPOCHS:
+        found.append(
+            f"only {epochs} epoch{'s' * (epochs != 1)} fit into {config.run.minutes:g} minutes, and under {MIN_EPOCHS} "
+            "most networks have learned little: allow more minutes, or take a smaller network"
+        )
+    best, (_, accuracies) = best_epoch(history, "validation_accuracy"), series(history, "validation_accuracy")
+    if validation is not None and best is not None:
+        last = float(accuracies[-1])
+        if best[1] - last > FAR * standard_error(best[1], validation.n):
+            kept = (
+                f"The run kept epoch {best[0]:.0f}; a lower optim.lr, or fewer epochs, may do better"
+                if config.optim.keep == "best"
+                else "The run kept the last one: --set optim.keep=best keeps the best"
+            )
+            found.append(
+                f"the last epoch is right for {last:.1%} of the validation images, far below epoch {best[0]:.0f} with "
+                f"{best[1]:.1%} (more than {FAR} standard errors). {kept}"
+            )
+    if validation is not None and not validation.above_majority:
+        found.append(
+            "its accuracy on validation is not significantly above the majority baseline, always predicting "
+            f"{validation.majority_class}: more images or more epochs are needed"
+        )
+    return found

@@ -1,0 +1,67 @@
+"""What is said of a run whose accuracy is not what it seems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small import SMALL
+
+from moue.data.readers.synth import synthetic
+from moue.evaluation.metrics import Scores, scores
+from moue.runtime.results import Predictions
+from moue.training.loop import fit
+from moue.training.remarks import remarks
+
+
+def held_out(right: int, n: int = 100) -> Scores:
+    """A model of two equally frequent classes that is right about this many images."""
+    truth = np.arange(n) % 2
+    return scores(Predictions(np.eye(2)[np.where(np.arange(n) < right, truth, 1 - truth)], ("a", "b")), truth)
+
+
+def curve(*accuracies: float) -> list[dict[str, Any]]:
+    return [{"epoch": i, "validation_accuracy": a} for i, a in enumerate(accuracies, 1)]
+
+
+@pytest.mark.parametrize(
+    ("last", "keep", "words"),
+    [
+        # 2 standard errors of 80 % on 100 images are 8 points.
+        (0.73, "best", None),
+        (0.71, "best", "right for 71.0% of the validation images, far below epoch 2 with 80.0%"),
+        (0.71, "best", "The run kept epoch 2"),
+        (0.71, "last", "--set optim.keep=best keeps the best"),
+    ],
+)
+def test_a_last_epoch_far_below_the_best_is_told(last: float, keep: str, words: str | None) -> None:
+    config = SMALL.override([f"optim.keep={keep}", "optim.epochs=6"])
+    found = remarks(config, curve(0.5, 0.8, 0.78, 0.77, 0.76, last), held_out(80))
+    assert [words in text for text in found] == [True] if words else found == []
+
+
+def test_a_budget_of_few_epochs_and_an_accuracy_of_chance_are_told() -> None:
+    config = SMALL.override(["optim.epochs=3", "run.minutes=0.5"])
+    [few, chance] = remarks(config, curve(0.5, 0.5, 0.5), held_out(52))
+    assert few.startswith("only 3 epochs fit into 0.5 minutes")
+    assert "not significantly above the majority baseline, always predicting a" in chance
+    # Few epochs that were asked for are no surprise, and five are enough.
+    assert remarks(config.override(["run.minutes=null"]), curve(0.8, 0.8, 0.8), held_out(80)) == []
+    assert remarks(config.override(["optim.epochs=5"]), curve(*[0.8] * 5), held_out(80)) == []
+    assert remarks(config.override(["run.minutes=null"]), [], None) == []
+
+
+def test_a_run_on_a_small_set_finishes_with_a_remark_in_place_of_a_temperature(tmp_path: Path) -> None:
+    small = synthetic(300, seed=3)
+    rows = np.concatenate([np.flatnonzero((small.labels == k) & (small.split == "train"))[:20] for k in range(7)])
+    run = fit(SMALL.override(["optim.epochs=1", "data.validation=0.25"]), small.take(rows), tmp_path / "run")
+    spec = run.spec()
+    n = spec.trained["data"]["validation"]
+    assert 0 < n < 50
+    assert spec.temperature == 1
+    assert 0 < spec.uncertain_below < 1
+    assert f"its temperature stays 1: {n} held-out images are too few" in spec.trained["remarks"][-1]
+    assert sum(spec.trained["data"]["classes"].values()) == spec.trained["data"]["train"]
+    assert spec.scores.keys() == {"validation", "validation_se", "validation_majority_baseline"}
