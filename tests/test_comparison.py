@@ -119,7 +119,7 @@ def test_an_exported_run_keeps_its_curves_and_its_cost(data: str, tmp_path: Path
     assert [epoch["epoch"] for epoch in row.history or ()] == [1, 2, 3]
     assert (tmp_path / "second" / "figures" / "model-curves.svg").exists()
     spec = model.with_suffix(".json").read_text(encoding="utf-8")
-    assert sum("accuracy" in line for line in spec.splitlines()) == 2, "a curve is a line"
+    assert sum('_accuracy": [' in line for line in spec.splitlines()) == 2, "a curve is a line"
     damaged = json.loads(spec)
     damaged["trained"]["curves"]["train_loss"] = [1.0]
     model.with_suffix(".json").write_text(json.dumps(damaged), encoding="utf-8")

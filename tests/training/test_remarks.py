@@ -19,7 +19,9 @@ from moue.training.remarks import remarks
 def held_out(right: int, n: int = 100) -> Scores:
     """A model of two equally frequent classes that is right about this many images."""
     truth = np.arange(n) % 2
-    return scores(Predictions(np.eye(2)[np.where(np.arange(n) < right, truth, 1 - truth)], ("a", "b")), truth)
+    return scores(
+        Predictions(np.eye(2, dtype=np.float32)[np.where(np.arange(n) < right, truth, 1 - truth)], ("a", "b")), truth
+    )
 
 
 def curve(*accuracies: float) -> list[dict[str, Any]]:
