@@ -30,7 +30,7 @@ LAYERS = [
     {"evaluation", "trained"},
     {"report"},
     {"training", "export", "explain"},
-    {"comparison", "ensembles"},
+    {"comparison", "cross_validation", "ensembles"},
     {"cli", "server", "compat", "__main__"},
 ]
 LAYER = {unit: height for height, units in enumerate(LAYERS) for unit in units}

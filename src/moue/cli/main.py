@@ -13,7 +13,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moue._version import __version__
 from moue.cli import streams
@@ -29,6 +29,7 @@ COMMANDS = {
     "networks": "list the networks that can be trained",
     "models": "list the trained models",
     "train": "train a network from a recipe",
+    "cross-validate": "train a recipe once a fold, score each row by the run that held it out",
     "evaluate": "score a model on a data set",
     "compare": "train missing runs, evaluate all models, write one page",
     "ensemble": "score every average of some models on held-out rows",
@@ -71,7 +72,7 @@ def _run(argv: Sequence[str]) -> int:
         if not getattr(args, "command", None):
             parser.print_help()
             return USAGE_ERROR
-        code: int = importlib.import_module(f"moue.cli.{args.command}").run(args) or OK
+        code: int = _module(args.command).run(args) or OK
         return code
     except KeyboardInterrupt as interrupt:
         _print_error("; ".join(["interrupted", "completed output is intact", *map(str, interrupt.args)]))
@@ -86,6 +87,10 @@ def _run(argv: Sequence[str]) -> int:
         named = isinstance(error, OSError) and error.filename is None and streams.lost_output() is not None
         _print_error(f"standard output: {_message(error)}" if named else _message(error))
         return USAGE_ERROR
+
+
+def _module(command: str) -> Any:
+    return importlib.import_module(f"moue.cli.{command.replace('-', '_')}")
 
 
 def _with_output(code: int) -> int:
@@ -114,7 +119,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     for name, line in COMMANDS.items():
         sub = commands.add_parser(name, help=line, description=line[0].upper() + line[1:] + ".")
         if name == given:
-            importlib.import_module(f"moue.cli.{name}").configure(sub)
+            _module(name).configure(sub)
         # No default, which would override a --debug before the subcommand.
         sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=DEBUG)
     return parser

@@ -1,0 +1,118 @@
+"""`cross-validate`: every training row is predicted once, by the run that did not see it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moue.cli.main import main
+from moue.cross_validation import OUT_OF_FOLD, PREDICTIONS, OutOfFold, cross_validate
+from moue.data.readers.store import save
+from moue.data.readers.synth import synthetic
+from moue.data.splits import duplicate_groups
+from moue.data.table import ImageTable
+from moue.errors import DataError, UsageError
+from moue.run_folder import WEIGHTS
+from moue.trained.open import open_any
+from moue.trained.split_of import split_of
+from moue.training.config import Config
+from moue.training.run_folder import Run
+from moue.tta import tta_logits
+
+SETTINGS = {
+    "optim.epochs": 1,
+    "optim.steps": 3,
+    "run.threads": 1,
+    "data.augment": False,
+    "model.options": {"widths": [8, 8, 8], "blocks": [1, 1]},
+}
+
+
+@pytest.fixture(scope="module")
+def table() -> ImageTable:
+    return synthetic(240, seed=3)
+
+
+@pytest.fixture(scope="module")
+def finished(table: ImageTable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("folds")
+    cross_validate(Config().override(changes=SETTINGS), table, out, 3)
+    return out
+
+
+def test_each_training_row_is_held_out_once_and_predicted_by_that_run(table: ImageTable, finished: Path) -> None:
+    found = OutOfFold.load(finished / OUT_OF_FOLD)
+    assert found.rows.tolist() == np.flatnonzero(table.split == "train").tolist()
+    assert found.truth.tolist() == table.labels[found.rows].tolist()
+    assert sorted(set(found.folds)) == [0, 1, 2]
+    groups = duplicate_groups(table)
+    for fold in range(3):
+        run, mine = finished / f"fold-{fold}", found.folds == fold
+        split = split_of(run, table)
+        assert split is not None
+        assert not set(split.train) & set(found.rows[mine])
+        assert not set(groups[split.train]) & set(groups[found.rows[mine]])
+        logits = tta_logits(open_any(run).logits, table.images[found.rows[mine]], 2, 64)
+        assert np.allclose(found.logits[mine], logits, atol=1e-4)
+
+
+def test_scores_are_means_over_folds_and_the_rows_are_written(finished: Path) -> None:
+    scores = json.loads((finished / "cross-validation.json").read_text())
+    accuracies = [fold["accuracy"] for fold in scores["folds"]]
+    assert scores["mean"]["accuracy"] == pytest.approx(np.mean(accuracies))
+    assert scores["sd"]["accuracy"] == pytest.approx(np.std(accuracies, ddof=1))
+    with open(finished / PREDICTIONS, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == scores["n"] == sum(fold["n"] for fold in scores["folds"])
+    right = sum(row["correct"].lower() == "true" for row in rows)
+    assert right / len(rows) == pytest.approx(scores["pooled"]["accuracy"])
+
+
+def test_finished_folds_are_taken_and_a_missing_one_is_trained_again_to_the_same(
+    table: ImageTable, finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "again"
+    shutil.copytree(finished, out)
+    shutil.rmtree(out / "fold-1")
+    kept = (out / "fold-0" / WEIGHTS).stat().st_mtime_ns
+    cross_validate(Config().override(changes=SETTINGS), table, out, 3)
+    assert (out / "fold-0" / WEIGHTS).stat().st_mtime_ns == kept
+    before, after = OutOfFold.load(finished / OUT_OF_FOLD), OutOfFold.load(out / OUT_OF_FOLD)
+    assert np.array_equal(before.logits, after.logits)
+    changed = Config().override(changes=SETTINGS | {"optim.lr": 0.5})
+    with pytest.raises(UsageError, match=r"optim\.lr"):
+        cross_validate(changed, table, out, 3, settings=["optim.lr"])
+
+
+def test_what_cannot_be_cross_validated_is_refused_before_any_training(table: ImageTable, tmp_path: Path) -> None:
+    config = Config().override(changes=SETTINGS)
+    with pytest.raises(UsageError, match="between 2 and 20"):
+        cross_validate(config, table, tmp_path / "a", 1)
+    with pytest.raises(UsageError, match="bootstrap"):
+        cross_validate(config.override(changes={"data.bootstrap": True}), table, tmp_path / "a", 3)
+    with pytest.raises(DataError, match="moue cross-validate writes it"):
+        OutOfFold.load(tmp_path / OUT_OF_FOLD)
+    (tmp_path / OUT_OF_FOLD).write_bytes(b"PK nothing")
+    with pytest.raises(DataError, match="damaged"):
+        OutOfFold.load(tmp_path / OUT_OF_FOLD)
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_command_prints_folds_and_their_mean(
+    table: ImageTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(table, tmp_path / "set.npz")
+    settings = [f"--set={name}={json.dumps(value)}" for name, value in SETTINGS.items()]
+    command = ["cross-validate", "compact", "--data", str(tmp_path / "set.npz"), "--out", str(tmp_path / "cv")]
+    fast = ["--set=optim.votes_weight=0", "--set=optim.progressive_sizes=[]", "--folds", "2"]
+    assert main([*command, *settings, *fast]) == 0
+    assert "mean ± sd" in capsys.readouterr().out
+    assert main([*command, *settings, *fast, "--format", "json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert len(values["folds"]) == 2
+    assert Run(tmp_path / "cv" / "fold-1").config().data.fold == 1
