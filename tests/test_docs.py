@@ -8,19 +8,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
+from small import SMALL
 from videos import make_video
 
 from moue.cli import networks
 from moue.cli.main import _parser
+from moue.data.readers.synth import synthetic
 from moue.models import NETWORKS, options_of
 from moue.runtime.weights import find_model, list_models
 from moue.spec import ModelSpec
 from moue.training import settings
+from moue.training.loop import fit
 from moue.training.recipe import about, recipes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,6 +123,17 @@ def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert bodies
     for body in bodies:
         exec(compile(body, page, "exec"), {})
+
+
+def test_the_python_of_the_models_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit(SMALL.override(["optim.epochs=1", "optim.steps=2"]), synthetic(300), tmp_path / "runs" / "mine")
+    monkeypatch.chdir(tmp_path)
+    bodies = list(blocks(ROOT / "docs" / "models.md", "python"))
+    assert len(bodies) == 2
+    for body, images in zip(bodies, (4, 3), strict=True):
+        names: dict[str, Any] = {}
+        exec(compile(body, "docs/models.md", "exec"), names)
+        assert names["probabilities"].sum(1).tolist() == pytest.approx([1] * images)
 
 
 def test_names_that_the_docs_take_from_moue_exist() -> None:

@@ -181,7 +181,7 @@ def test_members_with_few_held_out_rows_in_common_are_merged_with_a_remark(
     spec = merge([a, b], tmp_path / "few.onnx", data=whole)
     assert spec.temperature == 1
     assert spec.trained["remarks"] == [
-        f"its temperature stays 1: {n} held-out images are too few to fit one, which takes 50"
+        f"its temperature stays 1: fitting one takes 50 held-out images, and these were {n}"
     ]
     assert "validation" in spec.scores
     assert {score.n for score in rank_subsets([a, b], whole)} == {n}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -254,3 +256,60 @@ def test_usage_errors_are_one_sentence(run: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no rows in the split 'train'"):
         export(run, tmp_path / "a.onnx", int8=True, data=held_out.part("public_test"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def program(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("programs") / "mine.pt2"
+    assert export(run, path).sha256 == file_sha256(path)
+    return path
+
+
+def test_torch_the_onnx_graph_and_the_program_give_the_same_logits(run: Path, exported: Path, program: Path) -> None:
+    network, module = load_run(run, device="cpu"), torch.export.load(program).module()
+    onnx_model = open_model(exported, engine="onnxruntime")
+    for n in (1, 2, 3, 17, 130):
+        images = np.random.default_rng(n).integers(0, 256, (n, 1, 48, 48), dtype=np.uint8)
+        expected = network.logits(images)
+        with torch.inference_mode():
+            given = module(torch.from_numpy(images))
+        assert (given.dtype, tuple(given.shape)) == (torch.float32, (n, 7))
+        # Relative to the largest logit; measured: 0 for the program, 1e-6 for the graph.
+        allowed = exporting.TOLERANCE * max(1.0, float(np.abs(expected).max()))
+        assert np.abs(given.numpy() - expected).max() <= allowed
+        assert np.abs(onnx_model.logits(images) - expected).max() <= allowed
+
+
+def test_a_program_is_one_file_with_its_spec_and_names_no_folder_of_this_machine(run: Path, program: Path) -> None:
+    assert [path.name for path in program.parent.iterdir()] == ["mine.pt2"]
+    inside = {"spec.json": ""}
+    torch.export.load(program, extra_files=inside)
+    spec = ModelSpec.from_dict(json.loads(inside["spec.json"]))
+    assert spec == ModelSpec.load(run / "spec.json").replace(name="mine")
+    with zipfile.ZipFile(program) as archive:
+        for name in archive.namelist():
+            assert str(Path(exporting.__file__).parents[1]).encode() not in archive.read(name)
+
+
+def test_a_program_that_differs_from_its_network_is_not_written(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
+    with pytest.raises(ModelError, match="the exported program of 'other' differs from its network"):
+        export(run, tmp_path / "other.pt2")
+    assert not (tmp_path / "other.pt2").exists()
+
+
+@pytest.mark.parametrize("options", [{"int8": True}, {"store": "float16"}, {"split": "test"}])
+def test_a_program_is_never_quantized(run: Path, tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(
+        UsageError, match=r"a \.pt2 file holds the network as it is, in float32\. Leave --int8, --store"
+    ):
+        export(run, tmp_path / "mine.pt2", **options)
+
+
+def test_what_cannot_read_or_be_a_program_says_so(run: Path, program: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"must end in \.onnx.*A \.pt2 is for torch\.export\.load"):
+        open_any(program)
+    with pytest.raises(UsageError, match=r"an ensemble is written as \.onnx"):
+        merge([run, run], tmp_path / "both.pt2")

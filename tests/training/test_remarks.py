@@ -64,6 +64,6 @@ def test_a_run_on_a_small_set_finishes_with_a_remark_in_place_of_a_temperature(t
     assert 0 < n < 50
     assert spec.temperature == 1
     assert 0 < spec.uncertain_below < 1
-    assert f"its temperature stays 1: {n} held-out images are too few" in spec.trained["remarks"][-1]
+    assert f"stays 1: fitting one takes 50 held-out images, and these were {n}" in spec.trained["remarks"][-1]
     assert sum(spec.trained["data"]["classes"].values()) == spec.trained["data"]["train"]
     assert spec.scores.keys() == {"validation", "validation_se", "validation_majority_baseline"}

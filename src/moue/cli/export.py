@@ -1,4 +1,4 @@
-"""`moue export RUN -o model.onnx`, and several models as one: `moue export A B … -o ensemble.onnx`."""
+"""`moue export RUN -o model.onnx` (or `.pt2`), and several models as one: `moue export A B … -o ensemble.onnx`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="a finished run's folder; several runs, .onnx files or names of `moue models` are merged into one model",
     )
-    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="the file to write (default: RUN/model.onnx)")
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the file to write: .onnx, or .pt2 for torch.export.load (default: RUN/model.onnx)",
+    )
     parser.add_argument("--int8", action="store_true", help="multiply in 8 bits; needs --data for its training images")
     parser.add_argument(
         "--store",

@@ -34,7 +34,7 @@ COMMANDS = {
     "compare": "train missing runs, evaluate all models, write one page",
     "ensemble": "score every average of some models on held-out rows",
     "explain": "show which parts of a face a prediction depends on",
-    "export": "turn a run into an ONNX model",
+    "export": "turn a run into an ONNX model, or a torch.export program",
     "serve": "start a web page and an API that read faces",
 }
 

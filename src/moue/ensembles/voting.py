@@ -87,7 +87,7 @@ def merge(
     """
     path = Path(out)
     if path.suffix != ".onnx":
-        raise UsageError(f"a model file must end in .onnx. Got {path} instead.")
+        raise UsageError(f"an ensemble is written as .onnx. Got {path} instead.")
     if len(members) < 2:
         raise UsageError(f"an ensemble needs at least two members. Got {len(members)} instead.")
     shares = _shares(weights, len(members))

@@ -62,7 +62,7 @@ def calibrate(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> Calibr
         labels: int64 ``(N,)``.
     """
     few = len(labels) < MIN_ROWS
-    remark = f"its temperature stays 1: {len(labels)} held-out images are too few to fit one, which takes {MIN_ROWS}"
+    remark = f"its temperature stays 1: fitting one takes {MIN_ROWS} held-out images, and these were {len(labels)}"
     temperature = 1.0 if few else fit_temperature(logits, labels)
     return Calibration(temperature, uncertain_threshold(logits, temperature), remark if few else "")
 

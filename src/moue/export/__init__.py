@@ -1,4 +1,4 @@
-"""Turns a run into a model that needs no torch: an ONNX graph and its spec, checked against torch."""
+"""Turns a run into a model that needs no torch: an ONNX graph and its spec, checked against torch; or into a `.pt2`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ TOLERANCE = 1e-4
 #: The same for graphs whose weights are stored in fewer bits.
 QUANTIZED_TOLERANCE = {"float16": 2e-2, "int8": 2e-1}
 
+#: Of a file that ``torch.export.load`` reads.
+PROGRAM_SUFFIX = ".pt2"
+
 #: How many training images calibrate the ranges of an 8-bit model.
 CALIBRATION_IMAGES = 512
 
@@ -57,7 +60,9 @@ def export(
 
     Args:
         run: a run folder.
-        out: path of the ``.onnx`` file; ``model.onnx`` in the run folder by default.
+        out: path of the ``.onnx`` file; ``model.onnx`` in the run folder by default. A name that ends in ``.pt2`` is
+            written as a ``torch.export`` program instead, with the spec inside and no ``.json``; it takes neither
+            ``int8`` nor ``store`` nor ``split``.
         int8: multiply in 8 bits, with ranges taken from training images of ``data``.
         store: how the file holds the weights: "float32", "float16" (half the file) or "int8" with scales (a
             quarter; see :func:`moue.export.graph.quantize_weights`). Arithmetic stays float32.
@@ -72,22 +77,13 @@ def export(
 
     Raises:
         MissingExtra: without torch or onnx.
-        UsageError: for a file name that does not end in .onnx or whose ``.json`` would replace a file of the run, int8
-            together with a smaller ``store``, int8 without data, or a model that is no run.
+        UsageError: for a file name that ends in neither .onnx nor .pt2 or whose ``.json`` would replace a file of the
+            run, int8 together with a smaller ``store``, int8 without data, or a model that is no run.
         DataError: when the data has no training images or other classes than the model.
         ModelError: when the run cannot be read, or graph and network differ.
     """
     path = Path(run) / EXPORTED if out is None else Path(out)
-    if path.suffix != ".onnx":
-        raise UsageError(f"a model file must end in .onnx. Got {path} instead.")
-    if store not in QUANTIZED_TOLERANCE and store != "float32":
-        raise UnknownName("store", store, ["float32", *QUANTIZED_TOLERANCE])
-    if int8 and store != "float32":
-        raise UsageError("int8 takes no store: a model that multiplies in 8 bits holds 8-bit weights already.")
-    if int8 and data is None:
-        raise UsageError("int8 needs training images to take its ranges from. Add --data SET.")
-    if split is not None and split not in SPLITS:
-        raise UnknownName("split", split, SPLITS)
+    _check_options(path, int8, store, data, split)
     require("torch", "train")
     require("onnx", "train")
     from moue.export.graph import quantize_weights, trace
@@ -99,10 +95,16 @@ def export(
     loaded = load_run(run, device="cpu")
     spec = spec.replace(name=name or (spec.name if path.stem == "model" else path.stem))
     prepared = None if data is None else _prepare(data, spec, split, int8)
-
-    graph = trace(loaded.network, spec)
     samples = sample_images(spec, None if prepared is None else prepared.images)
     exact = loaded.logits(samples)
+    if path.suffix == PROGRAM_SUFFIX:
+        from moue.export.program import check_program, program_of, write_program
+
+        program = program_of(loaded.network, spec)
+        check_program(spec, program, samples, exact, TOLERANCE)
+        return write_program(path, program, spec)
+
+    graph = trace(loaded.network, spec)
     check_parity(spec, graph, samples, exact, TOLERANCE)
     quantized = graph
     if store != "float32":
@@ -116,6 +118,25 @@ def export(
         after, before = (_accuracy(spec, g, prepared) for g in (quantized, graph))
         spec = spec.replace(scores={prepared.split: after, f"{prepared.split}_fp32": before})
     return write_model(path, quantized, spec)
+
+
+def _check_options(path: Path, int8: bool, store: str, data: ImageTable | None, split: str | None) -> None:
+    """Refuse what cannot be exported, before anything is read."""
+    if path.suffix not in (".onnx", PROGRAM_SUFFIX):
+        raise UsageError(f"a model file must end in .onnx, or in .pt2 for torch.export. Got {path} instead.")
+    if store not in QUANTIZED_TOLERANCE and store != "float32":
+        raise UnknownName("store", store, ["float32", *QUANTIZED_TOLERANCE])
+    if path.suffix == PROGRAM_SUFFIX and (int8 or store != "float32" or split is not None):
+        raise UsageError(
+            f"a .pt2 file holds the network as it is, in float32. Leave --int8, --store and --split out, or type: -o "
+            f"{path.with_suffix('.onnx')}"
+        )
+    if int8 and store != "float32":
+        raise UsageError("int8 takes no store: a model that multiplies in 8 bits holds 8-bit weights already.")
+    if int8 and data is None:
+        raise UsageError("int8 needs training images to take its ranges from. Add --data SET.")
+    if split is not None and split not in SPLITS:
+        raise UnknownName("split", split, SPLITS)
 
 
 def exportable_spec(run: str | Path) -> ModelSpec:

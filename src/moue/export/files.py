@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import onnx
 
 
-def model_files(path: Path) -> tuple[Path, Path]:
-    """The files of a model: the ``.onnx``, and the ``.json`` beside it."""
-    return path, path.with_suffix(".json")
+def model_files(path: Path) -> tuple[Path, ...]:
+    """The files of a model: the ``.onnx`` and the ``.json`` beside it, or the ``.pt2`` that holds its spec."""
+    return (path,) if path.suffix == ".pt2" else (path, path.with_suffix(".json"))
 
 
 def write_model(path: Path, graph: onnx.ModelProto, spec: ModelSpec) -> ModelSpec:

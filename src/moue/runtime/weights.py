@@ -198,7 +198,8 @@ def _locate(name: str | Path) -> Path:
         )
     if path.is_file():
         if path.suffix != ".onnx":
-            raise ModelError(f"a model file must end in .onnx. Got {path} instead.")
+            remedy = " A .pt2 is for torch.export.load: export its run as .onnx, too." if path.suffix == ".pt2" else ""
+            raise ModelError(f"a model file must end in .onnx. Got {path} instead.{remedy}")
         return path
     if path.suffix == ".onnx" or path.name != str(name):
         raise ModelError(f"{path} is missing: no such model file or run folder.")
