@@ -77,7 +77,8 @@ format: install  ## let ruff fix what it can and format the rest
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: install  ## build docs/ into site/
+docs: install  ## build docs/ into site/, and the help of the server's page
+	@$(BIN)/python scripts/help_page.py
 	@$(BIN)/python scripts/docs.py site
 
 bench: install  ## time training, reading and serving on this machine

@@ -188,6 +188,13 @@ def test_the_page_of_settings_is_made_of_the_docstrings() -> None:
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == settings.page(), "python scripts/settings.py"
 
 
+def test_the_help_of_the_server_s_page_is_up_to_date(tmp_path: Path) -> None:
+    build = [sys.executable, str(ROOT / "scripts" / "help_page.py"), str(tmp_path / "help.html")]
+    subprocess.run(build, check=True, capture_output=True, timeout=60)
+    shipped = ROOT / "src" / "moue" / "server" / "static" / "help.html"
+    assert shipped.read_bytes() == (tmp_path / "help.html").read_bytes(), "Type: make docs"
+
+
 def test_the_pages_build(tmp_path: Path) -> None:
     build = [sys.executable, str(ROOT / "scripts" / "docs.py"), str(tmp_path)]
     subprocess.run(build, check=True, capture_output=True, timeout=60)
