@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
+import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -170,3 +171,12 @@ class SquareReader:
         p = np.full((1, len(FER2013)), 0.02, np.float32)
         p[0, FER2013.index("happy" if xs.mean() < width / 2 else "sad")] = 0.88
         return Faces(source, "ok", width, height, box, np.ones(1, np.float32), None, Predictions(p, FER2013.labels))
+
+
+def walking_face(step: int) -> NDArray[np.uint8]:
+    """A frame with the astronaut's face, which moves to the right."""
+    face = np.asarray(Image.fromarray(skimage.data.astronaut()[0:256, 96:352]).resize((160, 160)))
+    image = np.full((240, 320, 3), 90, np.uint8)
+    left = 20 + 4 * step % 120
+    image[40:200, left : left + 160] = face
+    return image

@@ -50,11 +50,13 @@ def run(args: argparse.Namespace) -> int:
         require(module, "serve")
     if args.queue < 1:
         raise UsageError(f"--queue must be at least 1. Got {args.queue} instead.")
+    from moue.runtime.weights import RECOMMENDED
     from moue.server.run import serve
     from moue.server.settings import Settings
 
     settings = Settings(
         models=tuple(args.model or ["default"]),
+        preselected=None if args.model else RECOMMENDED,
         detector=args.detector,
         engine=args.engine,
         threads=args.threads,

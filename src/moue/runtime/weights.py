@@ -26,6 +26,20 @@ TORCH = (
     *("full/default-1", "full/default-2", "full/wide", "full/deep"),
 )
 
+#: The model for real use: it has learned what most people see in a face.
+RECOMMENDED = "ferplus"
+
+#: What each shipped model is for, in a line.
+ABOUT = {
+    "ferplus": "Recommended for real use: eight expressions, as most of ten people named them.",
+    "default": "Seven expressions, as FER-2013 labels them.",
+    "tiny": "The fastest and smallest, a little less accurate.",
+    "full": "The most accurate on FER-2013; slower.",
+    "googlenet": "GoogLeNet, one of the three networks of the study.",
+    "resnet50v2": "ResNet50V2, one of the three networks of the study.",
+    "vit": "Vision Transformer, one of the three networks of the study.",
+}
+
 ASSETS = Path(__file__).parent / "assets"
 
 
@@ -129,9 +143,9 @@ def list_models(folders: Iterable[str | Path] = ()) -> list[dict[str, Any]]:
 
     Returns:
         One row per model: ``name``, ``origin`` ("bundled", "moue-models" or "local"), ``path``, ``megabytes``,
-        ``network``, ``labels`` (list), ``size`` and ``color`` of its input, ``parameters``, ``views`` (how many it
-        averages), ``license``, ``scores`` (fractions of 1), ``remark``: why it cannot be used, or None. Hashes are
-        only checked when a model is opened.
+        ``about`` (a line of :data:`ABOUT`, or None), ``network``, ``labels`` (list), ``size`` and ``color`` of its
+        input, ``parameters``, ``views`` (how many it averages), ``license``, ``scores`` (fractions of 1), ``remark``:
+        why it cannot be used, or None. Hashes are only checked when a model is opened.
 
     Raises:
         UsageError: when one of the folders is not a folder.
@@ -143,6 +157,7 @@ def list_models(folders: Iterable[str | Path] = ()) -> list[dict[str, Any]]:
             "origin": origin,
             "path": str(path),
             "megabytes": round(path.stat().st_size / 1e6, 3),
+            "about": None if origin == "local" else ABOUT[path.stem],
         }
         try:
             spec = ModelSpec.load(path.with_suffix(".json")).to_dict()

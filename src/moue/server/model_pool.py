@@ -10,7 +10,7 @@ from moue.labels import color
 from moue.runtime.detect import Detector, open_detector
 from moue.runtime.engine import Engine, open_model
 from moue.runtime.recognizer import Recognizer
-from moue.runtime.weights import list_models
+from moue.runtime.weights import ABOUT, list_models
 from moue.server.settings import Settings
 
 DETECTORS = ("centerface", "none")
@@ -73,17 +73,22 @@ class ModelPool:
     def rows(self) -> list[dict[str, Any]]:
         """The rows of ``GET /v1/models``: the available models, the default first."""
         rows: list[dict[str, Any]] = []
+        installed = self._installed()
         # A copy: other threads may open models in the meantime.
         for name, engine in list(self._engines.items()):
             spec = engine.spec.to_dict()
             keys = ("network", "labels", "size", "color", "parameters", "license", "scores")
-            rows.append({"name": name, **{k: spec.get(k) for k in keys}})
+            about = ABOUT.get(name) if name in installed else None
+            rows.append({"name": name, "about": about, **{k: spec.get(k) for k in keys}})
         opened = {row["name"] for row in rows}
-        for name, installed in self._installed().items():
+        for name, row in installed.items():
             if name not in opened:
-                rows.append({k: v for k, v in installed.items() if k not in ("path", "origin", "megabytes", "remark")})
+                rows.append({k: v for k, v in row.items() if k not in ("path", "origin", "megabytes", "remark")})
+        preselected = self._settings.preselected
+        first = preselected if preselected in {row["name"] for row in rows} else self.default
         for row in rows:
             row["default"] = row["name"] == self.default
+            row["preselected"] = row["name"] == first
             labels: list[str] = row["labels"]
             row["colors"] = {label: "#{:02x}{:02x}{:02x}".format(*color(label)) for label in labels}
         return rows

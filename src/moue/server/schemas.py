@@ -130,7 +130,9 @@ class Model(TypedDict):
     network: str
     labels: list[str]
     colors: Annotated[dict[str, str], Field(description="color of each label, #rrggbb")]
+    about: Annotated[str | None, Field(description="what it is for, in a line; null for models of your own")]
     default: Annotated[bool, Field(description="the default of requests")]
+    preselected: Annotated[bool, Field(description="whether the page begins with it")]
     size: Annotated[int, Field(description="side of the square input, in pixels")]
     color: Annotated[str, Field(description="gray or rgb")]
     parameters: int

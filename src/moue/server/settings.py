@@ -24,6 +24,8 @@ class Settings:
     models: tuple[str, ...] = ("default",)
     """Names or paths of models that are opened at the start; the first is the default. Requests can name these and the
     installed models, and no paths."""
+    preselected: str | None = None
+    """The model with which the page begins; the default where None or not installed."""
     detector: str = "centerface"
     """The default detector: "centerface", or "none" where each image is one face."""
     engine: EngineName = "auto"

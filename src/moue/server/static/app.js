@@ -1,18 +1,27 @@
-// The page: reads files, pasted images, the sample drawing and the camera, and shows the results.
+// The page: reads files, pasted images, the sample photo and the camera, and shows the results.
 
-import { request, sentence } from "./api.js";
+import { events, request, sentence } from "./api.js";
 import { Camera } from "./camera.js";
+import { element, plural } from "./element.js";
+import { addColors } from "./palette.js";
 import { readPhoto } from "./photos.js";
-import { csv, json, save } from "./save.js";
+import { FileQueue } from "./queue.js";
+import { isRead, Results } from "./results.js";
+import { csv, datedName, json, save } from "./save.js";
 import { readVideo } from "./video.js";
-import { colors, element } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
-const stage = $("stage");
-let rows = [];
+const OPTIONS = ["model", "compare", "fps", "cropped"];
+// In one message.
+const MAX_NAMES = 10;
+const results = new Results($("table"));
+const queue = new FileQueue(readFile, showProgress, showSummary);
 let camera = null;
-let videoAbort = null;
 let limits = {};
+let available = [];
+// Of the files that were added since the queue was empty.
+let summary = "";
+let failed = [];
 
 function setStatus(text) {
   if ($("status").textContent !== text) $("status").textContent = text;
@@ -24,38 +33,41 @@ function showError(message) {
   $("errors").append(line);
 }
 
-function detector() {
-  if ($("cropped").checked) return "none";
-  return limits.detector === "none" ? "centerface" : "";
+// What is to be done with a file, as the controls say at this moment.
+function chosen() {
+  const detector = $("cropped").checked ? "none" : limits.detector === "none" ? "centerface" : "";
+  const models = [...new Set([$("model").value, $("compare").value || $("model").value])];
+  return { models, detector, fps: $("fps").value };
 }
 
-function models() {
-  return [...new Set([$("model").value, $("compare").value || $("model").value])];
+// The expressions that models tell apart, in their order.
+function labelsOf(models) {
+  return [...new Set(available.filter((model) => models.includes(model.name)).flatMap((model) => model.labels))];
 }
 
-function addRows(added) {
-  // Not push(...added): a long video has more rows than a call may have arguments.
-  rows = rows.concat(added);
-  $("tools").hidden = !rows.length;
-}
-
-function stopStage() {
-  camera?.stop();
-  videoAbort?.abort();
+function labelsOfRows(rows) {
+  return labelsOf([...new Set(rows.map((row) => row.model))]);
 }
 
 async function loadOptions() {
   limits = await (await request("v1/limits")).json();
   $("cropped").checked = limits.detector === "none";
-  const available = await (await request("v1/models")).json();
+  available = await (await request("v1/models")).json();
   for (const model of available) {
-    Object.assign(colors, model.colors);
+    addColors(model.colors);
     for (const id of ["model", "compare"]) $(id).append(element("option", { value: model.name, text: model.name }));
   }
+  $("model").value = available.find((model) => model.preselected).name;
   $("compare").parentElement.hidden = available.length < 2;
+  describeModel();
 }
 
 const ready = loadOptions().catch((error) => showError(error.message));
+
+function describeModel() {
+  const model = available.find(({ name }) => name === $("model").value);
+  $("about").textContent = model?.about ?? (model ? `${model.name}: ${plural(model.labels.length, "expression")} (${model.labels.join(", ")}).` : "");
+}
 
 function isVideo(file) {
   return file.type.startsWith("video/") || /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|ts|ogv|flv|wmv)$/i.test(file.name);
@@ -65,63 +77,166 @@ function megabytes(bytes) {
   return `${(bytes / (1 << 20)).toFixed(bytes < 1 << 20 ? 2 : 0)} MB`;
 }
 
+// Adds the result of a file, whether it can be read or not. Rejects where the signal is aborted.
+async function readFile({ file, models, detector, fps }, signal) {
+  const entry = { name: file.name || "image", file, rows: [] };
+  const show = (card) => {
+    entry.card = card;
+    $("cards").prepend(card);
+  };
+  try {
+    const most = isVideo(file) ? limits.max_video_bytes : limits.max_bytes;
+    if (most && file.size > most - 2048) {
+      throw Object.assign(new Error(`too large: ${megabytes(file.size)}; this server takes ${megabytes(most)}`), { status: 413 });
+    }
+    if (isVideo(file)) {
+      const rows = await readVideo(file, models, labelsOf(models), { detector, fps }, { show, setStatus, signal });
+      if (!rows) return;
+      entry.rows = rows;
+      summary = $("status").textContent;
+    } else {
+      if (queue.total === 1) setStatus(`Reading ${entry.name} …`);
+      const photo = await readPhoto(file, entry.name, models, detector, signal);
+      signal.throwIfAborted();
+      show(photo.card);
+      entry.rows = photo.rows.map((row, i) => ({ ...row, model: models[i] }));
+      summary = photo.summary;
+    }
+  } catch (error) {
+    if (signal.aborted) throw error;
+    // The rows up to the failure are kept.
+    entry.rows = [...(error.partial ?? []), ...models.map((model) => unread(entry.name, model, error))];
+    if (!entry.card?.isConnected) entry.card = null;
+  }
+  const bad = entry.rows.find((row) => !isRead(row));
+  if (bad) failed.push({ name: entry.name, message: `${entry.name}: ${bad.reason}` });
+  results.add(entry);
+  results.show();
+}
+
+// The row of a file that could not be read.
+function unread(source, model, error) {
+  const status = error.rows?.[0]?.status ?? { 413: "too_large", 429: "busy", 503: "busy" }[error.status] ?? "unreadable";
+  const message = error.message.startsWith(`${source}: `) ? error.message.slice(source.length + 2) : error.message;
+  const reason = error.rows?.[0]?.reason ?? message;
+  return { source, model, status, reason, width: 0, height: 0, faces: [] };
+}
+
 async function readFiles(files) {
   await ready;
-  $("errors").replaceChildren();
-  let photos = 0;
-  for (const [i, file] of files.entries()) {
-    const maxBytes = isVideo(file) ? limits.max_video_bytes : limits.max_bytes;
-    if (maxBytes && file.size > maxBytes - 2048) {
-      showError(`${file.name} is too large: ${megabytes(file.size)}; this server takes ${megabytes(maxBytes)}`);
-      continue;
-    }
-    try {
-      if (isVideo(file)) {
-        stopStage();
-        videoAbort = new AbortController();
-        addRows(await readVideo(file, models(), detector(), { setStatus, stage, abort: videoAbort }));
-      } else {
-        setStatus(files.length > 1 ? `Reading ${i + 1} of ${files.length} …` : `Reading ${file.name} …`);
-        const photo = await readPhoto(file, file.name || "image", models(), detector());
-        $("cards").prepend(photo.card);
-        addRows(photo.rows);
-        photos += 1;
-        setStatus(photo.summary);
-      }
-    } catch (error) {
-      setStatus("");
-      // The rows up to the failure can be saved.
-      addRows(error.rows ?? []);
-      showError(error.message);
-    }
+  if (!queue.running) {
+    $("errors").replaceChildren();
+    summary = "";
+    failed = [];
   }
-  if (photos > 1) setStatus(`${photos} images read.`);
+  $("again").hidden = true;
+  const options = chosen();
+  queue.add(files.map((file) => ({ file, ...options })));
+}
+
+function showProgress() {
+  const { running, done, total } = queue;
+  const many = running && total > 1;
+  $("progress").hidden = !many;
+  if (many) {
+    $("bar").max = total;
+    $("bar").value = done;
+    $("count").textContent = `${done} of ${total} files read`;
+    // Not each of hundreds: a screen reader would read out every one.
+    if (done % Math.ceil(total / 10) === 0) setStatus(`Reading files: ${done} of ${total} read …`);
+  }
+  showTools();
+}
+
+function showSummary(total) {
+  if (total === 1) {
+    setStatus(failed.length ? "" : summary);
+    failed.forEach(({ message }) => showError(message));
+    return;
+  }
+  setStatus(failed.length ? `${total - failed.length} of ${total} files read.` : `${total} files read.`);
+  if (!failed.length) return;
+  const names = failed.slice(0, MAX_NAMES).map(({ name }) => name).join(", ");
+  const more = failed.length > MAX_NAMES ? ` and ${failed.length - MAX_NAMES} more` : "";
+  showError(`${failed.length} of ${total} files could not be read: ${names}${more}. The table says why.`);
+}
+
+// The downloads say what they lack while files are being read or the camera is on.
+function showTools() {
+  const { running, done, total } = queue;
+  const has = results.entries.length > 0;
+  const soFar = [running && `${done} of ${plural(total, "file")} read so far`, camera && "the camera is on"].filter(Boolean).join("; ");
+  $("tools").hidden = !has && !running && !camera;
+  for (const [id, name] of [["csv", "CSV"], ["json", "JSON"]]) {
+    $(id).hidden = !has;
+    $(id).textContent = `Download ${name}${soFar && ` (${soFar})`}`;
+  }
 }
 
 async function readSample() {
-  const image = new Image();
-  image.src = "sample.svg";
-  await image.decode();
-  const canvas = element("canvas", { width: image.naturalWidth, height: image.naturalHeight });
-  canvas.getContext("2d").drawImage(image, 0, 0);
-  const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
-  await readFiles([new File([blob], "drawing.png", { type: "image/png" })]);
+  const blob = await (await request("sample.jpg")).blob();
+  await readFiles([new File([blob], "sample.jpg", { type: "image/jpeg" })]);
 }
 
 async function startCamera() {
   await ready;
   $("errors").replaceChildren();
-  stopStage();
-  const started = new Camera(models(), detector(), { setStatus, stage, onend: addRows, onerror: showError });
-  camera = started;
+  $("again").hidden = true;
+  camera?.stop();
+  const { models, detector } = chosen();
+  const onstart = () => {
+    results.add({ name: "camera", get rows() { return started.rows; } });
+    showTools();
+  };
+  const onend = () => {
+    if (camera === started) camera = null;
+    $("stage").hidden = true;
+    if (started.rows.length) $("cards").prepend(started.card);
+    results.show();
+    showTools();
+  };
+  const started = camera = new Camera(models, labelsOf(models), detector, { setStatus, stage: $("stage"), onstart, onend, onerror: showError });
+  showTools();
   try {
     await started.start();
   } catch (error) {
     // After a second click only the second camera reports its error.
     if (camera !== started) return;
     camera = null;
+    showTools();
     showError(error.message);
   }
+}
+
+// Offers to read again what was read with other options.
+function offerAgain() {
+  describeModel();
+  const n = results.files.length + queue.rest.length;
+  $("again").hidden = !n && !camera;
+  const model = $("compare").value ? `${$("model").value} and ${$("compare").value}` : $("model").value;
+  $("reread").textContent = n ? `Read ${n === 1 ? "the file" : `the ${n} files`} again with ${model}` : `Start the camera again with ${model}`;
+}
+
+function readAgain() {
+  const files = [...results.files, ...queue.rest.map(({ file }) => file)];
+  queue.clear();
+  results.entries.filter((entry) => entry.file).forEach((entry) => results.remove(entry));
+  results.show();
+  if (files.length) readFiles(files);
+  if (camera) startCamera();
+  $("files").focus();
+}
+
+function clear() {
+  queue.clear();
+  camera?.stop();
+  results.clear();
+  for (const id of ["cards", "stage", "errors"]) $(id).replaceChildren();
+  $("stage").hidden = true;
+  $("again").hidden = true;
+  showProgress();
+  setStatus("");
+  $("files").focus();
 }
 
 $("files").addEventListener("change", (event) => {
@@ -130,19 +245,12 @@ $("files").addEventListener("change", (event) => {
 });
 $("sample").addEventListener("click", () => readSample().catch((error) => showError(error.message)));
 $("camera").addEventListener("click", startCamera);
-$("csv").addEventListener("click", () => save(csv(rows), "moue.csv"));
-$("json").addEventListener("click", () => save(json(rows), "moue.json"));
-$("clear").addEventListener("click", () => {
-  stopStage();
-  rows = [];
-  $("cards").replaceChildren();
-  stage.replaceChildren();
-  stage.hidden = true;
-  $("tools").hidden = true;
-  $("errors").replaceChildren();
-  setStatus("");
-  $("files").focus();
-});
+$("csv").addEventListener("click", () => save(csv(results.rows, labelsOfRows(results.rows)), datedName(".csv")));
+$("json").addEventListener("click", () => save(json(results.rows), datedName(".json")));
+$("clear").addEventListener("click", clear);
+$("reread").addEventListener("click", readAgain);
+for (const id of OPTIONS) $(id).addEventListener("change", offerAgain);
+events.addEventListener("busy", () => setStatus("The server is busy: trying again …"));
 
 for (const type of ["dragenter", "dragover"]) {
   document.addEventListener(type, (event) => {
@@ -163,7 +271,11 @@ document.addEventListener("paste", (event) => {
   if (files.length) readFiles(files);
   else if (event.target === document.body) showError("there is no image in the clipboard");
 });
-window.addEventListener("pagehide", stopStage);
+// Videos are deleted from the server, too.
+window.addEventListener("pagehide", () => {
+  queue.clear();
+  camera?.stop();
+});
 
 if (!window.isSecureContext) {
   $("insecure").hidden = false;

@@ -1,8 +1,12 @@
 // The camera: the newest frame is sent to the server whenever the result of the previous one has arrived.
 
 import { openFrameSocket, sentence } from "./api.js";
-import { png, save } from "./save.js";
-import { ResultPanel, Timeline, card, drawFaces, element, faceIndex } from "./view.js";
+import { drawFaces } from "./drawing.js";
+import { card, element, plural } from "./element.js";
+import { faceIndex, ResultPanel } from "./panel.js";
+import { datedName, png, save } from "./save.js";
+import { Timeline } from "./timeline.js";
+import { peopleTable } from "./video.js";
 
 const TIMELINE_SECONDS = 20;
 const MAX_ROWS = 20000;
@@ -13,9 +17,10 @@ const ERRORS = {
 };
 
 export class Camera {
-  constructor(models, detector, { setStatus, stage, onend, onerror }) {
-    Object.assign(this, { models, detector, setStatus, stage, onend, onerror });
-    this.rows = [];
+  // onstart() is called with the first result, onend() when the camera is off.
+  constructor(models, labels, detector, { setStatus, stage, onstart, onend, onerror }) {
+    Object.assign(this, { models, labels, detector, setStatus, stage, onstart, onend, onerror });
+    this.modelRows = models.map(() => []);
     this.latest = models.map(() => null);
     this.resultTimes = [];
     this.running = true;
@@ -28,7 +33,7 @@ export class Camera {
     this.canvas = element("canvas", { role: "img", "aria-label": "Camera image with the faces found in it" });
     this.rate = element("span", { class: "muted", id: "rate" });
     this.stopButton = element("button", { type: "button", class: "primary", text: "Stop the camera", onclick: () => this.stop() });
-    const download = element("button", { type: "button", text: "Download PNG", onclick: async () => save(await png(this.canvas), "camera-moue.png") });
+    const download = element("button", { type: "button", text: "Download PNG", onclick: async () => save(await png(this.canvas), datedName(".png", "moue-camera")) });
     const tools = element("div", { class: "row tools" }, this.stopButton, download, this.rate);
     this.card = card(
       models, "Camera", element("div", { class: "media" }, this.canvas, tools),
@@ -56,6 +61,11 @@ export class Camera {
     this.models.forEach((model, i) => this.connect(model, i));
     this.setStatus("The camera is on.");
     this.render();
+  }
+
+  // Model after model, as those of films.
+  get rows() {
+    return [].concat(...this.modelRows);
   }
 
   release() {
@@ -97,23 +107,33 @@ export class Camera {
     this.latest[i] = row;
     this.panels[i].show(row, faceIndex(row, this.track));
     this.timelines[i].add(row);
-    if (this.rows.length < MAX_ROWS) this.rows.push({ model: this.models[i], ...row });
+    if (this.modelRows[i].length < MAX_ROWS) this.modelRows[i].push({ ...row, model: this.models[i] });
     if (i > 0) return;
+    if (this.modelRows[0].length === 1) this.onstart();
     drawFaces(this.canvas, frame, this.latest.filter(Boolean), faceIndex(row, this.track));
     const now = performance.now();
     this.resultTimes = [...this.resultTimes.filter((time) => now - time < 2000), now];
     const seconds = (now - this.resultTimes[0]) / 1000;
     const rate = Math.round((this.resultTimes.length - 1) / seconds);
-    if (seconds > 0.5) this.rate.textContent = `${rate} ${rate === 1 ? "frame" : "frames"} per second`;
+    const full = this.modelRows[0].length === MAX_ROWS ? `; the files hold the first ${plural(MAX_ROWS, "frame")}` : "";
+    if (seconds > 0.5) this.rate.textContent = `${plural(rate, "frame")} per second${full}`;
+  }
+
+  drawVideo(size) {
+    drawFaces(this.canvas, this.video, [{ ...size, faces: [] }], 0, size);
   }
 
   render() {
     if (!this.running) return;
     // Live video until the first result.
     const { video } = this;
-    if (video.videoWidth && !this.latest[0]) drawFaces(this.canvas, video, [{ width: video.videoWidth, height: video.videoHeight, faces: [] }]);
-    this.timelines.forEach((timeline) => timeline.draw(this.track, TIMELINE_SECONDS));
+    if (video.videoWidth && !this.latest[0]) this.drawVideo({ width: video.videoWidth, height: video.videoHeight });
+    this.drawTimelines();
     requestAnimationFrame(() => this.render());
+  }
+
+  drawTimelines() {
+    this.timelines.forEach((timeline) => timeline.draw(this.track, TIMELINE_SECONDS));
   }
 
   stop() {
@@ -124,7 +144,8 @@ export class Camera {
     const focused = document.activeElement === this.stopButton;
     this.stopButton.remove();
     if (focused) document.getElementById("camera").focus();
-    this.setStatus(`The camera is off; ${this.rows.length} frames read.`);
-    this.onend(this.rows);
+    this.setStatus(`The camera is off; ${plural(this.modelRows[0].length, "frame")} read.`);
+    this.card.append(peopleTable(this.rows, this.labels, ({ track }) => { this.track = track; this.drawTimelines(); }) ?? "");
+    this.onend();
   }
 }
