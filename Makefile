@@ -19,7 +19,7 @@ PYTHONS ?= 3.10 3.11 3.12 3.13
 READING_TESTS := tests/runtime tests/compat tests/data tests/cli/test_data.py tests/cli/test_models.py \
     tests/cli/test_predict.py tests/test_bundled.py tests/test_image.py tests/test_layers.py tests/test_tta.py \
     --deselect tests/cli/test_data.py::test_info_draws_images  # its grid of augmented images needs torch
-READING_TOOLS := pytest pytest-timeout hypothesis onnx pandas scikit-image
+READING_TOOLS := pytest pytest-timeout hypothesis onnx pandas scikit-image rtsp
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -244,9 +244,11 @@ def test_a_name_cannot_write_on_the_terminal(
     assert any(row["source"].endswith("esc\x1b[31mred\nü.png") for row in json.loads(capsys.readouterr().out))
 
 
-def test_an_address_is_a_usage_error_with_the_remedy(predict: Predict, capsys: pytest.CaptureFixture[str]) -> None:
-    assert predict("https://example.org/a.jpg") == 2
-    assert "Download it first: curl -LO https://example.org/a.jpg" in capsys.readouterr().err
+def test_an_address_of_another_kind_is_a_usage_error(predict: Predict, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict("ftp://bob:secret@example.org/a.jpg") == 2
+    error = capsys.readouterr().err
+    assert "rtsp, rtsps, http, https addresses" in error
+    assert "secret" not in error
 
 
 def test_results_never_overwrite_inputs(predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,8 @@ _VALUES = (
     "", " ", "-", "--", "0", "-1", "1", "2.5", "nan", "inf", "-inf", "1e999", "9" * 400, "x" * 5000, "é\n\t", "\udcff",
     "*", "[", "**/*", "model/small.onnx", "model/small.json", "model", "photo.png", "absent.png", "synth:70:1",
     "synth:-1:x", "synth:9999999999999", "none", "json", "csv", "parquet", "table", "centerface", "fer2013", "ferplus",
-    "folders", "/dev/null", "/dev/full", "http://localhost/x.png", "rtsp://x", "file:///etc/passwd", "1=happy,2=sad",
+    "folders", "/dev/null", "/dev/full", "http://localhost/x.png", "rtsp://localhost:9/x", "file:///etc/passwd",
+    "1=happy,2=sad",
     "a=b=c", "(?P<label>.)", "(", "(a+)+$", "default", "tiny", "info", "import", "synth", "jaffe", "raf-db", "onnx",
     "\x1b[31m", "%s%n{0}", "999999999999", "0x10", "１",
 )  # fmt: skip

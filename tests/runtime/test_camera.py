@@ -11,7 +11,7 @@ from videos import SquareReader, scene
 
 from moue.errors import MissingExtra, UsageError
 from moue.runtime.draw import draw
-from moue.runtime.video import camera
+from moue.runtime.video import camera, live
 from moue.runtime.video.camera import camera_frames, stream_camera
 
 
@@ -100,7 +100,7 @@ def test_the_latest_frame_wins() -> None:
 def ended(capture: Images) -> bool:
     """Whether the camera was closed; waits until its thread has ended."""
     for thread in threading.enumerate():
-        if thread.name == "moue-camera":
+        if thread.name == "moue-live":
             thread.join(timeout=10)
     return capture.released
 
@@ -180,7 +180,7 @@ def test_opencv_s_window_shows_bgr_with_names_and_rate_until_the_camera_is_lost(
         captions.append(options["caption"])
         return draw(image, row, **options)
 
-    monkeypatch.setattr(camera, "draw", recorded)
+    monkeypatch.setattr(live, "draw", recorded)
     rows = list(stream_camera(SquareReader(), 0, window=True))
     assert rows[-1].status == "camera_lost"
     assert len(cv2.shown) == len(rows) - 1 == len(captions) > 0

@@ -173,7 +173,7 @@ def test_whatever_a_video_raises_is_its_row_and_the_next_one_is_read(
     module, name, failing_call = {
         "open": (container, "_open", 1),
         "decode": (decode._PtsCorrector, "correct", 6),
-        "convert": (decode, "_to_rgb", 5),
+        "convert": (decode, "to_rgb", 5),
     }[step]
     original = getattr(module, name)
     monkeypatch.setattr(module, name, failing)

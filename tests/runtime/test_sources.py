@@ -166,11 +166,20 @@ def test_a_file_that_is_named_as_media_and_is_none_is_unreadable(tmp_path: Path)
     assert all(row.reason for row in rows.values())
 
 
-def test_addresses_are_no_files() -> None:
-    for address in ("https://example.org/video.mp4", "https://example.org/photo?size=large", "rtsp://camera/1"):
-        assert [s.kind for s in resolve([address])] == ["image"]
-        with pytest.raises(UsageError, match=r"local files.*curl -LO '?\w+://"):
+def test_addresses_are_streams_and_lists_hold_none() -> None:
+    for address in ("https://example.org/video.mp4", "RTSP://camera/1?channel=2", "http://[::1]:8080/photo.jpg"):
+        [source] = resolve([address])
+        assert (source.kind, source.name.lower()) == ("stream", address.lower())
+        require_one([address])
+        [listed] = resolve("-", stdin=io.StringIO(address))
+        assert listed.kind == "unreadable"
+        assert "a list holds paths" in (listed.reason or "")
+    for address in ("ftp://bob:secret@example.org/a.mp4", "http:///a.mp4", "rtsp://camera:port/", "http://a b/"):
+        [source] = resolve([address])
+        assert source.kind == "unreadable"
+        with pytest.raises(UsageError, match="address") as caught:
             require_one([address])
+        assert "secret" not in f"{caught.value} {source}"
 
 
 def test_folder_without_permission_has_its_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

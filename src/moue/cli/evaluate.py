@@ -12,6 +12,7 @@ from moue.cli.output import add_format, note_shadowed_runs, report_left_out, to_
 from moue.cli.progress import Progress
 from moue.files import atomic_write_many
 from moue.labels import LABEL_SETS
+from moue.runtime.engine import ENGINES
 from moue.spec import VIEWS
 
 if TYPE_CHECKING:
@@ -64,6 +65,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--size", type=int, help="read the set at this size in pixels (default: the model's, as training does)"
     )
     parser.add_argument("--color", choices=("gray", "rgb"), help="read the set in this color (default: the model's)")
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        choices=ENGINES,
+        help="what runs the graph, a GPU's among them; another one than auto needs a run's model.onnx (default: auto)",
+    )
     add_format(parser)
 
 
@@ -88,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
         color=args.color,
         views=args.views,
         logit_adjustment=args.logit_adjustment,
+        engine=args.engine,
         left_out=lambda rows: codes.append(report_left_out(rows)),
         predictions=args.predictions,
         robustness=args.robustness,

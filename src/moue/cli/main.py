@@ -13,6 +13,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moue._version import __version__
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     # What Pillow writes about damaged images beside its exceptions, which are results here.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.formatwarning = _remark
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:
         code = _run(argv)
@@ -100,6 +102,14 @@ def _with_output(code: int) -> int:
         return code
     _print_error(f"standard output: {_message(error)}")
     return USAGE_ERROR
+
+
+def _remark(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning of moue's as the other remarks on stderr; those of other packages with where they come from."""
+    own = Path(filename).is_relative_to(Path(__file__).parent.parent)
+    return f"moue: {message}\n" if own else f"{filename}:{lineno}: {category.__name__}: {message}\n"
 
 
 class _Parser(argparse.ArgumentParser):

@@ -14,9 +14,11 @@ from moue.cli.progress import Progress
 from moue.cli.result_table import TableSink
 from moue.errors import UsageError
 from moue.image import MAX_PIXELS
+from moue.runtime.engine import ENGINES
 from moue.runtime.inputs.paths import require_list, require_one
 from moue.runtime.inputs.resolve import resolve
 from moue.runtime.inputs.source import Source
+from moue.runtime.network.retry import RETRIES
 from moue.runtime.options import VideoOptions
 from moue.runtime.outputs.folder import FolderOptions, FolderSink, OutputFolder
 from moue.runtime.outputs.index import Index
@@ -34,12 +36,17 @@ MANY = 50
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
-    add("sources", nargs="+", metavar="SOURCE", help="file, folder, glob, video, camera, or - for a list on stdin")
+    add(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="file, folder, glob, camera, rtsp:// or http:// address, or - for a list",
+    )
     add("-o", "--out", metavar="DIR", help="folder for tables, and the rows and annotated image or video of each input")
     add("--resume", action="store_true", help="read only what has no complete, unchanged results in --out yet")
     add("--model", default="default", help="a name of `moue models`, an .onnx file or a run folder (default: default)")
     add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
-    add("--engine", default="auto", choices=("auto", "onnxruntime", "openvino"), help="what runs the graphs")
+    add("--engine", default="auto", choices=ENGINES, help="what runs the graphs, a GPU's among them")
     add("--threads", type=int, default=0, help="CPU threads (default: all)")
     add("--min-score", type=float, default=0.5, help="the least score of a detected face, 0 to 1 (default: 0.5)")
     add("--uncertain", type=float, help="mark predictions below this probability, 0 to 1 (default: the model's own)")
@@ -74,7 +81,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("read", "refuse"),
         help="a JPEG that breaks off: read it if nine tenths of its rows are there (default), or refuse it",
     )
-    add("--no-window", action="store_true", help="show no window for a camera")
+    add(
+        "--window",
+        action=argparse.BooleanOptionalAction,
+        help="show the images of a camera or stream in a window, as it is for a camera",
+    )
+    add(
+        "--reconnect",
+        type=int,
+        default=RETRIES,
+        metavar="N",
+        help=f"how often in a row a lost stream is connected to again (default: {RETRIES})",
+    )
     add_format(parser)
 
 
@@ -84,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         The exit code: 3 when something could not be read.
     """
-    video = VideoOptions(args.every, args.fps, args.smooth, args.start, args.end, window=not args.no_window)
+    video = VideoOptions(args.every, args.fps, args.smooth, args.start, args.end, args.window, args.reconnect)
     require_one(args.sources)
     if "-" in args.sources:
         require_list(sys.stdin)
@@ -121,11 +139,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _counted(sources: Iterator[Source], listed: bool) -> tuple[Iterable[Source], int | None]:
-    """The sources, and the number of images; None where it is unknown: for a list on stdin, a video or a camera."""
+    """The sources, and the number of images; None where it is unknown: for a list, video, camera or stream."""
     if listed:
         return sources, None
     found = list(sources)
-    return found, None if any(source.kind in ("video", "camera") for source in found) else len(found)
+    return found, None if any(source.kind in ("video", "camera", "stream") for source in found) else len(found)
 
 
 def _pending(index: Index, sources: Iterable[Source], total: int | None) -> tuple[Iterable[Source], int | None]:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from moue.errors import UsageError, require
+from moue.runtime.engine import ENGINES
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--keyfile", metavar="FILE", help="its key, as PEM, where it is not in --certfile")
     add("--model", action="append", help="a name, an .onnx file or a run folder; may be repeated (default: default)")
     add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
-    add("--engine", default="auto", choices=("auto", "onnxruntime", "openvino"), help="what runs the graphs")
+    add("--engine", default="auto", choices=ENGINES, help="what runs the graphs, a GPU's among them")
     add("--threads", type=int, default=0, help="CPU threads of each graph (default: all)")
     add(
         "--queue",

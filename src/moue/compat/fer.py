@@ -23,8 +23,8 @@ from moue.image import read_image
 from moue.runtime.draw import draw
 from moue.runtime.results import Faces
 from moue.runtime.video.animation import open_film
-from moue.runtime.video.camera import CameraWindow
 from moue.runtime.video.stream import TrackSmoother
+from moue.runtime.video.window import ScreenWindow
 from moue.runtime.video.writer import VideoWriter
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Video:
         # For the order of the faces: their probabilities are those of each frame alone, as fer's are.
         tracker = TrackSmoother(smooth=0)
         with ExitStack() as stack:
-            window = CameraWindow(self.filename) if display else None
+            window = ScreenWindow(self.filename) if display else None
             if window is not None:
                 stack.callback(window.close)
             writer = stack.enter_context(self._writer(video_id)) if save_video else None

@@ -18,6 +18,7 @@ from moue.evaluation.scoring_robustness import score_robustness
 from moue.files import require_no_overwrite, require_writable
 from moue.labels import FERPLUS
 from moue.progress import ProgressFactory, no_progress
+from moue.runtime.engine import EngineName
 from moue.runtime.weights import files_of
 from moue.spec import Color
 from moue.trained.open import WithSpec, labels_of, open_any
@@ -37,7 +38,8 @@ def evaluate_model(
     left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     predictions: str | Path | None = None,
     robustness: bool = False,
-    batch: int = 64,
+    batch: int | None = None,
+    engine: EngineName = "auto",
     progress: ProgressFactory = no_progress,
     further_outputs: Sequence[str | Path] = (),
 ) -> Evaluation:
@@ -59,7 +61,8 @@ def evaluate_model(
         left_out: called with the rows that ``reading.skip_bad`` skips.
         predictions: a CSV or Parquet file to write with one row an image.
         robustness: score it on corrupted images, too, which takes 65 times as long.
-        batch: images that are read at a time.
+        batch: images that are read at a time; by default what suits the engine's device.
+        engine: what runs the model's graph, see :func:`moue.trained.open.open_any`.
         progress: makes a progress line for each of reading and evaluating.
         further_outputs: files that the caller writes afterwards, as a model card; checked before any work, as
             ``predictions`` is.
@@ -79,7 +82,7 @@ def evaluate_model(
         check_suffix(predictions)
     if outputs:
         require_no_overwrite(outputs, [*source_files(data, reading.votes), *files_of(name)])
-    model = open_any(name)
+    model = open_any(name, engine)
     if logit_adjustment is not None:
         model = WithSpec(model, logit_adjustment=logit_adjustment)
     fallback = reading.labels or labels_of(name, reading.votes is not None)

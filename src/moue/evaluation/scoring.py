@@ -14,6 +14,8 @@ from moue.evaluation.metrics import Evaluation, evaluate
 from moue.labels import LabelSet
 from moue.preprocess import to_inputs
 from moue.progress import Report
+from moue.runtime.engine import Engine
+from moue.runtime.graph import BATCH_SIZE
 from moue.runtime.results import Predictions, class_probabilities
 from moue.spec import ModelSpec
 from moue.trained.open import Model
@@ -27,7 +29,7 @@ def score(
     reference: ImageTable | None = None,
     split: str | None = None,
     views: int | None = None,
-    batch: int = 64,
+    batch: int | None = None,
     progress: Report | None = None,
 ) -> tuple[Evaluation, Predictions]:
     """Evaluate a model on every row of a table.
@@ -40,7 +42,7 @@ def score(
         split: the name to report; by default the one that all rows of ``part`` share, or "test".
         views: how many views of each image are averaged, one of :data:`moue.spec.VIEWS`; by default what the spec
             says.
-        batch: images that are read at a time.
+        batch: images that are read at a time; by default what suits the device of the model's engine.
         progress: called after each batch.
 
     Returns:
@@ -75,7 +77,12 @@ def score(
 
 
 def predict(
-    model: Model, images: NDArray[np.uint8], *, views: int = 1, batch: int = 64, progress: Report | None = None
+    model: Model,
+    images: NDArray[np.uint8],
+    *,
+    views: int = 1,
+    batch: int | None = None,
+    progress: Report | None = None,
 ) -> Predictions:
     """Class probabilities of images.
 
@@ -86,7 +93,7 @@ def predict(
         model: the model.
         images: uint8 ``(N, C, H, W)``, 0..255, C = 1 gray or 3 RGB, of any size.
         views: one of :data:`moue.spec.VIEWS`.
-        batch: images that are read at a time.
+        batch: images that are read at a time; by default what suits the device of the model's engine.
         progress: called after each batch.
 
     Raises:
@@ -94,6 +101,8 @@ def predict(
         ModelError: when the model gives something other than finite logits ``(N, K)``.
     """
     check_views(views)
+    if batch is None:
+        batch = model.graph.batch_size if isinstance(model, Engine) else BATCH_SIZE
     if batch < 1:
         raise UsageError(f"batch must be at least 1. Got {quoted(batch)} instead.")
     spec = model.spec

@@ -22,7 +22,7 @@ def score_robustness(
     part: ImageTable,
     *,
     views: int | None = None,
-    batch: int = 64,
+    batch: int | None = None,
     seed: int = 0,
     progress: Report | None = None,
 ) -> Robustness:
@@ -32,7 +32,7 @@ def score_robustness(
         model: what :func:`moue.trained.open.open_any` gives.
         part: the rows; they are brought to the model's size and color first.
         views: how many views of each face are averaged; by default what the spec says.
-        batch: images that are read at a time.
+        batch: images that are read at a time; by default what suits the device of the model's engine.
         seed: of what the corruptions draw.
         progress: called after each batch, with images of all corruptions together.
 

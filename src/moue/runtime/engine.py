@@ -1,64 +1,32 @@
-"""Runs ONNX graphs in one of two engines: ONNX Runtime (base install, quick to start) or OpenVINO (extra ``fast``,
-quick to run). Both read the same files and give the same labels.
+"""Opens trained models in one of several engines: ONNX Runtime (base install, quick to start), OpenVINO (extra
+``fast``, quick to run), or a GPU of either.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
-import os
-import threading
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.cache import cache_dir
-from moue.damage import lacks_memory
 from moue.errors import ModelError, UsageError, quoted, shortened
+from moue.runtime.accelerators import ACCELERATORS, automatic, require_accelerator
 from moue.runtime.external_data import has_external_data
+from moue.runtime.graph import Graph, OnnxRuntimeGraph, OpenVinoGraph, Port, name_of, unreadable
 from moue.runtime.results import Predictions, class_probabilities
 from moue.runtime.validation import check_choice, check_number
 from moue.spec import ModelSpec
-from moue.telemetry import import_onnxruntime, import_openvino
 from moue.tta import tta_logits
 
-EngineName = Literal["auto", "onnxruntime", "openvino"]
+EngineName = Literal["auto", "onnxruntime", "openvino", "cuda", "directml", "coreml", "openvino-gpu"]
+ENGINES: tuple[str, ...] = get_args(EngineName)
 #: What the engine "auto" is chosen for: "latency" for a few images, as ONNX Runtime starts sooner; "throughput" for
 #: thousands (folders, videos, serving), as OpenVINO runs faster.
 OptimizeFor = Literal["latency", "throughput"]
-#: How engines say that memory ran out, for what they compute, their threads or their libraries; some do not say it, so
-#: that the bytes that a small model needs are tried, too.
-_OUT_OF_MEMORY = (
-    *("bad_alloc", "bad allocation", "allocate memory", "out of memory"),
-    *("Resource temporarily unavailable", "failed to map segment"),
-)
-_LOADING_BYTES = 64 << 20
-
-Shape = tuple[int | None, ...]
-Port = tuple[str, Shape]
-
-
-class Graph(Protocol):
-    """A compiled ONNX graph. Calling it is safe from several threads at once."""
-
-    engine: str
-    """"onnxruntime" or "openvino"."""
-    inputs: dict[str, Port]
-    """Name to dtype ("uint8", "float32") and shape; None is a dimension of any size."""
-    outputs: dict[str, Port]
-    """The same of the outputs, in the order in which a call returns them."""
-
-    def __call__(self, inputs: Mapping[str, NDArray[Any]], *, release: bool = False) -> list[NDArray[Any]]:
-        """Run the graph: arrays by input name in, arrays in output order out.
-
-        With ``release`` the memory that the run took is given back to the system. It otherwise stays for the next run,
-        which is then up to a third faster.
-        """
-        ...
 
 
 def open_graph(
@@ -68,14 +36,16 @@ def open_graph(
 
     Args:
         source: path of an ``.onnx`` file, or its bytes.
-        engine: "onnxruntime", "openvino", or "auto", see :func:`choose_engine`.
+        engine: "onnxruntime", "openvino", a GPU's ("cuda", "directml", "coreml", "openvino-gpu"), or "auto", see
+            :func:`choose_engine`. A GPU that "auto" chose and that does not start leads to a warning, and the CPU.
         threads: CPU threads; 0 takes one for each physical core that this process may use.
         optimize_for: what "auto" goes by, see :data:`OptimizeFor`.
 
     Raises:
         ModelError: when the file is missing, no ONNX graph, or one with weights in other files.
         MissingExtra: when OpenVINO is asked for and not installed.
-        UsageError: for an unknown engine or a negative number of threads.
+        UsageError: for an unknown engine or a negative number of threads; when a GPU is asked for that the installed
+            packages do not have, or that does not start.
     """
     check_number("threads", threads, 0, integer=True)
     if not isinstance(source, bytes) and not Path(source).is_file():
@@ -83,131 +53,51 @@ def open_graph(
     try:
         external = has_external_data(source)
     except ValueError as error:
-        raise _unreadable(source, str(error)) from error
+        raise unreadable(source, str(error)) from error
     if external:
         raise ModelError(
-            f"{_name(source)} keeps weights in other files, which its hash does not cover. Save it as one file, with "
+            f"{name_of(source)} keeps weights in other files, which its hash does not cover. Save it as one file, with "
             "onnx.save(onnx.load(FILE), FILE), and put the new sha256 into its .json."
         )
-    if choose_engine(engine, optimize_for) == "openvino":
-        return OpenVinoGraph(source, threads=threads)
-    return OnnxRuntimeGraph(source, threads=threads)
+    chosen = choose_engine(engine, optimize_for)
+    if engine == "auto" and chosen in ACCELERATORS:
+        try:
+            return _compile(source, chosen, threads)
+        except UsageError as error:
+            chosen = _cpu_engine(optimize_for)
+            warnings.warn(f"{str(error).partition('. ')[0]}: {chosen} runs on the CPU instead.", stacklevel=2)
+    return _compile(source, chosen, threads)
+
+
+def _compile(source: str | Path | bytes, engine: str, threads: int) -> Graph:
+    accelerator = engine if engine in ACCELERATORS else None
+    if engine.startswith("openvino"):
+        return OpenVinoGraph(source, threads=threads, accelerator=accelerator)
+    return OnnxRuntimeGraph(source, threads=threads, accelerator=accelerator)
 
 
 def choose_engine(engine: EngineName = "auto", optimize_for: OptimizeFor = "latency") -> str:
-    """The engine that will run: "onnxruntime" or "openvino".
+    """The engine that will run, by its name.
 
-    "auto" is OpenVINO for "throughput" where it is installed, else ONNX Runtime, as OpenVINO takes half a second to
-    import.
+    "auto" is for "latency" ONNX Runtime on the CPU, which starts soonest; for "throughput" a GPU for which its ONNX
+    Runtime is installed (:data:`moue.runtime.accelerators.AUTOMATIC`), else OpenVINO where it is installed.
 
     Raises:
         UnknownName: for an unknown engine or an unknown ``optimize_for``.
+        MissingExtra: when an engine of OpenVINO is asked for and not installed.
+        UsageError: when the installed packages do not have the engine; says what to install.
     """
-    check_choice("engine", engine, get_args(EngineName))
+    check_choice("engine", engine, ENGINES)
     check_choice("value of optimize_for", optimize_for, get_args(OptimizeFor))
+    if engine in ACCELERATORS:
+        require_accelerator(engine)
     if engine != "auto":
         return engine
+    return (automatic() if optimize_for == "throughput" else None) or _cpu_engine(optimize_for)
+
+
+def _cpu_engine(optimize_for: OptimizeFor) -> str:
     return "openvino" if optimize_for == "throughput" and importlib.util.find_spec("openvino") else "onnxruntime"
-
-
-class OnnxRuntimeGraph:
-    """A graph in ONNX Runtime, on its CPU provider."""
-
-    engine = "onnxruntime"
-
-    def __init__(self, source: str | Path | bytes, *, threads: int = 0) -> None:
-        try:
-            onnxruntime = import_onnxruntime()
-        except ImportError as error:
-            _reraise_memory_error(error, source)
-            raise
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.intra_op_num_threads = threads or _thread_limit()
-        options.inter_op_num_threads = 1
-        # By default, threads spin for long while they wait for work, which takes the core from the other graph, from a
-        # video's decoder or from another program. Older versions ignore the key.
-        options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
-        model = source if isinstance(source, bytes) else str(source)
-        try:
-            # Version 1.23 fuses a padding with zeros into a max-pooling, whose padding is -inf: resnet50v2's logits
-            # would be off by 0.05.
-            self._session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"], disabled_optimizers=["Pad_Fusion"]
-            )
-        except Exception as error:
-            _reraise_memory_error(error, source)
-            # "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Failed to …": the last part is the message.
-            raise _unreadable(source, " ".join(str(error).rsplit(" : ", 1)[-1].split())[:200]) from error
-        self.inputs = {n.name: _onnxruntime_port(n) for n in self._session.get_inputs()}
-        self.outputs = {n.name: _onnxruntime_port(n) for n in self._session.get_outputs()}
-        self._names = list(self.outputs)
-        self._releasing = onnxruntime.RunOptions()
-        self._releasing.log_severity_level = 4
-        self._releasing.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-
-    def __call__(self, inputs: Mapping[str, NDArray[Any]], *, release: bool = False) -> list[NDArray[Any]]:
-        """Run the graph; see :class:`Graph`."""
-        try:
-            return list(self._session.run(self._names, dict(inputs), self._releasing if release else None))
-        except Exception as error:
-            _reraise_memory_error(error)
-            raise
-
-
-class OpenVinoGraph:
-    """A graph in OpenVINO, on the CPU; compiled once, then read from the user's cache folder."""
-
-    engine = "openvino"
-
-    def __init__(self, source: str | Path | bytes, *, threads: int = 0) -> None:
-        try:
-            openvino, frontend = import_openvino(), import_openvino("frontend")
-        except ImportError as error:
-            _reraise_memory_error(error, source)
-            raise
-        settings: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            # The default computes in bfloat16 where the processor can, which moves boxes by some pixels.
-            "EXECUTION_MODE_HINT": "ACCURACY",
-            "INFERENCE_NUM_THREADS": threads or _thread_limit(),
-        }
-        # Without a writable home the graph is compiled anew each time.
-        with contextlib.suppress(OSError):
-            settings["CACHE_DIR"] = str(cache_dir("openvino"))
-        core = openvino.Core()
-        try:
-            # As ONNX alone: read_model tries every format that OpenVINO knows, and their parsers print.
-            onnx = frontend.FrontEndManager().load_by_framework("onnx")
-            model = onnx.convert(onnx.load(io.BytesIO(source) if isinstance(source, bytes) else str(source)))
-            if not model.outputs:
-                raise ValueError("it computes nothing")
-            self._compiled = core.compile_model(model, "CPU", settings)
-        except Exception as error:
-            _reraise_memory_error(error, source)
-            raise _unreadable(source, "OpenVINO cannot read it.") from error
-        self.inputs = {n.any_name: _openvino_port(n) for n in self._compiled.inputs}
-        self.outputs = {n.any_name: _openvino_port(n) for n in self._compiled.outputs}
-        self._idle: list[Any] = []
-        self._lock = threading.Lock()
-
-    def __call__(self, inputs: Mapping[str, NDArray[Any]], *, release: bool = False) -> list[NDArray[Any]]:
-        """Run the graph; see :class:`Graph`."""
-        # A request serves one call at a time. Idle ones are reused: making one takes longer than running a small graph.
-        with self._lock:
-            request = self._idle.pop() if self._idle else None
-        if request is None:
-            request = self._compiled.create_infer_request()
-        try:
-            results = request.infer(dict(inputs), share_inputs=True)
-        except Exception as error:
-            _reraise_memory_error(error)
-            raise
-        outputs = [np.array(results[i]) for i in range(len(self.outputs))]
-        if not release:
-            with self._lock:
-                self._idle.append(request)
-        return outputs
 
 
 class Engine:
@@ -227,12 +117,13 @@ class Engine:
         self._input = _check_port(spec, "input", graph.inputs, input_port)
         _check_port(spec, "output", graph.outputs, ("float32", (None, len(spec.labels))))
 
-    def logits(self, images: NDArray[np.uint8], batch_size: int = 64) -> NDArray[np.float32]:
+    def logits(self, images: NDArray[np.uint8], batch_size: int | None = None) -> NDArray[np.float32]:
         """Classify face crops.
 
         Args:
             images: uint8 ``(N, C, size, size)``, 0..255, in the spec's color; N may be 0.
-            batch_size: how many go through the graph at once; changes memory and speed, not the results.
+            batch_size: how many go through the graph at once, by default what suits its device; changes memory and
+                speed, not the results.
 
         Returns:
             float32 ``(N, K)``, before temperature and softmax.
@@ -240,14 +131,14 @@ class Engine:
         Raises:
             UsageError: when dtype or shape is another, or the batch size is below 1.
         """
-        self._check(images, batch_size)
+        batch_size = self._checked(images, batch_size)
         logits = np.empty((len(images), len(self.spec.labels)), np.float32)
         for start in range(0, len(images), batch_size):
             batch = np.ascontiguousarray(images[start : start + batch_size])
             logits[start : start + batch_size] = self.graph({self._input: batch})[0]
         return logits
 
-    def tta_logits(self, images: NDArray[np.uint8], views: int, batch_size: int = 64) -> NDArray[np.float32]:
+    def tta_logits(self, images: NDArray[np.uint8], views: int, batch_size: int | None = None) -> NDArray[np.float32]:
         """Logits of face crops, each averaged over its views: :func:`moue.tta.tta_logits` of :meth:`logits`.
 
         Args:
@@ -258,10 +149,10 @@ class Engine:
         Raises:
             UsageError: as :meth:`logits`, and for another number of views.
         """
-        self._check(images, batch_size)
+        batch_size = self._checked(images, batch_size)
         return tta_logits(lambda rows: self.logits(rows, max(batch_size, views)), images, views, batch_size)
 
-    def predict(self, images: NDArray[np.uint8], batch_size: int = 64) -> Predictions:
+    def predict(self, images: NDArray[np.uint8], batch_size: int | None = None) -> Predictions:
         """Probabilities of face crops: logits, averaged over the spec's views, divided by the spec's temperature,
         through softmax.
 
@@ -275,8 +166,9 @@ class Engine:
         logits = self.tta_logits(images, self.spec.views, batch_size)
         return Predictions(class_probabilities(logits, self.spec), self.spec.labels, self.spec.uncertain_below)
 
-    def _check(self, images: NDArray[np.uint8], batch_size: int) -> None:
+    def _checked(self, images: NDArray[np.uint8], batch_size: int | None) -> int:
         spec = self.spec
+        batch_size = self.graph.batch_size if batch_size is None else batch_size
         if batch_size < 1:
             raise UsageError(f"batch_size must be at least 1. Got {quoted(batch_size)} instead.")
         if images.dtype != np.uint8 or images.shape[1:] != (spec.channels, spec.size, spec.size):
@@ -284,6 +176,7 @@ class Engine:
                 f"the model {quoted(spec.name)} takes uint8 (N, {spec.channels}, {spec.size}, {spec.size}). "
                 f"Got {images.dtype} {images.shape} instead."
             )
+        return batch_size
 
 
 def open_model(
@@ -325,38 +218,3 @@ def _check_port(spec: ModelSpec, kind: str, ports: Mapping[str, Port], expected:
 def _format_port(port: Port) -> str:
     dtype, shape = port
     return f"{dtype} ({', '.join('N' if side is None else str(side) for side in shape)})"
-
-
-def _onnxruntime_port(port: Any) -> Port:
-    dtype = {"tensor(float)": "float32", "tensor(double)": "float64"}.get(port.type, port.type[7:-1])
-    return dtype, tuple(side if isinstance(side, int) else None for side in port.shape)
-
-
-def _openvino_port(port: Any) -> Port:
-    dtype = np.dtype(port.element_type.to_dtype()).name
-    return dtype, tuple(None if side.is_dynamic else side.get_length() for side in port.partial_shape)
-
-
-def _thread_limit() -> int:
-    """The number of cores that this process is limited to; 0, the engine's own choice, where it may use all."""
-    total = os.cpu_count() or 1
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
-    return allowed if allowed < total else 0
-
-
-def _reraise_memory_error(error: Exception, source: str | Path | bytes | None = None) -> None:
-    """Raise what is an engine's error for a lack of memory as MemoryError; as ModelError while a model is loaded."""
-    said = isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
-    if not said and not lacks_memory(_LOADING_BYTES):
-        return
-    if source is None:
-        raise MemoryError("not enough memory to run the graph") from error
-    raise ModelError(f"not enough memory to load {_name(source)}.") from error
-
-
-def _unreadable(source: str | Path | bytes, reason: str) -> ModelError:
-    return ModelError(f"{_name(source)} is damaged, or no ONNX graph: {reason}")
-
-
-def _name(source: str | Path | bytes) -> str:
-    return "the model" if isinstance(source, bytes) else str(source)

@@ -9,6 +9,7 @@ from typing import get_args
 from moue.image import MAX_PIXELS, Truncated
 from moue.runtime.detect import STRIDE, Detector
 from moue.runtime.engine import Engine, EngineName, OptimizeFor
+from moue.runtime.network.retry import RETRIES
 from moue.runtime.validation import check_choice, check_number
 from moue.runtime.video.decode import check_sampling
 from moue.runtime.video.smooth import SMOOTH
@@ -28,7 +29,8 @@ class RecognizerOptions:
     detector: str | Detector = "centerface"
     """"centerface", "none" where each image is one face, or an object with ``detect``."""
     engine: EngineName = "auto"
-    """"onnxruntime", "openvino", or "auto" to choose by ``optimize_for``."""
+    """One of :data:`moue.runtime.engine.ENGINES`: "onnxruntime", "openvino", a GPU's, or "auto" to choose by
+    ``optimize_for``."""
     threads: int = 0
     """CPU threads; 0 to choose."""
     min_score: float = 0.5
@@ -48,8 +50,9 @@ class RecognizerOptions:
     """The same for frames of videos and cameras."""
     views: int | None = None
     """How many views of a face are averaged, one of :data:`moue.spec.VIEWS`; the model's own number where None."""
-    batch_size: int = 64
-    """How many crops, or views of them, are classified at once; changes memory and speed, not the results."""
+    batch_size: int | None = None
+    """How many crops, or views of them, are classified at once; what suits the engine's device where None. Changes
+    memory and speed, not the results."""
     optimize_for: OptimizeFor = "latency"
     """What the engine "auto" is chosen for: "latency" for a few images, "throughput" for many."""
     max_pixels: int = MAX_PIXELS
@@ -65,8 +68,9 @@ class RecognizerOptions:
             check_number("uncertain_below", self.uncertain_below, 0, 1)
         if self.logit_adjustment is not None:
             check_number("logit_adjustment", self.logit_adjustment, 0, 2)
-        for name in ("batch_size", "max_pixels"):
-            check_number(name, getattr(self, name), 1, integer=True)
+        if self.batch_size is not None:
+            check_number("batch_size", self.batch_size, 1, integer=True)
+        check_number("max_pixels", self.max_pixels, 1, integer=True)
         for name in ("long_side", "video_side"):
             check_number(name, getattr(self, name), STRIDE)
         if self.views is not None:
@@ -98,9 +102,12 @@ class VideoOptions:
     """Of a video, seconds of the first frame to read. Frames keep the numbers and timestamps of the whole video."""
     end: float | None = None
     """Of a video, seconds before which frames are read; None for all."""
-    window: bool = False
-    """Whether a camera's images are shown in a window."""
+    window: bool | None = False
+    """Whether the images of a camera or a live stream are shown in a window; None: those of a camera."""
+    reconnect: int = RETRIES
+    """How often in a row a lost connection to a stream is made again."""
 
     def __post_init__(self) -> None:
         check_sampling(self.every, self.fps, self.start, self.end)
         check_number("smooth", self.smooth, 0)
+        check_number("reconnect", self.reconnect, 0, integer=True)

@@ -20,6 +20,7 @@ from moue.runtime.detect import CenterFace, Detector, PrecomputedDetector, open_
 from moue.runtime.engine import Engine, EngineName, OptimizeFor, open_model
 from moue.runtime.inputs.resolve import is_input, resolve, resolve_single
 from moue.runtime.inputs.source import Source
+from moue.runtime.network.retry import RETRIES
 from moue.runtime.options import RecognizerOptions, VideoOptions
 from moue.runtime.results import Faces, Predictions, class_probabilities
 from moue.runtime.video.smooth import SMOOTH
@@ -57,7 +58,7 @@ class Recognizer:
         long_side: int = 1280,
         video_side: int = 384,
         views: int | None = None,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         optimize_for: OptimizeFor = "latency",
         max_pixels: int = MAX_PIXELS,
         truncated: Truncated = "read",
@@ -144,7 +145,8 @@ class Recognizer:
 
         Args:
             x: an image as :func:`moue.read_image` takes it; a video's path, bytes or open file; a folder, a glob, or
-                a list of all these; uint8 ``(N, H, W, 3)``; a camera's number, for one image from it.
+                a list of all these; uint8 ``(N, H, W, 3)``; a camera's number, or the address of a live stream, for
+                one image from it; the address of a film or photo.
             color: order of an array's channels, "rgb" or "bgr".
             boxes: ``(F, 4)`` faces of the one image ``x``, as x, y, width, height; used instead of the detector.
             every: of a video, every Nth frame.
@@ -161,16 +163,15 @@ class Recognizer:
             UsageError: when ``x`` is of no type that could hold an image, or an option cannot be used.
         """
         check_order(color)
-        VideoOptions(every, fps, smooth, start, end)
+        options = VideoOptions(every, fps, smooth, start, end)
         source = resolve_single(x)
         if source is not None and source.kind == "image":
             detector = None if boxes is None else PrecomputedDetector(boxes)
             return self._classify([self._detect(source, color, detector)])[0]
         if boxes is not None:
             raise UsageError("boxes belong to one image: read the images one by one.")
-        if source is not None and source.kind == "camera":
-            with closing(self._stream_camera(source)) as frames:
-                return next(frames)
+        if source is not None and source.kind in ("camera", "stream"):
+            return self._read_opened(source, color, options)
         return list(self.stream(source or x, color=color, every=every, fps=fps, start=start, end=end, smooth=smooth))
 
     def stream(
@@ -183,17 +184,19 @@ class Recognizer:
         start: float = 0,
         end: float | None = None,
         smooth: float = SMOOTH,
+        reconnect: int = RETRIES,
     ) -> Iterator[Faces]:
         """Read one input after the other in constant memory.
 
         Args:
-            sources: one or many of what :meth:`read` takes; a number is a camera that is read until it ends.
+            sources: one or many of what :meth:`read` takes; a camera or a live stream is read until it ends.
             color: order of the arrays' channels.
             every: of videos, every Nth frame.
             fps: of videos, at most this many frames per second.
-            start: of videos, seconds of the first frame.
-            end: of videos, seconds before which frames are read; None for all.
+            start: of videos and live streams, seconds of the first frame.
+            end: of videos and live streams, seconds before which frames are read; None for all.
             smooth: of videos and cameras, the smoothing's time constant in seconds; 0 for each frame's own.
+            reconnect: how often in a row a lost connection to a stream is made again, with a warning each time.
 
         Yields:
             At least one result an input, in order: one an image, one a frame of a video, one a file of a folder, with
@@ -203,20 +206,20 @@ class Recognizer:
             UsageError: when ``sources`` can be no input, or an option cannot be used.
         """
         check_order(color)
-        options = VideoOptions(every, fps, smooth, start, end)
+        options = VideoOptions(every, fps, smooth, start, end, reconnect=reconnect)
         pending: list[DetectedFaces | Faces] = []
         for source in resolve(sources):
-            if source.kind in ("video", "camera"):
+            if source.kind in ("video", "camera", "stream"):
                 yield from self._classify(pending)
                 pending = []
-                yield from self._stream_frames(source, options)
+                yield from self._stream_source(source, color, options)
                 continue
             try:
                 pending.append(self._detect(source, color))
             except UsageError as error:
                 # One input of a wrong type must not lose the others.
                 pending.append(self.failed(source.name, "unreadable", str(error)))
-            if len(pending) >= MAX_PENDING or len(_crops(pending)) >= self.options.batch_size:
+            if len(pending) >= max(MAX_PENDING, self._batch_size // 4) or len(_crops(pending)) >= self._batch_size:
                 yield from self._classify(pending)
                 pending = []
         yield from self._classify(pending)
@@ -304,26 +307,29 @@ class Recognizer:
             start = end
         return results
 
-    def _stream_frames(self, source: Source, options: VideoOptions) -> Iterator[Faces]:
-        if source.kind == "camera":
-            return self._stream_camera(source, options.smooth)
-        from moue.runtime.video.stream import stream_video
+    def _read_opened(self, source: Source, color: Order, options: VideoOptions) -> Faces | list[Faces]:
+        """One image of a camera or a live stream; all that another address holds."""
+        from moue.runtime.frames import opened
 
-        return stream_video(
-            self.for_video(),
-            source.data,
-            every=options.every,
-            fps=options.fps,
-            start=options.start,
-            end=options.end,
-            smooth=options.smooth,
-            max_pixels=self.options.max_pixels,
-        )
+        with (
+            opened(source, options, self.options.max_pixels) as found,
+            closing(self._stream_source(found, color, options)) as frames,
+        ):
+            return list(frames) if found.kind == "video" else next(frames)
 
-    def _stream_camera(self, source: Source, smooth: float = SMOOTH) -> Generator[Faces, None, None]:
-        from moue.runtime.video.camera import stream_camera
+    def _stream_source(self, source: Source, color: Order, options: VideoOptions) -> Generator[Faces, None, None]:
+        """The results of a source that may have many."""
+        from moue.runtime.frames import opened, stream_frames
 
-        yield from stream_camera(self.for_video(), int(source.name), smooth=smooth)
+        with opened(source, options, self.options.max_pixels) as found:
+            if found.kind in ("video", "camera", "stream"):
+                yield from stream_frames(self.for_video(), found, options, max_pixels=self.options.max_pixels)
+            else:
+                yield self._classify([self._detect(found, color)])[0]
+
+    @property
+    def _batch_size(self) -> int:
+        return self.options.batch_size or self._engine.graph.batch_size
 
 
 def _photo(image: NDArray[Any] | Photo) -> Photo:

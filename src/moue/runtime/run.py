@@ -9,13 +9,12 @@ from pathlib import Path
 from moue.errors import Unreadable
 from moue.preprocess import ImageArray
 from moue.progress import ProgressFactory, Report, no_progress
+from moue.runtime.frames import opened, stream_frames
 from moue.runtime.inputs.source import Source
 from moue.runtime.options import VideoOptions
 from moue.runtime.outputs.sinks import ResultSink
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
-from moue.runtime.video.camera import stream_camera
-from moue.runtime.video.stream import stream_video
 
 #: Statuses that are no failures: a file that is neither image nor video, and a camera that was unplugged.
 NOT_FAILED = ("skipped", "camera_lost")
@@ -78,10 +77,12 @@ def _read_into(
 ) -> int:
     """Hand the results of one input to the sinks; returns how many of them are failures."""
     failed = 0
-    annotated = [path for sink in sinks if (path := sink.begin(source)) is not None]
-    # Closing it completes an annotated video.
-    annotated_path = annotated[0] if annotated else None
-    with closing(_read(source, recognizer, video, annotated_path, report, on_remark)) as results:
+    with ExitStack() as stack:
+        source = stack.enter_context(opened(source, video, recognizer.options.max_pixels, on_remark))
+        annotated = [path for sink in sinks if (path := sink.begin(source)) is not None]
+        # Closing it completes an annotated video.
+        annotated_path = annotated[0] if annotated else None
+        results = stack.enter_context(closing(_read(source, recognizer, video, annotated_path, report, on_remark)))
         for faces, image in results:
             failed += not faces.readable and faces.status not in NOT_FAILED
             for sink in sinks:
@@ -109,23 +110,16 @@ def _read(
             yield recognizer.failed(source.name, error.status, str(error)), None
         else:
             yield faces, photo.pixels
-    elif source.kind == "video":
-        frames = stream_video(
+    elif source.kind in ("skipped", "unreadable"):
+        yield recognizer.failed(source.name, source.kind, source.reason or ""), None
+    else:
+        frames = stream_frames(
             recognizer.for_video(),
-            source.data,
-            every=options.every,
-            fps=options.fps,
-            start=options.start,
-            end=options.end,
-            smooth=options.smooth,
+            source,
+            options,
             annotated=annotated,
             report=report,
             max_pixels=recognizer.options.max_pixels,
             on_remark=on_remark,
         )
         yield from ((faces, None) for faces in frames)
-    elif source.kind == "camera":
-        frames = stream_camera(recognizer.for_video(), int(source.name), smooth=options.smooth, window=options.window)
-        yield from ((faces, None) for faces in frames)
-    else:
-        yield recognizer.failed(source.name, source.kind, source.reason or ""), None

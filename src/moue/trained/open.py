@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from moue.labels import FER2013, FERPLUS, labels_for
 from moue.run_folder import CONFIG, EXPORTED, SPEC, is_run
 from moue.runtime.weights import find_model, is_known
 from moue.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from moue.runtime.engine import EngineName
 
 
 class Model(Protocol):
@@ -52,12 +55,14 @@ def run_of(name: str | Path) -> Path | None:
     return Path(name) if is_run(name) and not is_known(name) else None
 
 
-def open_any(name: str | Path) -> Model:
+def open_any(name: str | Path, engine: EngineName = "auto") -> Model:
     """Open a trained model.
 
     Args:
         name: a name of ``moue models``, which wins, see :func:`run_of`; a run folder (its torch weights; its exported
             ``model.onnx`` where torch is not installed); or the path of an ``.onnx`` with its ``.json``.
+        engine: see :func:`moue.runtime.engine.open_graph`; with another one than "auto", a run's
+            ``model.onnx`` is opened.
 
     Raises:
         UnknownName: when there is no such model.
@@ -65,16 +70,18 @@ def open_any(name: str | Path) -> Model:
         MissingExtra: when it is in an extra that is not installed.
     """
     if (run := run_of(name)) is not None:
-        if importlib.util.find_spec("torch") is not None:
+        if engine == "auto" and importlib.util.find_spec("torch") is not None:
             from moue.models.load import load_run
 
             return load_run(run)
         if not (run / EXPORTED).is_file():
+            if engine != "auto":
+                raise ModelError(f"{run} has no {EXPORTED} for {engine}. Type: moue export {run} -o {run / EXPORTED}")
             raise MissingExtra("torch", "train")
     _require_finished(name)
     from moue.runtime.engine import open_model
 
-    return open_model(name, optimize_for="throughput")
+    return open_model(name, engine=engine, optimize_for="throughput")
 
 
 def spec_of(name: str | Path) -> ModelSpec:

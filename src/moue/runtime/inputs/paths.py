@@ -7,7 +7,6 @@ import io
 import itertools
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,11 +14,9 @@ from typing import IO
 
 from moue.errors import UsageError
 from moue.runtime.inputs.source import Source
+from moue.runtime.network.url import ADDRESS, Url, public_name
 from moue.runtime.video.container import is_sound, is_video
 from moue.signatures import HEAD, IMAGE_SUFFIXES, JPEG, PNG, SYSTEM_FILES, VIDEO_SUFFIXES, kind_of
-
-#: What looks like an address on the web or of another machine.
-ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def expand(
@@ -29,9 +26,9 @@ def expand(
 
     Args:
         name: a file; a folder, searched with all its folders and those that links lead to, in natural order (``2.jpg``
-            before ``10.jpg``), hidden files ignored; a glob with ``*``, ``?``, ``[…]`` or ``**``; a camera's number; or
-            ``-`` for a list on stdin, a path a line, where a folder counts as above but nothing is a glob, a number or
-            ``-``. A path object is always a file or folder, or ``-``.
+            before ``10.jpg``), hidden files ignored; a glob with ``*``, ``?``, ``[…]`` or ``**``; a camera's number; an
+            address; or ``-`` for a list on stdin, a path a line, where a folder counts as above but nothing is a glob,
+            a number, an address or ``-``. A path object is always a file or folder, or ``-``.
         stdin: where ``-`` reads from.
         exclude: a folder that is not searched where another one is, because results lie there.
 
@@ -55,6 +52,12 @@ def expand(
         yield from _path(text, exclude)
     elif text.isdecimal():
         yield Source(text, "camera")
+    elif ADDRESS.match(text):
+        try:
+            url = Url(text)
+            yield Source(url.name, "stream", stem=url.file_stem, content=url)
+        except UsageError as error:
+            yield Source(public_name(text), "unreadable", str(error))
     elif _is_pattern(text):
         matches = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
         found = sorted((m for m in matches if "**" not in text or not _through_link(m, text)), key=natural)
@@ -75,18 +78,18 @@ def is_single_file(name: str | os.PathLike[str]) -> bool:
 
 
 def require_one(names: Iterable[str | os.PathLike[str]]) -> None:
-    """Refuse names of which not a single one is there.
+    """Refuse names of which not a single one is there, and malformed addresses.
 
     Raises:
-        UsageError: when every name is a path, and no path exists.
+        UsageError: when every name is a path, and no path exists; for an address of a kind that is not read.
     """
     missing = [os.fspath(name) for name in names]
     for name in missing:
-        if name == "-" or name.isdecimal() or os.path.lexists(name) or _is_pattern(name):
-            return
+        if ADDRESS.match(name) and not os.path.lexists(name):
+            Url(name)
     for name in missing:
-        if ADDRESS.match(name):
-            raise UsageError(f"moue reads local files, not addresses. Download it first: curl -LO {shlex.quote(name)}")
+        if name == "-" or name.isdecimal() or os.path.lexists(name) or ADDRESS.match(name) or _is_pattern(name):
+            return
     if missing:
         raise UsageError(f"{' and '.join(missing)}: no such file or folder.")
 
@@ -126,9 +129,11 @@ def _lines(stdin: IO[str]) -> Iterator[str]:
 def _path(path: str, exclude: Path | None) -> Iterator[Source]:
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a parent may not be read
         yield from _folder(path, exclude)
-    elif ADDRESS.match(path):
-        # Opening it as an image gives the reason.
-        yield Source(path, "image")
+    elif ADDRESS.match(path) and not os.path.lexists(path):
+        # In a list, which may come from anywhere. Only what was itself given as a source may open a connection.
+        yield Source(
+            public_name(path), "unreadable", "a list holds paths, no addresses: give it as a source of its own"
+        )
     else:
         yield Source(path, "video" if is_video(path) else "image")
 

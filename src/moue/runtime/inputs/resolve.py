@@ -25,8 +25,9 @@ def resolve(x: Any, *, stdin: IO[str] | None = None, exclude: Path | None = None
     Args:
         x: one input or an iterable of inputs. An input is a path, a folder, a glob, or ``-`` for a list on stdin, all
             as :func:`moue.runtime.inputs.paths.expand` takes them; bytes or a binary file of an image or video; a
-            Pillow image; an array; a camera's number, as a number or as digits that name no file; or a
-            :class:`Source`. An array ``(N, H, W, C)`` is N images.
+            Pillow image; an array; a camera's number, as a number or as digits that name no file; an ``rtsp://``,
+            ``rtsps://``, ``http://`` or ``https://`` address; or a :class:`Source`. An array ``(N, H, W, C)``
+            is N images.
         stdin: where ``-`` reads from.
         exclude: a folder that is not searched, because results lie there.
 
@@ -47,7 +48,7 @@ def resolve(x: Any, *, stdin: IO[str] | None = None, exclude: Path | None = None
 
 
 def resolve_single(x: Any) -> Source | None:
-    """The one image, video or camera that ``x`` is; None where it stands for several inputs or for none.
+    """The one image, video, camera or address that ``x`` is; None where it stands for several inputs or for none.
 
     A folder, a glob and a list stand for several, even where they hold one.
     """
@@ -79,13 +80,13 @@ def _sources(x: Any, stdin: IO[str] | None, exclude: Path | None) -> Iterator[So
         yield from expand(x, stdin=stdin, exclude=exclude)
     elif not (is_input(x) or hasattr(x, "__array__")):
         yield Source(_name(x), "unreadable", _expected(x))
-    elif _is_video(x):
+    elif holds_video(x):
         yield Source(name_of(x), "video", content=x if hasattr(x, "read") else bytes(x))
     else:
         yield Source(_name(x), "image", content=x)
 
 
-def _is_video(x: Any) -> bool:
+def holds_video(x: Any) -> bool:
     """Whether bytes or an open file hold a video or an animation."""
     kind = kind_of(_head(x))
     if kind != "image":

@@ -32,6 +32,8 @@ from moue.spec import ModelSpec
 
 #: What stands between a video's stem and the suffix: ``clip.json``, ``clip.timeline.png``.
 VIDEO_ENDINGS = ("", ".timeline")
+#: Kinds of sources that are annotated as videos.
+FILMED = ("video", "stream")
 #: What may follow a stem.
 SUFFIXES = ("json", "jsonl", "csv", "parquet", "jpg", "png", "mp4", "timeline.png")
 #: Bytes of UTF-8 that a stem may have: file systems take names of 255, and ".timeline.png" is the longest ending.
@@ -83,11 +85,11 @@ class OutputFolder:
             OSError: when a folder cannot be made.
         """
         path = source.name.replace("\0", "")
-        if source.kind != "camera" and self._resolved in Path(os.path.realpath(path)).parents:
+        if source.kind != "camera" and source.stem is None and self._resolved in Path(os.path.realpath(path)).parents:
             raise UsageError(f"{path} lies in {self.path}: choose another folder for the results.")
         *folders, name = self._mirror.parts(source) or ["results"]
         parent = self._folder(folders)
-        endings = VIDEO_ENDINGS if source.kind == "video" else ("",)
+        endings = VIDEO_ENDINGS if source.kind in FILMED else ("",)
         for numbered in _numbered(Path(name).stem or "results"):
             stem = f"{parent}{numbered}"
             names = {f"{stem}{ending}".lower() for ending in endings}
@@ -209,7 +211,7 @@ class FolderSink(ResultSink):
         self.index.begin(self._key, self._stem)
         self._answer = self._folder.path / f"{self._stem}.{self._options.format}"
         self._rows = open_sink(self._answer, self._options.format, self._labels)
-        if source.kind == "video":
+        if source.kind in FILMED:
             self._annotated_video = self._folder.path / f"{self._stem}.mp4"
         return self._annotated_video
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from moue.runtime.inputs.paths import ADDRESS
 from moue.runtime.inputs.source import Source
+from moue.runtime.network.url import ADDRESS
 from moue.runtime.outputs.journal import Journal, fingerprint
 from moue.runtime.outputs.mirror import absolute
 from moue.runtime.outputs.tables import Tables

@@ -7,10 +7,9 @@ import itertools
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from moue.runtime.inputs.paths import ADDRESS
 from moue.runtime.inputs.source import Source
+from moue.runtime.network.url import ADDRESS
 
 #: A path with more bytes could be too long for file systems together with the folder of the results; its name is used
 #: alone then.
@@ -43,11 +42,10 @@ class Mirror:
         """The folders and the name of an input, which are names of files and never lead up: "sub", "clip.mp4"."""
         if source.kind == "camera":
             return [f"camera{source.name}"]
+        if source.stem is not None:
+            return [source.stem]
         if source.content is not None or self._root is None:
             return [_clean(Path(source.name).name)]
-        if ADDRESS.match(source.name):
-            address = urlsplit(source.name)
-            return [name for part in (address.hostname or "", *address.path.split("/")) if (name := _clean(part))]
         path = absolute(source.name)
         try:
             inside = os.path.relpath(path, self._root)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from moue.damage import reason
 from moue.errors import MoueError, Unreadable
 from moue.image_format import is_animation
+from moue.runtime.network.url import TIMEOUT, Url
 from moue.signatures import HEAD, QUICKTIME_BOXES, VIDEO_SUFFIXES, kind_of
 
 VideoLike = str | os.PathLike[str] | bytes | BinaryIO
@@ -107,8 +108,6 @@ def open_container(source: VideoLike, *, edit_list: bool = False) -> Iterator[An
         Unreadable: when it is empty, damaged or no video.
         FileNotFoundError, PermissionError, IsADirectoryError: when there is no file to open.
     """
-    import av
-
     file: Any
     if isinstance(source, (str, os.PathLike)):
         file = local_path(source)
@@ -126,26 +125,72 @@ def open_container(source: VideoLike, *, edit_list: bool = False) -> Iterator[An
             raise Unreadable("a video needs a file that can be rewound: read it into memory first")
         file = _FileView(file)
     try:
-        container = _open(file, {} if edit_list else {"ignore_editlist": "1"})
+        options = {} if edit_list else {"ignore_editlist": "1"}
+        container = _open(file, options, protocols="file" if isinstance(file, str) else "none")
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
-    except av.error.ArgumentError as error:
-        raise Unreadable("not a video that can be opened: a playlist, an image or another kind of file") from error
-    except MemoryError as error:
-        raise Unreadable("there is not enough memory to open this video") from error
     except Exception as error:
-        raise Unreadable("it cannot be opened as a video: damaged, incomplete or of another kind") from error
+        failure = getattr(source, "failure", None)
+        if failure is not None:
+            raise Unreadable(failure) from error
+        raise _refusal(error) from error
     with container:
         yield container
 
 
-def _open(file: Any, options: dict[str, str]) -> Any:
-    """A PyAV input container that opens the given file and nothing else, of a format of :data:`DEMUXERS`."""
+def _refusal(error: Exception) -> Unreadable:
+    """What FFmpeg's refusal of a file means."""
     import av
 
-    # "none" is no protocol's name: a file object needs none.
-    only = {"protocol_whitelist": "file" if isinstance(file, str) else "none", "format_whitelist": ",".join(DEMUXERS)}
-    return av.open(file, metadata_errors="ignore", options=options | only)
+    if isinstance(error, av.error.ArgumentError):
+        return Unreadable("not a video that can be opened: a playlist, an image or another kind of file")
+    if isinstance(error, MemoryError):
+        return Unreadable("there is not enough memory to open this video")
+    return Unreadable("it cannot be opened as a video: damaged, incomplete or of another kind")
+
+
+def open_live(source: Url | Any) -> Any:
+    """A live stream as a PyAV input container, which is to be closed.
+
+    Args:
+        source: an RTSP address, the only kind that FFmpeg itself connects to; or an open file that cannot be rewound,
+            such as the body of an HTTP response.
+
+    Raises:
+        Exception: of any kind that FFmpeg and PyAV have. Its text may hold the address with its password.
+    """
+    # The rate is of no use, and measuring it takes images of up to two seconds.
+    options = {"fpsprobesize": "0"}
+    if not isinstance(source, Url):
+        return _open(source, options, demuxers=(*DEMUXERS, "mpjpeg"))
+    if source.scheme == "rtsps":
+        import ssl
+
+        protocols, trusted = "tls,tcp", ssl.get_default_verify_paths().cafile
+        # Without the first, FFmpeg takes any certificate.
+        options |= {"tls_verify": "1"} | ({"ca_file": trusted} if trusted else {})
+    else:
+        # UDP is for the servers that send their images by nothing else.
+        protocols, options["rtsp_flags"] = "tcp,udp,rtp", "prefer_tcp"
+    address = source.scheme + source.text[len(source.scheme) :]
+    return _open(address, options, demuxers=("rtsp",), protocols=protocols, timeout=TIMEOUT)
+
+
+def _open(
+    file: Any,
+    options: dict[str, str],
+    demuxers: Sequence[str] = DEMUXERS,
+    protocols: str = "none",
+    timeout: float | None = None,
+) -> Any:
+    """A PyAV input container of one of the demuxers' formats, which opens nothing but the file or address itself.
+
+    No protocol is called "none": an open file needs none.
+    """
+    import av
+
+    only = {"protocol_whitelist": protocols, "format_whitelist": ",".join(demuxers)}
+    return av.open(file, metadata_errors="ignore", options=options | only, timeout=timeout)
 
 
 class _FileView:
@@ -240,7 +285,7 @@ def _by_probe(path: Path, head: bytes) -> bool | None:
     """Whether FFmpeg finds a video in a file whose first bytes say nothing; None where it finds none."""
     options = {"analyzeduration": "0", "probesize": "65536"}
     try:
-        with _open(local_path(path), options) as file:
+        with _open(local_path(path), options, protocols="file") as file:
             # The demuxer of MP4 takes HEIF images, too: without a brand only what QuickTime wrote is a video.
             if "mp4" in file.format.name and head[4:8] not in QUICKTIME_BOXES:
                 return None

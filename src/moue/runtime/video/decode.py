@@ -29,13 +29,8 @@ from moue.runtime.video.container import (
     sound_stream,
     video_stream,
 )
+from moue.runtime.video.rgb import color_matrix, display_size, orientation, pixel_aspect, to_rgb
 from moue.runtime.video.seek import Keyframe, find_keyframe
-
-#: A pixel aspect ratio beyond this comes from a damaged file; its pixels are taken for squares.
-_MAX_PIXEL_ASPECT = 4
-
-#: Color matrices that FFmpeg's scaler knows, by their codes in ITU-T H.273; 2 is "unspecified".
-_COLOR_MATRICES = (1, 2, 4, 5, 6, 7, 9)
 
 
 @dataclass(frozen=True)
@@ -148,7 +143,7 @@ class Video:
                 if coded.pts is None:
                     time += interval
                 else:
-                    pts = coded.pts * Fraction(coded.time_base)
+                    pts = coded.pts * Fraction(coded.time_base or stream.time_base)
                     if index and pts - start < time:
                         # Concatenated recordings, each with timestamps from zero: continue one interval later.
                         start = pts - time - interval
@@ -159,8 +154,11 @@ class Video:
                 if timestamp >= sampler.end:
                     break
                 sampled = sampler(index, timestamp)
-                image = _to_rgb(reformatter, coded, self.pixel_aspect) if sampled or convert_all else no_image
+                image = to_rgb(reformatter, coded, self.pixel_aspect) if sampled or convert_all else no_image
                 yield Frame(index, timestamp, image, sampled)
+        failure = getattr(self.source, "failure", None)
+        if failure is not None:
+            raise Unreadable(f"the video is cut off: {failure}")
         if index < 0:
             raise Unreadable("not one image of this video can be decoded")
         sampler.check_any(float(time))
@@ -253,16 +251,16 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
     with open_container(source) as container, decoding_video():
         stream = video_stream(container)
         context = stream.codec_context
-        aspect = _pixel_aspect(stream)
-        check_pixels(*_display_size(context.width, context.height, aspect), max_pixels)
+        aspect = pixel_aspect(stream)
+        check_pixels(*display_size(context.width, context.height, aspect), max_pixels)
         rate = stream.average_rate or stream.guessed_rate
         end = declared_end(container, stream)
         # Only a decoded frame tells size and rotation reliably.
         first = next(iter(Decoder(container, stream)), None)
         if first is None:
             raise Unreadable("not one image of this video can be decoded")
-        rotation, mirrored = _orientation(first)
-        width, height = _display_size(first.width, first.height, aspect)
+        rotation, mirrored = orientation(first)
+        width, height = display_size(first.width, first.height, aspect)
         if rotation % 180:
             width, height = height, width
         start = (first.pts or 0) * Fraction(first.time_base or stream.time_base)
@@ -277,7 +275,7 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
             rotation=rotation,
             mirrored=mirrored,
             pixel_aspect=aspect,
-            color_codes=(_color_matrix(context), context.color_primaries, context.color_trc),
+            color_codes=(color_matrix(context), context.color_primaries, context.color_trc),
             has_sound=sound_stream(container) is not None,
             codec=context.name,
             time_base=Fraction(stream.time_base),
@@ -298,6 +296,11 @@ class Decoder:
         """The longest duration of a packet, in seconds."""
         self._packets = Packets(container, stream)
         self._codec_context = stream.codec_context
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the file or stream broke off; known once all frames were taken."""
+        return self._packets.truncated
 
     def __iter__(self) -> Iterator[Any]:
         import av
@@ -356,39 +359,3 @@ def _shown(decoder: Decoder, keyframe: Keyframe | None) -> Iterator[Any]:
     if keyframe is None:
         return iter(decoder)
     return (frame for frame in decoder if frame.pts is None or frame.pts >= keyframe.pts)
-
-
-def _pixel_aspect(stream: Any) -> Fraction:
-    aspect = Fraction(stream.sample_aspect_ratio or 1)
-    return aspect if Fraction(1, _MAX_PIXEL_ASPECT) <= aspect <= _MAX_PIXEL_ASPECT else Fraction(1)
-
-
-def _display_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
-    """Width and height of a coded image scaled to square pixels; it is never scaled down."""
-    return (round(width * aspect), height) if aspect >= 1 else (width, round(height / aspect))
-
-
-def _orientation(coded: Any) -> tuple[int, bool]:
-    """Counter-clockwise degrees, to the nearest quarter turn, and whether to mirror the rotated image."""
-    matrix = coded.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return 0, False
-    # It maps the coded pixel (p, q) to x = a p + c q and y = b p + d q.
-    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].astype(float)
-    mirrored = bool(a * d < b * c)
-    return round(-math.degrees(math.atan2(b, -a if mirrored else a)) / 90) % 4 * 90, mirrored
-
-
-def _color_matrix(coded: Any) -> int:
-    # The scaler refuses others, also the reserved ones that some cameras write; players ignore those.
-    return coded.colorspace if coded.colorspace in _COLOR_MATRICES else 2
-
-
-def _to_rgb(reformatter: Any, coded: Any, aspect: Fraction) -> NDArray[np.uint8]:
-    """A coded frame as uint8 ``(H, W, 3)`` RGB, upright, with square pixels."""
-    coded.colorspace = _color_matrix(coded)
-    width, height = _display_size(coded.width, coded.height, aspect)
-    image: NDArray[np.uint8] = reformatter.reformat(coded, width, height, format="rgb24").to_ndarray()
-    rotation, mirrored = _orientation(coded)
-    image = np.rot90(image, rotation // 90)
-    return np.ascontiguousarray(image[:, ::-1] if mirrored else image)
