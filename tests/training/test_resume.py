@@ -25,7 +25,7 @@ from moue.models.load import load_run
 from moue.training import budget, checkpoints
 from moue.training.loop import fit
 from moue.training.progress import Status
-from moue.training.run_folder import LICENSE
+from moue.training.provenance import LICENSE
 
 #: Runs a command of moue, and kills itself in the middle of the third epoch.
 KILLED = """

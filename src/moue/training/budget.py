@@ -1,12 +1,12 @@
-"""A time budget becomes a number of epochs, by timing some steps."""
+"""A time budget becomes a number of epochs, by timing some steps, and once more by timing an epoch."""
 
 from __future__ import annotations
 
 import copy
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -16,7 +16,7 @@ from moue.models.base import Network
 from moue.training import optimizers
 from moue.training.augment import Augment
 from moue.training.batch import Batch
-from moue.training.config import Config
+from moue.training.config import Config, OptimConfig
 from moue.training.tasks import Task
 
 #: The share of the budget that is planned: machines slow down more often than they speed up.
@@ -26,13 +26,77 @@ MARGIN = 0.95
 REPEATS = 6
 
 
-def fit_to_time(
+@dataclass(frozen=True)
+class Budget:
+    """A time budget, and what an epoch costs as some timed steps say."""
+
+    seconds: float
+    """That may be planned."""
+    began: float
+    """When the timing began, of ``time.monotonic``."""
+    first: Mapping[int, float]
+    """Seconds of a step by the size of its images in pixels."""
+    again: Mapping[int, float]
+    """The same where teachers do not run, as their probabilities are cached."""
+    views: int
+    """Epochs after which they are; 0 without such teachers."""
+    checking: float
+    """Seconds of the validation that each epoch ends with."""
+    steps: int
+    """Of an epoch."""
+    size: int
+    """Of the images that are trained on, without progressive sizes."""
+
+    def seconds_of(self, optim: OptimConfig, epoch: int) -> float:
+        """The seconds that an epoch, from 0, should take."""
+        step = self.again if self.views and epoch >= self.views else self.first
+        return self.steps * step[optim.size_in(epoch, self.size)] + self.checking
+
+    def fit(self, optim: OptimConfig) -> OptimConfig:
+        """With as many epochs as fit, at most its own; with one short epoch where not even one does."""
+        if epochs := self._most(optim, optim.epochs, 0, self.seconds):
+            return replace(optim, epochs=epochs)
+        one = replace(optim, epochs=1)
+        # At the size that it would have.
+        short = max(1, int((self.seconds - self.checking) // self.first[one.size_in(0, self.size)]))
+        return replace(one, steps=short)
+
+    def refit(self, optim: OptimConfig, most: int, done: int, took: float) -> OptimConfig:
+        """With as many epochs as fit in what is left of the budget.
+
+        One more epoch, in which the rate falls, is trained where at least half of it fits.
+
+        Args:
+            optim: as it was planned.
+            most: epochs at most.
+            done: epochs that were trained.
+            took: seconds of the last of these.
+        """
+        slower = took / self.seconds_of(optim, done - 1)
+        left = (self.seconds - (time.monotonic() - self.began)) / slower
+        epochs = max(done, self._most(optim, most, done, left))
+        if epochs == done < most and self.seconds_of(replace(optim, epochs=done + 1), done) <= 2 * left:
+            epochs += 1
+        return replace(optim, epochs=epochs)
+
+    def _most(self, optim: OptimConfig, most: int, done: int, seconds: float) -> int:
+        """The largest number of epochs whose remaining ones take at most so many seconds; 0 where none does."""
+
+        def remaining(epochs: int) -> float:
+            planned = replace(optim, epochs=epochs)
+            return sum(self.seconds_of(planned, epoch) for epoch in range(done, epochs))
+
+        # By bisection: a recipe may ask for a hundred thousand, to get all that fit.
+        return bisect_right(range(1, most + 1), seconds, key=remaining)
+
+
+def measure(
     config: Config, network: Network, task: Task, train: Batch, validation: Batch | None, steps: int, precision: str
-) -> Config:
-    """The configuration whose whole schedule fits ``run.minutes``; as it is where there is no budget.
+) -> Budget | None:
+    """Time some steps of a training; None where it has no time budget.
 
     Args:
-        config: its epochs are the most that will be trained.
+        config: of the training.
         network: copied for the timing, not changed.
         task: the objective.
         train: the training rows.
@@ -41,7 +105,8 @@ def fit_to_time(
         precision: "bf16" or "fp32".
     """
     if config.run.minutes is None:
-        return config
+        return None
+    began = time.monotonic()
     probe = copy.deepcopy(network).train()
     optim = optimizers.build(probe, config.optim)
     augment = Augment(config.data)
@@ -67,22 +132,7 @@ def fit_to_time(
     again = {size: _median_time(partial(step, size), seeds[size]) for size in sizes} if views else one
     # A forward pass is about a third of a step; both are measured in whole batches.
     checking = 0.0 if validation is None else len(validation) / len(batch) * one[full] / 3
-    budget = config.run.minutes * 60 * MARGIN
-
-    def seconds(epochs: int) -> float:
-        optim_config = replace(config.optim, epochs=epochs)
-        return sum(
-            steps * (again if views and e >= views else one)[optim_config.size_in(e, train_size)] + checking
-            for e in range(epochs)
-        )
-
-    # By bisection: a recipe may ask for a hundred thousand, to get all that fit.
-    epochs = bisect_right(range(1, config.optim.epochs + 1), budget, key=seconds)
-    if epochs:
-        return replace(config, optim=replace(config.optim, epochs=epochs))
-    # Not even one epoch fits: one short epoch, at the size that it would have.
-    short = max(1, int((budget - checking) // one[replace(config.optim, epochs=1).size_in(0, train_size)]))
-    return replace(config, optim=replace(config.optim, epochs=1, steps=short))
+    return Budget(config.run.minutes * 60 * MARGIN, began, one, again, views, checking, steps, train_size)
 
 
 def _median_time(step: Callable[[int], None], seeds: Iterable[int], warm: int = 2) -> float:

@@ -217,7 +217,8 @@ class RunConfig:
     seed: Annotated[int, Range(0, 2**63 - 1)] = 0
     """Of first weights, order, augmentation and dropout."""
     minutes: Annotated[float | None, Range(0, above=True)] = None
-    """Time budget: some steps are timed, and the number of epochs is set so that the whole schedule fits."""
+    """Time budget: some steps are timed, and the number of epochs is set so that the whole schedule fits; it is set
+    once more when the first epoch has been measured."""
     device: str = "auto"
     """"auto", "cpu", "cuda", "mps"."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"

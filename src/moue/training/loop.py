@@ -28,7 +28,7 @@ from moue.training.augment import Augment
 from moue.training.config import Config
 from moue.training.ema import EMA
 from moue.training.memory import explain_out_of_memory
-from moue.training.prepare import Plan, prepare
+from moue.training.prepare import Plan, prepare, replan
 from moue.training.progress import Meter, ProgressCallback
 from moue.training.run_folder import Run
 from moue.training.sampler import draw_epoch, seed_step
@@ -104,7 +104,7 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
         trainable = [p for p in plan.network.parameters() if p.requires_grad]
         ema = EMA(network, optim.ema)
         network, optimizer = fabric.setup(network, optimizers.build(network, optim, plan.head))
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, plan.schedule)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: plan.schedule(step))
         state = {"network": network, "ema": ema, "optimizer": optimizer, "scheduler": scheduler}
         first = checkpoints.resume(run.checkpoint("last"), state)
         best = run.checkpoint("best")
@@ -114,9 +114,8 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
             checkpoints.weights(best, ema.network.state_dict())
         meter = Meter(first, optim.epochs, plan.steps, plan.device)
 
-        for epoch in range(first, optim.epochs):
-            if run.stalled(optim.patience, epoch):
-                break
+        epoch = first
+        while epoch < optim.epochs and not run.stalled(optim.patience, epoch):
             rows, flips = draw_epoch(config, labels, len(plan.table.label_set), epoch)
             size = optim.size_in(epoch, config.data.random_crop or network.input.size)
             freeze(plan.network, trainable, plan.head, frozen=epoch < optim.frozen_epochs)
@@ -165,7 +164,13 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
             log_curves(row)
             if accuracy is not None and accuracy > run.best_accuracy(before=epoch + 1):
                 checkpoints.save({"network": ema.network.state_dict(), "epoch": epoch + 1}, best)
-            checkpoints.save_state(run.checkpoint("last"), epoch + 1, state)
+            if epoch == optim.frozen_epochs:
+                # The first epoch that trains all weights.
+                plan = replan(plan, epoch + 1, meter.seconds)
+                config, optim = plan.config, plan.config.optim
+                meter.epochs = optim.epochs
+            epoch += 1
+            checkpoints.save_state(run.checkpoint("last"), epoch, state)
 
         if optim.keep == "best" and best.exists():
             ema.network.load_state_dict(checkpoints.weights(best, ema.network.state_dict()))

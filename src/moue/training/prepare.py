@@ -22,7 +22,7 @@ from moue.spec import channels_of
 from moue.trained.network import open_network
 from moue.training import optimizers, tasks
 from moue.training.batch import Batch
-from moue.training.budget import fit_to_time
+from moue.training.budget import Budget, measure
 from moue.training.config import Config
 from moue.training.memory import explain_out_of_memory
 from moue.training.recipe import resolve_init
@@ -58,6 +58,8 @@ class Plan:
     """Steps of an epoch."""
     schedule: Callable[[int], float]
     """The factor on the peak learning rate at each step of the run."""
+    budget: Budget | None
+    """The time budget, where this call timed it."""
     device: torch.device
     precision: devices.Precision
     recipe: Config | None
@@ -119,11 +121,14 @@ def prepare(
         frequencies = train.targets.mean(dim=0).cpu().numpy()
         task = tasks.build(config.optim, table.label_set.labels, weights, frequencies, device, config.run.threads)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    requested = config
+    requested, budget = config, None
     # The saved configuration of a run is the resolved one: its epochs must not be fitted to the clock again.
     if not run.exists:
         with devices.cpu_threads(config.run.threads), explain_out_of_memory(config.optim.batch_size):
-            config = fit_to_time(config, network, task, train, validation, steps_per_epoch(config, labels), precision)
+            steps = steps_per_epoch(config, labels)
+            budget = measure(config, network, task, train, validation, steps, precision)
+        if budget is not None:
+            config = replace(config, optim=budget.fit(config.optim))
     steps = steps_per_epoch(config, labels)
     return Plan(
         config=config,
@@ -138,11 +143,28 @@ def prepare(
         task=task,
         steps=steps,
         schedule=optimizers.schedule(config.optim, steps * config.optim.epochs),
+        budget=budget,
         device=device,
         precision=precision,
         recipe=recipe,
         requested=requested,
     )
+
+
+def replan(plan: Plan, done: int, took: float) -> Plan:
+    """The plan with as many epochs as its time budget allows, now that an epoch is measured; saved in the run.
+
+    Args:
+        plan: as it is without a budget, and where not even one epoch fitted.
+        done: epochs that were trained.
+        took: seconds of the last one.
+    """
+    optim = plan.config.optim
+    if plan.budget is None or optim.steps != plan.requested.optim.steps:
+        return plan
+    config = replace(plan.config, optim=plan.budget.refit(optim, plan.requested.optim.epochs, done, took))
+    plan.run.save_config(config)
+    return replace(plan, config=config, schedule=optimizers.schedule(config.optim, plan.steps * config.optim.epochs))
 
 
 def _networks(config: Config, table: ImageTable, run: Run) -> tuple[Network, Network]:

@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from moue._version import __version__
 from moue.damage import decoding, read_json
-from moue.data.readers.fer2013_csv import is_fer2013
 from moue.data.splits import Split
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError, shortened
@@ -33,19 +31,14 @@ from moue.renames import current_settings
 from moue.run_folder import CONFIG, HISTORY, RECORD, SPEC, SPLIT, WEIGHTS, is_run
 from moue.runtime.results import Predictions, softmax
 from moue.spec import ModelSpec
-from moue.trained.network import network_spec
-from moue.trained.open import spec_of
 from moue.training.config import MAY_DIFFER, Config
+from moue.training.provenance import LICENSE, class_counts, curves_of, license_of, machine_of, origin_of
 from moue.training.remarks import remarks
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from moue.models.base import Network
-
-#: What binds weights that were trained on FER-2013's images.
-LICENSE = "MIT for the weights; the training images (FER-2013) were published for research"
-
 
 #: What can be done where a run's files are damaged: those that it cannot be resumed without, and its curves.
 _RESTORE = "Restore it from a copy, or train again in another folder."
@@ -216,12 +209,12 @@ class Run:
             "seed": config.run.seed,
             "recipe": recipe and recipe.to_dict(),
             "asked": requested and requested.to_dict(),
-            "license": _license(config, table),
+            "license": license_of(config, table),
             "data": {
                 "name": table.name,
                 "fingerprint": table.fingerprint,
                 "labels": list(table.label_set.labels),
-                "classes": _counts(table, split.train),
+                "classes": class_counts(table, split.train),
                 "train": len(split.train),
                 "validation": len(split.validation),
                 # With which the spec of a model without its run says which rows these were.
@@ -233,6 +226,10 @@ class Run:
         }
         self._write(RECORD, record)
         # Last: its presence says that a run was started.
+        self.save_config(config)
+
+    def save_config(self, config: Config) -> None:
+        """Write the resolved configuration."""
         self._write(CONFIG, config.to_dict())
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -295,11 +292,11 @@ class Run:
                 "hours": round(seconds / 3600, 4),
                 **({"core_hours": round(cores / 3600, 4)} if cores else {}),
                 "seed": config.run.seed,
-                **_origin(config),
-                "machine": _machine(record),
+                **origin_of(config),
+                "machine": machine_of(record),
                 "data": record.get("data", {}),
                 "moue": __version__,
-                "curves": _curves(history),
+                "curves": curves_of(history),
             },
         )
         held_out, remark = None, ""
@@ -366,40 +363,3 @@ class Run:
     def _write(self, name: str, values: Any) -> None:
         with atomic_write(self.folder / name) as part:
             part.write_text(json.dumps(values, indent=2, default=str) + "\n", encoding="utf-8")
-
-
-def _counts(table: ImageTable, rows: NDArray[np.int64]) -> dict[str, int]:
-    """How many of these rows each class has."""
-    counts = np.bincount(table.labels[rows], minlength=len(table.label_set))
-    return dict(zip(table.label_set.labels, counts.tolist(), strict=True))
-
-
-def _license(config: Config, table: ImageTable) -> str:
-    """What binds the weights: the licenses of the images, of ``model.init`` and of the teachers."""
-    inherited = [spec_of(name).license for name in config.optim.teachers]
-    if config.model.init:
-        inherited.insert(0, network_spec(config.model.init).license)
-    return "; ".join(dict.fromkeys(filter(None, [LICENSE if is_fer2013(table) else "", *inherited])))
-
-
-def _machine(record: Mapping[str, Any]) -> str:
-    """What computed a run: its processor, or its accelerator where it had one."""
-    machine = record.get("machine", {})
-    accelerator = machine.get("accelerator", "cpu")
-    return str(machine.get("processor", "unknown") if accelerator == "cpu" else accelerator)
-
-
-def _curves(history: Iterable[Mapping[str, Any]]) -> dict[str, list[float | None]]:
-    """Losses and accuracies by epoch, to four digits."""
-    rows = list(history)
-    names = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-    return {n: [None if (value := row.get(n)) is None else round(value, 4) for row in rows] for n in names}
-
-
-def _origin(config: Config) -> dict[str, Any]:
-    """The models that a run started or learned from, by their names or those of their folders."""
-    init, teachers = config.model.init, config.optim.teachers
-    return {
-        **({"init": Path(init).name} if init is not None else {}),
-        **({"teachers": [Path(t).name for t in teachers]} if teachers else {}),
-    }

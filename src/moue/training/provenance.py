@@ -1,0 +1,56 @@
+"""What a run's record and spec say of where its weights come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moue.data.readers.fer2013_csv import is_fer2013
+from moue.data.table import ImageTable
+from moue.trained.network import network_spec
+from moue.trained.open import spec_of
+from moue.training.config import Config
+
+#: What binds weights that were trained on FER-2013's images.
+LICENSE = "MIT for the weights; the training images (FER-2013) were published for research"
+
+
+def class_counts(table: ImageTable, rows: NDArray[np.int64]) -> dict[str, int]:
+    """How many of these rows each class has."""
+    counts = np.bincount(table.labels[rows], minlength=len(table.label_set))
+    return dict(zip(table.label_set.labels, counts.tolist(), strict=True))
+
+
+def license_of(config: Config, table: ImageTable) -> str:
+    """What binds the weights: the licenses of the images, of ``model.init`` and of the teachers."""
+    inherited = [spec_of(name).license for name in config.optim.teachers]
+    if config.model.init:
+        inherited.insert(0, network_spec(config.model.init).license)
+    return "; ".join(dict.fromkeys(filter(None, [LICENSE if is_fer2013(table) else "", *inherited])))
+
+
+def machine_of(record: Mapping[str, Any]) -> str:
+    """What computed a run: its processor, or its accelerator where it had one."""
+    machine = record.get("machine", {})
+    accelerator = machine.get("accelerator", "cpu")
+    return str(machine.get("processor", "unknown") if accelerator == "cpu" else accelerator)
+
+
+def curves_of(history: Iterable[Mapping[str, Any]]) -> dict[str, list[float | None]]:
+    """Losses and accuracies by epoch, to four digits."""
+    rows = list(history)
+    names = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+    return {n: [None if (value := row.get(n)) is None else round(value, 4) for row in rows] for n in names}
+
+
+def origin_of(config: Config) -> dict[str, Any]:
+    """The models that a run started or learned from, by their names or those of their folders."""
+    init, teachers = config.model.init, config.optim.teachers
+    return {
+        **({"init": Path(init).name} if init is not None else {}),
+        **({"teachers": [Path(t).name for t in teachers]} if teachers else {}),
+    }
