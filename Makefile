@@ -23,7 +23,7 @@ READING_TOOLS := pytest pytest-timeout hypothesis onnx pandas scikit-image rtsp
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-matrix coverage lint format docs bench fuzz check-scores check-privacy wheel browser clean
+.PHONY: help install demo test test-matrix coverage lint format docs bench fuzz check-scores check-privacy wheel docker-test browser clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -99,6 +99,10 @@ check-privacy: install  ## watch a reader and a server for 40 s: they may ask th
 wheel: install  ## build the wheels and read a photo with the base install alone
 	@$(BIN)/python scripts/astronaut.py build/astronaut.png
 	@$(BIN)/python scripts/check_wheel.py build/astronaut.png
+
+docker-test: install  ## build the container image with docker or podman, and read a photo with it (BUILD="arguments")
+	@$(BIN)/python scripts/astronaut.py build/astronaut.png
+	@$(BIN)/python scripts/check_image.py build/astronaut.png --build "$(BUILD)"
 
 # Browser tests drive Chromium through playwright; Debian's package will do, so none is downloaded.
 browser:

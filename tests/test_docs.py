@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import subprocess
@@ -22,6 +23,7 @@ from moue.cli.main import _parser
 from moue.data.readers.synth import synthetic
 from moue.models import NETWORKS, options_of
 from moue.runtime.weights import find_model, list_models
+from moue.server.settings import Settings
 from moue.spec import ModelSpec
 from moue.training import settings
 from moue.training.loop import fit
@@ -193,6 +195,12 @@ def test_the_help_of_the_server_s_page_is_up_to_date(tmp_path: Path) -> None:
     subprocess.run(build, check=True, capture_output=True, timeout=60)
     shipped = ROOT / "src" / "moue" / "server" / "static" / "help.html"
     assert shipped.read_bytes() == (tmp_path / "help.html").read_bytes(), "Type: make docs"
+
+
+def test_the_server_s_settings_in_the_docs_are_those_that_there_are() -> None:
+    text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \| `(.+?)` \| \S", text.rpartition("| field | default |")[2], re.MULTILINE)
+    assert listed == [(field.name, repr(field.default)) for field in dataclasses.fields(Settings)]
 
 
 def test_the_pages_build(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ def test_a_refused_host_is_told_what_to_type(start: Start) -> None:
         assert client.get("/v1/models", headers={"host": host}).status_code == 200
     for host in ("other.example", "moue.example.evil.example", "evil.example:moue.example", ""):
         assert client.get("/v1/models", headers={"host": host}).status_code == 400
+    # Probes name the address of a container.
+    assert client.get("/healthz", headers={"host": "10.1.2.3:8000"}).status_code == 200
     with pytest.raises(WebSocketDisconnect), client.websocket_connect("ws://other.example/v1/frames"):
         pass
     with client.websocket_connect("ws://moue.example/v1/frames"):

@@ -287,3 +287,16 @@ def test_a_server_removes_the_files_of_crashed_ones_at_its_start_and_its_own_at_
             assert abandoned not in job_folders(tmp_path)
             assert job_folders(tmp_path), "the videos of a running server must stay"
     assert not list(tmp_path.glob(f"{PREFIX}*"))
+
+
+def test_without_a_folder_for_temporary_files_images_are_read_and_videos_are_not(
+    start: Start, face: bytes, video: bytes, tmp_path: Path, finish: Finish
+) -> None:
+    folder = tmp_path / "not mounted"
+    client = start(temp_folder=folder)
+    assert client.post("/v1/faces", content=face).status_code == 200
+    response = client.post("/v1/videos", content=video)
+    assert (response.status_code, "--tmpfs /tmp" in response.json()["detail"]) == (507, True)
+    folder.mkdir()
+    id = client.post("/v1/videos", content=video).json()["id"]
+    assert finish(client, id)["status"] == "done"

@@ -58,7 +58,7 @@ def create_router(settings: Settings, models: ModelPool, jobs: JobQueue, metrics
             )
         Sampler(every, fps)  # Rejects values out of range before the upload.
         recognizer = await asyncio.to_thread(models.get, model, detector, video=True)
-        job = jobs.create(safe_name(name, "video"), every=every, fps=fps, annotate=annotate)
+        job = _create(jobs, safe_name(name, "video"), every=every, fps=fps, annotate=annotate)
         try:
             await _store(request, job, settings)
             video = await asyncio.to_thread(open_upload, job.upload, settings.max_pixels)
@@ -109,6 +109,14 @@ def create_router(settings: Settings, models: ModelPool, jobs: JobQueue, metrics
         jobs.remove(find(id))
 
     return router
+
+
+def _create(jobs: JobQueue, name: str, **options: Any) -> Job:
+    try:
+        return jobs.create(name, **options)
+    except OSError:
+        detail = "videos need a folder for temporary files: mount one in the container, as with --tmpfs /tmp"
+        raise HTTPException(507, detail) from None
 
 
 def _lines(path: Path, start: int) -> Iterator[str]:
