@@ -65,7 +65,7 @@ def open_graph(
             return _compile(source, chosen, threads)
         except UsageError as error:
             chosen = _cpu_engine(optimize_for)
-            warnings.warn(f"{str(error).partition('. ')[0]}: {chosen} runs on the CPU instead.", stacklevel=2)
+            warnings.warn(f"{str(error).partition('. ')[0]}: {chosen} runs on the CPU instead", stacklevel=2)
     return _compile(source, chosen, threads)
 
 
