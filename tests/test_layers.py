@@ -28,7 +28,7 @@ LAYERS = [
     | {"files", "run_folder", "progress", "silence", "telemetry", "damage"},
     {"runtime", "data", "models"},
     {"evaluation", "trained"},
-    {"report"},
+    {"report", "timeline"},
     {"training", "export", "explain"},
     {"comparison", "cross_validation", "ensembles"},
     {"cli", "server", "compat", "__main__"},
