@@ -176,6 +176,17 @@ def test_the_readme_s_python_prints_its_output(
     assert capsys.readouterr().out == output
 
 
+def test_the_statistics_page_prints_its_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "timeline.md"
+    for body in blocks(page, "python"):
+        exec(compile(body, page, "exec"), {})
+    assert capsys.readouterr().out == "".join(blocks(page, "text"))
+    assert (tmp_path / "curves.png").is_file()
+
+
 def test_the_recipes_and_options_in_the_docs_are_those_that_there_are() -> None:
     text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     listed = [

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 #: Subcommand to its line of help; "data info" is in ``moue.cli.data``.
 COMMANDS = {
     "predict": "read faces in photos, folders, videos or a camera",
+    "timeline": "tabulate what people in films showed, by person, by condition and around events",
     "data": "import, inspect or synthesize a data set",
     "networks": "list the networks that can be trained",
     "models": "list the trained models",

@@ -52,8 +52,10 @@ def plot_curves(
             ax.axvline(0, color=INK, linewidth=0.8)
             ax.set_title(name, parse_math=False)
             ax.set_xlim(curves.times[0], curves.times[-1])
-        figure.supxlabel("seconds from the start of the event", fontsize=11)
-        figure.supylabel("mean probability", fontsize=11)
+        for ax in axes:
+            bottom, left = ax.get_subplotspec().is_last_row(), ax.get_subplotspec().is_first_col()
+            ax.set_xlabel("seconds from the start" if bottom else "")
+            ax.set_ylabel("mean probability" if left else "")
         _legend(figure, axes[0])
         figure.suptitle(f"Mean and {curves.confidence:.0%} interval, pointwise, over {UNITS[curves.unit]}", fontsize=11)
         _save(figure, path)

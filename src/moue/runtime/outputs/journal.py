@@ -25,8 +25,8 @@ PART = re.compile(r"\.[0-9a-f]{16}\.part")
 #: Bytes at the beginning and at the end of an input that tell it from another one of its size and time.
 SAMPLE = 65536
 
-#: Options that change how fast something is read and not what comes out. All others count, also those that are added.
-SPEED_OPTIONS = frozenset({"engine", "threads", "batch_size", "optimize_for", "window"})
+#: Options that do not change what is read in a file. All others count, also those that will be added.
+UNRELATED_OPTIONS = frozenset({"engine", "threads", "batch_size", "optimize_for", "window", "reconnect"})
 #: Fields of a spec that only describe.
 DESCRIPTIVE = frozenset({"name", "network", "license", "parameters", "scores", "trained"})
 
@@ -162,13 +162,13 @@ def identity(spec: ModelSpec, *options: Any) -> str:
 
     Args:
         spec: the model's, with its hash.
-        options: dataclasses; all their fields count, but for :data:`SPEED_OPTIONS` and the model's name.
+        options: dataclasses; all their fields count, but for :data:`UNRELATED_OPTIONS` and the model's name.
     """
     values = {
         f"spec.{field.name}": getattr(spec, field.name) for field in fields(spec) if field.name not in DESCRIPTIVE
     }
     for part in options:
-        ignored = {*SPEED_OPTIONS, "model"}
+        ignored = {*UNRELATED_OPTIONS, "model"}
         values |= {field.name: getattr(part, field.name) for field in fields(part) if field.name not in ignored}
     # 0 and 0.0 are the same option.
     values = {name: float(v) if type(v) is int else v for name, v in values.items()}
