@@ -1,0 +1,157 @@
+"""How much work inputs are, told by their headers, and how long a run over them has still to go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from moue.errors import Unreadable
+from moue.image_format import identify
+from moue.runtime.inputs.source import Source
+from moue.runtime.options import VideoOptions
+from moue.runtime.video.container import declared_end, open_container, video_stream
+
+Unit = Literal["photo", "frame"]
+
+#: Seconds on one core of the machine that the project was measured on (``benchmarks/workload.py``). Only their ratios
+#: matter, and only until some inputs of a kind were read. By pixels are counted in millions of them.
+_PHOTO, _SEARCHED, _PHOTO_PIXELS = 0.03, 0.12, 0.028
+_VIDEO, _DECODED, _DECODED_PIXELS, _READ, _READ_PIXELS = 0.1, 0.0005, 0.0035, 0.024, 0.008
+_ANNOTATED, _ANNOTATED_PIXELS = 0.004, 0.016
+#: The side to which photos are scaled to be searched.
+_SIDE = 1280
+#: What a header does not tell: pixels of a photo and of a frame in millions, and a video's frames.
+_USUAL_PHOTO, _USUAL_FRAME, _USUAL_FRAMES = 2.0, 1.0, 1000
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What one input is to read."""
+
+    unit: Unit
+    """What is counted."""
+    amount: int | None
+    """How many of them there are; None where the header does not tell."""
+    cost: float
+    """Seconds that it takes on some machine."""
+
+
+def workload_of(source: Source, options: VideoOptions, annotated: bool) -> Workload:
+    """How much work an input is, as far as its header tells; a file that cannot be read is taken for a usual one.
+
+    Args:
+        source: the input.
+        options: how videos are read.
+        annotated: whether annotated images and videos are written.
+    """
+    if source.kind == "video":
+        return _video(source, options, annotated)
+    if source.kind != "image":
+        return Workload("photo" if source.kind in ("skipped", "unreadable") else "frame", None, 0)
+    pixels, searched = _USUAL_PHOTO, _SIDE * _SIDE * 0.75 / 1e6
+    # Not of a pipe, whose content would be gone.
+    if source.content is None and Path(source.name.replace("\0", "")).is_file():
+        with suppress(OSError, ValueError, Unreadable), open(source.name, "rb") as file:
+            width, height = identify(file).size
+            pixels = width * height / 1e6
+            searched = pixels * min(1.0, _SIDE / max(width, height, 1)) ** 2
+    return Workload("photo", 1, _PHOTO + _SEARCHED * searched + (1 + annotated) * _PHOTO_PIXELS * pixels)
+
+
+def _video(source: Source, options: VideoOptions, annotated: bool) -> Workload:
+    pixels, rate, frames = _USUAL_FRAME, 25.0, None
+    with suppress(OSError, ValueError, Unreadable), open_container(source.data) as container:
+        stream = video_stream(container)
+        pixels = stream.codec_context.width * stream.codec_context.height / 1e6
+        rate = float(stream.average_rate or stream.guessed_rate or rate)
+        end = declared_end(container, stream)
+        length = stream.frames / rate if stream.frames else None if end is None else float(end)
+        if length is not None:
+            length = min(length, length if options.end is None else options.end) - options.start
+            frames = max(1, round(length * rate))
+    read = 1 / options.every if options.fps is None else min(1.0, options.fps / rate)
+    a_frame = _DECODED + _DECODED_PIXELS * pixels + read * (_READ + _READ_PIXELS * pixels)
+    a_frame += annotated * (_ANNOTATED + _ANNOTATED_PIXELS * pixels)
+    return Workload("frame", frames, _VIDEO + a_frame * (_USUAL_FRAMES if frames is None else frames))
+
+
+class TimeLeft:
+    """How long a run has still to go, from what its inputs took so far.
+
+    Photos and videos have a rate each: the seconds that those read so far took, over their cost. The rate of a kind of
+    which little was read is drawn to that of all inputs together, and the one of the present input to that of its kind.
+
+    Args:
+        loads: of all inputs, in order.
+    """
+
+    #: Cost up to which a rate of its own is believed less than the more general one.
+    _PRIOR = 1.0
+
+    def __init__(self, loads: Iterable[Workload]) -> None:
+        self._waiting: dict[Unit, float] = {"photo": 0.0, "frame": 0.0}
+        for load in loads:
+            self._waiting[load.unit] += load.cost
+        # By kind: seconds, and the cost of what was read in them.
+        self._read: dict[Unit, tuple[float, float]] = {"photo": (0.0, 0.0), "frame": (0.0, 0.0)}
+        self._load: Workload | None = None
+        self._seconds = self._share = 0.0
+
+    def begin(self, load: Workload) -> None:
+        """Begin an input."""
+        self._load, self._seconds, self._share = load, 0.0, 0.0
+        self._waiting[load.unit] -= load.cost
+
+    def advance(self, share: float, seconds: float) -> None:
+        """Of the present input, this share (0 to 1) was read, in so many seconds."""
+        self._share, self._seconds = min(1.0, share), seconds
+
+    def end(self) -> None:
+        """End the present input. What was not read of it is forgotten."""
+        if self._load is not None:
+            seconds, cost = self._read[self._load.unit]
+            self._read[self._load.unit] = seconds + self._seconds * (self._share > 0), cost + self._share * self._load.cost
+        self._load = None
+
+    @property
+    def share(self) -> float:
+        """The share of the work that is done, 0 to 1."""
+        done = sum(cost for _, cost in self._read.values())
+        left = sum(self._waiting.values())
+        if self._load is not None:
+            done, left = done + self._share * self._load.cost, left + (1 - self._share) * self._load.cost
+        return done / (done + left) if done else 0.0
+
+    @property
+    def present(self) -> float | None:
+        """Seconds that the present input has still to go; None where nothing tells."""
+        rate = None if self._load is None else self._rate(self._load.unit)
+        if self._load is None or rate is None:
+            return None
+        done = self._share * self._load.cost
+        own = (self._seconds * (self._share > 0) + self._PRIOR * rate) / (done + self._PRIOR)
+        return own * (self._load.cost - done)
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds that the run has still to go; None where nothing tells."""
+        left = self.present or 0.0
+        for unit, cost in self._waiting.items():
+            rate = self._rate(unit)
+            if rate is None:
+                return None
+            left += rate * cost
+        return left
+
+    def _rate(self, unit: Unit) -> float | None:
+        read = dict(self._read)
+        if self._load is not None and self._share > 0:
+            seconds, cost = read[self._load.unit]
+            read[self._load.unit] = seconds + self._seconds, cost + self._share * self._load.cost
+        seconds, cost = (sum(column) for column in zip(*read.values(), strict=True))
+        if not cost:
+            return None
+        return (read[unit][0] + self._PRIOR * seconds / cost) / (read[unit][1] + self._PRIOR)
