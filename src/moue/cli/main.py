@@ -7,6 +7,7 @@ calls one library function and prints. Only the module of the given subcommand i
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import logging
 import signal
@@ -114,10 +115,20 @@ def _remark(
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports that its help cannot be written, which argparse's own does not."""
+    """Reports that its help cannot be written, and shows its own usage for an unknown option: argparse's does not."""
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         (file or sys.stdout).write(self.format_help())
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        # argparse hands what a command does not know to the main parser, whose usage says nothing about the command.
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            options = [option for action in self._actions for option in action.option_strings]
+            near = difflib.get_close_matches(unknown[0].split("=")[0], options, n=1, cutoff=0.7)
+            hint = f". Did you mean {near[0]}?" if near else ""
+            self.error(f"unrecognized arguments: {shortened(' '.join(unknown))}{hint}")
+        return namespace, unknown
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "jsonl", "csv", "parquet")
 
 
-def add_format(parser: argparse.ArgumentParser, default: str = "table") -> None:
-    """Add ``--format`` to a command."""
+def add_format(parser: argparse._ActionsContainer, default: str = "table") -> None:
+    """Add ``--format`` to a command, or to a group of its options."""
     parser.add_argument(
         "--format",
         type=_available,

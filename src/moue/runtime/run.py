@@ -8,7 +8,7 @@ from pathlib import Path
 
 from moue.errors import Unreadable
 from moue.preprocess import ImageArray
-from moue.progress import ProgressFactory, Report, no_progress
+from moue.progress import Report
 from moue.runtime.frames import opened, stream_frames
 from moue.runtime.inputs.source import Source
 from moue.runtime.options import VideoOptions
@@ -29,8 +29,7 @@ def run(
     sinks: Sequence[ResultSink],
     video: VideoOptions = _DEFAULT,
     *,
-    total: int | None = None,
-    progress: ProgressFactory = no_progress,
+    report: Report | None = None,
     on_remark: Callable[[str], object] | None = None,
 ) -> int:
     """Read one input after the other, in constant memory, and hand each result to every sink.
@@ -38,13 +37,10 @@ def run(
     Args:
         sources: the inputs.
         recognizer: reads them.
-        sinks: take the results, in this order; the first that asks for an annotated video has it. They are closed after
-            an error or an interrupt too.
+        sinks: take the results, in this order; the first that asks for an annotated video has it. They are closed in
+            the reverse order, after an error or an interrupt too.
         video: how videos and cameras are read.
-        total: the number of inputs, where it is known.
-        progress: told after each input (inputs read, total), and within a video as
-            :func:`moue.runtime.video.stream.stream_video` tells it. It ends before the sinks are closed, which may
-            print.
+        report: told within a video as :func:`moue.runtime.video.stream.stream_video` tells it.
         on_remark: as of :func:`moue.runtime.video.stream.stream_video`.
 
     Returns:
@@ -55,14 +51,12 @@ def run(
     """
     failed, complete = 0, False
     try:
-        with progress("reading", "inputs") as report:
-            for done, source in enumerate(sources, start=1):
-                failed += _read_into(sinks, source, recognizer, video, report, on_remark)
-                report(done, total)
+        for source in sources:
+            failed += _read_into(sinks, source, recognizer, video, report, on_remark)
         complete = True
     finally:
         with ExitStack() as stack:
-            for sink in reversed(sinks):
+            for sink in sinks:
                 stack.callback(sink.close, complete)
     return failed
 
@@ -72,7 +66,7 @@ def _read_into(
     source: Source,
     recognizer: Recognizer,
     video: VideoOptions,
-    report: Report,
+    report: Report | None,
     on_remark: Callable[[str], object] | None,
 ) -> int:
     """Hand the results of one input to the sinks; returns how many of them are failures."""
@@ -97,7 +91,7 @@ def _read(
     recognizer: Recognizer,
     options: VideoOptions,
     annotated: Path | None,
-    report: Report,
+    report: Report | None,
     on_remark: Callable[[str], object] | None,
 ) -> Generator[tuple[Faces, ImageArray | None], None, None]:
     """The results of one input, and the image of an image."""

@@ -113,7 +113,10 @@ class TimeLeft:
         """End the present input. What was not read of it is forgotten."""
         if self._load is not None:
             seconds, cost = self._read[self._load.unit]
-            self._read[self._load.unit] = seconds + self._seconds * (self._share > 0), cost + self._share * self._load.cost
+            self._read[self._load.unit] = (
+                seconds + self._seconds * (self._share > 0),
+                cost + self._share * self._load.cost,
+            )
         self._load = None
 
     @property

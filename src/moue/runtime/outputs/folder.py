@@ -6,7 +6,7 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -171,7 +171,6 @@ class FolderSink(ResultSink):
         options: what to write.
         made_with: the other options of the run, as dataclasses; results with other ones are not kept.
         resume: whether what an earlier run completed is kept; see :meth:`Index.pending`.
-        on_file: called with each file that is complete, but for the rows and the tables.
 
     Raises:
         UsageError: when another process is writing to the folder.
@@ -186,9 +185,8 @@ class FolderSink(ResultSink):
         made_with: Iterable[object] = (),
         *,
         resume: bool = False,
-        on_file: Callable[[Path], object] = lambda path: None,
     ) -> None:
-        self._folder, self._labels, self._options, self._on_file = folder, spec.labels, options, on_file
+        self._folder, self._labels, self._options = folder, spec.labels, options
         self._rows: ResultSink | None = None
         self.index = Index(folder.path, spec.labels, identity(spec, options, *made_with), resume)
         for stem in self.index.stems.values():
@@ -235,14 +233,14 @@ class FolderSink(ResultSink):
         if self._annotated_image is not None:
             format = "png" if self._source.name.lower().endswith(".png") else "jpeg"
             image, faces = self._annotated_image
-            self._wrote(self._folder.write_image(self._stem, faces.draw(image), format))
+            self._files.append(self._folder.write_image(self._stem, faces.draw(image), format))
         # Of a video that cannot be opened, or encoded again, there is none.
         if self._annotated_video is not None and self._annotated_video.exists():
-            self._wrote(self._annotated_video)
-        if self._record.frames and find_spec("matplotlib") is not None:
+            self._files.append(self._annotated_video)
+        if self._record.people.histories and find_spec("matplotlib") is not None:
             timeline = self._folder.path / f"{self._stem}.timeline.png"
             plot_timeline(self._record.people, timeline)
-            self._wrote(timeline)
+            self._files.append(timeline)
         people = [to_row(person) for person in self._record.people.summary()]
         entry = {"index": self._record.index_row(self._source.name, answer), "people": people}
         self.index.complete(self._key, self._stem, self._files, self._mark, entry)
@@ -258,10 +256,6 @@ class FolderSink(ResultSink):
                 self._rows = None
         finally:
             self.index.close()
-
-    def _wrote(self, path: Path) -> None:
-        self._files.append(path)
-        self._on_file(path)
 
 
 class _Record:
