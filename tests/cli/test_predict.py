@@ -64,7 +64,12 @@ def test_stdout_holds_the_json_alone(predict: Predict, photos: Path, capsys: pyt
     assert [Path(r["source"]).name for r in rows] == ["a.png", "b ü.jpg", "a.png"]
     [face] = rows[0]["faces"]
     assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-3)
-    assert (rows[0]["status"], rows[0]["width"], rows[0]["height"], err) == ("ok", 50, 60, "")
+    assert (rows[0]["status"], rows[0]["width"], rows[0]["height"]) == ("ok", 50, 60)
+    assert len(err.splitlines()) == 3
+    assert predict(photos, "--format", "json", "--quiet") == 0
+    assert capsys.readouterr() == (out, "")
+    assert predict(photos / "a.png", "--format", "json") == 0
+    assert capsys.readouterr().err == "", "one photo needs no progress"
 
 
 def test_bad_inputs_have_rows_and_end_with_3(
@@ -129,7 +134,7 @@ def test_out_has_rows_and_images_under_names_of_their_own(
     with Image.open(out / "a.png") as shown:
         assert shown.size == (50, 60)
     assert json.loads((out / "sub/a.json").read_text())[0]["source"].endswith("sub/a.png")
-    assert str(out / "a.png") in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines()[-1] == f"moue: the results are in {out}"
 
 
 def test_the_files_of_a_video_and_of_images_never_share_a_name(tmp_path: Path) -> None:

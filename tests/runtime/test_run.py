@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,6 @@ from videos import make_video, scene
 
 from moue.errors import UsageError
 from moue.preprocess import ImageArray
-from moue.progress import Report
 from moue.runtime.inputs.resolve import resolve
 from moue.runtime.inputs.source import Source
 from moue.runtime.options import VideoOptions
@@ -66,27 +63,20 @@ def test_each_sink_gets_every_result_and_the_image_of_an_image(
     (tmp_path / "text").write_text("no image")
     video = make_video(tmp_path / "video.mp4", [scene(i) for i in range(3)])
     sinks, reports = [Recorder(), Recorder()], []
-
-    @contextmanager
-    def progress(step: str, unit: str) -> Iterator[Report]:
-        yield lambda done, total: reports.append((done, total))
-        # A sink that prints when it is closed needs the terminal for itself.
-        sinks[0].calls.append("progress ends")
-
     sources = [Source("text", "skipped", "neither an image nor a video"), *resolve([image, tmp_path / "gone", video])]
-    failed = run(sources, recognizer, sinks, total=4, progress=progress)
+    failed = run(sources, recognizer, sinks, report=lambda *report: reports.append(report))
     assert failed == 1, "what is skipped is no failure"
     assert sinks[0].calls == [
         *("begin skipped", "skipped", "end"),
         *("begin image", "ok", "end"),
         *("begin image", "unreadable", "end"),
         *("begin video", "ok", "ok", "ok", "end"),
-        *("progress ends", "close True"),
+        "close True",
     ]
-    assert sinks[1].calls == [call for call in sinks[0].calls if call != "progress ends"]
+    assert sinks[1].calls == sinks[0].calls
     np.testing.assert_array_equal(sinks[0].images[1], np.asarray(Image.open(image)))
     assert [i for i, given in enumerate(sinks[0].images) if given is not None] == [1]
-    assert [reports[0], reports[-1]] == [(1, 4), (4, 4)]
+    assert reports == [(3, 3)]
 
 
 def test_the_first_sink_that_asks_has_the_annotated_video(recognizer: Recognizer, tmp_path: Path) -> None:

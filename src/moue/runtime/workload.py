@@ -52,10 +52,11 @@ def workload_of(source: Source, options: VideoOptions, annotated: bool) -> Workl
     if source.kind != "image":
         return Workload("photo" if source.kind in ("skipped", "unreadable") else "frame", None, 0)
     pixels, searched = _USUAL_PHOTO, _SIDE * _SIDE * 0.75 / 1e6
-    # Not of a pipe, whose content would be gone.
-    if source.content is None and Path(source.name.replace("\0", "")).is_file():
-        with suppress(OSError, ValueError, Unreadable), open(source.name, "rb") as file:
-            width, height = identify(file).size
+    with suppress(OSError, ValueError, Unreadable):
+        # Not of a pipe, whose content would be gone.
+        if source.content is None and Path(source.name).is_file():
+            with open(source.name, "rb") as file:
+                width, height = identify(file).size
             pixels = width * height / 1e6
             searched = pixels * min(1.0, _SIDE / max(width, height, 1)) ** 2
     return Workload("photo", 1, _PHOTO + _SEARCHED * searched + (1 + annotated) * _PHOTO_PIXELS * pixels)
@@ -81,20 +82,23 @@ def _video(source: Source, options: VideoOptions, annotated: bool) -> Workload:
 class TimeLeft:
     """How long a run has still to go, from what its inputs took so far.
 
-    Photos and videos have a rate each: the seconds that those read so far took, over their cost. The rate of a kind of
-    which little was read is drawn to that of all inputs together, and the one of the present input to that of its kind.
+    Photos and videos have a rate each: the seconds that those read so far took, over their cost. It is drawn to the
+    rate of all inputs together by as much as one usual input of the kind counts, and that of the present input to the
+    one of its kind, as the first of many films may be a slow one.
 
     Args:
         loads: of all inputs, in order.
     """
 
-    #: Cost up to which a rate of its own is believed less than the more general one.
+    #: Cost up to which the present input's own rate is believed less than that of its kind.
     _PRIOR = 1.0
 
     def __init__(self, loads: Iterable[Workload]) -> None:
-        self._waiting: dict[Unit, float] = {"photo": 0.0, "frame": 0.0}
+        costs: dict[Unit, list[float]] = {"photo": [], "frame": []}
         for load in loads:
-            self._waiting[load.unit] += load.cost
+            costs[load.unit].append(load.cost)
+        self._waiting = {unit: sum(values) for unit, values in costs.items()}
+        self._usual = {unit: sum(values) / max(1, len(values)) for unit, values in costs.items()}
         # By kind: seconds, and the cost of what was read in them.
         self._read: dict[Unit, tuple[float, float]] = {"photo": (0.0, 0.0), "frame": (0.0, 0.0)}
         self._load: Workload | None = None
@@ -154,7 +158,9 @@ class TimeLeft:
         if self._load is not None and self._share > 0:
             seconds, cost = read[self._load.unit]
             read[self._load.unit] = seconds + self._seconds, cost + self._share * self._load.cost
-        seconds, cost = (sum(column) for column in zip(*read.values(), strict=True))
-        if not cost:
+        all_seconds, all_cost = (sum(column) for column in zip(*read.values(), strict=True))
+        if not all_cost:
             return None
-        return (read[unit][0] + self._PRIOR * seconds / cost) / (read[unit][1] + self._PRIOR)
+        seconds, cost = read[unit]
+        usual = max(self._PRIOR, self._usual[unit])
+        return float((seconds + usual * all_seconds / all_cost) / (cost + usual))
