@@ -37,7 +37,10 @@ MANY = 50
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "sources", nargs="+", metavar="SOURCE", help="file, folder, glob, camera, rtsp:// or http:// address, or - for a list"
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="file, folder, glob, camera, rtsp:// or http:// address, or - for a list",
     )
     results = parser.add_argument_group("results")
     add = results.add_argument
