@@ -21,7 +21,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--open", action="store_true", help="show the page in a browser once the server is ready")
     add("--certfile", metavar="FILE", help="certificate for HTTPS, as PEM")
     add("--keyfile", metavar="FILE", help="its key, as PEM, where it is not in --certfile")
-    add("--model", action="append", help="a name, an .onnx file or a run folder; may be repeated (default: default)")
+    add(
+        "--model",
+        action="append",
+        help="a name, an .onnx file or a run folder; may be repeated (default: default; the page begins with ferplus)",
+    )
     add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
     add("--engine", default="auto", choices=ENGINES, help="what runs the graphs, a GPU's among them")
     add("--threads", type=int, default=0, help="CPU threads of each graph (default: all)")

@@ -198,3 +198,35 @@ def test_it_works_below_a_prefix(browser: Browser, address: str) -> None:
     expect(other.locator("#status")).to_contain_text("a.jpg: 1 face")
     assert all("/faces-of/" in url or url.startswith("blob:") for url in asked)
     other.close()
+
+
+def test_a_dropped_folder_is_read_with_what_is_in_it(page: Page) -> None:
+    """What browsers give for a folder: entries, which themselves have to be asked for, some at a time."""
+    page.evaluate(
+        """async () => {
+            const { droppedFiles } = await import("/drop.js");
+            const file = (name) => ({ name, file: (done) => done(new File(["x"], name)) });
+            const folder = (name, ...parts) => ({ name, isDirectory: true, createReader: () => (
+                { readEntries: (done) => done(parts.shift() ?? []) }) });
+            const entries = [
+                file("chosen.xyz"),
+                folder("holiday", [file("1.jpg"), folder("sea", [file("2.HEIC")])], [file("notes.txt"), file("3.mp4")]),
+            ];
+            const items = entries.map((entry) => ({ webkitGetAsEntry: () => entry }));
+            const { files, skipped } = await droppedFiles({ items, files: [] });
+            window.dropped = [files.map((f) => f.name), skipped];
+        }"""
+    )
+    assert page.evaluate("dropped") == [["chosen.xyz", "1.jpg", "2.HEIC", "3.mp4"], 1]
+
+
+def test_dropped_files_are_read(page: Page) -> None:
+    page.evaluate(
+        """(bytes) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "dropped.jpg", { type: "image/jpeg" }));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
+        }""",
+        list(photo("dropped.jpg")["buffer"]),
+    )
+    expect(page.locator("#status")).to_contain_text("dropped.jpg: 1 face")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from page import saved_rows, saved_table
 from playwright.sync_api import Browser, Page, Route, expect
 from videos import make_video, walking_face
 
+from moue.cli.main import main
 from moue.labels import FER2013
+from moue.server.jobs import Job, JobQueue
 
 pytestmark = pytest.mark.xdist_group("browser")
 TEXTS = """() => {
@@ -77,8 +81,8 @@ def shown_values(page: Page) -> dict[str, str]:
 
 
 def as_shown(face: dict[str, Any]) -> dict[str, str]:
-    # As JavaScript rounds.
-    return {label: f"{int(100 * p + 0.5)} %" for label, p in face["probabilities"].items()}
+    # As JavaScript rounds; a network is never certain.
+    return {label: f"{100 if p == 1 else min(99, int(100 * p + 0.5))} %" for label, p in face["probabilities"].items()}
 
 
 def test_the_timeline_shows_the_values_under_the_pointer_and_seeks(page: Page, clip: Path) -> None:
@@ -151,6 +155,58 @@ def test_people_are_summarized_and_saved(page: Page, clip: Path) -> None:
             share = sum(face["label"] == label for face in faces) / len(faces)
             assert float(person[f"{label}_share"]) == pytest.approx(share, abs=1e-5)
         assert float(person["uncertain_share"]) == pytest.approx(sum(f["uncertain"] for f in faces) / len(faces))
+
+
+def test_people_and_rows_are_those_of_the_command_line(page: Page, clip: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+    command = ["predict", str(clip), "--model", str(tiny_onnx), "--out", str(tmp_path / "out"), "--format", "csv"]
+    assert main(command) == 0
+    read(page, clip, 50)
+    assert_same_table(saved_table(page, "text=Download CSV of the people"), tmp_path / "out" / "people.csv")
+    assert_same_table(saved_table(page), tmp_path / "out" / "clip.csv")
+
+
+def assert_same_table(page_rows: list[dict[str, str]], path: Path) -> None:
+    """Numbers as far as the API gives their digits; a source is a name here and a path there."""
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [list(row) for row in page_rows] == [list(row) for row in rows]
+    for ours, theirs in zip(page_rows, rows, strict=True):
+        for name, value in theirs.items():
+            if name == "source":
+                assert Path(value).name == ours[name]
+            elif value.replace(".", "").isdecimal():
+                assert float(ours[name]) == pytest.approx(float(value), abs=2e-5), name
+            else:
+                assert ours[name] == value, name
+
+
+def test_a_film_without_faces_has_no_timeline(page: Page, tmp_path: Path) -> None:
+    read(page, make_video(tmp_path / "empty.mp4", [walking_face(0) * 0] * 5), 5)
+    expect(page.locator(".film .note")).to_have_text("No face was found.")
+    expect(page.locator(".timeline")).to_be_hidden()
+    expect(page.locator(".people")).to_have_count(0)
+
+
+def test_closing_the_page_ends_its_films(
+    browser: Browser, address: str, long: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed = threading.Event()
+    remove = JobQueue.remove
+
+    def observed(queue: JobQueue, job: Job) -> None:
+        remove(queue, job)
+        if job.name == long.name:
+            removed.set()
+
+    monkeypatch.setattr(JobQueue, "remove", observed)
+    page = browser.new_page()
+    page.goto(address)
+    expect(page.locator("#model option").nth(1)).to_be_attached()
+    page.set_input_files("#files", long)
+    expect(page.locator(".film .count")).to_contain_text(" of 150 frames")
+    page.goto("about:blank")
+    assert removed.wait(60)
+    page.close()
 
 
 def test_the_timeline_shows_the_person_that_is_chosen_in_the_table(page: Page, tmp_path: Path) -> None:

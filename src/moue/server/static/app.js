@@ -2,6 +2,7 @@
 
 import { events, request, sentence } from "./api.js";
 import { Camera } from "./camera.js";
+import { droppedFiles } from "./drop.js";
 import { element, plural } from "./element.js";
 import { addColors } from "./palette.js";
 import { readPhoto } from "./photos.js";
@@ -259,12 +260,17 @@ for (const type of ["dragenter", "dragover"]) {
   });
 }
 document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop").classList.remove("active"); });
-document.addEventListener("drop", (event) => {
+document.addEventListener("drop", async (event) => {
   event.preventDefault();
   $("drop").classList.remove("active");
-  const files = [...event.dataTransfer.files];
-  if (files.length) readFiles(files);
-  else showError("no file was dropped: save the image first, then drop the file");
+  try {
+    const { files, skipped } = await droppedFiles(event.dataTransfer);
+    if (files.length) await readFiles(files);
+    else if (!skipped) showError("no file was dropped: save the image first, then drop the file");
+    if (skipped) showError(`left out, being neither photos nor videos: ${plural(skipped, "file")}`);
+  } catch (error) {
+    showError(error.message);
+  }
 });
 document.addEventListener("paste", (event) => {
   const files = [...event.clipboardData.files];

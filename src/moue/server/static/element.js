@@ -31,8 +31,9 @@ export function plural(n, one, many = `${one}s`) {
   return `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 }
 
+// A network is never certain: only 1 itself is shown as 100 %.
 export function percent(p) {
-  return `${Math.round(100 * p)} %`;
+  return `${Math.round(100 * (p < 1 ? Math.min(p, 0.99) : p))} %`;
 }
 
 // A time in seconds as text: "3.2 s" or, for long ones, "12:05 min".

@@ -43,10 +43,10 @@ export function peopleTable(rows, labels, onselect) {
   if (!persons.length) return null;
   const models = new Set(persons.map((person) => person.model));
   const shown = persons.map((person) => [
-    ...(models.size > 1 ? [person.model] : []), element("button", { type: "button", text: person.track, "aria-label": `Show person ${person.track}`, onclick: () => onselect(person) }), `${clock(person.start)} to ${clock(person.end)}`, person.label,
-    ...labels.map((label) => (label in person.mean ? `${percent(person.mean[label])} (${percent(person.share[label])})` : "")), percent(person.uncertain),
+    ...(models.size > 1 ? [person.model] : []), element("button", { type: "button", text: person.track, "aria-label": `Show person ${person.track}`, onclick: () => onselect(person) }), `${clock(person.start)} to ${clock(person.end)}`, person.label, percent(person.uncertain),
+    ...labels.map((label) => (label in person.mean ? `${percent(person.mean[label])} (${percent(person.share[label])})` : "")),
   ]);
-  const head = [...(models.size > 1 ? ["Model"] : []), "Person", "Time", "Mostly", ...labels, "Uncertain"];
+  const head = [...(models.size > 1 ? ["Model"] : []), "Person", "Time", "Mostly", "Uncertain", ...labels];
   const button = element("button", { type: "button", text: "Download CSV of the people", onclick: () => save(peopleCsv(rows, labels), datedName(".csv", "moue-people")) });
   const caption = "People: the mean probability of each expression, and in how much of the time it was the most probable";
   return element("div", { class: "people" }, table(caption, head, shown), element("div", { class: "tools" }, button));
@@ -136,6 +136,7 @@ export async function readVideo(file, models, labels, options, { show, setStatus
       for (const event of ["timeupdate", "seeked", "loadedmetadata"]) video.addEventListener(event, draw);
     }
     draw();
+    for (const { timeline } of views) timeline.node.hidden = timeline.firstTrack() === undefined;
     node.append(peopleTable(allRows(), labels, select) ?? "");
     setStatus(`${file.name}: ${plural(views[0].rows.filter((row) => row.frame !== undefined).length, "frame")} read.`);
     return allRows();
