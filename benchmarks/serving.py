@@ -78,8 +78,9 @@ class Client:
         if response.status == 200:
             self.times.append(time.perf_counter() - start)
         else:
-            # Rejected requests are counted; the client waits as it is told.
-            time.sleep(min(1.0, float(response.getheader("retry-after") or 0)))
+            # Rejected requests are counted; the client waits as it is told, longer than a connection may be idle.
+            self.connection.close()
+            time.sleep(float(response.getheader("retry-after") or 0))
         return response.status
 
 
@@ -190,8 +191,8 @@ def measure(model: str, engine: str, seconds: float, soak_seconds: float | None)
             client.connection.close()
     with serving("--model", model, "--engine", engine) as (process, port):
         load(port, photo, 1, 1)
-        result["photo_1_client"] = load(port, photo, 1, seconds)
-        result["photo_16_clients"] = load(port, photo, 16, seconds)
+        for clients in (1, 4, 16, 32):
+            result[f"photo_{clients}_client{'s' * (clients > 1)}"] = load(port, photo, clients, seconds)
         result["camera_640x480"] = camera(port, photo, seconds)
         result["camera_on_the_page"] = page_camera(port, data.astronaut()[:384], seconds)
         if soak_seconds:

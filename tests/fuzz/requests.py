@@ -36,7 +36,7 @@ FAILED = 500
 
 
 def make(name: str, data: bytes, rng: Rng) -> tuple[str, bytes]:
-    """A request as JSON; half of the bodies are forms, of which half are damaged."""
+    """A request as JSON; half of the bodies are forms and some are JSON, of which half are damaged."""
 
     def one(choices: Any) -> Any:
         return choices[int(rng.integers(len(choices)))]
@@ -48,6 +48,11 @@ def make(name: str, data: bytes, rng: Rng) -> tuple[str, bytes]:
         ]
         body = b"\r\n".join([*(part + data for part in parts * int(rng.integers(1, 4))), b"--b--\r\n"])
         kind = "multipart/form-data; boundary=b"
+        body = mutated(body, [data], rng) if rng.random() < 0.5 else body
+    elif rng.random() < 0.3:
+        text = one(("", "data:image/png;base64,", "http://127.0.0.1:1/")) + base64.b64encode(data).decode()
+        body = json.dumps(one(({"image": text}, {"images": [text, {"data": text, "name": "../a"}]}, [text]))).encode()
+        kind = "application/json"
         body = mutated(body, [data], rng) if rng.random() < 0.5 else body
     request = {
         "method": one(_METHODS),

@@ -13,7 +13,7 @@ from moue.errors import quoted
 from moue.server.settings import Settings
 from moue.server.upload import safe_name, too_large
 
-#: What a body may hold besides base64: names, line breaks, the heads of data: URLs.
+#: What a body may hold besides base64: names, the heads of data: URLs.
 _EXTRA_BYTES = 1 << 16
 _SHAPE = (
     'the body must be {"image": IMAGE} or {"images": [IMAGE, …]}. An IMAGE is base64, a data: URL, or '
@@ -23,8 +23,11 @@ _WHITE_SPACE = str.maketrans({"-": "+", "_": "/", **dict.fromkeys("\t\n\r ")})
 
 
 def max_json_bytes(max_bytes: int) -> int:
-    """How many bytes a body may have whose images have ``max_bytes``: nothing larger is decoded."""
-    return max_bytes + max_bytes // 3 + _EXTRA_BYTES
+    """How many bytes a body may have whose images have ``max_bytes``: nothing larger is decoded.
+
+    Base64 takes a third more, and a twentieth of that for line ends where they are escaped.
+    """
+    return max_bytes + max_bytes // 2 + _EXTRA_BYTES
 
 
 def decode_json(body: bytes, settings: Settings) -> list[tuple[str, bytes]]:
