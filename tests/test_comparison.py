@@ -334,3 +334,18 @@ def test_a_trained_model_takes_precedence_over_the_recipe_of_its_name(data: str,
     assert len(rows[0].history or ()) == rows[0].epochs, "a model carries the curves of its training"
     assert [r["epoch"] for r in rows[1].history or ()] == [1]
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["default"]
+
+
+def test_a_recipe_that_starts_from_a_shipped_model_is_compared_on_own_classes(tmp_path: Path) -> None:
+    mine, drawn = tmp_path / "mine", synthetic(120, seed=8)
+    for i, (image, label) in enumerate(zip(drawn.images, drawn.labels.tolist(), strict=True)):
+        folder = mine / ("test" if i % 4 == 0 else "train") / ("smile" if label == 3 else "none")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0]).save(folder / f"{i}.png")
+    settings = ["optim.epochs=1", "optim.steps=1", "run.threads=1", "model.init=tiny"]
+    [row] = compare(["finetune"], data=str(mine), out=tmp_path / "out", settings=settings)
+    assert row.evaluation is not None, row.reason
+    assert row.evaluation.labels == ("none", "smile")
+    assert row.network == "compact"
+    with pytest.raises(UsageError, match=r"the recipe finetune starts from wide: .*Did you mean full/wide"):
+        compare(["finetune"], data=str(mine), out=tmp_path / "no", settings=[*settings[:3], "model.init=wide"])

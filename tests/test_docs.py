@@ -113,7 +113,7 @@ def test_python_compiles(page: Path) -> None:
         compile(body, str(page), "exec")
 
 
-@pytest.mark.parametrize("page", ["docs/reading.md", "docs/explaining.md", "docs/migration.md"])
+@pytest.mark.parametrize("page", ["docs/reading.md", "docs/explaining.md", "docs/migration.md", "docs/training.md"])
 def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = np.ascontiguousarray(skimage.data.astronaut()[:256, 96:352])
     (tmp_path / "holiday").mkdir()

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moue.data.loading import AS_IT_IS, ReadingOptions, source_files
+from moue.data.loading import AS_IT_IS, OWN, ReadingOptions, source_files
 from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError, MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require, shortened
 from moue.evaluation.evaluate_model import rows_of
@@ -221,7 +221,7 @@ def _validated(entry: PlannedRun, read: Reader, asked: Sequence[str]) -> Planned
     name, run = entry.name, Run(Path(entry.model))
     table = read(entry.config.model.size, entry.config.model.color)
     labels = table.label_set.name
-    if entry.recipe.data.labels not in (labels, None):
+    if entry.recipe.data.labels not in (labels, OWN, None):
         raise UsageError(
             f"the recipe {name} is for the labels {entry.recipe.data.labels}, and these data have {labels}. "
             f"Type: --labels {entry.recipe.data.labels}"

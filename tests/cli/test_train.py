@@ -6,14 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sets import broken, folder_of, jpeg, simple_csv
 
 from moue.cli.main import main
 from moue.cli.train import TrainingProgress
+from moue.data.readers.synth import synthetic
 from moue.data.table import ImageTable
 from moue.models.base import Network
+from moue.models.load import load_run
 from moue.training import loop, tasks
 from moue.training.batch import Batch
 from moue.training.config import Config, RunConfig
@@ -245,3 +249,41 @@ def test_wrong_use_is_one_sentence(
     assert "Traceback" not in printed.err
     assert printed.out == ""
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_finetune_goes_on_from_a_shipped_model_with_folders_of_any_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = synthetic(700, seed=6)
+    kinds = {"smiling": "happy", "amazed": "surprise", "plain": "neutral"}
+    for kind, label in kinds.items():
+        (tmp_path / "mine" / kind).mkdir(parents=True)
+        for i in np.flatnonzero(drawn.labels == drawn.label_set.index(label))[:24]:
+            Image.fromarray(drawn.images[i, 0]).save(tmp_path / "mine" / kind / f"{i}.png")
+    settings = ["--set", "model.init=tiny", "--set", "run.precision=fp32", "--set", "run.threads=1"]
+    # Four epochs of two steps: from random weights nothing is learned in so few.
+    settings += ["--set", "optim.epochs=4", "--seed", "0"]
+    command = ["train", "finetune", "--data", str(tmp_path / "mine"), "--out"]
+    assert main([*command, str(tmp_path / "run"), *settings]) == 0
+    capsys.readouterr()
+    new = [
+        "--set",
+        "model.init=null",
+        "--set",
+        "model.network=compact",
+        "--set",
+        "model.options={widths: [32, 96, 184]}",
+    ]
+    assert main([*command, str(tmp_path / "new"), *settings, *new]) == 0
+    run, scratch = Run(tmp_path / "run"), Run(tmp_path / "new")
+    assert run.spec().labels == ("amazed", "plain", "smiling")
+    of_kind = [np.flatnonzero(drawn.labels == drawn.label_set.index(kinds[kind])) for kind in run.spec().labels]
+    held_out = [drawn.take(rows[24:64]) for rows in of_kind]
+    right = [
+        np.mean([(load_run(r.folder, "cpu").logits(t.images).argmax(1) == i).mean() for i, t in enumerate(held_out)])
+        for r in (run, scratch)
+    ]
+    assert right[0] > 0.6
+    assert right[0] > right[1] + 0.2
+    # The same command goes on from it, or takes it as it is.
+    assert main([*command, str(tmp_path / "run"), *settings, "--resume"]) == 0

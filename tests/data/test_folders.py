@@ -99,6 +99,20 @@ def test_the_folders_own_names(tmp_path: Path) -> None:
     ]
 
 
+def test_own_classes_are_those_that_a_set_has(tmp_path: Path) -> None:
+    mine = folder_of(tmp_path / "mine", {"bored/a.jpg": jpeg(1), "awake/b.jpg": jpeg(2)})
+    assert load(mine, labels="own").label_set.labels == ("awake", "bored")
+    assert load(mine, fallback="own").label_set.name == "folders"
+    competition = tmp_path / "fer2013.csv"
+    competition.write_text(simple_csv())
+    assert load(competition, labels="own").label_set.name == "fer2013"
+    renamed = load(competition, labels="own", classes="0=a,1=b,2=c,3=d,4=e,5=f,6=g")
+    assert renamed.label_set.labels == tuple("abcdefg")
+    save(load(mine, labels="own"), tmp_path / "mine.npz")
+    assert load(tmp_path / "mine.npz", labels="own").label_set.labels == ("awake", "bored")
+    assert load("synth:10:0", labels="own").label_set.name == "fer2013"
+
+
 def test_other_names_of_the_splits(tmp_path: Path) -> None:
     expected = {"Training": "train", "dev": "validation", "Valid": "validation", "testing": "test", "eval": "test"}
     files = {f"{name}/happy/a.jpg": jpeg(i) for i, name in enumerate(expected)}

@@ -12,12 +12,14 @@ from safetensors.torch import load_file
 from small import SMALL
 
 from moue.data.table import ImageTable
-from moue.errors import UsageError
+from moue.errors import MissingExtra, UsageError
 from moue.labels import LabelSet
 from moue.models.load import load_run
+from moue.runtime import weights
 from moue.trained import load_network
 from moue.training.config import Config
 from moue.training.loop import fit
+from moue.training.progress import Status
 
 
 def test_a_run_starts_from_another_ones_weights_and_a_new_last_layer_where_classes_differ(
@@ -118,13 +120,13 @@ def test_a_shipped_model_s_trunk_goes_on_and_other_classes_get_a_new_head(
     config = Config().override([*settings, "model.network=init", f"model.init={name}", "run.precision=fp32"])
     run = fit(config, own, tmp_path / "run")
     assert run.config().model.network == network, "the run can be opened without what it started from"
-    weights, shipped = load_file(run.folder / "weights.safetensors"), load_network(name).state_dict()
+    own_weights, shipped = load_file(run.folder / "weights.safetensors"), load_network(name).state_dict()
     learned = [name for name in shipped if not name.endswith(("running_mean", "running_var", "tracked"))]
     heads = [name for name in learned if name.startswith("classifier")]
     assert heads
-    assert all(torch.allclose(weights[name], shipped[name], atol=1e-6) for name in learned if name not in heads)
-    assert all(len(weights[name]) == 7 for name in heads)
-    assert not any(torch.allclose(weights[n][:7], shipped[n][:7], atol=1e-3) for n in heads if n.endswith("weight"))
+    assert all(torch.allclose(own_weights[name], shipped[name], atol=1e-6) for name in learned if name not in heads)
+    assert all(len(own_weights[name]) == 7 for name in heads)
+    assert not any(torch.allclose(own_weights[n][:7], shipped[n][:7], atol=1e-3) for n in heads if n.endswith("weight"))
     spec = run.spec()
     assert spec.trained["init"] == name
     assert spec.license == "MIT for the weights; the training pictures (FER-2013) were published for research"
@@ -133,11 +135,11 @@ def test_a_shipped_model_s_trunk_goes_on_and_other_classes_get_a_new_head(
 def test_ferplus_s_seven_expressions_start_as_fer2013_s(table: ImageTable, tmp_path: Path) -> None:
     settings = ["optim.lr=1e-12", "optim.ema=0", "optim.steps=1", "optim.epochs=1", "optim.batch_size=8"]
     config = Config().override([*settings, "model.network=init", "model.init=ferplus", "run.precision=fp32"])
-    weights = load_file(fit(config, table, tmp_path / "run").folder / "weights.safetensors")["classifier.weight"]
+    head = load_file(fit(config, table, tmp_path / "run").folder / "weights.safetensors")["classifier.weight"]
     shipped = load_network("ferplus")
     assert shipped.spec is not None
     order = [shipped.spec.labels.index(name) for name in table.label_set.labels]
-    assert torch.allclose(weights, shipped.state_dict()["classifier.weight"][order], atol=1e-6)
+    assert torch.allclose(head, shipped.state_dict()["classifier.weight"][order], atol=1e-6)
 
 
 def test_another_network_than_that_of_init_is_refused(table: ImageTable, tmp_path: Path) -> None:
@@ -171,3 +173,36 @@ def test_frozen_epochs_train_the_last_layer_alone(table: ImageTable, tmp_path: P
     assert all(torch.equal(a[name], b[name]) for name in a if name != head), "batch norms' statistics among them"
     assert not any(torch.equal(a[name], c[name]) for name in learned)
     assert all(torch.equal(a[name], d[name]) for name in learned if name != head), "a factor of 0 on the trunk's rate"
+
+
+def test_an_interrupted_run_goes_on_without_what_it_started_from(
+    table: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(status: Status) -> None:
+        if status.epoch == 2:
+            raise Interrupted
+
+    settings = ["optim.steps=1", "optim.epochs=2", "optim.batch_size=8", "run.precision=fp32", "run.threads=1"]
+    config = Config().override([*settings, "model.network=init", "model.init=tiny"])
+    whole = fit(config, table, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        fit(config, table, tmp_path / "run", progress=interrupt)
+    monkeypatch.setattr(weights, "models_folder", lambda: None)
+    run = fit(config, table, tmp_path / "run", resume=True)
+    a, b = (load_file(r.folder / "weights.safetensors") for r in (whole, run))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    with pytest.raises(MissingExtra, match=r"Type: pip install 'moue\[models\]'"):
+        fit(config, table, tmp_path / "other")
+
+
+def test_training_stops_when_validation_no_longer_improves(table: ImageTable, tmp_path: Path) -> None:
+    config = SMALL.override(["optim.epochs=9", "optim.steps=1", "optim.lr=1e-12", "optim.ema=0", "optim.patience=2"])
+    run = fit(config, table, tmp_path / "run")
+    assert len(run.history()) == 3, "the first epoch is the best, and two more are not better"
+    assert run.spec().trained["epochs"] == 3
+    assert fit(config, table, tmp_path / "run", resume=True).spec() == run.spec()
+    with pytest.raises(UsageError, match=r"optim.patience needs a validation part"):
+        SMALL.override(["optim.patience=2", "data.validation=0"])

@@ -23,6 +23,9 @@ from moue.preprocess import to_inputs
 from moue.progress import Report
 from moue.spec import Color
 
+#: The classes that a source has, whichever these are.
+OWN = "own"
+
 
 def load(
     source: str | Path,
@@ -45,8 +48,9 @@ def load(
         source: the competition's CSV (plain, .gz, .zip, .tar.gz), class folders (a folder or zip), a file that
             ``moue data import`` wrote, or "synth" or "synth:N:SEED" for the synthetic set.
         labels: "fer2013"; "ferplus", for a CSV together with ``votes``, whose soft targets and majorities become the
-            table's; "folders" for the class folders' own names. None takes the label set that a file that moue wrote
-            or the synthetic set has, and ``fallback`` for any other source.
+            table's; "folders" for the class folders' own names; "own" for those of class folders and FER-2013's of a
+            CSV without ``classes``. None and "own" take the label set that a file that moue wrote or the synthetic set
+            has, and None takes ``fallback`` for any other source.
         fallback: a label set.
         votes: path of FER+'s ``fer2013new.csv``. With "ferplus" its majorities become the labels; with "fer2013" its
             shares become the table's ``votes``, beside the labels. For a CSV alone.
@@ -66,7 +70,7 @@ def load(
         UsageError: for an option that does not go with the source, as a label set that is not the written file's.
         UnknownName: for an unknown label set.
     """
-    label_set(labels or fallback)
+    labels, fallback = _checked(labels, fallback)
     values = class_map(classes, label_pattern)
     if (size is not None and size < 1) or color not in ("gray", "rgb", None):
         raise UsageError(
@@ -105,7 +109,7 @@ def load(
                 members,
                 name,
                 errors,
-                labels=labels,
+                labels="folders" if labels == OWN else labels,
                 values=values,
                 size=size,
                 color=color,
@@ -113,11 +117,20 @@ def load(
                 progress=progress,
             )
         else:
+            labels = labels if labels != OWN else "folders" if values.names else FER2013.name
             _check_csv_options(path, labels, values, crop)
             table = _resized(_read_csv(path, labels, values, vote_file, errors, progress), size, color)
     if cached is not None:
         save_cached(table, cached)
     return table
+
+
+def _checked(labels: str | None, fallback: str) -> tuple[str | None, str]:
+    """Label set and fallback, of known names; "own" becomes a fallback."""
+    labels, fallback = (None, OWN) if labels == OWN else (labels, fallback)
+    if (labels or fallback) != OWN:
+        label_set(labels or fallback)
+    return labels, fallback
 
 
 @dataclass(frozen=True)

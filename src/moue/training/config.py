@@ -27,8 +27,8 @@ class DataConfig:
     """Which rows are trained on, how classes are balanced, and how batches are augmented."""
 
     labels: str | None = None
-    """Label set: "fer2013", "ferplus" (needs votes) or "folders"; None is the one that a written set brings along, and
-    "fer2013" for any other data."""
+    """Label set: "fer2013", "ferplus" (needs votes), "folders" or "own", the classes that the data have; None is the
+    one that a written set brings along, and "fer2013" for any other data."""
     votes: str | None = None
     """Path of fer2013new.csv: for the labels "ferplus", or with "fer2013" for ``optim.votes_weight``."""
     validation: Annotated[float, Range(0, 0.9)] = 0.2
