@@ -22,6 +22,12 @@ from moue.runtime.engine import EngineName, choose_engine, open_graph, open_mode
 from moue.runtime.recognizer import Recognizer
 from moue.trained.open import open_any
 
+
+@pytest.fixture(autouse=True)
+def nothing_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerators, "_GIVEN_UP", set())
+
+
 IN_ONNXRUNTIME: list[EngineName] = ["cuda", "directml", "coreml"]
 
 
@@ -45,7 +51,7 @@ class FakeOnnxRuntime(types.ModuleType):
         return getattr(onnxruntime, name)
 
     def get_available_providers(self) -> list[str]:
-        return [self.provider, *onnxruntime.get_available_providers()]
+        return [self.provider, "CPUExecutionProvider"]
 
     def preload_dlls(self) -> None:
         print("libcudart.so was not found")
@@ -188,6 +194,9 @@ def test_a_provider_that_does_not_start_is_a_remark_where_it_was_chosen(
     with pytest.warns(UserWarning, match="cuda is installed and does not start: openvino runs on the CPU instead"):
         model = open_model(tiny_onnx, optimize_for="throughput")
     assert model.graph.engine == "openvino"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert open_model(tiny_onnx, optimize_for="throughput").graph.engine == "openvino"
 
 
 def test_a_warning_is_a_remark_of_the_command_line(

@@ -31,7 +31,8 @@ ACCELERATORS: dict[str, Accelerator] = {
     "cuda": Accelerator(
         "CUDAExecutionProvider",
         "pip uninstall -y onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]'",
-        "an NVIDIA GPU, its driver, and CUDA and cuDNN of the versions that this ONNX Runtime was built for",
+        "an NVIDIA GPU, its driver, and CUDA and cuDNN of the versions that this ONNX Runtime was built for, which "
+        "pip install 'onnxruntime-gpu[cuda,cudnn]' brings",
         256,
         # TF32 keeps 10 bits of 23. The default search tries every algorithm anew for each size of image.
         {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
@@ -63,6 +64,9 @@ ACCELERATORS: dict[str, Accelerator] = {
 #: CoreML, and every OpenVINO the other, whose speed depends on the machine: they are to be asked for.
 AUTOMATIC = ("cuda", "directml")
 
+#: Those that did not start in this process.
+_GIVEN_UP: set[str] = set()
+
 
 def is_available(name: str) -> bool:
     """Whether the installed ONNX Runtime or OpenVINO has an accelerator; not whether it starts."""
@@ -70,8 +74,13 @@ def is_available(name: str) -> bool:
 
 
 def automatic() -> str | None:
-    """The accelerator that "auto" takes; None where there is none."""
-    return next((name for name in AUTOMATIC if is_available(name)), None)
+    """The accelerator that "auto" takes; None where there is none, or it was given up."""
+    return next((name for name in AUTOMATIC if name not in _GIVEN_UP and is_available(name)), None)
+
+
+def give_up(name: str) -> None:
+    """Let "auto" take an accelerator no more, which did not start."""
+    _GIVEN_UP.add(name)
 
 
 def require_accelerator(name: str) -> None:
@@ -97,8 +106,8 @@ def require_accelerator(name: str) -> None:
 def not_started(name: str) -> UsageError:
     """The error of an accelerator that is installed and does not start."""
     return UsageError(
-        f"the engine {name} is installed and does not start. It needs {ACCELERATORS[name].needs}. Without them take "
-        "--engine auto, which goes on with the CPU."
+        f"the engine {name} is installed and does not start. It needs {ACCELERATORS[name].needs}. "
+        "The engine auto takes the CPU instead."
     )
 
 

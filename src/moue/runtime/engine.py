@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import ModelError, UsageError, quoted, shortened
-from moue.runtime.accelerators import ACCELERATORS, automatic, require_accelerator
+from moue.runtime.accelerators import ACCELERATORS, automatic, give_up, require_accelerator
 from moue.runtime.external_data import has_external_data
 from moue.runtime.graph import Graph, OnnxRuntimeGraph, OpenVinoGraph, Port, name_of, unreadable
 from moue.runtime.results import Predictions, class_probabilities
@@ -64,6 +64,7 @@ def open_graph(
         try:
             return _compile(source, chosen, threads)
         except UsageError as error:
+            give_up(chosen)
             chosen = _cpu_engine(optimize_for)
             warnings.warn(f"{str(error).partition('. ')[0]}: {chosen} runs on the CPU instead", stacklevel=2)
     return _compile(source, chosen, threads)

@@ -86,6 +86,8 @@ class OnnxRuntimeGraph:
         if accelerator:
             chosen = ACCELERATORS[accelerator]
             providers.insert(0, (chosen.device, dict(chosen.options)))
+            # A provider that does not start is told in lines of colored text, by no session's log.
+            onnxruntime.set_default_logger_severity(4)
             if not chosen.shares_session:
                 self._lock = threading.Lock()
                 options.enable_mem_pattern = False
