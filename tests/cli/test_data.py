@@ -35,7 +35,7 @@ def test_info_as_table_and_csv(csv: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["data", "info", str(csv)]) == 0
     text = capsys.readouterr().out
     assert "21 images of 48×48 pixels" in text
-    assert "0 images of public_test have an exact duplicate in train" in text
+    assert "images of public_test with an exact duplicate in train: 0" in text
     assert main(["data", "info", str(csv), "--format", "csv"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "split,class,images,share"

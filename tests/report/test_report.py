@@ -405,6 +405,8 @@ def test_the_card_speaks_of_the_set_that_was_used() -> None:
     assert "other people, cameras and light than those of `mine`" in card
     assert "- its temperature stays 1." in card
     assert "FER-2013" not in card
+    assert "Its probabilities are not calibrated: too few images were held out." in card
+    assert "are calibrated for data like the training data alone." in model_card(spec.replace(temperature=1.2))
     fer = spec.replace(license="MIT for the weights; the training images (FER-2013) were published for research")
     assert "FER-2013 holds images from web searches" in model_card(fer)
     members = [{"name": n, "weight": 0.5, "trained": {"data": {**data, "name": n}}} for n in ("a", "b", "a")]

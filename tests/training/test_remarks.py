@@ -48,7 +48,7 @@ def test_a_budget_of_few_epochs_and_an_accuracy_of_chance_are_told() -> None:
     config = SMALL.override(["optim.epochs=3", "run.minutes=0.5"])
     [few, chance] = remarks(config, curve(0.5, 0.5, 0.5), held_out(52))
     assert few.startswith("only 3 epochs fit into 0.5 minutes")
-    assert "not significantly above the majority baseline, always predicting a" in chance
+    assert "validation, 52.0%, is not significantly above the majority baseline of 50.0% (always a)" in chance
     # Few epochs that were asked for are no surprise, and five are enough.
     assert remarks(config.override(["run.minutes=null"]), curve(0.8, 0.8, 0.8), held_out(80)) == []
     assert remarks(config.override(["optim.epochs=5"]), curve(*[0.8] * 5), held_out(80)) == []

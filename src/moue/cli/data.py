@@ -181,14 +181,11 @@ def _show(table: Any, format: str) -> int:
 def _sentences(description: dict[str, Any]) -> str:
     duplicates = description["duplicates"]
     lines = [f"\n{description['n']:,} images of {description['image_size']}×{description['image_size']} pixels"]
-    lines += [
-        f"{n:,} images of {split} are exact copies of another image of {split}"
-        for split, n in duplicates["within"].items()
-    ]
+    lines += [f"exact duplicates within {split}: {n:,}" for split, n in duplicates["within"].items()]
     for pair, n in duplicates["across"].items():
         first, second = pair.split("-")
-        lines.append(f"{n:,} images of {second} have an exact duplicate in {first}")
-    lines.append(f"{duplicates['conflicting']:,} images have an exact duplicate with another label")
+        lines.append(f"images of {second} with an exact duplicate in {first}: {n:,}")
+    lines.append(f"images with an exact duplicate of another label: {duplicates['conflicting']:,}")
     return "\n".join(lines) + "\n"
 
 

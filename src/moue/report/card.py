@@ -14,9 +14,13 @@ LIMITS = """\
   and have feelings they do not show. Do not decide about a person by it (hiring, school, police, credit, insurance,
   health), and ask people before reading their faces.
 {data}
-- Small, turned, covered or badly lit faces, drawings and masks are read worse. Probabilities are calibrated only for
-  data like the training data.
+- Small, turned, covered or badly lit faces, drawings and masks are read worse.
+- {calibration}
 """
+
+#: What its probabilities are worth, by whether a temperature was fitted.
+CALIBRATED = "Its probabilities are calibrated for data like the training data alone."
+NOT_CALIBRATED = "Its probabilities are not calibrated: too few images were held out."
 
 #: What is known of FER-2013, for models whose weights come from its images.
 FER2013_LIMITS = """\
@@ -66,7 +70,8 @@ def model_card(spec: ModelSpec, evaluation: Evaluation | None = None) -> str:
         lines.append("Not measured.")
     if remarks := spec.trained.get("remarks"):
         lines += ["", "Remarks:", "", *(f"- {remark}." for remark in remarks)]
-    return "\n".join([*lines, "", "## Limitations", "", LIMITS.format(data=_limits_of_data(spec))])
+    limits = {"data": _limits_of_data(spec), "calibration": NOT_CALIBRATED if spec.temperature == 1 else CALIBRATED}
+    return "\n".join([*lines, "", "## Limitations", "", LIMITS.format(**limits)])
 
 
 def _limits_of_data(spec: ModelSpec) -> str:
@@ -91,7 +96,7 @@ def _data(trained: Mapping[str, Any]) -> list[str]:
         classes = ", ".join(name if n is None else f"{name} {n:,}" for name, n in counts.items())
         held_out, split = data.get("validation") or 0, data.get("split") or {}
         part = f"{held_out:,} more were held out for validation" if held_out else "none was held out for validation"
-        drawn = f" (seed {split.get('seed', 0)}, part {split.get('fold', 0)})" if held_out else ""
+        drawn = f" (data.split_seed={split.get('seed', 0)}, data.fold={split.get('fold', 0)})" if held_out else ""
         lines.append(
             f"- `{data.get('name')}`: trained on {data.get('train') or 0:,} images ({classes}); {part}{drawn}. "
             f"Fingerprint `{data.get('fingerprint')}`."
@@ -102,7 +107,7 @@ def _data(trained: Mapping[str, Any]) -> list[str]:
 def _scores(e: Evaluation) -> list[str]:
     views = f", each averaged {VIEWS[e.views]}" if e.views > 1 else ""
     deduplicated = ""
-    if (d := e.deduplicated) is not None:
+    if (d := e.deduplicated) is not None and d.n < e.n:
         score = with_error(d.accuracy, d.accuracy_se)
         deduplicated = f"; {score} on the {d.n:,} without an exact duplicate in Training"
     rows = [

@@ -23,7 +23,7 @@ from moue.training.tasks import Task
 MARGIN = 0.95
 
 #: Steps that are timed.
-REPEATS = 6
+REPEATS = 4
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,6 @@ class Budget:
 
     seconds: float
     """That may be planned."""
-    began: float
-    """When the timing began, of ``time.monotonic``."""
     first: Mapping[int, float]
     """Seconds of a step by the size of its images in pixels."""
     again: Mapping[int, float]
@@ -61,7 +59,7 @@ class Budget:
         short = max(1, int((self.seconds - self.checking) // self.first[one.size_in(0, self.size)]))
         return replace(one, steps=short)
 
-    def refit(self, optim: OptimConfig, most: int, done: int, took: float) -> OptimConfig:
+    def refit(self, optim: OptimConfig, most: int, done: int, spent: float, took: float) -> OptimConfig:
         """With as many epochs as fit in what is left of the budget.
 
         One more epoch, in which the rate falls, is trained where at least half of it fits.
@@ -70,10 +68,11 @@ class Budget:
             optim: as it was planned.
             most: epochs at most.
             done: epochs that were trained.
-            took: seconds of the last of these.
+            spent: seconds of all of these.
+            took: seconds of the last of them.
         """
         slower = took / self.seconds_of(optim, done - 1)
-        left = (self.seconds - (time.monotonic() - self.began)) / slower
+        left = (self.seconds - spent) / slower
         epochs = max(done, self._most(optim, most, done, left))
         if epochs == done < most and self.seconds_of(replace(optim, epochs=done + 1), done) <= 2 * left:
             epochs += 1
@@ -106,7 +105,6 @@ def measure(
     """
     if config.run.minutes is None:
         return None
-    began = time.monotonic()
     probe = copy.deepcopy(network).train()
     optim = optimizers.build(probe, config.optim)
     augment = Augment(config.data)
@@ -132,11 +130,11 @@ def measure(
     again = {size: _median_time(partial(step, size), seeds[size]) for size in sizes} if views else one
     # A forward pass is about a third of a step; both are measured in whole batches.
     checking = 0.0 if validation is None else len(validation) / len(batch) * one[full] / 3
-    return Budget(config.run.minutes * 60 * MARGIN, began, one, again, views, checking, steps, train_size)
+    return Budget(config.run.minutes * 60 * MARGIN, one, again, views, checking, steps, train_size)
 
 
-def _median_time(step: Callable[[int], None], seeds: Iterable[int], warm: int = 2) -> float:
-    """Seconds of a step; the first ones choose kernels and fill caches, and do not count."""
+def _median_time(step: Callable[[int], None], seeds: Iterable[int], warm: int = 1) -> float:
+    """Seconds of a step; the first one chooses kernels and fills caches, and does not count."""
     times = []
     for seed in seeds:
         began = time.perf_counter()

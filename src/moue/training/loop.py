@@ -166,7 +166,7 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
                 checkpoints.save({"network": ema.network.state_dict(), "epoch": epoch + 1}, best)
             if epoch == optim.frozen_epochs:
                 # The first epoch that trains all weights.
-                plan = replan(plan, epoch + 1, meter.seconds)
+                plan = replan(plan, epoch + 1, meter.run_seconds, meter.seconds)
                 config, optim = plan.config, plan.config.optim
                 meter.epochs = optim.epochs
             epoch += 1

@@ -151,18 +151,19 @@ def prepare(
     )
 
 
-def replan(plan: Plan, done: int, took: float) -> Plan:
+def replan(plan: Plan, done: int, spent: float, took: float) -> Plan:
     """The plan with as many epochs as its time budget allows, now that an epoch is measured; saved in the run.
 
     Args:
         plan: as it is without a budget, and where not even one epoch fitted.
         done: epochs that were trained.
-        took: seconds of the last one.
+        spent: seconds of all of these.
+        took: seconds of the last of them.
     """
     optim = plan.config.optim
     if plan.budget is None or optim.steps != plan.requested.optim.steps:
         return plan
-    config = replace(plan.config, optim=plan.budget.refit(optim, plan.requested.optim.epochs, done, took))
+    config = replace(plan.config, optim=plan.budget.refit(optim, plan.requested.optim.epochs, done, spent, took))
     plan.run.save_config(config)
     return replace(plan, config=config, schedule=optimizers.schedule(config.optim, plan.steps * config.optim.epochs))
 
@@ -171,7 +172,10 @@ def _networks(config: Config, table: ImageTable, run: Run) -> tuple[Network, Net
     """The network to train, with first weights, and the one that the run keeps, for its shape."""
     labels, votes = table.label_set.labels, config.optim.votes_weight > 0
     if votes and table.votes is None:
-        raise UsageError("optim.votes_weight needs FER+'s votes and FER-2013's labels: type --votes fer2013new.csv.")
+        raise UsageError(
+            "optim.votes_weight needs FER+'s votes and FER-2013's labels: type --votes fer2013new.csv, or for "
+            "other data --set optim.votes_weight=0"
+        )
     model = config.model
     torch.manual_seed(config.run.seed)
     resumed = run.exists and run.checkpoint("last").exists()

@@ -72,6 +72,11 @@ class Meter:
         """Since the epoch began."""
         return time.monotonic() - self.epoch_began
 
+    @property
+    def run_seconds(self) -> float:
+        """Since the first epoch began."""
+        return time.monotonic() - self.run_began
+
     def status(self, epoch: int, step: int) -> Status:
         """Where the run is after a step, both counted from 0."""
         loss, hits, n = self.totals.tolist()
@@ -85,5 +90,5 @@ class Meter:
             loss=loss / n,
             accuracy=hits / n,
             images_per_second=n / max(self.seconds, 1e-9),
-            seconds_left=(time.monotonic() - self.run_began) / done * left,
+            seconds_left=self.run_seconds / done * left,
         )

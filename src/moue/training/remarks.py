@@ -43,7 +43,8 @@ def remarks(config: Config, history: Sequence[Mapping[str, Any]], validation: Sc
             )
     if validation is not None and not validation.above_majority:
         found.append(
-            "its accuracy on validation is not significantly above the majority baseline, always predicting "
-            f"{validation.majority_class}: more images or more epochs are needed"
+            f"its accuracy on validation, {validation.accuracy:.1%}, is not significantly above the majority baseline "
+            f"of {validation.majority_baseline:.1%} (always {validation.majority_class}) on these {validation.n} "
+            "images: train on more images or longer, or hold out more"
         )
     return found
