@@ -18,6 +18,7 @@ from moue.runtime.outputs.sinks import ResultSink
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
 from moue.runtime.run import run
+from moue.runtime.video.decode import open_video
 
 
 class Recorder(ResultSink):
@@ -75,7 +76,10 @@ def test_each_sink_gets_every_result_and_the_image_of_an_image(
     ]
     assert sinks[1].calls == sinks[0].calls
     np.testing.assert_array_equal(sinks[0].images[1], np.asarray(Image.open(image)))
-    assert [i for i, given in enumerate(sinks[0].images) if given is not None] == [1]
+    assert [i for i, given in enumerate(sinks[0].images) if given is not None] == [1, 3, 4, 5]
+    frames = [frame.image for frame in open_video(video).frames()]
+    for given, frame in zip(sinks[0].images[3:], frames, strict=True):
+        np.testing.assert_array_equal(given, frame)
     assert reports == [(3, 3)]
 
 

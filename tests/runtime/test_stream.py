@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,17 @@ def test_summary_keeps_the_people_of_different_videos_apart(video: Path, tmp_pat
     assert found == [(str(video), 1, 40, 1.96), *[(str(other), *again)] * 2, *[("<video>", *again)] * 2]
     plot_timeline(rows, tmp_path / "both.svg")
     labels = (tmp_path / "both.svg").read_text()
-    assert labels.count("<!-- other $1.mp4") == 2
+    assert labels.count("<!-- other $1.mp4, person 1: happy, ") == 2
+
+
+def test_a_timeline_names_its_video_its_people_and_its_axes(video: Path, tmp_path: Path) -> None:
+    plot_timeline(stream_video(SquareReader(), video), tmp_path / "one.svg")
+    # Matplotlib notes each text that it draws.
+    texts = re.findall(r"<!-- (.*?) -->", (tmp_path / "one.svg").read_text())
+    person = summarize(stream_video(SquareReader(), video))[0]
+    assert video.name in texts
+    assert f"person 1: happy, {person['probabilities']['happy']:.0%} on average" in texts
+    assert {"seconds", "0 %", "25 %", "50 %", "75 %", "100 %", "happy", "sad"} <= set(texts)
 
 
 def test_the_timeline_is_an_image(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

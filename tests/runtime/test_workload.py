@@ -110,6 +110,21 @@ def test_what_cannot_be_read_takes_no_part_of_the_rate() -> None:
     assert left.share == pytest.approx(10 / 30)
 
 
+def test_a_photo_that_took_longer_tells_little_about_films() -> None:
+    left = TimeLeft([PHOTO, film(1000)])
+    left.begin(PHOTO)
+    left.advance(1.0, 4 * PHOTO.cost)
+    left.end(effort=4.0)
+    assert left.seconds == pytest.approx(film(1000).cost)
+    # Of other photos it does, as many of a folder may be of that kind.
+    left = TimeLeft([PHOTO] * 200)
+    for _ in range(100):
+        left.begin(PHOTO)
+        left.advance(1.0, 4 * PHOTO.cost)
+        left.end(effort=4.0)
+    assert left.seconds == pytest.approx(100 * 4 * PHOTO.cost, rel=0.1)
+
+
 def test_the_present_film_has_a_time_of_its_own() -> None:
     left = TimeLeft([film(1000), film(1000)])
     left.begin(film(1000))

@@ -46,6 +46,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = results.add_argument
     add("-o", "--out", metavar="DIR", help="folder for tables, and the rows and annotated image or video of each input")
     add("--resume", action="store_true", help="read only what has no complete, unchanged results in --out yet")
+    add(
+        "--save-faces",
+        action="store_true",
+        help="with --out: each face as an upright image; in a video one a person and second",
+    )
     add("--quiet", action="store_true", help="show no progress")
     add(
         "--window",
@@ -141,9 +146,10 @@ def run(args: argparse.Namespace) -> int:
         optimize_for="throughput" if _are_many(sources) else "latency",
     )
     sinks = _stdout_sinks(args.format, recognizer.spec.labels)
+    sink = None
     if folder is not None:
         # A table is for people; the files beside it are JSON.
-        options = FolderOptions("json" if args.format == "table" else args.format)
+        options = FolderOptions("json" if args.format == "table" else args.format, args.save_faces)
         sink = FolderSink(folder, recognizer.spec, options, (recognizer.options, video), resume=args.resume)
         sinks.insert(0, sink)
         sources = _pending(sink.index, sources)
@@ -156,8 +162,9 @@ def run(args: argparse.Namespace) -> int:
         report=None if progress is None else progress.report,
         on_remark=_print_remark if progress is None else lambda text: progress.note(f"moue: {text}"),
     )
-    if folder is not None:
-        _print_remark(f"the results are in {folder.path}")
+    if sink is not None:
+        saved = f", with {sink.saved_faces:,} images of faces (of a video one a person and second)"
+        _print_remark(f"the results are in {args.out}{saved if args.save_faces else ''}")
     return PARTIAL if failed else OK
 
 
@@ -173,6 +180,8 @@ def _check_flags(args: argparse.Namespace) -> None:
         check_number("--fps", args.fps, 0, exclusive=True)
     check_number("--smooth", args.smooth, 0)
     check_number("--reconnect", args.reconnect, 0, integer=True)
+    if args.save_faces and not args.out:
+        raise UsageError("--save-faces writes beside the results. Name a folder for them with --out.")
     if args.resume and not args.out:
         raise UsageError("--resume goes on with a folder of results. Name it with --out.")
 

@@ -90,7 +90,8 @@ class RunProgress(ResultSink):
             self._left.advance(1.0, seconds)
             if self._source.kind == "image":
                 self._photos, self._photo_seconds = self._photos + 1, self._photo_seconds + seconds
-        self._left.end()
+        # Where no face is found, a photo is searched in its three other orientations, too.
+        self._left.end(1.0 if self._frames or self._faces else 4.0)
         if self._live:
             self._draw(force=True)
         elif self._loads is None or len(self._loads) > 1:

@@ -265,6 +265,19 @@ class Faces(ArrayEquality):
 
         return draw(image, self, width=self.width)
 
+    def crops(self, image: ImageLike) -> list[NDArray[np.uint8]]:
+        """Each face cut out of the image, upright and in color, uint8 ``(S, S, 3)`` RGB; see
+        :func:`moue.runtime.upright.upright_crop`.
+
+        Raises:
+            Unreadable: when there is no image to be had from ``image``.
+        """
+        from moue.image import read_photo
+        from moue.runtime.upright import upright_crop
+
+        pixels = read_photo(image).pixels
+        return [upright_crop(pixels, face, scale=pixels.shape[1] / (self.width or pixels.shape[1])) for face in self]
+
     def _face(self, i: int) -> Face:
         prediction = self.predictions[i]
         return Face(

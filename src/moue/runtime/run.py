@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -15,6 +16,7 @@ from moue.runtime.options import VideoOptions
 from moue.runtime.outputs.sinks import ResultSink
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces
+from moue.runtime.video.stream import FaceReader
 
 #: Statuses that are no failures: a file that is neither image nor video, and a camera that was unplugged.
 NOT_FAILED = ("skipped", "camera_lost")
@@ -94,7 +96,7 @@ def _read(
     report: Report | None,
     on_remark: Callable[[str], object] | None,
 ) -> Generator[tuple[Faces, ImageArray | None], None, None]:
-    """The results of one input, and the image of an image."""
+    """The results of one input, with the images in which they were found."""
     if source.kind == "image":
         # Opened once, as it may come through a pipe.
         try:
@@ -107,8 +109,9 @@ def _read(
     elif source.kind in ("skipped", "unreadable"):
         yield recognizer.failed(source.name, source.kind, source.reason or ""), None
     else:
+        reader = _ImageKeeper(recognizer.for_video())
         frames = stream_frames(
-            recognizer.for_video(),
+            reader,
             source,
             options,
             annotated=annotated,
@@ -116,4 +119,17 @@ def _read(
             max_pixels=recognizer.options.max_pixels,
             on_remark=on_remark,
         )
-        yield from ((faces, None) for faces in frames)
+        yield from ((faces, reader.images.popleft() if faces.timestamp is not None else None) for faces in frames)
+
+
+class _ImageKeeper:
+    """Reads frames, and keeps their images until the results come, which have the same order."""
+
+    def __init__(self, reader: FaceReader) -> None:
+        self.failed = reader.failed
+        self.images: deque[ImageArray] = deque()
+        self._reader = reader
+
+    def batch(self, images: Sequence[ImageArray]) -> Sequence[Faces]:
+        self.images.extend(images)
+        return self._reader.batch(images)

@@ -101,6 +101,8 @@ class TimeLeft:
         self._usual = {unit: sum(values) / max(1, len(values)) for unit, values in costs.items()}
         # By kind: seconds, and the cost of what was read in them.
         self._read: dict[Unit, tuple[float, float]] = {"photo": (0.0, 0.0), "frame": (0.0, 0.0)}
+        # Cost of all that was read, with what turned out to be more.
+        self._effort = 0.0
         self._load: Workload | None = None
         self._seconds = self._share = 0.0
 
@@ -113,10 +115,15 @@ class TimeLeft:
         """Of the present input, this share (0 to 1) was read, in so many seconds."""
         self._share, self._seconds = min(1.0, share), seconds
 
-    def end(self) -> None:
-        """End the present input. What was not read of it is forgotten."""
+    def end(self, effort: float = 1.0) -> None:
+        """End the present input. What was not read of it is forgotten.
+
+        Args:
+            effort: how many times its cost it turned out to be: its seconds tell less about other kinds then.
+        """
         if self._load is not None:
             seconds, cost = self._read[self._load.unit]
+            self._effort += effort * self._share * self._load.cost
             self._read[self._load.unit] = (
                 seconds + self._seconds * (self._share > 0),
                 cost + self._share * self._load.cost,
@@ -154,13 +161,14 @@ class TimeLeft:
         return left
 
     def _rate(self, unit: Unit) -> float | None:
-        read = dict(self._read)
+        read, effort = dict(self._read), self._effort
         if self._load is not None and self._share > 0:
             seconds, cost = read[self._load.unit]
             read[self._load.unit] = seconds + self._seconds, cost + self._share * self._load.cost
-        all_seconds, all_cost = (sum(column) for column in zip(*read.values(), strict=True))
-        if not all_cost:
+            effort += self._share * self._load.cost
+        if not effort:
             return None
+        general = sum(seconds for seconds, _ in read.values()) / effort
         seconds, cost = read[unit]
         usual = max(self._PRIOR, self._usual[unit])
-        return float((seconds + usual * all_seconds / all_cost) / (cost + usual))
+        return (seconds + usual * general) / (cost + usual)

@@ -20,6 +20,7 @@ from moue.errors import UsageError
 from moue.files import atomic_write
 from moue.preprocess import ImageArray
 from moue.runtime.inputs.source import Source
+from moue.runtime.outputs.face_images import FaceImages
 from moue.runtime.outputs.index import NOT_OPENED, Index, key_of
 from moue.runtime.outputs.journal import fingerprint, identity
 from moue.runtime.outputs.mirror import Mirror
@@ -160,6 +161,9 @@ class FolderOptions:
 
     format: str = "json"
     """Of the rows: "json", "jsonl", "csv" or "parquet"."""
+    save_faces: bool = False
+    """Whether each face is written as an image of its own; see
+    :class:`moue.runtime.outputs.face_images.FaceImages`."""
 
 
 class FolderSink(ResultSink):
@@ -188,6 +192,8 @@ class FolderSink(ResultSink):
     ) -> None:
         self._folder, self._labels, self._options = folder, spec.labels, options
         self._rows: ResultSink | None = None
+        self.saved_faces = 0
+        """How many images of faces were written."""
         self.index = Index(folder.path, spec.labels, identity(spec, options, *made_with), resume)
         for stem in self.index.stems.values():
             folder.reserve(stem)
@@ -199,6 +205,7 @@ class FolderSink(ResultSink):
         self._mark = None if key is None else fingerprint(source.name)
         self._annotated_image: tuple[ImageArray, Faces] | None = None
         self._annotated_video: Path | None = None
+        self._face_images: FaceImages | None = None
         if source.kind in NOT_OPENED:
             # It has a line in the index, and no files.
             self._key, self._stem = key or source.name, ""
@@ -207,6 +214,8 @@ class FolderSink(ResultSink):
         self._stem = self.index.stems.get(key or "") or self._folder.stem(source)
         self._key = key or f"{source.kind}:{self._stem}"
         self.index.begin(self._key, self._stem)
+        if self._options.save_faces:
+            self._face_images = FaceImages(self._folder.path / f"{self._stem}.faces")
         self._answer = self._folder.path / f"{self._stem}.{self._options.format}"
         self._rows = open_sink(self._answer, self._options.format, self._labels)
         if source.kind in FILMED:
@@ -217,8 +226,10 @@ class FolderSink(ResultSink):
         """See :class:`ResultSink`."""
         if self._rows is not None:
             self._rows.write(faces)
-        if image is not None:
+        if image is not None and faces.timestamp is None:
             self._annotated_image = image, faces
+        if image is not None and self._face_images is not None:
+            self._face_images.add(faces, image)
         self._record.add(faces)
 
     def end(self) -> None:
@@ -241,6 +252,8 @@ class FolderSink(ResultSink):
             timeline = self._folder.path / f"{self._stem}.timeline.png"
             plot_timeline(self._record.people, timeline)
             self._files.append(timeline)
+        if self._face_images is not None:
+            self.saved_faces += self._face_images.count
         people = [to_row(person) for person in self._record.people.summary()]
         entry = {"index": self._record.index_row(self._source.name, answer), "people": people}
         self.index.complete(self._key, self._stem, self._files, self._mark, entry)

@@ -45,8 +45,8 @@ class ResultSink(ABC):
 
         Args:
             faces: the faces of an image or frame, or the reason why there is none.
-            image: the image in which they were found, uint8 ``(H, W, 3)`` RGB; None for a video's frame, and where
-                nothing could be read.
+            image: the image or frame in which they were found, uint8 ``(H, W, 3)`` RGB; None where nothing could be
+                read.
 
         Raises:
             OSError: when the disk is full or the file cannot be written; earlier results are kept.

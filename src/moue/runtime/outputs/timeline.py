@@ -37,19 +37,19 @@ def plot_timeline(rows: People | Iterable[Faces], path: str | os.PathLike[str], 
     longest = sorted(histories, key=lambda key: histories[key].frames, reverse=True)[:tracks]
     shown = [key for key in histories if key in longest]
     several = len({(key.source, key.video) for key in histories}) > 1
-    figure = figure_module.Figure(figsize=(10, 1.2 + 1.8 * max(1, len(shown))), layout="constrained")
+    figure = figure_module.Figure(figsize=(10, 1.6 + 1.9 * max(1, len(shown))), layout="constrained")
     axes = figure.subplots(max(1, len(shown)), 1, sharex=True, squeeze=False)[:, 0]
     for ax, key in zip(axes, shown, strict=False):
-        _plot_track(ax, histories[key])
-        # A name that is not valid text cannot be drawn, and none is a formula.
-        video = f"{Path(key.source).name}\n".encode(errors="replace").decode() if several else ""
-        ax.set_ylabel(f"{video}track {key.track}", parse_math=False)
+        _plot_track(ax, histories[key], f"{_drawable(key.source)}, " if several else "", key.track)
     axes[-1].set_xlabel("seconds")
+    names = list(dict.fromkeys(_drawable(key.source) for key in histories))
+    title = names[0] if len(names) == 1 else f"{len(names)} videos" if names else ""
+    if len(shown) < len(histories):
+        title += f": the {len(shown)} people seen longest, of {len(histories)}"
+    figure.suptitle(title, parse_math=False)
     if shown:
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-        if len(shown) < len(histories):
-            figure.suptitle(f"the {len(shown)} longest of {len(histories)} tracks")
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     else:
         axes[0].set_title("no face in this video")
     path = Path(path)
@@ -57,13 +57,26 @@ def plot_timeline(rows: People | Iterable[Faces], path: str | os.PathLike[str], 
         figure.savefig(part, dpi=100, format=path.suffix.removeprefix(".") or "png")
 
 
-def _plot_track(ax: Any, history: TrackHistory) -> None:
+def _plot_track(ax: Any, history: TrackHistory, video: str, track: int) -> None:
     times, probabilities = _break_at_gaps(*history.curve())
     for k, label in enumerate(history.labels):
         red, green, blue = (v / 255 for v in color(label))
-        ax.plot(times, probabilities[:, k], color=(red, green, blue), label=label, linewidth=1.5)
-    ax.set_ylim(0, 1)
+        # A person who is seen in one frame is a point.
+        marker = "o" if len(times) == 1 else None
+        ax.plot(times, 100 * probabilities[:, k], color=(red, green, blue), label=label, linewidth=1.5, marker=marker)
+    summary = history.summary()
+    mean = summary["probabilities"][summary["label"]]
+    ax.set_title(f"{video}person {track}: {summary['label']}, {mean:.0%} on average", loc="left", fontsize=10,
+                 parse_math=False)  # fmt: skip
+    ax.set_ylim(0, 100)
+    ax.set_yticks((0, 25, 50, 75, 100))
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0f} %")
     ax.grid(alpha=0.3)
+
+
+def _drawable(source: str) -> str:
+    """The name of a file; one that is not valid text cannot be drawn."""
+    return Path(source).name.encode(errors="replace").decode()
 
 
 def _break_at_gaps(times: NDArray[Any], p: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
