@@ -53,10 +53,10 @@ def test_it_fits_and_is_kept_as_a_screenshot(page: Page, clip: Path, device: str
 def test_it_is_used_from_the_keyboard_alone(page: Page) -> None:
     page.focus("#files")
     seen = []
-    for _ in range(6):
+    for _ in range(7):
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.id"))
-    assert seen == ["camera", "sample", "model", "compare", "fps", "cropped"]
+    assert seen == ["camera", "sample", "model", "which", "compare", "fps", "cropped"]
     page.focus("#sample")
     page.keyboard.press("Enter")
     expect(page.locator(".card .faces button")).to_have_count(1)

@@ -47,6 +47,9 @@ def test_the_page_begins_with_the_recommended_model_and_explains_each(served: Pa
         served.select_option("#model", name)
         expect(served.locator("#about")).to_have_text(ABOUT[name])
     served.select_option("#model", "ferplus")
+    served.click("text=Which model?")
+    expect(served.locator("#models dt")).to_have_text(names)
+    expect(served.locator("#models dd")).to_have_text([ABOUT[name] for name in names])
 
 
 def test_the_example_is_read_as_its_caption_says(served: Page, artifacts: Path) -> None:

@@ -58,6 +58,7 @@ async function loadOptions() {
     addColors(model.colors);
     for (const id of ["model", "compare"]) $(id).append(element("option", { value: model.name, text: model.name }));
   }
+  $("models").append(...available.flatMap((model) => [element("dt", { text: model.name }), element("dd", { text: aboutOf(model) })]));
   $("model").value = available.find((model) => model.preselected).name;
   $("compare").parentElement.hidden = available.length < 2;
   describeModel();
@@ -67,7 +68,12 @@ const ready = loadOptions().catch((error) => showError(error.message));
 
 function describeModel() {
   const model = available.find(({ name }) => name === $("model").value);
-  $("about").textContent = model?.about ?? (model ? `${model.name}: ${plural(model.labels.length, "expression")} (${model.labels.join(", ")}).` : "");
+  $("about").textContent = model ? aboutOf(model) : "";
+}
+
+// What a model is for; of one of your own, what it tells apart.
+function aboutOf(model) {
+  return model.about ?? `${plural(model.labels.length, "expression")}: ${model.labels.join(", ")}.`;
 }
 
 function isVideo(file) {

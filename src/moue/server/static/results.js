@@ -79,9 +79,9 @@ function linesOf(entry) {
   ]);
   const others = entry.rows.filter((row) => row.frame === undefined).flatMap((row) => {
     const found = row.faces.map((face, i) => [String(i + 1), faceText(face, ""), [face.uncertain && "uncertain", row.reason].filter(Boolean).join("; ")]);
-    const rest = isRead(row) ? "no face was found" : `could not be read: ${row.reason}`;
-    return (found.length ? found : [["", "", rest]]).map((cells) => [name.cloneNode?.(true) ?? name, ...cells, row.model]);
+    const rest = ["", isRead(row) ? "no face was found" : "could not be read", row.reason];
+    return (found.length ? found : [rest]).map((cells) => [name.cloneNode?.(true) ?? name, ...cells, row.model]);
   });
   const lines = [...filmed, ...others];
-  return lines.length ? lines : [[name, "", "", "no face was found", entry.rows[0]?.model]];
+  return lines.length ? lines : [[name, "", "no face was found", "", entry.rows[0]?.model]];
 }
