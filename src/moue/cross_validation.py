@@ -55,9 +55,14 @@ class OutOfFold:
     """Of the data set."""
 
     @property
+    def calibrated_logits(self) -> NDArray[np.float32]:
+        """Each run's logits divided by its temperature."""
+        return (self.logits / self.temperatures[self.folds][:, None]).astype(np.float32)
+
+    @property
     def predictions(self) -> Predictions:
         """The probabilities, calibrated."""
-        return Predictions(softmax(self.logits / self.temperatures[self.folds][:, None]), self.labels)
+        return Predictions(softmax(self.calibrated_logits), self.labels)
 
     def save(self, path: Path) -> None:
         """Write it as ``.npz``, atomically."""

@@ -122,7 +122,22 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "evaluate", "compare", "ensemble", "export", "explain", "data info", "data import"]
+    "command",
+    [
+        "train",
+        "evaluate",
+        "compare",
+        "cross-validate",
+        "ensemble rank",
+        "ensemble vote",
+        "ensemble stack",
+        "ensemble bag",
+        "ensemble boost",
+        "export",
+        "explain",
+        "data info",
+        "data import",
+    ],
 )
 def test_every_command_that_reads_a_data_set_can_name_its_classes(
     command: str, capsys: pytest.CaptureFixture[str]

@@ -1,33 +1,86 @@
-"""`moue ensemble A B C … --data SET`: which of some models are worth averaging."""
+"""`moue ensemble KIND …`: rank, vote, stack, bag and boost."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from moue.cli.dataset import add_dataset, read_for, typed_options
+from moue.cli.export import weights_of
 from moue.cli.output import add_format, exit_code, note_shadowed_runs, write
 from moue.cli.progress import Progress
+from moue.cli.recipe import add_recipe, read_training
+
+if TYPE_CHECKING:
+    from moue.data.table import ImageTable
+    from moue.spec import ModelSpec
+
+MEMBERS = "run folders, .onnx files or names of `moue models`"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Options of `moue ensemble`."""
-    add = parser.add_argument
-    add("members", nargs="+", metavar="MODEL", help="2 to 12 run folders, .onnx files or names of `moue models`")
-    add_dataset(parser, "the set that they were trained on", required=True)
-    add("--top", type=int, default=10, metavar="N", help="how many of the subsets are listed (default: 10)")
-    add_format(parser)
+    """Options of each kind."""
+    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
+    rank = _kind(kinds, "rank", _rank, "score every average of some models on the rows that all held out")
+    rank.add_argument("members", nargs="+", metavar="MODEL", help=f"2 to 12 {MEMBERS}")
+    add_dataset(rank, "the set that they were trained on", required=True)
+    rank.add_argument("--top", type=int, default=10, metavar="N", help="how many of the subsets to list (default: 10)")
+    vote = _kind(kinds, "vote", _vote, "average models, or let them vote, as one file")
+    _add_members(vote, "the set that they were trained on, to calibrate on the rows that all held out", required=False)
+    vote.add_argument("--majority", action="store_true", help="count each model's likeliest class, not the mean logits")
+    weights = vote.add_mutually_exclusive_group()
+    weights.add_argument("--weights", type=weights_of, metavar="W,W,…", help="of the models (default: equal)")
+    weights.add_argument("--fit", action="store_true", help="fit them by log loss on the held-out rows of --data")
+    stack = _kind(kinds, "stack", _stack, "fit a logistic regression on the models' logits for rows that all held out")
+    _add_members(stack, "the set that they were trained on", required=True)
+    bag = _kind(kinds, "bag", _bag, "train members of a recipe on bootstrap samples, and average them")
+    add_recipe(bag, "gets the members' runs and ensemble.onnx")
+    bag.add_argument("--members", type=int, default=5, metavar="N", help="how many (default: 5)")
+    boost = _kind(kinds, "boost", _boost, "train a recipe in rounds, each on what those before it got wrong (SAMME)")
+    add_recipe(boost, "gets the rounds' runs, their weights and ensemble.onnx")
+    boost.add_argument("--rounds", type=int, default=5, metavar="N", help="how many at most (default: 5)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the best subsets, and on stderr how to write the first.
+    """Run the kind.
 
     Returns:
         3 where rows of the data could not be read, else 0.
     """
+    act: Callable[[argparse.Namespace], int] = args.act
+    return act(args)
+
+
+def _kind(kinds: Any, name: str, act: Callable[[argparse.Namespace], int], line: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = kinds.add_parser(name, help=line, description=line[0].upper() + line[1:] + ".")
+    parser.set_defaults(act=act)
+    add_format(parser)
+    # Where the option stands must not matter; without a default it cannot undo the one that stands before the kind.
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_members(parser: argparse.ArgumentParser, data: str, required: bool) -> None:
+    parser.add_argument("members", nargs="+", metavar="MODEL", help=f"two or more {MEMBERS}")
+    add_dataset(parser, data, required=required)
+    parser.add_argument("-o", "--out", required=True, type=Path, metavar="FILE", help="the .onnx file to write")
+    parser.add_argument("--name", metavar="NAME", help="the model's name (default: the file's)")
+    parser.add_argument(
+        "--store",
+        choices=("float32", "float16", "int8"),
+        default="float32",
+        help="how the weights of run folders are stored in the file",
+    )
+
+
+def _rank(args: argparse.Namespace) -> int:
+    """Print the best subsets, and on stderr how to write the first."""
     from moue.ensembles.rank_subsets import rank_subsets
     from moue.evaluation.calibration import MIN_ROWS
     from moue.runtime.validation import check_number
@@ -45,10 +98,138 @@ def run(args: argparse.Namespace) -> int:
     best = next((score.members for score in scores if len(score.members) > 1), None)
     if best is not None:
         command = shlex.join(
-            ["moue", "export", *best, "-o", "ensemble.onnx", "--data", args.data, *typed_options(args)]
+            ["moue", "ensemble", "vote", *best, "-o", "ensemble.onnx", "--data", args.data, *typed_options(args)]
         )
         sys.stderr.write(f"moue: to write the best subset as one file: {command}\n")
     return exit_code(table.left_out)
+
+
+def _vote(args: argparse.Namespace) -> int:
+    from moue.ensembles.voting import merge
+
+    table = _read(args)
+    spec = merge(
+        args.members,
+        args.out,
+        args.weights,
+        kind="majority" if args.majority else "soft",
+        fit=args.fit,
+        store=args.store,
+        data=table,
+        name=args.name,
+    )
+    _print_members(args, spec, args.out)
+    return 0 if table is None else exit_code(table.left_out)
+
+
+def _stack(args: argparse.Namespace) -> int:
+    from moue.ensembles.stacking import stack
+
+    table = _read(args)
+    assert table is not None  # --data is required.
+    _print_members(args, stack(args.members, args.out, table, store=args.store, name=args.name), args.out)
+    return exit_code(table.left_out)
+
+
+def _bag(args: argparse.Namespace) -> int:
+    given = read_training(args)
+    from moue.cli.train import TrainingProgress
+    from moue.ensembles.bagging import ENSEMBLE, bag
+
+    with _resumable():
+        result = bag(
+            given.config,
+            given.table,
+            args.out,
+            args.members,
+            recipe=given.recipe,
+            settings=given.settings,
+            progress=lambda name: TrainingProgress(f"{name}: "),
+        )
+    values = result.to_dict()
+    rows = [dict(row) for row in values["members"]]
+    rows.append({"run": "all, averaged", "validation": values["validation"]})
+    if result.out_of_bag is not None:
+        rows.append({"run": f"out of bag ({result.out_of_bag.n:,} rows)", "validation": result.out_of_bag.accuracy})
+    _print(args, rows, values, result.spec, args.out / ENSEMBLE)
+    return given.code
+
+
+def _boost(args: argparse.Namespace) -> int:
+    given = read_training(args)
+    from moue.cli.train import TrainingProgress
+    from moue.ensembles.bagging import ENSEMBLE
+    from moue.ensembles.boosting import boost
+
+    with _resumable():
+        result = boost(
+            given.config,
+            given.table,
+            args.out,
+            args.rounds,
+            recipe=given.recipe,
+            settings=given.settings,
+            progress=lambda name: TrainingProgress(f"{name}: "),
+        )
+    values = result.to_dict()
+    rows = [{key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()} for row in values["rounds"]]
+    _print(args, rows, values, result.spec, args.out / ENSEMBLE)
+    return given.code
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Says how an interrupted training goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command takes what is trained, and resumes the rest") from None
+
+
+def _read(args: argparse.Namespace) -> ImageTable | None:
+    """The data set, as the first member was trained on it; None where none is given."""
+    from moue.data.loading import source_files
+    from moue.export.files import model_files
+    from moue.files import require_no_overwrite
+    from moue.trained.open import spec_of
+
+    note_shadowed_runs(args.members)
+    if args.data is None:
+        return None
+    require_no_overwrite(model_files(args.out), source_files(args.data, args.votes))
+    first = args.members[0]
+    fold = Path(first) / "fold-0"
+    model = fold if fold.is_dir() else first
+    return read_for(args, model, spec_of(model))
+
+
+def _print_members(args: argparse.Namespace, spec: ModelSpec, out: Path) -> None:
+    members = [
+        {"member": member["name"], "network": member["network"], "weight": member["weight"]}
+        for member in spec.trained["members"]
+    ]
+    values = {
+        "file": str(out),
+        "name": spec.name,
+        "kind": spec.trained["ensemble"],
+        "members": members,
+        "validation": spec.scores.get("validation"),
+        "remarks": spec.trained.get("remarks", []),
+    }
+    _print(args, members, values, spec, out)
+
+
+def _print(
+    args: argparse.Namespace, rows: Sequence[dict[str, Any]], values: dict[str, Any], spec: ModelSpec, out: Path
+) -> None:
+    """The rows or values, and, on a terminal, the file with its accuracy; remarks on stderr."""
+    write(list(rows), args.format, values)
+    for remark in spec.trained.get("remarks", ()):
+        sys.stderr.write(f"moue: {remark}\n")
+    if args.format == "table":
+        accuracy = spec.scores.get("validation")
+        score = "" if accuracy is None else f", {accuracy:.1%} of the held-out rows"
+        sys.stdout.write(f"\n{out}: {spec.trained['ensemble']} of {len(spec.trained['members'])}{score}\n")
 
 
 def _rounded(values: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", metavar="NAME", help="the model's name (default: the file's)")
     parser.add_argument(
-        "--weights", type=_weights, metavar="W,W,…", help="weights of the members of a merged model (default: equal)"
+        "--weights", type=weights_of, metavar="W,W,…", help="weights of the members of a merged model (default: equal)"
     )
     add_format(parser)
 
@@ -115,7 +115,8 @@ def _read(args: argparse.Namespace, model: str | Path, spec: ModelSpec, out: Pat
     return read_for(args, model, spec)
 
 
-def _weights(text: str) -> list[float]:
+def weights_of(text: str) -> list[float]:
+    """Numbers with commas between them, as an argument's type."""
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:

@@ -35,7 +35,7 @@ COMMANDS = {
     "cross-validate": "train a recipe once a fold, score each row by the run that held it out",
     "evaluate": "score a model on a data set",
     "compare": "train missing runs, evaluate all models, write one page",
-    "ensemble": "score every average of some models on held-out rows",
+    "ensemble": "rank, vote, stack, bag and boost models",
     "explain": "show which parts of a face a prediction depends on",
     "export": "turn a run into an ONNX model, or a torch.export program",
     "serve": "start a web page and an API that read faces",

@@ -57,7 +57,9 @@ def oversample(
     return generator.permutation(np.concatenate(drawn)).astype(np.int64)
 
 
-def bootstrap(labels: NDArray[np.integer], generator: np.random.Generator) -> NDArray[np.int64]:
+def bootstrap(
+    labels: NDArray[np.integer], generator: np.random.Generator, groups: NDArray[np.integer] | None = None
+) -> NDArray[np.int64]:
     """A bootstrap sample: as many rows as there are, drawn with replacement, a class at a time so that none is lost.
 
     Of the rows 63 % are in it. Models of several samples, averaged, are bagged (Breiman, "Bagging predictors", 1996).
@@ -65,12 +67,20 @@ def bootstrap(labels: NDArray[np.integer], generator: np.random.Generator) -> ND
     Args:
         labels: int ``(N,)``.
         generator: of the draw.
+        groups: int ``(N,)``: rows with the same number are drawn together, as duplicates must be: an image is then
+            either in the sample or not. The sample has as many groups as there are, and about as many rows.
 
     Returns:
         int64 positions in ``labels``, ``(N,)``, ascending.
     """
+    if groups is None:
+        groups = np.arange(len(labels))
+    # A group counts as its first row's class, where labels contradict each other.
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    labels = labels[first]
     drawn = [generator.choice(rows, len(rows)) for k in np.unique(labels) for rows in [np.flatnonzero(labels == k)]]
-    return np.sort(np.concatenate([np.zeros(0, np.int64), *drawn]))
+    times = np.bincount(np.concatenate([np.zeros(0, np.int64), *drawn]), minlength=len(first))
+    return np.repeat(np.arange(len(group)), times[group])
 
 
 def repeats(rows: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.data.table import ImageTable
-from moue.ensembles.voting import SAME_ROWS, held_out_rows, require_compatible
+from moue.ensembles.members import SAME_ROWS, held_out_rows, require_compatible
 from moue.errors import DataError, UsageError
 from moue.evaluation.calibration import calibrate
 from moue.evaluation.metrics import negative_log_likelihood, standard_error

@@ -30,6 +30,9 @@ class Batch:
     """float32 ``(N, 8)``: FER+'s shares of the votes; a row of zeros where there are none."""
     teacher_mask: Tensor | None = None
     """float32 ``(N, T)``: how much each of T teachers counts for an image; None where all count the same."""
+    weights: Tensor | None = None
+    """float32 ``(N,)``: how much each image counts in the labels' loss, 1 on average over the set; None where all count
+    the same."""
 
     @classmethod
     def of(

@@ -45,12 +45,13 @@ def fit(
     progress: ProgressCallback | None = None,
     task: Task | None = None,
     recipe: Config | None = None,
+    sample_weights: NDArray[np.floating] | None = None,
 ) -> Run:
     """Train one network: :func:`~moue.training.prepare.prepare`, then :func:`train`.
 
     Args:
-        config, table, folder, resume, task, recipe: as of :func:`~moue.training.prepare.prepare`; with ``resume`` a
-            finished run is returned as it is.
+        config, table, folder, resume, task, recipe, sample_weights: as of :func:`~moue.training.prepare.prepare`; with
+            ``resume`` a finished run is returned as it is.
         progress: called every ten steps and at the end of each epoch with a :class:`~moue.training.progress.Status`.
 
     Returns:
@@ -64,7 +65,8 @@ def fit(
     if resume and run.finished:
         run.split(table)  # Refuses another data set.
         return run
-    return train(prepare(config, table, folder, resume=resume, task=task, recipe=recipe), progress)
+    plan = prepare(config, table, folder, resume=resume, task=task, recipe=recipe, sample_weights=sample_weights)
+    return train(plan, progress)
 
 
 def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from moue.data.balance import bootstrap, class_weights
-from moue.data.splits import Split, stratified_split
+from moue.data.splits import Split, duplicate_groups, stratified_split
 from moue.data.table import ImageTable
 from moue.errors import DataError, UsageError
 from moue.labels import FERPLUS
@@ -76,6 +77,7 @@ def prepare(
     resume: bool = False,
     task: Task | None = None,
     recipe: Config | None = None,
+    sample_weights: NDArray[np.floating] | None = None,
 ) -> Plan:
     """Plan a training; nothing is written yet.
 
@@ -87,6 +89,7 @@ def prepare(
         resume: resume the run in ``folder``, if there is one.
         task: what to train on; by default what the configuration says.
         recipe: what ``config`` was made from, kept so that the run can be resumed with that one alone.
+        sample_weights: ``(N,)`` how much each row of the table counts in the loss, above 0; only their ratios matter.
 
     Raises:
         UsageError: when the folder holds a run already and ``resume`` is not set, or the network cannot be built or fed
@@ -107,7 +110,7 @@ def prepare(
     device = devices.choose(config.run.device)
     precision = devices.precision(config.run.precision, device)
     network, kept = _networks(config, table, run)
-    train, validation = _rows(config, table, split, network, device)
+    train, validation = _rows(config, table, split, network, device, sample_weights)
     labels, classes = train.labels.cpu().numpy(), len(table.label_set)
     absent = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
     if len(absent):
@@ -200,14 +203,28 @@ def _networks(config: Config, table: ImageTable, run: Run) -> tuple[Network, Net
     return network, create(model.network, len(labels), **rebuild)
 
 
+def bootstrap_rows(table: ImageTable, rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """The rows, of some of a table, that a run with ``data.bootstrap`` and that seed trains on; duplicates together."""
+    groups = duplicate_groups(table.take(rows))
+    return rows[bootstrap(table.labels[rows], np.random.default_rng([seed, 3]), groups)]
+
+
 def _rows(
-    config: Config, table: ImageTable, split: Split, network: Network, device: torch.device
+    config: Config,
+    table: ImageTable,
+    split: Split,
+    network: Network,
+    device: torch.device,
+    sample_weights: NDArray[np.floating] | None,
 ) -> tuple[Batch, Batch | None]:
     """The training rows, with whatever the task needs of them, and the validation rows."""
     rows = split.train
     if config.data.bootstrap:
-        rows = rows[bootstrap(table.labels[rows], np.random.default_rng([config.run.seed, 3]))]
+        rows = bootstrap_rows(table, rows, config.run.seed)
     train = Batch.of(table, rows, network.input, device, votes=config.optim.votes_weight > 0)
+    if sample_weights is not None:
+        weights = sample_weights[rows] / sample_weights[rows].mean()
+        train = replace(train, weights=torch.from_numpy(weights.astype(np.float32)).to(device))
     if config.optim.teachers_out_of_fold:
         mask = teacher_mask(config.optim.teachers, table, rows)
         train = replace(train, teacher_mask=torch.from_numpy(mask).to(device))

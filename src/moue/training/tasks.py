@@ -93,6 +93,8 @@ class ClassificationTask:
         # In float32 under autocast: a sum of exponentials loses too much in bf16.
         logits = logits.float() if self.offsets is None else logits.float() + self.offsets
         each = -(targets * F.log_softmax(logits, dim=1)).sum(dim=1)
+        if batch.weights is not None:
+            each = each * batch.weights
         if self.class_weights is None:
             return each.mean()
         # No matrix product: autocast would round the weights, and their sum, to bf16's eight bits.
@@ -240,8 +242,12 @@ def mixup(batch: Batch, alpha: float, generator: torch.Generator) -> Batch:
     share = float(np.random.default_rng(seed).beta(alpha, alpha))
     order = torch.randperm(len(batch), generator=generator).to(batch.images.device)
 
-    def mixed(name: str) -> Any:
-        values = getattr(batch, name)
+    def mixed(values: Tensor | None) -> Any:
         return None if values is None else values * share + values[order] * (1 - share)
 
-    return replace(batch, **{name: mixed(name) for name in ("images", "targets", "votes", "teacher_mask")})
+    names = ("images", "targets", "votes", "teacher_mask", "weights")
+    changes = {name: mixed(getattr(batch, name)) for name in names}
+    if batch.weights is not None:
+        # Each target with its own image's weight.
+        changes["targets"] = mixed(batch.targets * batch.weights[:, None]) / changes["weights"][:, None]
+    return replace(batch, **changes)

@@ -4,75 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from members import Make, faces, table
+from onnx import TensorProto
 
 from moue.cli.main import main
 from moue.data import load
 from moue.data.splits import stratified_split
-from moue.data.table import ImageTable
 from moue.ensembles.rank_subsets import rank_subsets
 from moue.ensembles.voting import merge
 from moue.errors import DataError, ModelError, UsageError
 from moue.evaluation.calibration import fit_temperature
 from moue.evaluation.evaluate_model import rows_of
-from moue.export.graph import quantize_weights
-from moue.labels import FER2013, FERPLUS
+from moue.evaluation.metrics import negative_log_likelihood
+from moue.labels import FERPLUS
 from moue.runtime.engine import Engine, open_model
 from moue.runtime.results import softmax
 from moue.runtime.weights import find_model
 from moue.spec import ModelSpec, file_sha256
 from moue.trained.split_of import split_of
-
-Make = Callable[..., Path]
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Make:
-    """Writes a model of one convolution and random weights; all such models have the same names inside."""
-
-    def made(name: str, seed: int, *, store: str = "float32", opset: int = 18, **spec: object) -> Path:
-        described = ModelSpec(
-            **{"name": name, "network": "compact", "labels": FER2013.labels, "size": 12, "parameters": 700, **spec}  # type: ignore[arg-type]
-        )
-        channels, size, k = described.channels, described.size, len(described.labels)
-        weights = np.random.default_rng(seed).normal(0, 0.001, (k, channels, size, size)).astype(np.float32)
-        model = helper.make_model(
-            helper.make_graph(
-                [
-                    helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT, name="cast"),
-                    helper.make_node("Conv", ["float", "weights"], ["far"], name="conv"),
-                    helper.make_node("Flatten", ["far"], ["logits"], name="flatten"),
-                ],
-                "net",
-                [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", channels, size, size])],
-                [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", k])],
-                [numpy_helper.from_array(weights, "weights")],
-            ),
-            opset_imports=[helper.make_opsetid("", opset)],
-            ir_version=9,
-        )
-        path = tmp_path / name / "model.onnx"
-        path.parent.mkdir(exist_ok=True)
-        onnx.save(quantize_weights(model, store), path)  # type: ignore[arg-type]
-        described.replace(sha256=file_sha256(path)).save(path.with_suffix(".json"))
-        return path
-
-    return made
-
-
-def faces(n: int = 40) -> np.ndarray:
-    return np.random.default_rng(1).integers(0, 256, (n, 1, 12, 12), dtype=np.uint8)
-
-
-def table(n: int = 1200) -> ImageTable:
-    truth = np.arange(n, dtype=np.int64) % 7
-    return ImageTable(faces(n), truth, np.array(["train"] * n), [f"row {i}" for i in range(n)], FER2013, name="drawn")
 
 
 def test_the_graph_gives_the_weighted_mean_of_calibrated_logits(make: Make, tmp_path: Path) -> None:
@@ -200,7 +154,7 @@ def test_members_with_few_held_out_rows_in_common_are_merged_with_a_remark(
         split.save(path.parent / "split.json")
     assert main(["export", str(a), str(b), "-o", str(tmp_path / "c.onnx"), "--data", "synth:1200:0"]) == 0
     assert "moue: its temperature stays 1: " in capsys.readouterr().err
-    assert main(["ensemble", str(a), str(b), "--data", "synth:1200:0", "--format", "json"]) == 0
+    assert main(["ensemble", "rank", str(a), str(b), "--data", "synth:1200:0", "--format", "json"]) == 0
     assert "images are few: the order is mostly chance" in capsys.readouterr().err
 
 
@@ -281,7 +235,7 @@ def test_all_subsets_are_scored_on_what_all_members_held_out(
     splits = [stratified_split(whole, 0.5, seed=seed) for seed in (0, 0, 1)]
     for path, split in zip(paths, splits, strict=True):
         split.save(path.parent / "split.json")
-    words = ["ensemble", *map(str, paths), "--data", "synth:1200:0"]
+    words = ["ensemble", "rank", *map(str, paths), "--data", "synth:1200:0"]
     assert main([*words, "--format", "json"]) == 0
     captured = capsys.readouterr()
     rows = json.loads(captured.out)
@@ -315,7 +269,59 @@ def test_members_that_cannot_be_ranked_are_one_sentence(make: Make, capsys: pyte
         ([a, other], "must share their labels"),
         ([a, b], "does not say which rows it held out"),
     ):
-        assert main(["ensemble", *map(str, members), "--data", "synth:300:0"]) == 2
+        assert main(["ensemble", "rank", *map(str, members), "--data", "synth:300:0"]) == 2
         captured = capsys.readouterr()
         assert message in captured.err
         assert captured.out == ""
+
+
+def test_a_majority_counts_the_likeliest_class_of_each_member(make: Make, tmp_path: Path) -> None:
+    paths = [make(name, seed) for seed, name in enumerate("abc", start=1)]
+    spec = merge(paths, tmp_path / "votes.onnx", weights=[2, 1, 1], kind="majority")
+    logits = [open_model(path, engine="onnxruntime").logits(faces()) for path in paths]
+    expected = sum(w * np.eye(7)[z.argmax(1)] for w, z in zip((0.5, 0.25, 0.25), logits, strict=True))
+    for engine in ("onnxruntime", "openvino"):
+        assert np.allclose(open_model(tmp_path / "votes.onnx", engine=engine).logits(faces()), expected, atol=1e-6)
+    assert spec.trained["ensemble"] == "majority vote"
+
+
+def test_weights_are_fitted_by_log_loss_and_a_useless_member_is_left_out(make: Make, tmp_path: Path) -> None:
+    whole, paths = table(), [make("good", 1), make("noise", 2), make("other", 3)]
+    images = np.random.default_rng(5).integers(0, 256, (1200, 1, 12, 12), dtype=np.uint8)
+    # The truth is what the first member says, and sometimes what the third does.
+    first, third = (open_model(path).logits(images).argmax(1) for path in (paths[0], paths[2]))
+    truth = np.where(np.arange(1200) % 3 == 0, third, first).astype(np.int64)
+    truth[:7] = np.arange(7)
+    whole = dataclasses.replace(whole, images=images, labels=truth)
+    split = stratified_split(whole, 0.4, seed=0)
+    for path in paths:
+        split.save(path.parent / "split.json")
+    spec = merge(paths, tmp_path / "fitted.onnx", fit=True, data=whole)
+    weights = {member["name"]: member["weight"] for member in spec.trained["members"]}
+    assert set(weights) == {"good", "other"}
+    assert sum(weights.values()) == pytest.approx(1)
+    assert spec.trained["remarks"][0].startswith("noise is left out")
+
+    def loss(path: Path) -> float:
+        model = open_model(path)
+        logits = model.tta_logits(images[split.validation], model.spec.views)
+        return negative_log_likelihood(softmax(logits, model.spec.temperature), truth[split.validation])
+
+    merge(paths, tmp_path / "equal.onnx", data=whole)
+    assert loss(tmp_path / "fitted.onnx") < loss(tmp_path / "equal.onnx")
+    with pytest.raises(UsageError, match="give --data SET"):
+        merge(paths, tmp_path / "x.onnx", fit=True)
+    few = stratified_split(whole, 0.02, seed=0)
+    for path in paths:
+        few.save(path.parent / "split.json")
+    with pytest.raises(DataError, match="fitted on 50 images or more"):
+        merge(paths, tmp_path / "x.onnx", fit=True, data=whole)
+
+
+def test_the_command_votes(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = make("a", 1), make("b", 2)
+    assert main(["ensemble", "vote", str(a), str(b), "-o", str(tmp_path / "v.onnx"), "--weights", "3,1"]) == 0
+    assert "vote of 2" in capsys.readouterr().out
+    assert main(["ensemble", "vote", str(a), str(b), "-o", str(tmp_path / "v.onnx"), "--format", "json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values["kind"], [m["weight"] for m in values["members"]]) == ("vote", [0.5, 0.5])

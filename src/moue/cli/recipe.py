@@ -1,0 +1,77 @@
+"""The options of commands that train a recipe several times, and reading what they name."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moue.cli.dataset import SET_HELP, add_dataset, reading_options
+from moue.cli.output import report_left_out
+from moue.cli.progress import Progress
+from moue.errors import require
+
+if TYPE_CHECKING:
+    from moue.data.table import ImageTable
+    from moue.training.config import Config
+
+
+@dataclass(frozen=True)
+class Training:
+    """A recipe, and what it is trained on."""
+
+    recipe: Config
+    config: Config
+    """The recipe with the settings that were typed."""
+    settings: list[str]
+    """The names of those settings, with or without their values."""
+    table: ImageTable
+    code: int
+    """3 where rows of the data could not be read, else 0."""
+
+
+def add_recipe(parser: argparse.ArgumentParser, out: str) -> None:
+    """Add RECIPE, ``--data``, ``--out``, ``--set``, ``--minutes`` and ``--seed``.
+
+    Args:
+        parser: of the command.
+        out: what the folder ``--out`` gets, for the help.
+    """
+    add = parser.add_argument
+    add("recipe", metavar="RECIPE", help="a recipe's name, as `moue train --help` lists them, or a YAML file")
+    add_dataset(
+        parser, SET_HELP, required=True, labels="the recipe's", votes="for --labels ferplus or optim.votes_weight"
+    )
+    add("-o", "--out", required=True, metavar="DIR", type=Path, help=out)
+    add("--set", action="append", default=[], metavar="K=V", help="change a setting, as in optim.lr=3e-4")
+    add("--minutes", type=float, metavar="M", help="time budget of each training")
+    add("--seed", type=int, metavar="S", help="random seed (default: the recipe's)")
+
+
+def read_training(args: argparse.Namespace) -> Training:
+    """The recipe with its settings, and the data set in its size and color.
+
+    Raises:
+        UsageError: for an unknown recipe or setting, before the data are read.
+        DataError: for data that cannot be used.
+        MissingExtra: without torch and Lightning.
+    """
+    from moue.files import require_directory
+    from moue.training.recipe import load_recipe
+
+    require_directory(args.out)
+    options = {
+        "run.minutes": args.minutes,
+        "run.seed": args.seed,
+        "data.labels": args.labels,
+        "data.votes": args.votes,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    recipe = load_recipe(args.recipe)
+    config = recipe.override(args.set, given)
+    require("lightning", "train")
+    with Progress("reading", "rows") as progress:
+        reading = replace(reading_options(args), labels=config.data.labels, votes=config.data.votes)
+        table = reading.load(args.data, size=config.model.size, color=config.model.color, progress=progress)
+    return Training(recipe, config, [*args.set, *given], table, report_left_out(table.left_out))
