@@ -409,6 +409,10 @@ def test_the_card_speaks_of_the_set_that_was_used() -> None:
     assert "are calibrated for data like the training data alone." in model_card(spec.replace(temperature=1.2))
     fer = spec.replace(license="MIT for the weights; the training images (FER-2013) were published for research")
     assert "FER-2013 holds images from web searches" in model_card(fer)
+    # Fine-tuned from FER-2013's weights.
+    both = model_card(fer.replace(trained={"data": {**data, "fer2013": False}}))
+    assert "FER-2013 holds" in both
+    assert "than those of `mine`" in both
     members = [{"name": n, "weight": 0.5, "trained": {"data": {**data, "name": n}}} for n in ("a", "b", "a")]
     card = model_card(spec.replace(trained={"members": members}))
     assert card.count(": trained on 120 images") == 2

@@ -31,11 +31,11 @@ def curve(*accuracies: float) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("last", "keep", "words"),
     [
-        # 2 standard errors of 80 % on 100 images are 8 points.
-        (0.73, "best", None),
-        (0.71, "best", "right for 71.0% of the validation images, far below epoch 2 with 80.0%"),
-        (0.71, "best", "The run kept epoch 2"),
-        (0.71, "last", "--set optim.keep=best keeps the best"),
+        # 2 standard errors of the difference between 80 and 68 % on 100 images are 12.3 points.
+        (0.68, "best", None),
+        (0.67, "best", "right for 67.0% of the validation images, far below epoch 2 with 80.0%"),
+        (0.67, "best", "The run kept epoch 2"),
+        (0.67, "last", "--set optim.keep=best keeps the best"),
     ],
 )
 def test_a_last_epoch_far_below_the_best_is_told(last: float, keep: str, words: str | None) -> None:

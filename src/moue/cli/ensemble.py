@@ -95,8 +95,10 @@ def _rank(args: argparse.Namespace) -> int:
         sys.stderr.write(f"moue: {scores[0].n} held-out images are few: the order is mostly chance\n")
     values = [asdict(score, dict_factory=_rounded) for score in scores]
     write([value | {"members": " + ".join(value["members"])} for value in values], args.format, values)
-    best = next((score.members for score in scores if len(score.members) > 1), None)
-    if best is not None:
+    best = scores[0].members
+    if len(best) == 1:
+        sys.stderr.write(f"moue: no average is better than {best[0]} alone\n")
+    else:
         command = shlex.join(
             ["moue", "ensemble", "vote", *best, "-o", "ensemble.onnx", "--data", args.data, *typed_options(args)]
         )

@@ -75,10 +75,13 @@ def model_card(spec: ModelSpec, evaluation: Evaluation | None = None) -> str:
 
 
 def _limits_of_data(spec: ModelSpec) -> str:
-    names = [f"`{data['name']}`" for data in _sets(spec.trained) if data.get("name")]
-    other = OTHER_LIMITS.format(name=join(list(dict.fromkeys(names)) or ["the training data"]))
     # The license says what binds the weights, of whatever they started or learned from, too.
-    return FER2013_LIMITS if "FER-2013" in spec.license else other
+    bound = "FER-2013" in spec.license
+    names = [f"`{data.get('name')}`" for data in _sets(spec.trained) if not data.get("fer2013", bound)]
+    lines = [FER2013_LIMITS] if bound else []
+    if names or not bound:
+        lines.append(OTHER_LIMITS.format(name=join(list(dict.fromkeys(names)) or ["the training data"])))
+    return "\n".join(lines)
 
 
 def _sets(trained: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ from moue.evaluation.curves import MIN_EPOCHS, best_epoch, series
 from moue.evaluation.metrics import Scores, standard_error
 from moue.training.config import Config
 
-#: A last epoch that is further below the best one than this many standard errors of the best is far below it.
+#: A last epoch that is further below the best one than this many standard errors of their difference is far below it.
+#: That of two independent parts is taken, which on the same images is wide, as the best of many epochs is lucky.
 FAR = 2
 
 
@@ -31,7 +33,7 @@ def remarks(config: Config, history: Sequence[Mapping[str, Any]], validation: Sc
     best, (_, accuracies) = best_epoch(history, "validation_accuracy"), series(history, "validation_accuracy")
     if validation is not None and best is not None:
         last = float(accuracies[-1])
-        if best[1] - last > FAR * standard_error(best[1], validation.n):
+        if best[1] - last > FAR * math.hypot(*(standard_error(a, validation.n) for a in (best[1], last))):
             kept = (
                 f"The run kept epoch {best[0]:.0f}; a lower optim.lr, or fewer epochs, may do better"
                 if config.optim.keep == "best"
@@ -39,7 +41,7 @@ def remarks(config: Config, history: Sequence[Mapping[str, Any]], validation: Sc
             )
             found.append(
                 f"the last epoch is right for {last:.1%} of the validation images, far below epoch {best[0]:.0f} with "
-                f"{best[1]:.1%} (more than {FAR} standard errors). {kept}"
+                f"{best[1]:.1%} (more than {FAR} standard errors of the difference). {kept}"
             )
     if validation is not None and not validation.above_majority:
         found.append(

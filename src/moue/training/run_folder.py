@@ -20,6 +20,7 @@ import numpy as np
 
 from moue._version import __version__
 from moue.damage import decoding, read_json
+from moue.data.readers.fer2013_csv import is_fer2013
 from moue.data.splits import Split
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError, shortened
@@ -212,6 +213,7 @@ class Run:
             "license": license_of(config, table),
             "data": {
                 "name": table.name,
+                "fer2013": is_fer2013(table),
                 "fingerprint": table.fingerprint,
                 "labels": list(table.label_set.labels),
                 "classes": class_counts(table, split.train),
