@@ -43,8 +43,8 @@ NEW = ["model.init=null", "model.network=compact", "model.options={widths: [32, 
 
 #: By name: the recipe and the settings that are changed.
 ARMS: dict[str, tuple[str, list[str]]] = {
-    "from `ferplus`": ("finetune", []),
     "from `default`": ("finetune", ["model.init=default"]),
+    "from `ferplus`": ("finetune", ["model.init=ferplus"]),
     "from scratch, same recipe": ("finetune", [*NEW, "optim.trunk_lr=1", "optim.frozen_epochs=0"]),
     "from scratch, at length": (
         "default",
