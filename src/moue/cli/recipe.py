@@ -58,7 +58,7 @@ def read_training(args: argparse.Namespace) -> Training:
         MissingExtra: without torch and Lightning.
     """
     from moue.files import require_directory
-    from moue.training.recipe import load_recipe
+    from moue.training.recipe import load_recipe, resolve_init
 
     require_directory(args.out)
     options = {
@@ -71,6 +71,7 @@ def read_training(args: argparse.Namespace) -> Training:
     recipe = load_recipe(args.recipe)
     config = recipe.override(args.set, given)
     require("lightning", "train")
+    config = resolve_init(config)
     with Progress("reading", "rows") as progress:
         reading = replace(reading_options(args), labels=config.data.labels, votes=config.data.votes)
         table = reading.load(args.data, size=config.model.size, color=config.model.color, progress=progress)
