@@ -30,7 +30,7 @@ LAYERS = [
     {"evaluation", "trained"},
     {"report", "timeline"},
     {"training", "export", "explain"},
-    {"comparison", "cross_validation", "ensembles"},
+    {"comparison", "cross_validation", "search", "ensembles"},
     {"cli", "server", "compat", "__main__"},
 ]
 LAYER = {unit: height for height, units in enumerate(LAYERS) for unit in units}

@@ -33,6 +33,7 @@ COMMANDS = {
     "models": "list the trained models",
     "train": "train a network from a recipe",
     "cross-validate": "train a recipe once a fold, score each row by the run that held it out",
+    "search": "find settings of a recipe within a budget of minutes",
     "evaluate": "score a model on a data set",
     "compare": "train missing runs, evaluate all models, write one page",
     "ensemble": "rank, vote, stack, bag and boost models",

@@ -31,12 +31,18 @@ class Training:
     """3 where rows of the data could not be read, else 0."""
 
 
-def add_recipe(parser: argparse.ArgumentParser, out: str) -> None:
+def add_recipe(
+    parser: argparse.ArgumentParser,
+    out: str,
+    set: str = "change a setting, as in optim.lr=3e-4",
+    minutes: str = "time budget of each training",
+) -> None:
     """Add RECIPE, ``--data``, ``--out``, ``--set``, ``--minutes`` and ``--seed``.
 
     Args:
         parser: of the command.
         out: what the folder ``--out`` gets, for the help.
+        set, minutes: the help of these options.
     """
     add = parser.add_argument
     add("recipe", metavar="RECIPE", help="a recipe's name, as `moue train --help` lists them, or a YAML file")
@@ -44,8 +50,8 @@ def add_recipe(parser: argparse.ArgumentParser, out: str) -> None:
         parser, SET_HELP, required=True, labels="the recipe's", votes="for --labels ferplus or optim.votes_weight"
     )
     add("-o", "--out", required=True, metavar="DIR", type=Path, help=out)
-    add("--set", action="append", default=[], metavar="K=V", help="change a setting, as in optim.lr=3e-4")
-    add("--minutes", type=float, metavar="M", help="time budget of each training")
+    add("--set", action="append", default=[], metavar="K=V", help=set)
+    add("--minutes", type=float, metavar="M", help=minutes)
     add("--seed", type=int, metavar="S", help="random seed (default: the recipe's)")
 
 

@@ -1,0 +1,73 @@
+"""`moue search RECIPE --data SET --out DIR --minutes M --set k=LOW..HIGH`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from moue.cli.output import add_format, write
+from moue.cli.recipe import add_recipe, read_training
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Options of `moue search`."""
+    add_recipe(
+        parser,
+        "gets the runs, and the best settings as best.yaml",
+        set="what to search: k=LOW..HIGH for numbers (on a logarithmic scale where they span a factor of ten), k=A,B,C "
+        "for a choice; k=V fixes a setting",
+        minutes="time budget of all trainings together",
+    )
+    parser.add_argument("--trials", type=int, default=9, metavar="N", help="how many settings to draw (default: 9)")
+    add_format(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search, and print the trials.
+
+    Returns:
+        3 where rows of the data could not be read, else 0.
+    """
+    from moue.errors import UsageError
+    from moue.search import BEST, parse_space, search
+
+    if args.minutes is None:
+        raise UsageError("a search needs a time budget of all its trainings: --minutes 60")
+    space, args.set = parse_space(args.set)
+    minutes, args.minutes = args.minutes, None
+    given = read_training(args)
+    from moue.cli.train import TrainingProgress
+
+    try:
+        trials = search(
+            given.config,
+            given.table,
+            args.out,
+            space,
+            minutes,
+            trials=args.trials,
+            seed=given.config.run.seed,
+            progress=lambda name: TrainingProgress(f"{name}: "),
+            log=_log,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command resumes the search") from None
+    rows = [
+        {
+            "rung": trial.rung,
+            "trial": trial.number,
+            "minutes": round(trial.minutes, 2),
+            **{name: str(value) for name, value in trial.settings.items()},
+            "accuracy": None if trial.accuracy is None else round(trial.accuracy, 4),
+            "reason": trial.reason,
+        }
+        for trial in trials
+    ]
+    write(rows, args.format, [trial.to_dict() for trial in trials])
+    if args.format == "table":
+        sys.stdout.write(f"\n{args.out / BEST}: the best settings as a recipe\n")
+    return given.code
+
+
+def _log(text: str) -> None:
+    sys.stderr.write(f"moue: {text}\n")
