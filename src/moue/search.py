@@ -111,7 +111,7 @@ def _interval(text: str, low: str, high: str) -> Interval:
     ends = [read_yaml(end) for end in (low, high)]
     if not all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in ends) or ends[0] >= ends[1]:
         raise UsageError(f"an interval is k=LOW..HIGH with two numbers, the lower first. Got {quoted(text)} instead.")
-    return Interval(*ends, whole=all(isinstance(end, int) for end in ends))
+    return Interval(ends[0], ends[1], whole=all(isinstance(end, int) for end in ends))
 
 
 def _choices(text: str, value: str) -> tuple[Any, ...]:
@@ -175,7 +175,8 @@ def search(
     sizes = rung_sizes(trials)
     # Each rung takes the same time in all.
     share = minutes / len(sizes)
-    alive, found = list(range(trials)), []
+    alive = list(range(trials))
+    found: list[Trial] = []
     for rung, size in enumerate(sizes):
         alive = alive[:size]
         ended = [
