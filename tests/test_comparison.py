@@ -70,7 +70,6 @@ def test_a_comparison_trains_reports_and_reuses_finished_runs(data: str, tmp_pat
     assert rows[0].evaluation.n == 40
     assert rows[0].hours is not None
     assert rows[0].gflop
-    assert (rows[0].engine, bool(rows[0].latency_ms)) == ("torch", True)
     page = (out / "comparison.html").read_text(encoding="utf-8")
     assert "vit" in page
     assert "moue compare …" in page
@@ -82,9 +81,28 @@ def test_a_comparison_trains_reports_and_reuses_finished_runs(data: str, tmp_pat
     assert weights.stat().st_mtime_ns == before, "a finished run is not trained again"
     assert again[0].evaluation is not None
     assert again[0].evaluation.accuracy == rows[0].evaluation.accuracy
-    by_folder = compare([str(weights.parent)], data=data, out=tmp_path / "other")
-    assert by_folder[0].evaluation is not None
-    assert by_folder[0].evaluation.accuracy == rows[0].evaluation.accuracy
+    by_folder, model = compare(
+        [str(weights.parent), "tiny"], data=data, out=tmp_path / "other", title="A run & a model"
+    )
+    assert by_folder.evaluation is not None
+    assert by_folder.evaluation.accuracy == rows[0].evaluation.accuracy
+    assert (by_folder.engine, by_folder.threads) == (model.engine, model.threads) == ("onnxruntime", 1)
+    assert by_folder.latency_ms
+    assert model.latency_ms
+    assert "<h1>A run &amp; a model</h1>" in (tmp_path / "other" / "comparison.html").read_text(encoding="utf-8")
+
+
+def test_a_network_that_cannot_be_timed_keeps_its_scores(
+    finished: Path, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("an operator without a symbol")
+
+    monkeypatch.setattr("moue.export.graph.trace", fails)
+    lines: list[str] = []
+    [row] = compare([str(finished / "runs" / "demo-vit")], data=data, out=tmp_path, log=lines.append)
+    assert (row.status, row.latency_ms, row.engine) == ("ok", None, None)
+    assert any("not timed: " in line and "an operator without a symbol" in line for line in lines)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -117,7 +135,7 @@ def test_an_exported_run_keeps_its_curves_and_its_cost(data: str, tmp_path: Path
     assert row.core_hours == row.hours, "one thread"
     assert row.history == run.history
     assert [epoch["epoch"] for epoch in row.history or ()] == [1, 2, 3]
-    assert (tmp_path / "second" / "figures" / "model-curves.svg").exists()
+    assert (tmp_path / "second" / "figures" / "model-curves-loss.svg").exists()
     spec = model.with_suffix(".json").read_text(encoding="utf-8")
     assert sum('_accuracy": [' in line for line in spec.splitlines()) == 2, "a curve is a line"
     damaged = json.loads(spec)
@@ -135,13 +153,13 @@ def test_missing_weights_are_a_row_with_the_reason(data: str, tmp_path: Path) ->
     assert "absent.h5" in rows[0].reason
     assert [row.status for row in rows[1:]] == ["quoted"] * 3
     markdown = (tmp_path / "comparison.md").read_text(encoding="utf-8")
-    assert "not run: needs published weights: " in markdown
+    assert "**Not run.** resnet50v2: needs published weights: " in markdown
     assert ".." not in markdown.partition("**Not run.**")[2].partition("\n")[0], "one full stop ends it"
 
 
 def test_the_studys_numbers_are_shown_with_its_recipes_or_when_asked_for(data: str, tmp_path: Path) -> None:
     [row] = compare(["tiny"], data=data, out=tmp_path)
-    assert (row.status, row.engine) == ("ok", "openvino")
+    assert row.status == "ok"
     assert row.gflop
     assert [row.status for row in compare(["tiny"], data=data, out=tmp_path, quote=True)] == ["ok", *["quoted"] * 3]
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +14,17 @@ from moue.data.loading import AS_IT_IS, OWN, ReadingOptions, source_files
 from moue.data.table import ImageTable, LeftOut
 from moue.errors import DataError, MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require, shortened
 from moue.evaluation.evaluate_model import rows_of
-from moue.evaluation.latency import latency
+from moue.evaluation.latency import latencies
 from moue.evaluation.model_result import ModelResult
 from moue.evaluation.scoring import score, truth_of
+from moue.export.cost import gflop_of, open_exported
 from moue.files import require_directory, require_no_overwrite
 from moue.labels import FER2013
 from moue.progress import ProgressFactory, no_progress
 from moue.report.published import published_results
 from moue.report.write import write_comparison
-from moue.runtime.engine import Engine
-from moue.runtime.weights import EXTRA, files_of, find_model, list_models
+from moue.runtime.engine import Engine, EngineName
+from moue.runtime.weights import EXTRA, files_of, list_models
 from moue.spec import Color
 from moue.trained.open import labels_of, open_any, spec_of
 from moue.training import machine
@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 
 #: The study's three networks, in its order.
 STUDY_RECIPES = ("study/googlenet", "study/resnet50v2", "study/vit")
+
+#: What all models of a page are timed in: the engine of the base install, on one thread, which other programs disturb
+#: least and which compares between machines.
+ENGINE: EngineName = "onnxruntime"
+THREADS = 1
 
 #: Before the name of a recipe that a trained model has, too.
 RECIPE_PREFIX = "recipe:"
@@ -77,6 +82,7 @@ def compare(
     seed: int | None = None,
     left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     quote: bool = False,
+    title: str | None = None,
     progress: ProgressFactory = no_progress,
     log: Callable[[str], None] = lambda text: None,
     training_progress: Callable[[str], ProgressCallback] | None = None,
@@ -98,6 +104,7 @@ def compare(
         seed: of every training.
         left_out: called with the rows that ``reading.skip_bad`` skips.
         quote: show the study's published numbers, too; they are always shown with its recipes.
+        title: the page's title; by default the names and the data set.
         progress: makes a progress line, called with what is done and its unit.
         log: called with a line of text before and after each model.
         training_progress: makes the progress callback of a training from its name.
@@ -136,13 +143,14 @@ def compare(
     asked = [*settings, *changes]
     entries = [_validated(entry, read, asked) if isinstance(entry, PlannedRun) else entry for entry in entries]
     results, n = _train_and_score(entries, read, split, log, training_progress)
+    results = _timed(entries, results, log)
     if quote or any(name.removeprefix(RECIPE_PREFIX).startswith("study/") for name in names):
         results += published_results()
     about = machine.describe()
     write_comparison(
         results,
         out,
-        title=f"{', '.join(_display_name(name, names) for name in names)} on {table.name}",
+        title=title or _title([result.name for result in results if result.published is None], table.name),
         provenance={
             "Command": command,
             "Data": f"{table.name}, {len(table):,} rows, fingerprint {table.fingerprint}",
@@ -196,7 +204,7 @@ def _require_no_overwrite(entries: Sequence[Entry], data: str, votes: str | Path
         # A model that cannot be opened becomes a result with the reason.
         with suppress(MoueError):
             inputs += files_of(entry.model) if isinstance(entry.model, str) else []
-    require_no_overwrite((out / f"comparison.{kind}" for kind in ("html", "md", "csv", "json")), inputs)
+    require_no_overwrite((out / f"comparison.{kind}" for kind in ("html", "md", "csv", "json", "tex")), inputs)
 
 
 def _default_labels(entries: Sequence[Entry], votes: bool) -> str:
@@ -312,7 +320,9 @@ def _score(entry: Entry, read: Reader, split: str) -> tuple[ModelResult, list[st
         run = Run(entry.model)
         # A run of an older version has its curves only in its folder.
         history = history or run.history()
-        details |= {"epoch kept": trained.get("epoch_kept"), "settings": _changed_settings(run.config())}
+        details |= {"selection": _selection(trained, run.config()), "settings": _changed_settings(run.config())}
+    elif trained.get("epoch_kept"):
+        details["selection"] = _selection(trained)
     if remarks := trained.get("remarks"):
         details["remarks"] = "; ".join(remarks)
     result = ModelResult(
@@ -326,12 +336,34 @@ def _score(entry: Entry, read: Reader, split: str) -> tuple[ModelResult, list[st
         core_hours=trained.get("core_hours"),
         epochs=trained.get("epochs"),
         parameters=spec.parameters,
-        gflop=_gflop(entry.model, len(spec.labels)),
-        latency_ms=latency(model),
-        engine=model.graph.engine if isinstance(model, Engine) else "torch",
+        gflop=gflop_of(entry.model, len(spec.labels)),
         details=details,
     )
     return result, list(part.source)
+
+
+def _timed(entries: Sequence[Entry], results: Sequence[ModelResult], log: Callable[[str], None]) -> list[ModelResult]:
+    """The results with the latencies of those that were scored, all in the same engine; None where that cannot be."""
+    engines: dict[str, Engine] = {}
+    for entry, result in zip(entries, results, strict=True):
+        if result.evaluation is not None:
+            try:
+                engines[result.name] = open_exported(entry.model, engine=ENGINE, threads=THREADS)
+            except MoueError as error:
+                log(f"{entry.name}: not timed: {error}")
+    timed = dict(zip(engines, latencies(list(engines.values())), strict=True))
+    return [
+        replace(r, latency_ms=timed[r.name], engine=ENGINE, threads=THREADS) if r.name in timed else r for r in results
+    ]
+
+
+def _selection(trained: Mapping[str, Any], config: Config | None = None) -> str:
+    """Which epoch's weights a model has, and why: "epoch 17 of 20, the best on the validation rows"."""
+    kept = f"epoch {trained.get('epoch_kept')} of {trained.get('epochs')}"
+    if config is None:
+        return kept
+    best = config.optim.keep == "best" and config.data.validation > 0
+    return f"{kept}, the {'best on the validation rows' if best else 'last'}"
 
 
 def _changed_settings(config: Config) -> str:
@@ -345,32 +377,15 @@ def _changed_settings(config: Config) -> str:
     )
 
 
-def _gflop(model: str | Path, num_classes: int) -> float | None:
-    """Billions of operations of a model's network; None where the package that counts them is not installed."""
-    if isinstance(model, str):
-        if find_spec("onnx") is None:
-            return None
-        from moue.export.flops import gflop
-
-        return gflop(find_model(model).path)
-    if find_spec("torch") is None:
-        return None
-    from moue.models.summary import describe
-
-    # A finished run keeps its scores where its network cannot be built, as the source of its weights is gone.
-    with suppress(MoueError):
-        run = Run(model)
-        network = run.config().model
-        # With what the run saved, most networks are built without that source.
-        options = {**network.options, **run.record().get("rebuild", {})}
-        return float(describe(network.network, num_classes, **options)["gflop"])
-    return None
-
-
 def _reason(error: MoueError) -> str:
     if isinstance(error, WeightsMissing):
         return f"needs published weights: {error}"
     return str(error).removeprefix("this ") if isinstance(error, MissingExtra) else str(error)
+
+
+def _title(names: Sequence[str], data: str) -> str:
+    """Names the models where they are few."""
+    return f"{', '.join(names) if len(names) <= 4 else f'{len(names)} models'} on {data}"
 
 
 def _display_name(name: str, names: Sequence[str]) -> str:

@@ -1,22 +1,33 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.evaluation.latency import latency
+from moue.evaluation.latency import latencies
 from moue.labels import FER2013
+from moue.runtime.engine import Engine
+from moue.runtime.graph import Port
 from moue.spec import ModelSpec
 
 
-def test_latency_is_of_the_views_that_are_scored() -> None:
-    seen = []
+def test_models_take_turns_and_are_timed_with_the_views_that_are_scored() -> None:
+    seen: list[tuple[str, int]] = []
 
-    class Model:
-        spec = ModelSpec("mine", "none", FER2013.labels, views=6)
+    class Graph:
+        engine, batch_size = "none", 64
 
-        def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-            seen.append(len(images))
-            return np.zeros((len(images), 7), np.float32)
+        def __init__(self, name: str) -> None:
+            self.name = name
+            self.inputs: dict[str, Port] = {"images": ("uint8", (None, 1, 48, 48))}
+            self.outputs: dict[str, Port] = {"logits": ("float32", (None, 7))}
 
-    assert latency(Model(), 2) > 0
-    assert seen == [6] * 5
+        def __call__(self, inputs: Mapping[str, NDArray[Any]], *, release: bool = False) -> list[NDArray[Any]]:
+            seen.append((self.name, len(inputs["images"])))
+            return [np.zeros((len(inputs["images"]), 7), np.float32)]
+
+    engines = [Engine(Graph(n), ModelSpec(n, "none", FER2013.labels, views=v)) for n, v in (("a", 6), ("b", 1))]
+    assert all(ms > 0 for ms in latencies(engines, rounds=2, calls=3))
+    assert seen == ([("a", 6)] * 4 + [("b", 1)] * 4) * 2

@@ -21,6 +21,7 @@ COLUMNS = (
     "accuracy",
     "accuracy_se",
     "majority_baseline",
+    "balanced_accuracy",
     "deduplicated_accuracy",
     "training_hours",
     "epochs",
@@ -59,6 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show the study's published numbers, too; always shown with its recipes (study/…)",
     )
+    parser.add_argument("--title", help="the page's title (default: the models and the data set)")
     add_format(parser)
 
 
@@ -87,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         left_out=lambda rows: codes.append(report_left_out(rows)),
         quote=args.quote,
+        title=args.title,
         progress=Progress,
         log=_log,
         training_progress=lambda name: TrainingProgress(f"{name}: "),

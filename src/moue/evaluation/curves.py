@@ -18,6 +18,12 @@ LOSS_RISE = 0.05
 ACCURACY_GAP = 0.10
 
 
+#: A loss axis ends at this multiple of the median loss, or as many times the spread below it above the median …
+LOSS_RANGE = 2.0, 6.0
+#: … unless less than this share of the axis would be gained.
+LOSS_GAIN = 0.25
+
+
 class CurveDiagnosis(NamedTuple):
     """What a run's curves say."""
 
@@ -77,6 +83,28 @@ def series(history: History, key: str) -> tuple[NDArray[np.float64], NDArray[np.
     rows = [(row.get("epoch", i + 1), row.get(key)) for i, row in enumerate(history)]
     known = [(epoch, value) for epoch, value in rows if value is not None and np.isfinite(value)]
     return np.array([float(e) for e, _ in known]), np.array([float(v) for _, v in known])
+
+
+def loss_limit(losses: Sequence[NDArray[np.float64]]) -> float | None:
+    """Where to end an axis of losses, so that single high values do not flatten all curves; None to show all of them.
+
+    Each curve counts the same, whatever its length, with 21 of its quantiles. The limit goes by their median and the
+    distance to their lowest tenth, see :data:`LOSS_RANGE`: values of a run that diverged, and of first epochs, change
+    neither.
+
+    Args:
+        losses: the values of each curve, finite.
+    """
+    curves = [values for values in losses if len(values)]
+    if not curves:
+        return None
+    pooled = np.concatenate([np.quantile(values, np.linspace(0, 1, 21), method="nearest") for values in curves])
+    middle, low = (float(np.quantile(pooled, q, method="lower")) for q in (0.5, 0.1))
+    limit = max(LOSS_RANGE[0] * middle, middle + LOSS_RANGE[1] * (middle - low))
+    everything = np.concatenate(curves)
+    if float(everything.max()) <= (1 + LOSS_GAIN) * limit:
+        return None
+    return float(everything[everything <= limit].max()) * 1.1 or limit
 
 
 def best_epoch(history: History, key: str) -> tuple[float, float] | None:

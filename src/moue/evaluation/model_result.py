@@ -30,6 +30,12 @@ class PublishedClaims:
     """The classes with the highest recall, the highest first."""
     recalls: Mapping[str, float] = field(default_factory=dict)
     """Recall by class, fraction of 1, where a number is given."""
+    network: str = ""
+    """What was trained there, in words; "" where it is not known, as of the next two."""
+    split: str = ""
+    """The rows of the accuracy."""
+    selection: str = ""
+    """How the epoch or the model was chosen."""
     overfits: bool | None = None
     """Whether the publication reads overfitting from its curves; None where it does not say."""
 
@@ -73,8 +79,9 @@ class ModelResult:
     latency_ms: float | None = None
     """Milliseconds for one image, with all the views that the evaluation averages."""
     engine: str | None = None
-    """What the latency was measured in: "torch", "onnxruntime" or "openvino". Only latencies of one engine compare
-    networks alone."""
+    """What the latency was measured in: "onnxruntime" or "openvino". Latencies compare within one engine alone."""
+    threads: int | None = None
+    """On how many threads the latency was measured."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """How it was made: seed, machine, settings."""
 
@@ -122,6 +129,7 @@ class ModelResult:
             "training_hours": self.hours,
             **{key: getattr(self, key) for key in ("core_hours", "epochs", "parameters", "gflop", "latency_ms")},
             "engine": self.engine,
+            "threads": self.threads,
         }
 
 

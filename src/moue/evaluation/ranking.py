@@ -37,6 +37,12 @@ def rank(results: Sequence[ModelResult]) -> list[ModelResult]:
     return sorted((r for r in results if r.evaluation is not None), key=lambda r: -(r.accuracy or 0.0))
 
 
+def winner(results: Sequence[ModelResult]) -> ModelResult | None:
+    """The most accurate model; None where it is not significantly above the majority baseline."""
+    best = next(iter(rank(results)), None)
+    return best if best is not None and best.evaluation is not None and best.evaluation.above_majority else None
+
+
 def compare_models(results: Sequence[ModelResult], *, resamples: int = 10_000, seed: int = 0) -> list[Pair]:
     """Test every pair of the evaluated models that have predictions, see :mod:`moue.evaluation.significance`.
 

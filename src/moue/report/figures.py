@@ -6,10 +6,14 @@ import base64
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from moue.evaluation.curves import series
 from moue.evaluation.metrics import Evaluation
 from moue.evaluation.model_result import ModelResult
 from moue.report import plots
-from moue.report.format import duration, percent
+from moue.report.canvas import Drawing, style_of
+from moue.report.format import duration, percent, timed_in
+
+MEASURES: tuple[plots.Measure, ...] = ("loss", "accuracy")
 
 
 class Figure(NamedTuple):
@@ -17,19 +21,16 @@ class Figure(NamedTuple):
 
     name: str
     """File name without its suffix."""
-    svg: bytes
+    drawing: Drawing
     caption: str
     alt: str
+    folded: bool = False
+    """Whether the page shows it only when asked."""
 
     @property
     def data_uri(self) -> str:
         """The image as the source of an ``img`` element."""
-        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg).decode()}"
-
-    @property
-    def kind(self) -> str:
-        """The last part of the name, as "confusion": the page's style goes by it."""
-        return self.name.rsplit("-", 1)[-1]
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.drawing.svg).decode()}"
 
 
 def comparison_figures(results: Sequence[ModelResult]) -> list[Figure]:
@@ -37,31 +38,28 @@ def comparison_figures(results: Sequence[ModelResult]) -> list[Figure]:
     figures = []
     evaluated = [(i, result, result.evaluation) for i, result in enumerate(results) if result.evaluation is not None]
     histories = {result.name: (i, result.history) for i, result, _ in evaluated if result.history}
-    if histories:
-        alt = "Lines of validation loss and accuracy over the epochs, one for each of " + ", ".join(histories)
-        caption = "Loss and accuracy on the validation part of Training."
-        figures.append(Figure("curves", plots.all_curves(histories), caption, alt))
+    for measure in MEASURES:
+        if drawing := plots.all_curves(histories, measure):
+            alt = f"Lines of the validation {measure} over the epochs, one for each of {', '.join(histories)}"
+            caption = f"{measure.capitalize()} on the validation rows, which are part of Training."
+            figures.append(Figure(f"curves-{measure}", drawing, caption, alt))
     for name, attribute, x_label, caption in (
-        ("accuracy-hours", "hours", "training time, hours (logarithmic)", "Accuracy over training time."),
+        ("accuracy-hours", "hours", "training time, hours", "Accuracy over training time."),
         (
             "accuracy-latency",
             "latency_ms",
-            "milliseconds an image (logarithmic)",
-            "Accuracy over latency, each with the views that it is scored with, in the engine that the table names.",
+            "milliseconds an image",
+            f"Accuracy over latency {timed_in(results)}, with the views that each model is scored with.",
         ),
     ):
         if points := _points(results, attribute):
             hollow = " Hollow: quoted." if any(p.quoted for p in points) else ""
             bars = " Bars are one standard error." if any(p.se for p in points) else ""
             alt = "; ".join(f"{p.name}: {100 * p.accuracy:.1f} per cent at {p.x:.3g}" for p in points)
-            svg = plots.scatter(points, x_label)
-            figures.append(Figure(name, svg, caption + bars + hollow, f"{caption} {alt}"))
+            figures.append(Figure(name, plots.scatter(points, x_label), caption + bars + hollow, f"{caption} {alt}"))
     recalls = {result.name: (i, e.per_class) for i, result, e in evaluated}
     if recalls:
-        alt = "Recall of each class. " + "; ".join(
-            f"{name}: " + ", ".join(f"{c} {percent(s.recall, 0)}" for c, s in classes.items())
-            for name, (_, classes) in recalls.items()
-        )
+        alt = "Recall of each class. " + "; ".join(f"{result.name}: {_recalls(e)}" for _, result, e in evaluated)
         caption = "Recall of each class: which expressions are hard."
         figures.append(Figure("recall", plots.class_recalls(recalls), caption, alt))
     return figures
@@ -72,26 +70,40 @@ def model_figures(result: ModelResult, slug: str) -> list[Figure]:
     e = result.evaluation
     if e is None:
         return []
-    figures = [_curves(result, slug)] if result.history else []
+    figures = _curves(result, slug)
     alt = "Confusion matrix; rows are the truth. " + "; ".join(
         f"{label}: " + ", ".join(f"{n} as {other}" for other, n in zip(e.labels, counts, strict=True) if n)
         for label, counts in zip(e.labels, e.confusion, strict=True)
     )
-    caption = "Confusion matrix: share of each true class, and number of images."
+    caption = "Confusion matrix: per cent of each true class, and number of images."
     figures.append(Figure(f"{slug}-confusion", plots.confusion(e.confusion, e.labels), caption, alt))
-    alt, caption = "Bars; the table of the classes has the numbers", "Recall and precision of each class, per cent."
+    alt, caption = (
+        f"Recall and precision of each class as bars: {_recalls(e)}",
+        "Recall and precision of each class, per cent.",
+    )
     figures.append(Figure(f"{slug}-classes", plots.class_bars(e.per_class), caption, alt))
     return [*figures, *_confidence(result, e, slug)]
 
 
-def _curves(result: ModelResult, slug: str) -> Figure:
-    n = len(result.history)
-    alt = f"Loss and accuracy of training and validation over {n} epochs"
-    if result.history[-1].get("validation_accuracy") is not None:
-        alt += f"; the validation accuracy ends at {result.history[-1]['validation_accuracy']:.1%}"
+def _recalls(e: Evaluation) -> str:
+    return ", ".join(f"{name} {percent(c.recall, 0)}" for name, c in e.per_class.items())
+
+
+def _curves(result: ModelResult, slug: str) -> list[Figure]:
+    n, figures = len(result.history), []
     took = f" in {duration(result.hours)}" if result.hours else ""
-    caption = f"{n} epochs{took}; the dot marks the best. Training is measured on augmented images."
-    return Figure(f"{slug}-curves", plots.curves(result.history), caption, alt)
+    for measure in MEASURES:
+        parts = {part: series(result.history, f"{part}_{measure}")[1] for part in ("train", "validation")}
+        known = {part: values for part, values in parts.items() if len(values)}
+        if not known:
+            continue
+        ends = " and ".join(f"{values[-1]:.3g} in {part}" for part, values in known.items())
+        alt = f"{measure.capitalize()} over {n} epochs; it ends at {ends}"
+        caption = f"{measure.capitalize()} over {n} epoch{'s' if n != 1 else ''}{took}."
+        caption += " Training is measured on augmented images." if "train" in known else ""
+        caption += " The dot marks the best." if len(parts["validation"]) > 2 else ""
+        figures.append(Figure(f"{slug}-curves-{measure}", plots.curves(result.history, measure), caption, alt))
+    return figures
 
 
 def _confidence(result: ModelResult, e: Evaluation, slug: str) -> list[Figure]:
@@ -103,7 +115,8 @@ def _confidence(result: ModelResult, e: Evaluation, slug: str) -> list[Figure]:
         f"{slug}-reliability",
         plots.reliability_diagram(confidence, result.correct),
         f"Reliability: the mean distance from the diagonal, weighted by predictions, is {e.ece:.1%}.",
-        "Accuracy over confidence",
+        f"Accuracy over confidence; the calibration error is {e.ece:.1%}",
+        folded=True,
     )
     risk = Figure(
         f"{slug}-risk",
@@ -112,6 +125,7 @@ def _confidence(result: ModelResult, e: Evaluation, slug: str) -> list[Figure]:
         f"{e.accuracy:.1%} of all.",
         f"Share of wrong predictions over the share kept; the accuracy is {e.accuracy_at_80:.1%} at 80 per cent and "
         f"{e.accuracy:.1%} of all",
+        folded=True,
     )
     return [reliability, risk]
 
@@ -121,7 +135,7 @@ def _points(results: Sequence[ModelResult], attribute: str) -> list[plots.Point]
     for i, result in enumerate(results):
         x, accuracy = getattr(result, attribute), result.accuracy
         if x and accuracy is not None:
-            color, marker, _ = plots.style_of(i)
+            color, marker, _ = style_of(i)
             se = result.evaluation.accuracy_se if result.evaluation is not None else 0.0
             points.append(plots.Point(result.name, float(x), accuracy, se, color, marker, result.published is not None))
     return points

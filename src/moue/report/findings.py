@@ -68,9 +68,9 @@ def verdict(results: Sequence[ModelResult], pairs: Sequence[Pair]) -> list[Findi
 def describe_curves(diagnosis: CurveDiagnosis) -> str:
     """What a run's curves say, in two or three sentences."""
     d = diagnosis
+    rise = f"{d.loss_rise:.0%} above: it overfits" if d.loss_rise < 9 else "more than ten times as high: it diverged"
     conclusion = {
-        "overfitting": f"Its validation loss was lowest around epoch {d.lowest_loss_epoch} and ended {d.loss_rise:.0%} "
-        "above: it overfits.",
+        "overfitting": f"Its validation loss was lowest around epoch {d.lowest_loss_epoch} and ended {rise}.",
         "memorizing": "It memorizes its training images, so far without a rise of its validation loss.",
         "unfinished": f"Its best epoch was number {d.best_epoch} of {d.last_epoch}: more training may still help.",
         "converged": "It shows neither overfitting nor further improvement.",
@@ -164,9 +164,9 @@ def _latency(ranked: Sequence[ModelResult]) -> list[Finding]:
     best, fastest = ranked[0], cheapest(ranked, "latency_ms")
     if fastest is None:
         return []
-    text = f"{fastest.name}, at {latency(fastest)} an image"
+    text = f"{fastest.name}, at {latency(fastest.latency_ms)} an image"
     if fastest is not best and best.latency_ms:
-        text += f"; {best.name} takes {latency(best)}"
+        text += f"; {best.name} takes {latency(best.latency_ms)}"
     return [Finding("Lowest latency", text + ".")]
 
 
@@ -206,8 +206,9 @@ def _published_accuracies(ranked: Sequence[ModelResult], published: Sequence[Mod
         if own is None:
             continue
         difference = accuracy_difference(own, result)
+        network = f" (network {own.network})" if own.network not in (own.name, result.network) else ""
         text = (
-            f"{own.name} is {points(abs(difference))} {'above' if difference >= 0 else 'below'} the "
+            f"{own.name}{network} is {points(abs(difference))} {'above' if difference >= 0 else 'below'} the "
             f"{percent(result.accuracy, 0)} quoted for {result.name}"
         )
         if own.hours and result.hours:

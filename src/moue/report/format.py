@@ -13,6 +13,11 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{value:.{digits}%}"
 
 
+def hundredths(value: float | None, digits: int = 1) -> str:
+    """A fraction in per cent, without the sign: "71.5"; a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.{digits}f}"
+
+
 def with_error(accuracy: float, standard_error: float) -> str:
     """An accuracy and its standard error, both fractions: "71.5% ± 0.8%"."""
     return f"{accuracy:.1%} ± {standard_error:.1%}"
@@ -58,11 +63,18 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def latency(result: ModelResult) -> str:
-    """The time for one image with its engine: "3 ms (torch)"; a dash where it was not measured."""
-    if not result.latency_ms:
-        return "–"
-    return f"{result.latency_ms:.3g} ms" + (f" ({result.engine})" if result.engine else "")
+def latency(milliseconds: float | None) -> str:
+    """The time for one image: "3 ms"; a dash where it was not measured."""
+    return f"{milliseconds:.3g} ms" if milliseconds else "–"
+
+
+def timed_in(results: Sequence[ModelResult]) -> str:
+    """What the latencies were measured in: "in ONNX Runtime on 1 thread"; "" where there are none."""
+    timed = next((result for result in results if result.latency_ms), None)
+    if timed is None or timed.engine is None:
+        return ""
+    engine = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}.get(timed.engine, timed.engine)
+    return f"in {engine}" + (f" on {timed.threads} thread{'s' if timed.threads != 1 else ''}" if timed.threads else "")
 
 
 def times(ratio: float) -> str:

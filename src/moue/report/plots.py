@@ -1,59 +1,43 @@
-"""Figures as SVG or PNG bytes: dark on light, with models distinguished by marker and dash as well as by color.
-
-Colors are Okabe and Ito's ("Color Universal Design", 2008). Neither pyplot nor a display is used, and matplotlib's
-global settings are left unchanged.
-"""
+"""The figures of a comparison: models are distinguished by marker and dash as well as by color."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.errors import require
 from moue.evaluation.calibration import COVERAGE
-from moue.evaluation.curves import History, best_epoch, series
+from moue.evaluation.curves import History, best_epoch, loss_limit, series
 from moue.evaluation.metrics import ClassScore, coverage_at, index_at, reliability, risk_coverage, row_shares
+from moue.report.canvas import (
+    FAINT,
+    GRAY,
+    INK,
+    PALETTE,
+    SIZE,
+    WIDTH,
+    Canvas,
+    Drawing,
+    canvas,
+    short_names,
+    style_of,
+    text_width,
+)
+from moue.report.labels import Box
 
-Format = Literal["svg", "png"]
+Measure = Literal["loss", "accuracy"]
 
-INK, GRAY, FAINT = "#1d2430", "#6b7280", "#d9dde3"
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5B4A9C", "#7A7A7A")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-DASHES = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (3, 1, 1, 1)), (0, (1, 3)))
-STYLE = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Inter", "Helvetica Neue", "Arial", "Liberation Sans", "DejaVu Sans"],
-    "font.size": 11,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.labelcolor": GRAY,
-    "axes.edgecolor": "#9aa1ab",
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.7,
-    "text.color": INK,
-    "xtick.color": GRAY,
-    "ytick.color": GRAY,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "xtick.minor.size": 0,
-    "legend.frameon": False,
-    "lines.linewidth": 2.0,
-    # Text stays text: sharper, smaller, and searchable; with the salt, the same data give the same bytes.
-    "svg.fonttype": "none",
-    "svg.hashsalt": "moue",
-}
+#: Costs whose largest is above this multiple of the smallest get a logarithmic axis.
+LOGARITHMIC = 4.0
+
+
+#: Inches of a cell of a confusion matrix.
+CELL = 0.47
+#: Up to as many curves have their names at their ends; a key has those of more.
+NAMED_AT_ENDS = 6
 
 
 class Point(NamedTuple):
@@ -70,164 +54,164 @@ class Point(NamedTuple):
     quoted: bool = False
 
 
-def style_of(i: int) -> tuple[str, str, Any]:
-    """Color, marker and dash of the i-th model of a page."""
-    return PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)]
+class Line(NamedTuple):
+    """One curve over the epochs."""
+
+    name: str
+    epochs: NDArray[np.float64]
+    values: NDArray[np.float64]
+    color: str
+    dash: Any
+    marker: str | None = None
 
 
-def curves(history: History, format: Format = "svg") -> bytes:
-    """Loss and accuracy of training and validation over the epochs of one run."""
-    with _figure(8.4, 3.1, 2, format) as (axes, sink):
-        for axis, what in zip(axes, ("loss", "accuracy"), strict=True):
-            axis.set_title("Loss" if what == "loss" else "Accuracy, per cent")
-            for part, color, dash in (("train", PALETTE[1], (0, (4, 1.5))), ("validation", PALETTE[0], "-")):
-                x, y = series(history, f"{part}_{what}")
-                if not len(x):
-                    continue
-                y = y * 100 if what == "accuracy" else y
-                mark = "o" if len(x) < 3 else None
-                axis.plot(x, y, color=color, linestyle=dash, label=part, marker=mark, markersize=5)
-                best = best_epoch(history, f"{part}_{what}")
-                if part == "validation" and len(x) > 2 and best is not None:
-                    epoch, value = best
-                    height = value * 100 if what == "accuracy" else value
-                    axis.plot(epoch, height, "o", color=color, markersize=7, markeredgecolor="white", zorder=5)
-                    axis.annotate(
-                        f"{height:.1f} %" if what == "accuracy" else f"{height:.2f}",
-                        (epoch, height),
-                        (0, 9 if what == "loss" else -16),
-                        textcoords="offset points",
-                        ha="center",
-                        color=color,
-                        fontsize=10,
-                        fontweight="bold",
-                    )
-            axis.set_xlabel("epoch")
-            axis.xaxis.get_major_locator().set_params(integer=True)
-            axis.margins(x=0.04, y=0.14)
-        axes[0].legend(loc="best", handlelength=2.6)
-    return sink.getvalue()
+def curves(history: History, measure: Measure) -> Drawing:
+    """Loss or accuracy of training and validation over the epochs of one run; a dot marks the best epoch."""
+    lines = []
+    for part, color, dash in (("training", PALETTE[1], (0, (4, 1.5))), ("validation", PALETTE[0], "-")):
+        epochs, values = series(history, f"{part.removesuffix('ing')}_{measure}")
+        lines.append(Line(part, epochs, values, color, dash))
+    best = best_epoch(history, f"validation_{measure}") if len(lines[1].epochs) > 2 else None
+    with canvas(3.2) as plot:
+        plot.axis.set_title("Loss" if measure == "loss" else "Accuracy, per cent")
+        limit = _draw_lines(plot, lines, measure)
+        if best is not None and (limit is None or best[1] <= limit):
+            epoch, height = best[0], _scaled(best[1], measure)
+            color = PALETTE[0]
+            plot.axis.plot(epoch, height, "o", color=color, markersize=7, markeredgecolor="white", zorder=5)
+            text = f"{height:.2f}" if measure == "loss" else f"{height:.1f} %"
+            shown = [np.minimum(x.values, np.inf if limit is None else limit) for x in lines]
+            drawn = [
+                plot.points(list(zip(x.epochs, _scaled(y, measure), strict=True)))
+                for x, y in zip(lines, shown, strict=True)
+            ]
+            plot.place_labels([(text, epoch, height, color)], _along(drawn), weight="bold")
+    return plot.drawing
 
 
-def all_curves(histories: Mapping[str, tuple[int, History]], format: Format = "svg") -> bytes:
-    """Validation loss and accuracy of several runs over their epochs; by name: index on the page, history."""
-    with _figure(8.4, 3.4, 2, format) as (axes, sink):
-        for axis, what in zip(axes, ("loss", "accuracy"), strict=True):
-            axis.set_title("Validation loss" if what == "loss" else "Validation accuracy, per cent")
-            for name, (i, history) in histories.items():
-                color, marker, dash = style_of(i)
-                x, y = series(history, f"validation_{what}")
-                if len(x):
-                    y = y * 100 if what == "accuracy" else y
-                    every = max(1, len(x) // 8)
-                    axis.plot(
-                        x, y, color=color, linestyle=dash, marker=marker, markevery=every, markersize=5, label=name
-                    )
-            axis.set_xlabel("epoch")
-            axis.xaxis.get_major_locator().set_params(integer=True)
-        # Runs on all of Training have no validation part, hence no line here.
-        if axes[0].lines:
-            axes[0].legend(loc="best", handlelength=3, fontsize=10)
-    return sink.getvalue()
+def all_curves(histories: Mapping[str, tuple[int, History]], measure: Measure) -> Drawing | None:
+    """Validation loss or accuracy of several runs over their epochs.
+
+    Args:
+        histories: by model, its index on the page and its history.
+        measure: which of the two.
+
+    Returns:
+        None where no run has values: runs on all of Training have no validation part.
+    """
+    lines = []
+    for name, (i, history) in histories.items():
+        color, marker, dash = style_of(i)
+        epochs, values = series(history, f"validation_{measure}")
+        if len(epochs):
+            lines.append(Line(name, epochs, values, color, dash, marker))
+    if not lines:
+        return None
+    with canvas(3.2) as plot:
+        plot.axis.set_title("Validation loss" if measure == "loss" else "Validation accuracy, per cent")
+        _draw_lines(plot, lines, measure)
+    return plot.drawing
 
 
-def confusion(table: NDArray[np.int64], labels: Sequence[str], format: Format = "svg") -> bytes:
+def confusion(table: NDArray[np.int64], labels: Sequence[str]) -> Drawing:
     """A confusion matrix: each cell with its share of the true class in per cent, and its count below."""
     k = len(labels)
-    side = max(3.6, 0.72 * k)
-    with _figure(side + 0.9, side + 0.5, 1, format) as ((axis,), sink):
-        shares = row_shares(table)
+    # The cells keep their size beside long names.
+    names = max(text_width(name, SIZE) for name in short_names(labels)) / 72
+    with canvas(CELL * k + 0.6 * names + 0.7, max(WIDTH, CELL * k + names + 0.5)) as plot:
+        axis, shares = plot.axis, row_shares(table)
         axis.imshow(shares, cmap=_blues(), vmin=0, vmax=1, aspect="equal")
-        for i in range(k):
-            for j in range(k):
-                color = "white" if shares[i, j] > 0.5 else INK
-                weight = "bold" if i == j else "normal"
-                text = f"{100 * shares[i, j]:.0f} %" if table[i].any() else "–"
-                axis.text(j, i - 0.12, text, ha="center", va="center", color=color, fontsize=10.5, fontweight=weight)
-                axis.text(
-                    j, i + 0.25, f"{table[i, j]:,}", ha="center", va="center", color=color, fontsize=8.5, alpha=0.85
-                )
-        axis.set_xticks(range(k), labels, rotation=30 if k > 4 else 0, ha="right" if k > 4 else "center", color=INK)
-        axis.set_yticks(range(k), labels, color=INK)
+        for i, j in np.ndindex(k, k):
+            color = "white" if shares[i, j] > 0.5 else INK
+            weight = "bold" if i == j else "normal"
+            text = f"{100 * shares[i, j]:.0f}" if table[i].any() else "–"
+            cell = {"ha": "center", "va": "center", "color": color}
+            axis.text(j, i - 0.14, text, fontsize=9.5, fontweight=weight, **cell)
+            axis.text(j, i + 0.25, f"{table[i, j]:,}", fontsize=7.5 if table[i, j] < 10_000 else 6, **cell)
+        plot.tick_names(labels, horizontal=True)
         # White seams between the cells instead of a grid through them.
         axis.grid(False)
         for edge in np.arange(0.5, k - 1):
             axis.axhline(edge, color="white", linewidth=1.5)
             axis.axvline(edge, color="white", linewidth=1.5)
-        for spine in axis.spines.values():
-            spine.set_visible(False)
+        axis.spines[:].set_visible(False)
         axis.set_xlabel("predicted")
         axis.set_ylabel("truth")
-    return sink.getvalue()
+    return plot.drawing
 
 
-def scatter(points: Sequence[Point], x_label: str, format: Format = "svg") -> bytes:
-    """Accuracy, with one standard error, against a cost on a logarithmic axis; quoted numbers are hollow."""
-    with _figure(5.2, 3.8, 1, format) as ((axis,), sink):
-        from matplotlib.ticker import FuncFormatter, NullFormatter
-
-        axis.set_xscale("log")
+def scatter(points: Sequence[Point], x_label: str) -> Drawing:
+    """Accuracy, with one standard error, against a cost; quoted numbers are hollow."""
+    costs = [p.x for p in points]
+    low, high = min(costs), max(costs)
+    with canvas(3.4) as plot:
+        axis, handles = plot.axis, []
         for p in points:
-            axis.errorbar(
+            color = GRAY if p.quoted else p.color
+            bar = axis.errorbar(
                 p.x,
                 100 * p.accuracy,
                 yerr=100 * p.se or None,
                 fmt=p.marker,
-                color=GRAY if p.quoted else p.color,
-                markerfacecolor="white" if p.quoted else p.color,
+                color=color,
+                markerfacecolor="white" if p.quoted else color,
                 markersize=8,
                 capsize=3,
                 elinewidth=1.4,
             )
-        axis.margins(x=0.32, y=0.22)
-        if len({p.x for p in points}) == 1:
-            # A relative margin of an empty range is empty: a single cost gets an axis of its own around it.
-            axis.set_autoscalex_on(False)
-            axis.set_xlim(points[0].x / 3, points[0].x * 3)
-        _label(axis, points)
+            handles.append(bar.lines[0])
+        bars = [100 * (p.accuracy + side * p.se) for p in points for side in (-1, 1)]
+        # Four points at least, so that a difference of tenths looks like one.
+        middle, half = (min(bars) + max(bars)) / 2, max(2.0, 0.62 * (max(bars) - min(bars)))
+        axis.set_ylim(middle - half, middle + half)
+        axis.yaxis.get_major_locator().set_params(integer=True, nbins=7)
+        if high > LOGARITHMIC * low:
+            _logarithmic(axis, low, high)
+            x_label += " (logarithmic)"
+        else:
+            room = 0.3 * (high - low) or 0.3 * low
+            axis.set_xlim(max(0.0, low - room), high + room)
+            axis.xaxis.get_major_locator().set_params(nbins=6)
         axis.set_xlabel(x_label)
         axis.set_ylabel("accuracy, per cent")
-        axis.yaxis.get_major_locator().set_params(integer=True)
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-        low, high = axis.get_xlim()
-        if high / low < 20:
-            axis.xaxis.set_minor_formatter(FuncFormatter(lambda v, _: f"{v:g}" if f"{v:e}"[0] in "25" else ""))
-        else:
-            axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.tick_params(axis="x", which="minor", labelcolor=GRAY, labelsize=11)
-    return sink.getvalue()
+        plot.lay_out()
+        ends = [plot.points([(p.x, 100 * (p.accuracy - p.se)), (p.x, 100 * (p.accuracy + p.se))]) for p in points]
+        obstacles = [Box(x - 4, bottom - 1, x + 4, top + 1) for (x, bottom), (_, top) in ends]
+        names = short_names([p.name for p in points])
+        labels = [(n, p.x, 100 * p.accuracy, GRAY if p.quoted else p.color) for n, p in zip(names, points, strict=True)]
+        if not plot.place_labels(labels, obstacles):
+            plot.key(handles, names)
+    return plot.drawing
 
 
-def reliability_diagram(confidence: NDArray[np.floating], correct: NDArray[np.bool_], format: Format = "svg") -> bytes:
+def reliability_diagram(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> Drawing:
     """Accuracy of the predictions over their confidence, with the share of the predictions in each bin."""
-    with _figure(5.0, 4.8, 1, format) as ((axis,), sink):
+    with canvas(4.3) as plot:
+        axis = plot.axis
         counts, confidences, accuracies = reliability(confidence, correct)
         seen = counts > 0
         width = 100 / len(counts)
         middles = (np.arange(len(counts)) + 0.5) * width
-        axis.bar(middles, 100 * counts / counts.sum(), width * 0.9, color=FAINT, label="share of the predictions")
-        axis.plot([0, 100], [0, 100], color=GRAY, linewidth=1.2, linestyle=(0, (4, 3)), label="perfectly calibrated")
-        axis.plot(
-            100 * confidences[seen], 100 * accuracies[seen], "o-", color=PALETTE[0], markersize=5, label="this model"
-        )
+        shares = axis.bar(middles, 100 * counts / counts.sum(), width * 0.9, color=FAINT)
+        [diagonal] = axis.plot([0, 100], [0, 100], color=GRAY, linewidth=1.2, linestyle=(0, (4, 3)))
+        [own] = axis.plot(100 * confidences[seen], 100 * accuracies[seen], "o-", color=PALETTE[0], markersize=5)
         axis.set_xlim(0, 100)
         axis.set_ylim(0, 100)
         axis.set_aspect("equal")
         axis.set_xlabel("confidence, per cent")
         axis.set_ylabel("accuracy, per cent")
-        handles, names = axis.get_legend_handles_labels()
-        order = [names.index(n) for n in ("this model", "perfectly calibrated", "share of the predictions")]
-        axis.legend([handles[i] for i in order], [names[i] for i in order], loc="upper left", fontsize=9.5)
-    return sink.getvalue()
+        plot.key([own, diagonal, shares], ["this model", "perfectly calibrated", "share of the predictions"])
+    return plot.drawing
 
 
 def risk_coverage_curve(
-    confidence: NDArray[np.floating], correct: NDArray[np.bool_], threshold: float = 0.0, format: Format = "svg"
-) -> bytes:
+    confidence: NDArray[np.floating], correct: NDArray[np.bool_], threshold: float = 0.0
+) -> Drawing:
     """Risk (error rate) over coverage (share of the predictions kept, the most confident first), with marks at
     :data:`~moue.evaluation.calibration.COVERAGE` and at the coverage of the model's own threshold.
     """
-    with _figure(5.0, 4.2, 1, format) as ((axis,), sink):
+    with canvas(3.8) as plot:
+        axis = plot.axis
         kept, risk = risk_coverage(confidence, correct)
         axis.plot(100 * kept, 100 * risk, color=PALETTE[0])
         marks = [(COVERAGE, "o", PALETTE[0], f"the {COVERAGE:.0%} most confident".replace("%", " %"), 7)]
@@ -235,127 +219,137 @@ def risk_coverage_curve(
         if 0 < accepted < 1:
             # A larger hollow square: a well-chosen threshold puts it at the first mark.
             marks.append((accepted, "s", PALETTE[1], "not marked uncertain", 13))
+        handles, names = [], []
         for share, marker, color, name, size in marks:
             at = index_at(len(kept), share)
-            label = f"{name}: {100 * risk[at]:.1f} % wrong"
             fill = "none" if marker == "s" else color
-            axis.plot(
-                100 * kept[at],
-                100 * risk[at],
-                marker,
-                color=color,
-                markersize=size,
-                markerfacecolor=fill,
-                markeredgewidth=1.8,
-                label=label,
-            )
+            look = {"color": color, "markersize": size, "markerfacecolor": fill, "markeredgewidth": 1.8}
+            handles += axis.plot(100 * kept[at], 100 * risk[at], marker, **look)
+            names.append(f"{name}: {100 * risk[at]:.1f} % wrong")
         axis.set_xlim(0, 100)
         axis.set_ylim(0, max(1.0, 110 * float(risk.max())))
         axis.set_xlabel("predictions kept, the most confident first, per cent")
-        axis.set_ylabel("wrong predictions among them, per cent")
-        axis.legend(loc="upper left", fontsize=9.5, numpoints=1)
-    return sink.getvalue()
+        axis.set_ylabel("wrong among them, per cent")
+        plot.key(handles, names)
+    return plot.drawing
 
 
-def class_bars(classes: Mapping[str, ClassScore], format: Format = "svg") -> bytes:
+def class_bars(classes: Mapping[str, ClassScore]) -> Drawing:
     """Recall and precision of each class of one model."""
-    with _figure(5.2, 0.42 * len(classes) + 1.3, 1, format) as ((axis,), sink):
-        rows = np.arange(len(classes))
+    with canvas(0.4 * len(classes) + 1.3) as plot:
+        axis, rows, handles = plot.axis, np.arange(len(classes)), []
         for shift, what, color in ((-0.19, "recall", PALETTE[0]), (0.19, "precision", PALETTE[4])):
             values = [100 * (getattr(c, what) or 0.0) for c in classes.values()]
-            axis.barh(rows + shift, values, 0.34, color=color, label=what)
+            handles.append(axis.barh(rows + shift, values, 0.34, color=color))
             for row, value, score in zip(rows, values, classes.values(), strict=True):
                 text = "–" if getattr(score, what) is None else f"{value:.0f}"
-                axis.text(value + 1.2, row + shift, text, va="center", fontsize=8.5, color=GRAY)
-        axis.set_yticks(rows, list(classes), color=INK)
+                axis.text(value + 1.2, row + shift, text, va="center", fontsize=8, color=GRAY)
+        plot.tick_names(list(classes))
         axis.invert_yaxis()
         axis.set_xlim(0, 108)
         axis.set_xticks(range(0, 101, 20))
         axis.grid(False, axis="y")
         axis.set_xlabel("per cent")
-        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    return sink.getvalue()
+        plot.key(handles, ["recall", "precision"])
+    return plot.drawing
 
 
-def class_recalls(recalls: Mapping[str, tuple[int, Mapping[str, ClassScore]]], format: Format = "svg") -> bytes:
-    """Recall of each class, a dot a model; by name, the model's index on the page and its classes."""
+def class_recalls(recalls: Mapping[str, tuple[int, Mapping[str, ClassScore]]]) -> Drawing:
+    """Recall of each class, a mark a model; by name, the model's index on the page and its classes."""
     labels = list(dict.fromkeys(label for _, classes in recalls.values() for label in classes))
-    with _figure(8.4, 0.4 * len(labels) + 1.4, 1, format) as ((axis,), sink):
+    with canvas(max(0.42, 0.06 * len(recalls)) * len(labels) + 1.0) as plot:
+        axis, handles = plot.axis, []
         for i, label in enumerate(labels):
             known = [100 * r for _, c in recalls.values() if label in c and (r := c[label].recall) is not None]
             if known:
                 axis.plot([min(known), max(known)], [i, i], color=FAINT, linewidth=5, solid_capstyle="round", zorder=1)
-        for nth, (name, (i, classes)) in enumerate(recalls.items()):
+        for nth, (i, classes) in enumerate(recalls.values()):
             color, marker, _ = style_of(i)
-            # A little above and below the line, so that no dot hides another.
-            shift = 0.22 * (nth / (len(recalls) - 1) - 0.5) if len(recalls) > 1 else 0.0
+            # A little above and below the line, so that no mark hides another.
+            shift = min(0.7, 0.14 * len(recalls)) * (nth / (len(recalls) - 1) - 0.5) if len(recalls) > 1 else 0.0
             dots = [(100 * c.recall, labels.index(n) + shift) for n, c in classes.items() if c.recall is not None]
             x, y = [x for x, _ in dots], [y for _, y in dots]
-            axis.plot(x, y, marker, color=color, markersize=8, markeredgecolor="white", label=name, zorder=3)
-        axis.set_yticks(range(len(labels)), labels, color=INK)
+            handles += axis.plot(x, y, marker, color=color, markersize=7, markeredgecolor="white", zorder=3)
+        plot.tick_names(labels)
         axis.invert_yaxis()
         axis.set_xlim(0, 100)
         axis.set_xlabel("recall, per cent")
-        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(4, len(recalls)))
-    return sink.getvalue()
+        plot.key(handles, short_names(list(recalls)))
+    return plot.drawing
 
 
-def _label(axis: Any, points: Sequence[Point]) -> None:
-    """Write each point's name beside it, where it overlaps no other: on its right, else left, above or below."""
-    size = axis.figure.get_size_inches() * 72
-    box = axis.get_position()
-    width, height = size[0] * box.width, size[1] * box.height
-    low, high = np.log(axis.get_xlim())
-    bottom, top = axis.get_ylim()
-    at = [
-        ((np.log(p.x) - low) / (high - low) * width, (100 * p.accuracy - bottom) / (top - bottom) * height)
-        for p in points
+def _draw_lines(plot: Canvas, lines: Sequence[Line], measure: Measure) -> float | None:
+    """Draw curves with their names at their ends; returns where a loss axis was cut off."""
+    axis, handles, drawn = plot.axis, [], [line for line in lines if len(line.epochs)]
+    limit = loss_limit([line.values for line in drawn]) if measure == "loss" else None
+    ends = []
+    for line in drawn:
+        y = _scaled(line.values, measure)
+        mark = line.marker or ("o" if len(y) < 3 else None)
+        every = max(1, len(y) // 8)
+        look = {"color": line.color, "linestyle": line.dash, "marker": mark, "markevery": every, "markersize": 5}
+        handles += axis.plot(line.epochs, y, **look)
+        ends.append((line.name, float(line.epochs[-1]), min(float(y[-1]), limit or np.inf), line.color))
+    axis.set_xlabel("epoch")
+    axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1, nbins=8)
+    epochs = np.unique(np.concatenate([line.epochs for line in drawn])) if drawn else np.array([1.0])
+    if len(epochs) == 1:
+        axis.set_xlim(epochs[0] - 1, epochs[0] + 1)
+        axis.set_xticks(epochs)
+    else:
+        axis.margins(x=0.04)
+    axis.margins(y=0.14)
+    at_ends = len(ends) <= NAMED_AT_ENDS
+    arrows, notes = _mark_clipped(plot, drawn, limit) if limit is not None else ([], [])
+    names = [] if at_ends else short_names([line.name for line in drawn])
+    if names or notes:
+        plot.key([*arrows, *(handles if names else [])], [*notes, *names])
+    if at_ends:
+        plot.end_labels(ends)
+    return limit
+
+
+def _mark_clipped(plot: Canvas, lines: Sequence[Line], limit: float) -> tuple[list[Any], list[str]]:
+    """End the axis at the limit, with an arrow there for each curve that goes on: the arrows, and what they mean."""
+    lowest = min(float(line.values.min()) for line in lines)
+    plot.axis.set_ylim(lowest - 0.08 * (limit - lowest), limit)
+    handles, notes = [], []
+    for line in lines:
+        above = line.epochs[line.values > limit]
+        if len(above):
+            handles += plot.axis.plot(above[0], limit, "^", color=line.color, markersize=7, clip_on=False, zorder=6)
+            notes.append(f"{short_names([line.name])[0]} cut off, up to {line.values.max():.3g}")
+    return handles, notes
+
+
+def _logarithmic(axis: Any, low: float, high: float) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_xscale("log")
+    room = (high / low) ** 0.3
+    axis.set_xlim(low / room, high * room)
+    decades = np.log10(high / low)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2 else (1.0,)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+
+
+def _along(lines: Sequence[Sequence[tuple[float, float]]]) -> list[Box]:
+    """Small boxes along lines, to be left free by labels."""
+    return [
+        Box(x - 1.5, y - 1.5, x + 1.5, y + 1.5)
+        for line in lines
+        for (x0, y0), (x1, y1) in pairwise(line)
+        for t in np.linspace(0, 1, max(2, int(np.hypot(x1 - x0, y1 - y0) / 4)))
+        for x, y in [(x0 + t * (x1 - x0), y0 + t * (y1 - y0))]
     ]
-    occupied = [(x - 6, y - 6, x + 6, y + 6) for x, y in at]
-    for point, (x, y) in zip(points, at, strict=True):
-        wide = 5.4 * len(point.name)
-        sides = [(9, 0, "left"), (-9, 0, "right"), (0, 14, "center"), (0, -14, "center")]
-        candidates = [*sides, (9, 12, "left"), (9, -12, "left"), (-9, 12, "right"), (-9, -12, "right")]
-        best, cost = candidates[0], float("inf")
-        for dx, dy, align in candidates:
-            left = x + dx - {"left": 0, "right": wide, "center": wide / 2}[align]
-            area = (left, y + dy - 6, left + wide, y + dy + 6)
-            outside = max(0.0, -area[0]) + max(0.0, area[2] - width) + max(0.0, -area[1]) + max(0.0, area[3] - height)
-            overlap = sum(_overlap(area, other) for other in occupied)
-            if overlap + 12 * outside < cost - 1:
-                best, cost, chosen = (dx, dy, align), overlap + 12 * outside, area
-        occupied.append(chosen)
-        axis.annotate(
-            point.name,
-            (point.x, 100 * point.accuracy),
-            best[:2],
-            textcoords="offset points",
-            ha=best[2],
-            va="center",
-            fontsize=9.5,
-            color=GRAY if point.quoted else INK,
-            fontstyle="italic" if point.quoted else "normal",
-        )
 
 
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+def _scaled(value: Any, measure: Measure) -> Any:
+    return value * 100 if measure == "accuracy" else value
 
 
 def _blues() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("moue", ["#f3f6fa", "#a8cbe6", "#3a8cc4", "#0b4f86", "#06315a"])
-
-
-@contextmanager
-def _figure(width: float, height: float, panels: int, format: Format) -> Iterator[tuple[Any, io.BytesIO]]:
-    """A row of panels, ``width`` × ``height`` inches, saved into the bytes when the block ends."""
-    matplotlib = require("matplotlib", "report")
-    figures = require("matplotlib.figure", "report")
-    sink = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        figure = figures.Figure(figsize=(width, height), layout="constrained")
-        yield figure.subplots(1, panels, squeeze=False)[0], sink
-        metadata = {"Date": None} if format == "svg" else {}
-        figure.savefig(sink, format=format, dpi=160, transparent=format == "svg", metadata=metadata)

@@ -6,28 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from moue.errors import require
-from moue.evaluation.model_result import ModelResult, recalls_by_model
+from moue.errors import require, shortened
+from moue.evaluation.model_result import ModelResult
+from moue.evaluation.ranking import winner
 from moue.evaluation.significance import Pair
 from moue.report import format
 from moue.report.figures import Figure
 from moue.report.findings import Finding, describe_history
+from moue.report.format import timed_in
+from moue.report.table import quoted_table, recall_table, results_table
 from moue.spec import VIEWS
 
 FOLDER = Path(__file__).parent
 
-#: The columns of the table of results after the model's name.
-COLUMNS = (
-    "Accuracy",
-    "Deduplicated accuracy",
-    "Balanced accuracy",
-    "Training time",
-    "Core-hours",
-    "Epochs",
-    "Parameters",
-    "GFLOP",
-    "Latency",
-)
+#: With more models than this, the figures of each one are folded.
+UNFOLDED = 4
 
 
 def render(
@@ -57,23 +50,24 @@ def render(
         MissingExtra: without jinja2.
     """
     evaluated = [result for result in results if result.evaluation is not None]
+    best = winner(results)
     diagnoses = {result.name: describe_history(result.history) for result in evaluated}
     context = {
         "title": title,
         "css": (FOLDER / "page.css").read_text(encoding="utf-8"),
-        "columns": COLUMNS,
         "views": VIEWS,
+        "unfolded": UNFOLDED,
+        "table": results_table(results, pairs),
+        "recalls": recall_table(results),
+        "quoted": quoted_table(results),
+        "sources": list(dict.fromkeys(r.details["source"] for r in results if r.published and "source" in r.details)),
+        "timed": timed_in(results),
         "results": results,
         "evaluated": evaluated,
-        "published": {result.name for result in results if result.published is not None},
-        "best": max(
-            (r.accuracy or 0.0 for r in evaluated if r.evaluation and r.evaluation.above_majority), default=None
-        ),
-        "baselines": {e.majority_class: e.majority_baseline for r in evaluated if (e := r.evaluation) is not None},
+        "best": best,
         "splits": list(dict.fromkeys((r.evaluation.split, r.evaluation.n) for r in evaluated if r.evaluation)),
         "diagnoses": {name: text for name, text in diagnoses.items() if text is not None},
-        "recalls": recalls_by_model(results),
-        "pairs": pairs,
+        "pairs": _ordered(pairs, best),
         "findings": findings,
         "shared": shared,
         "own": own,
@@ -84,6 +78,14 @@ def render(
     environment = _environment()
     html, markdown = (environment.get_template(f"comparison.{kind}.j2").render(context) for kind in ("html", "md"))
     return html, markdown
+
+
+def _ordered(pairs: Sequence[Pair], best: ModelResult | None) -> list[Pair]:
+    """Those of the most accurate model before the others, with it as their first."""
+    if best is None:
+        return list(pairs)
+    turned = [pair.swapped() if pair.b == best.name else pair for pair in pairs]
+    return sorted(turned, key=lambda pair: pair.a != best.name)
 
 
 def _environment() -> Any:
@@ -97,8 +99,6 @@ def _environment() -> Any:
         keep_trailing_newline=True,
     )
     for function in (
-        format.duration,
-        format.latency,
         format.number,
         format.p_value,
         format.percent,
@@ -106,5 +106,7 @@ def _environment() -> Any:
         format.with_error,
     ):
         environment.filters[function.__name__] = function
+    # A section's heading has the whole name.
+    environment.filters["short"] = lambda name: shortened(name, 60)
     environment.filters["cell"] = lambda text: text.replace("|", "\\|").replace("\n", " ")
     return environment

@@ -1,4 +1,4 @@
-"""The comparison on disk: one self-contained HTML page, and its table as Markdown, CSV and JSON."""
+"""The comparison on disk: one self-contained HTML page, its tables as Markdown, CSV, JSON and LaTeX, its figures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from moue.evaluation.significance import Pair
 from moue.files import atomic_write_many
 from moue.report.figures import comparison_figures, model_figures
 from moue.report.findings import Finding, verdict
+from moue.report.latex import latex
 from moue.report.render import render
 from moue.runtime.outputs.tabular import to_csv
 
@@ -30,7 +32,7 @@ def write_comparison(
     provenance: Mapping[str, Any] | None = None,
     pairs: Sequence[Pair] | None = None,
 ) -> list[Path]:
-    """Write the comparison: ``comparison.html``, ``.md``, ``.csv``, ``.json``, and ``figures/*.svg`` for the Markdown.
+    """Write the comparison: ``comparison.html``, ``.md``, ``.csv``, ``.json``, ``.tex``, and ``figures/*.svg|png``.
 
     All content is made before the first file is written, and files are replaced only when all are written: a failure
     leaves an older page as it was. Figures of an older page that this one does not have are deleted.
@@ -47,7 +49,8 @@ def write_comparison(
         The files written, the page first.
 
     Raises:
-        UsageError: when there are no results, two share a name, or models were evaluated on different images.
+        UsageError: when there are no results, two share a name, models were evaluated on different images, or timed in
+            different engines.
         MissingExtra: without matplotlib or jinja2.
         OSError: when a file cannot be written.
     """
@@ -57,6 +60,10 @@ def write_comparison(
     if len(set(names)) < len(names):
         duplicate = next(name for name in names if names.count(name) > 1)
         raise UsageError(f"two models are called {duplicate!r}. Each model needs a name of its own.")
+    timed = {(result.engine, result.threads) for result in results if result.latency_ms}
+    if len(timed) > 1:
+        found = " and ".join(f"{engine} on {threads} threads" for engine, threads in sorted(timed, key=str))
+        raise UsageError(f"all models of a page are timed in one engine on as many threads. Got {found} instead.")
     pairs = compare_models(results) if pairs is None else list(pairs)
     findings = verdict(results, pairs)
     provenance = dict(provenance or {})
@@ -70,7 +77,12 @@ def write_comparison(
         out / "comparison.md": markdown.encode(),
         out / "comparison.csv": to_csv([result.to_row() for result in results]).encode(),
         out / "comparison.json": _json(results, pairs, findings, title, provenance).encode(),
-        **{out / "figures" / f"{f.name}.svg": f.svg for figures in (shared, *own.values()) for f in figures},
+        out / "comparison.tex": latex(results, pairs).encode(),
+        **{
+            out / "figures" / f"{figure.name}.{kind}": content
+            for figure in (*shared, *(figure for figures in own.values() for figure in figures))
+            for kind, content in figure.drawing._asdict().items()
+        },
     }
     old = _existing_figures(out)
     written = atomic_write_many(contents)
@@ -83,7 +95,7 @@ def _existing_figures(out: Path) -> set[Path]:
     """The figures of the comparison that a folder holds, as its Markdown names them."""
     page = out / "comparison.md"
     names = re.findall(r"\(figures/([\w-]+\.svg)\)", page.read_text("utf-8", "replace")) if page.is_file() else []
-    return {out / "figures" / name for name in names}
+    return {(out / "figures" / name).with_suffix(suffix) for name in names for suffix in (".svg", ".png")}
 
 
 def _json(
@@ -99,6 +111,7 @@ def _json(
         "rows": [
             {
                 **result.to_row(),
+                "published": None if result.published is None else asdict(result.published),
                 "evaluation": None if result.evaluation is None else result.evaluation.to_dict(),
                 "history": result.history,
                 "details": result.details,
@@ -128,7 +141,8 @@ def _slugs(names: Sequence[str]) -> dict[str, str]:
     """File and anchor names; unique."""
     slugs: dict[str, str] = {}
     for name in names:
-        base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "model"
+        # A file's name has a limit, and a figure's goes on after this.
+        base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "model"
         slug, n = base, 2
         while slug in slugs.values():
             slug, n = f"{base}-{n}", n + 1

@@ -11,7 +11,7 @@ import numpy as np
 
 from moue.errors import UnknownName, UsageError, require
 from moue.files import atomic_write
-from moue.report.plots import DASHES, INK, PALETTE, STYLE
+from moue.report.canvas import DASHES, INK, PALETTE, STYLE
 from moue.timeline.curves import Curves
 from moue.timeline.table import Table
 

@@ -1,0 +1,133 @@
+"""The tables of a comparison as text cells: the page, the Markdown and the LaTeX show the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from moue.evaluation.metrics import Scores
+from moue.evaluation.model_result import ModelResult, recalls_by_model
+from moue.evaluation.ranking import counterpart, find_pair, rank
+from moue.evaluation.significance import Pair
+from moue.report.format import duration, hundredths, number
+
+#: What stands where there is no value.
+NONE = "–"
+
+
+class Column(NamedTuple):
+    """A column after the model's name."""
+
+    title: str
+    cell: Callable[[ModelResult], str]
+
+
+class Row(NamedTuple):
+    """One model."""
+
+    result: ModelResult
+    cells: list[str]
+    worse: bool = False
+    """Whether it is significantly less accurate than the most accurate."""
+
+
+class Table(NamedTuple):
+    """Rows of text."""
+
+    titles: list[str]
+    rows: list[Row]
+    baselines: Mapping[str, list[str]] = {}
+    """Cells of the majority baseline, by its class: one, or several where the models know different classes."""
+
+
+def _scores(score: Callable[[Scores], str]) -> Callable[[ModelResult], str]:
+    return lambda result: score(result.evaluation) if result.evaluation is not None else NONE
+
+
+def _with_error(scores: Scores | None) -> str:
+    return NONE if scores is None else f"{hundredths(scores.accuracy)} ± {hundredths(scores.accuracy_se)}"
+
+
+def _accuracy(result: ModelResult) -> str:
+    return hundredths(result.accuracy, 0) if result.evaluation is None else _with_error(result.evaluation)
+
+
+def _parameters(result: ModelResult) -> str:
+    n = result.parameters or 0
+    return f"{n / 1e6:.2f} M" if n >= 1e6 else number(n, ",")
+
+
+#: How good the models are.
+SCORES = (
+    Column("Accuracy, %", _accuracy),
+    Column("Deduplicated, %", lambda r: NONE if r.evaluation is None else _with_error(r.evaluation.deduplicated)),
+    Column("Balanced accuracy, %", _scores(lambda e: hundredths(e.balanced_accuracy))),
+    Column("Macro F1, %", _scores(lambda e: hundredths(e.macro_f1))),
+    Column("Calibration error, %", _scores(lambda e: hundredths(e.ece))),
+)
+
+#: What they cost.
+COSTS = (
+    Column("Training time", lambda r: duration(r.hours)),
+    Column("Core-hours", lambda r: number(r.core_hours, ".1f")),
+    Column("Epochs", lambda r: number(r.epochs, "g")),
+    Column("Parameters", _parameters),
+    Column("GFLOP", lambda r: number(r.gflop, ".3g")),
+    Column("Latency, ms", lambda r: number(r.latency_ms, ".3g")),
+)
+
+
+def results_table(
+    results: Sequence[ModelResult], pairs: Sequence[Pair], columns: Sequence[Column] = (*SCORES, *COSTS)
+) -> Table:
+    """The models that were evaluated or quoted; a column without any value is left out."""
+    shown = [result for result in results if result.accuracy is not None]
+    kept = [column for column in columns if any(column.cell(result) != NONE for result in shown)]
+    best = next(iter(rank(results)), None)
+    rows = []
+    for result in shown:
+        pair = find_pair(pairs, best.name, result.name) if best is not None and best is not result else None
+        worse = pair is not None and pair.significant and pair.difference > 0
+        rows.append(Row(result, [column.cell(result) for column in kept], worse))
+    evaluations = [result.evaluation for result in shown if result.evaluation is not None]
+    blank = [NONE] * (len(kept) - 1)
+    baselines = {e.majority_class: [hundredths(e.majority_baseline), *blank] for e in evaluations}
+    return Table([column.title for column in kept], rows, baselines if kept and kept[0] is SCORES[0] else {})
+
+
+def recall_table(results: Sequence[ModelResult]) -> Table:
+    """The recall of each class, in per cent, and their mean; without rows where the models know different classes."""
+    recalls = recalls_by_model(results)
+    by_name = {result.name: result for result in results}
+    rows = []
+    for name, classes in recalls.items():
+        e = by_name[name].evaluation
+        mean = NONE if e is None else hundredths(e.balanced_accuracy)
+        rows.append(Row(by_name[name], [*(hundredths(recall) for recall in classes.values()), mean]))
+    return Table([*next(iter(recalls.values()), {}), "Mean"], rows)
+
+
+def quoted_table(results: Sequence[ModelResult]) -> Table:
+    """What each publication really used, and below it the model of this comparison that its number is set beside."""
+    ranked, rows = rank(results), []
+    for result in results:
+        if result.published is None:
+            continue
+        claims, own = result.published, counterpart(result, ranked)
+        network = claims.network + (_epochs(result) if claims.network else "")
+        theirs = [_accuracy(result), network, claims.split, claims.selection, duration(result.hours)]
+        rows.append(Row(result, [text or "not known" for text in theirs]))
+        if own is not None and own.evaluation is not None:
+            split, chosen = own.evaluation.split.replace("_", " "), str(own.details.get("selection", ""))
+            rows.append(Row(own, [_accuracy(own), _network(own), split, chosen or "not known", duration(own.hours)]))
+    return Table(["Accuracy, %", "Network", "Scored on", "Epoch chosen", "Training time"], rows)
+
+
+def _network(result: ModelResult) -> str:
+    """The network that a model really is: "resnet50v2-small, 6.49 M parameters, 25 epochs"."""
+    size = f", {_parameters(result)} parameters" if result.parameters else ""
+    return result.network + size + _epochs(result)
+
+
+def _epochs(result: ModelResult) -> str:
+    return f", {result.epochs:g} epochs" if result.epochs else ""

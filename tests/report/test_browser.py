@@ -1,0 +1,178 @@
+"""The page in a real browser: nothing is cut, nothing runs off, at any width and on paper."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from moue.evaluation.model_result import ModelResult
+from moue.report.published import published_results
+from moue.report.write import write_comparison
+from results import history, made_up
+
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+PROVENANCE = {"Command": "moue compare " + "name/" * 60, "Versions": {"moue": "1", "numpy": "2"}, "Date": "2026-11-26"}
+
+
+def strange() -> list[ModelResult]:
+    """Names of every kind, a diverged run, runs of one epoch and of many."""
+    names = ["x" * 120, "模型-表情识别网络-第三版-很长的名字", r"a_b & 50% $x$ {q} \frac", "_hidden <b>|y|"]
+    epochs = [history(5), history(40, seed=1), history(1), history(30, seed=2, diverged=12)]
+    return [made_up(name, 2 - i / 5, i, history=h) for i, (name, h) in enumerate(zip(names, epochs, strict=True))]
+
+
+def many() -> list[ModelResult]:
+    """Twelve models of much the same accuracy and cost."""
+    name = "study-resnet50v2-small-seed"
+    return [
+        made_up(f"{name}{i}", 2, i, history=history(5 + i, seed=i), hours=0.5 + i / 100, latency_ms=3 + i / 50)
+        for i in range(12)
+    ]
+
+
+def usual() -> list[ModelResult]:
+    missing = ModelResult("study/vit", "vit", reason="needs published weights. Type: --set model.options.source=FOLDER")
+    ours = [made_up(name, 2, i, history=history(9), hours=1.0 + i) for i, name in enumerate(("googlenet", "vit"))]
+    return [*ours, missing, *published_results()]
+
+
+CASES = {"strange": strange, "many": many, "usual": usual, "single": lambda: [made_up("only", 2, 0)]}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next((path for path in map(shutil.which, names) if path), None)
+    if program is None:
+        pytest.fail("The browser tests need Chromium. Type: make browser")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module", params=CASES)
+def page(request: pytest.FixtureRequest, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """The page of a case; what it asks of the network is an error."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "many":
+            # Each model's own figures are those of the other cases, and take a minute to draw.
+            patch.setattr("moue.report.write.model_figures", lambda *_: [])
+        write_comparison(CASES[request.param](), folder, title="A comparison of models", provenance=PROVENANCE)
+    page = browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda r: asked.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
+    page.goto((folder / "comparison.html").as_uri())
+    page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
+    yield page
+    page.close()
+    assert not asked
+
+
+@pytest.mark.parametrize("width", [1280, 768, 390, 320])
+def test_nothing_runs_off_the_page(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    # Only the boxes of tables scroll; all else ends within the page.
+    outside = page.evaluate(
+        """[...document.querySelectorAll('main *')].filter(e => !e.closest('.wide') &&
+             (e.getBoundingClientRect().right > innerWidth + 1 || e.getBoundingClientRect().left < -1)).length"""
+    )
+    assert outside == 0
+    scrolled = page.evaluate(
+        """[...document.querySelectorAll('.wide')].filter(box => box.checkVisibility()).map(box => {
+             box.scrollLeft = 10000;
+             const first = box.querySelector('tbody th').getBoundingClientRect(), all = box.getBoundingClientRect();
+             const kept = Math.abs(first.left - all.left) < 2;
+             const share = first.width / all.width;
+             box.scrollLeft = 0;
+             return [kept, share];
+        })"""
+    )
+    assert scrolled
+    assert all(kept for kept, _ in scrolled), "the first column stays"
+    assert all(share < 0.75 for _, share in scrolled), "and leaves room for the others"
+
+
+def test_the_usual_tables_fit_a_desktop(page: Page, request: pytest.FixtureRequest) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    wide = "[...document.querySelectorAll('.wide')].every(box => box.scrollWidth <= box.clientWidth + 1)"
+    assert page.evaluate(wide)
+
+
+def test_no_text_of_a_figure_is_cut_and_none_covers_another(page: Page) -> None:
+    found = page.evaluate(
+        """async () => {
+          const found = [];
+          for (const image of document.querySelectorAll('figure img')) {
+            const holder = document.createElement('div');
+            holder.style.cssText = 'position: absolute; left: 0; top: 0; width: 800px';
+            const svg = new TextDecoder().decode(Uint8Array.from(atob(image.src.split(',')[1]), c => c.charCodeAt(0)));
+            holder.innerHTML = svg.slice(svg.indexOf('<svg'));
+            document.body.append(holder);
+            const all = holder.querySelector('svg').getBoundingClientRect();
+            const texts = [...holder.querySelectorAll('text')].filter(t => t.textContent.trim());
+            const boxes = texts.map(t => t.getBoundingClientRect());
+            for (const [i, box] of boxes.entries()) {
+              if (box.left < all.left - 1 || box.right > all.right + 1 || box.top < all.top - 1 ||
+                  box.bottom > all.bottom + 1) found.push(`cut: ${texts[i].textContent}`);
+              // Slanted texts have larger boxes than they are.
+              if (/rotate\\(-?(?!0)[1-9]/.test(texts[i].outerHTML)) continue;
+              for (let j = 0; j < i; j++) {
+                const other = boxes[j];
+                if (/rotate\\(-?(?!0)[1-9]/.test(texts[j].outerHTML)) continue;
+                const w = Math.min(box.right, other.right) - Math.max(box.left, other.left);
+                const h = Math.min(box.bottom, other.bottom) - Math.max(box.top, other.top);
+                // The boxes of lines above each other share the space between them.
+                if (w > 2 && h > 6) found.push(`${texts[i].textContent} covers ${texts[j].textContent}`);
+              }
+            }
+            holder.remove();
+          }
+          return found;
+        }"""
+    )
+    assert found == []
+
+
+def test_it_prints_what_is_folded_and_stays_on_paper(page: Page) -> None:
+    page.evaluate("for (const details of document.querySelectorAll('details')) details.open = false")
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 700, "height": 900})  # A4 less its margins.
+    try:
+        hidden = "[...document.querySelectorAll('details > *')].filter(e => !e.getBoundingClientRect().height).length"
+        assert page.evaluate(hidden) == 0
+        assert page.evaluate("[...document.querySelectorAll('table')].every(t => t.scrollWidth <= innerWidth)")
+        names = "Math.min(...[...document.querySelectorAll('tbody th')].map(e => e.getBoundingClientRect().width))"
+        assert page.evaluate(names) > 60, "a column of names is no column of letters"
+        assert page.pdf(format="A4").startswith(b"%PDF")
+    finally:
+        page.emulate_media(media="screen")
+        page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
+
+
+def test_the_contents_lead_to_the_sections_and_back(page: Page) -> None:
+    for link in page.locator("nav a").all():
+        target = (link.get_attribute("href") or "").removeprefix("#")
+        assert page.locator(f"[id='{target}'] h2").count() == 1
+    assert page.locator(".top a").count() == page.locator("section[id]").count()
+
+
+def test_it_has_a_dark_appearance_and_a_screenshot_of_each(page: Page, tmp_path: Path) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    levels = {}
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        image = page.screenshot(path=tmp_path / f"{scheme}.png")
+        levels[scheme] = np.asarray(Image.open(io.BytesIO(image)).convert("L")).mean()
+    page.emulate_media(color_scheme="light")
+    assert levels["dark"] < 60 < 200 < levels["light"]
