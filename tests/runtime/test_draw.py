@@ -96,3 +96,17 @@ def test_bars_are_drawn_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> 
     # The second face is where they would be, and the picture ends to the left and to the right.
     result([[20, 40, 200, 300], [225, 40, 370, 340]]).draw(image)
     assert texts == ["1: happy 70%", "2: happy 70%"]
+
+
+def test_a_face_that_fills_the_picture_has_its_label_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, xy, text, **_: texts.append(text))
+    result([[0, 0, 300, 300]]).draw(np.zeros((300, 300, 3), np.uint8))
+    assert texts == ["1: happy 70%"]
+    texts.clear()
+    # Of two, the longest texts that leave both faces free.
+    result([[0, 0, 148, 100], [152, 0, 148, 100]]).draw(np.zeros((119, 300, 3), np.uint8))
+    assert texts == ["1: happy 70%", "2: happy 70%"]
+    texts.clear()
+    result([[0, 0, 40, 100], [44, 0, 40, 100]]).draw(np.zeros((119, 84, 3), np.uint8))
+    assert texts == ["1", "2"]

@@ -84,25 +84,30 @@ def draw(
 def _layout(
     faces: Sequence[Face], boxes: NDArray[np.float64], picture: tuple[int, int], size: int, taken: NDArray[np.float64]
 ) -> tuple[list[_Label], NDArray[np.float64]]:
-    """A label for each face and its upper left corner: the largest that cover no other face and no other label."""
+    """A label for each face and its upper left corner.
+
+    The labels are the largest that cover nothing, else the largest that cover their own face alone, else those that
+    cover least.
+    """
     fonts = sorted({max(MIN_FONT, round(size * part)) for part in (1, 0.7, 0.5)}, reverse=True)
     levels = [(font, 3) for font in fonts] + [(fonts[-1], 2), (fonts[-1], 1)]
-    best: tuple[float, list[_Label], NDArray[np.float64]] | None = None
+    tried: list[tuple[float, list[_Label], NDArray[np.float64]]] = []
     for font, words in levels:
         labels = [_Label(_text(face, number, words), font) for number, face in enumerate(faces, start=1)]
         extents = np.array([label.extent for label in labels], float).reshape(-1, 2)
         corners = place_labels(boxes, extents, *picture, taken)
         placed = np.column_stack([corners, extents])
-        covered = overlaps(placed, np.vstack([boxes, taken])).sum() - overlaps(placed, boxes).trace()
+        own = overlaps(placed, boxes).trace()
+        covered = overlaps(placed, np.vstack([boxes, taken])).sum() - own
         covered += overlaps(placed, placed).sum() - np.prod(extents, axis=1).sum()
         # What reaches over the border cannot be read either.
         covered += np.maximum(0, placed[:, 0] + placed[:, 2] - picture[0]).sum()
-        if best is None or covered < best[0] - 1e-6:
-            best = covered, labels, corners
-        if covered < 1e-6:
-            break
-    assert best is not None
-    return best[1:]
+        tried.append((round(covered, 3), labels, corners))
+        # The number of a single face tells nothing.
+        if covered + own < 1e-3 and (words > 1 or len(faces) > 1):
+            return labels, corners
+    # The first of the least.
+    return min(tried, key=lambda level: level[0])[1:]
 
 
 def _text(face: Face, number: int, words: int) -> str:

@@ -19,7 +19,7 @@ Unit = Literal["photo", "frame"]
 #: Seconds that the model `default` took on one core of an AMD EPYC: for a photo, and each million of its pixels that is
 #: searched or decoded; for a video, each frame that is decoded, read or annotated, and each million of its pixels. Only
 #: their ratios matter, and only until some inputs of a kind were read.
-_PHOTO, _SEARCHED, _PHOTO_PIXELS = 0.03, 0.12, 0.028
+_PHOTO, _SEARCHED, _PHOTO_PIXELS = 0.035, 0.145, 0.034
 _VIDEO, _DECODED, _DECODED_PIXELS, _READ, _READ_PIXELS = 0.1, 0.0005, 0.0035, 0.024, 0.008
 _ANNOTATED, _ANNOTATED_PIXELS = 0.004, 0.016
 #: The side to which photos are scaled to be searched.
