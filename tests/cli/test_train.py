@@ -238,6 +238,7 @@ def test_epochs_are_shown_without_a_part_held_out(tmp_path: Path, capsys: pytest
         (["compact", "--data", "synth:200:0", "--set", "run.device=cpu:0"], "--set run.device=cpu\n"),
         (["compact", "--data", "synth:200:0", "--set", "model.init=2024-02-30"], "Put a text into quotes"),
         (["compact", "--data", "synth:200:0", "--set", "optim="], "optim is a section"),
+        (["googlenet", "--data", "synth:200:0"], "or for other data --set optim.votes_weight=0"),
     ],
 )
 def test_wrong_use_is_one_sentence(
