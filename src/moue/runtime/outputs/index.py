@@ -89,7 +89,7 @@ class Index:
             entry: its lines of the tables; see :class:`Tables`.
         """
         self._behind = True
-        self._journal.complete(key, stem, files, identity=self._identity, mark=mark, **entry)
+        self._journal.complete(key, stem, self._identity, files, mark=mark, **entry)
         if key in self._listed:
             self._rewrite([*self._listed])
         else:
@@ -109,19 +109,23 @@ class Index:
             self._journal.close()
 
     def _is_current(self, key: str, source: Source) -> bool:
-        if key not in self._journal:
+        if not self._is_same(key):
             return False
         entry = self._journal[key]
         # What could not be read is tried again: a package or memory may have been missing.
-        finished = entry["identity"] == self._identity and entry["index"]["status"] in ("ok", "no_face")
-        return finished and entry["mark"] is not None and entry["mark"] == fingerprint(source.name)
+        finished = entry["index"]["status"] in ("ok", "no_face") and entry["mark"] is not None
+        return finished and entry["mark"] == fingerprint(source.name)
+
+    def _is_same(self, key: str) -> bool:
+        """Whether an input is complete, and read with this model and these options."""
+        return self._journal.identities.get(key) == self._identity
 
     def _earlier(self) -> Iterator[str]:
         """The inputs whose lines a resumed run keeps."""
-        return (key for key in self._journal if self._resume and self._journal[key]["identity"] == self._identity)
+        return (key for key in self._journal if self._resume and self._is_same(key))
 
     def _rewrite(self, keys: Iterable[str]) -> None:
-        complete = [k for k in keys if k in self._journal and self._journal[k]["identity"] == self._identity]
+        complete = [key for key in keys if self._is_same(key)]
         self._tables.rewrite(map(self._journal.__getitem__, complete))
         self._listed = set(complete)
 

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -34,7 +35,7 @@ DESCRIPTIVE = frozenset({"name", "network", "license", "parameters", "scores", "
 class Journal:
     """The inputs of a folder of results, by a key; one process at a time has it open.
 
-    An entry is ``{"key", "stem", "files": {name: bytes}, …}``. It counts while all its files have their sizes.
+    An entry is ``{"key", "stem", "identity", "files": {name: bytes}, …}``. It counts while its files have their sizes.
 
     Args:
         folder: the folder of the results.
@@ -53,10 +54,9 @@ class Journal:
         self._offsets: dict[str, int] = {}
         self.stems: dict[str, str] = {}
         """By key: the stem of the files of each complete input."""
+        self.identities: dict[str, str] = {}
+        """By key: that of the model and options; see :func:`identity`."""
         self._load()
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._offsets
 
     def __iter__(self) -> Iterator[str]:
         """The keys of the complete inputs, in the order in which they were completed."""
@@ -70,15 +70,14 @@ class Journal:
 
     def begin(self, key: str, stem: str) -> None:
         """Note that the files of an input are going to be written: what they held does not count any more."""
-        if self._offsets.pop(key, None) is not None:
-            del self.stems[key]
+        self._forget(key)
         self._append({"key": key, "stem": stem})
 
-    def complete(self, key: str, stem: str, files: list[Path], **values: Any) -> None:
+    def complete(self, key: str, stem: str, identity: str, files: list[Path], **values: Any) -> None:
         """Note that the files of an input are complete, with further values of its entry."""
         sizes = {path.relative_to(self._folder).as_posix(): path.stat().st_size for path in files}
-        self._offsets[key] = self._append({"key": key, "stem": stem, "files": sizes, **values})
-        self.stems[key] = stem
+        self._offsets[key] = self._append({"key": key, "stem": stem, "identity": identity, "files": sizes, **values})
+        self.stems[key], self.identities[key] = stem, identity
 
     def close(self) -> None:
         """Let another process have it; without an entry, no file is left."""
@@ -89,9 +88,14 @@ class Journal:
     def _append(self, entry: dict[str, Any]) -> int:
         return append(self._path, json.dumps(entry, allow_nan=False).encode() + b"\n")
 
+    def _forget(self, key: str) -> None:
+        for values in (self._offsets, self.stems, self.identities):
+            values.pop(key, None)
+
     def _load(self) -> None:
         # Parts of files lie where the program was killed: beside the tables, or the files of an input.
         unfinished = {self._folder}
+        files: dict[str, dict[str, int]] = {}
         offset = 0
         self._file.seek(0)
         for line in self._file:
@@ -102,26 +106,25 @@ class Journal:
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 entry = json.loads(line)
                 key, stem = entry["key"], entry["stem"]
-                self._offsets.pop(key, None)
+                self._forget(key)
                 if "files" in entry:
-                    self._offsets[key] = offset
-                    self.stems[key] = stem
+                    # One text for all that are equal.
+                    self.identities[key] = sys.intern(entry["identity"])
+                    self.stems[key], files[key], self._offsets[key] = stem, entry["files"], offset
                 else:
                     unfinished.add((self._folder / stem).parent)
             offset += len(line)
-        for key in list(self.stems):
-            if key not in self._offsets or not self._has_its_files(self[key]):
-                self._offsets.pop(key, None)
-                del self.stems[key]
+        for key in [key for key in self._offsets if not self._are_there(files[key])]:
+            self._forget(key)
         for folder in unfinished:
             with contextlib.suppress(OSError):
                 for path in folder.iterdir():
                     if PART.fullmatch(path.name):
                         path.unlink()
 
-    def _has_its_files(self, entry: dict[str, Any]) -> bool:
+    def _are_there(self, files: dict[str, int]) -> bool:
         try:
-            return all((self._folder / name).stat().st_size == size for name, size in entry["files"].items())
+            return all((self._folder / name).stat().st_size == size for name, size in files.items())
         except OSError:
             return False
 

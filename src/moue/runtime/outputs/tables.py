@@ -23,10 +23,8 @@ class Tables:
     """
 
     def __init__(self, folder: Path, labels: Sequence[str]) -> None:
-        self._columns: dict[Path, Sequence[str]] = {
-            folder / INDEX: INDEX_COLUMNS,
-            folder / PEOPLE: people.columns_of(labels),
-        }
+        self._index, self._people = folder / INDEX, folder / PEOPLE
+        self._people_columns = people.columns_of(labels)
 
     def rewrite(self, entries: Iterable[Mapping[str, Any]]) -> None:
         """Replace both tables, each in one step.
@@ -34,13 +32,17 @@ class Tables:
         Raises:
             OSError: when one cannot be written; the older one stays then.
         """
-        index, persons = self._columns
-        with atomic_write(index) as part, atomic_write(persons) as people_part:
-            for path, columns in ((part, self._columns[index]), (people_part, self._columns[persons])):
-                append(path, to_csv([], columns=columns).encode())
+        with (
+            atomic_write(self._index) as index_part,
+            atomic_write(self._people) as people_part,
+            open(index_part, "wb") as index,
+            open(people_part, "wb") as persons,
+        ):
+            index.write(to_csv([], columns=INDEX_COLUMNS).encode())
+            persons.write(to_csv([], columns=self._people_columns).encode())
             for entry in entries:
-                append(part, _lines([entry["index"]], self._columns[index]))
-                append(people_part, _lines(entry["people"], self._columns[persons]))
+                index.write(_lines([entry["index"]], INDEX_COLUMNS))
+                persons.write(_lines(entry["people"], self._people_columns))
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Append an input to both tables.
@@ -48,9 +50,9 @@ class Tables:
         Raises:
             OSError: when one cannot be written; it ends with a whole line all the same.
         """
-        index, persons = self._columns
-        append(persons, _lines(entry["people"], self._columns[persons]))
-        append(index, _lines([entry["index"]], self._columns[index]))
+        if entry["people"]:
+            append(self._people, _lines(entry["people"], self._people_columns))
+        append(self._index, _lines([entry["index"]], INDEX_COLUMNS))
 
 
 def _lines(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
