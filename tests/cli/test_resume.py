@@ -20,6 +20,7 @@ from videos import make_video, scene
 from moue.cli.main import main
 from moue.runtime.outputs.journal import NAME, Journal
 from moue.runtime.recognizer import Recognizer
+from moue.runtime.video.decode import open_video
 from moue.spec import ModelSpec
 
 Read = Callable[..., list[str]]
@@ -61,9 +62,12 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def snapshot(out: Path) -> dict[str, bytes]:
-    """All files but the journal, by name."""
-    files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in files.items() if name != NAME}
+    """All files but the journal, by name; of films, how many frames: encoders need not be deterministic."""
+    files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file() and path.name != NAME}
+    return {
+        name: str(len(list(open_video(path).frames()))).encode() if path.suffix == ".mp4" else path.read_bytes()
+        for name, path in files.items()
+    }
 
 
 #: In the order of a folder's files; those that have no complete results, as they could not be read.
@@ -163,6 +167,34 @@ def test_a_changed_input_or_result_is_read_again(read: Read, media: Path, tmp_pa
     assert {
         name for name, content in snapshot(out).items() if name.startswith("sub/") and whole[name] != content
     } == set()
+
+
+def test_saved_faces_are_part_of_the_results(read: Read, media: Path, tmp_path: Path) -> None:
+    """Also where a folder of the sources is called like that of an input's faces."""
+    out = tmp_path / "out"
+    for name, photo in (("a.faces/1.png", "b.jpg"), ("clip.faces/000000-1.png", "a.png")):
+        (media / "sub" / name).parent.mkdir()
+        Image.open(media / photo).save(media / "sub" / name)
+    make_video(media / "sub" / "zoo.mp4", [scene(i) for i in range(3)])
+    (media / "sub" / "zoo.faces").mkdir()
+    shutil.copy(media / "a.png", media / "sub" / "zoo.faces" / "7.png")
+    read(media, "--save-faces")
+    whole = snapshot(out)
+    assert {"sub/a.faces/1.png", "a.faces/1.png"} <= whole.keys()
+    answers = [row["answer"] for row in table(out / "index.csv") if row["answer"]]
+    assert len(set(answers)) == len(answers) == 10
+    faces = {name for name in whole if ".faces/" in name.removeprefix("sub/") and name.endswith(".png")}
+    rows = {name: json.loads(whole[name].splitlines()[0])["source"] for name in answers}
+    assert {Path(source).relative_to(media).as_posix() for source in rows.values()} >= {
+        *("sub/a.faces/1.png", "sub/clip.faces/000000-1.png", "sub/zoo.faces/7.png")
+    }
+    assert read(media, "--resume", "--save-faces") == ALWAYS
+    assert snapshot(out) == whole
+    lost = next(name for name in sorted(faces) if name.startswith("a.faces"))
+    (out / lost).unlink()
+    assert read(media, "--resume", "--save-faces") == ["a.png", *ALWAYS]
+    assert snapshot(out) == whole
+    assert len(read(media, "--resume")) == 11, "without saved faces the results are others"
 
 
 def test_without_resume_everything_is_read_again_and_nothing_is_lost(read: Read, media: Path, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_person_of_a_video_is_saved_once_a_second(tmp_path: Path) -> None:
         images.add(row, scene(0))
     # The person is away when the second second begins, and comes back under the same number.
     assert names(tmp_path / "clip.faces") == ["000000-1.png", "000030-1.png", "000055-1.png", "000080-1.png"]
-    assert images.count == 4
+    assert len(images.files) == 4
 
 
 def test_files_of_an_earlier_run_are_replaced_and_others_kept(tmp_path: Path) -> None:

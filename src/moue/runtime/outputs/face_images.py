@@ -15,6 +15,8 @@ from moue.runtime.results import Faces
 
 #: Of a video, a person's face is saved at most once in that many seconds: two hours would be 200,000 files.
 INTERVAL = 1.0
+#: What the folder of an input's faces is called, after its stem.
+FACES = ".faces"
 _NAME = re.compile(r"\d+(-\d+)?\.png")
 
 
@@ -31,8 +33,8 @@ class FaceImages:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._next: dict[int, float] = {}
-        self.count = 0
-        """How many are written."""
+        self.files: list[Path] = []
+        """Those that are written."""
         if folder.is_dir():
             for path in folder.iterdir():
                 if _NAME.fullmatch(path.name):
@@ -64,6 +66,7 @@ class FaceImages:
             for name, crop in zip(chosen.values(), crops, strict=True):
                 content = io.BytesIO()
                 Image.fromarray(crop).save(content, "PNG")
-                with atomic_write(self._folder / f"{name}.png") as part:
+                path = self._folder / f"{name}.png"
+                with atomic_write(path) as part:
                     part.write_bytes(content.getvalue())
-        self.count += len(chosen)
+                self.files.append(path)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from moue.errors import UsageError
 from moue.files import atomic_write
 from moue.preprocess import ImageArray
 from moue.runtime.inputs.source import Source
-from moue.runtime.outputs.face_images import FaceImages
+from moue.runtime.outputs.face_images import FACES, FaceImages
 from moue.runtime.outputs.index import NOT_OPENED, Index, key_of
 from moue.runtime.outputs.journal import fingerprint, identity
 from moue.runtime.outputs.mirror import Mirror
@@ -71,6 +71,8 @@ class OutputFolder:
         # Stems with their folders, in lower case, as some file systems do not distinguish it from upper case. A result
         # could be called like the tables.
         self._used = {Path(INDEX).stem, Path(PEOPLE).stem}
+        # Folders that mirror those of the sources, in lower case.
+        self._folders: set[str] = set()
         for file in (Path(os.path.realpath(file)) for file in protected):
             if self._resolved in file.parents:
                 self._used.add(file.relative_to(self._resolved).with_suffix("").as_posix().lower())
@@ -94,7 +96,7 @@ class OutputFolder:
         for numbered in _numbered(Path(name).stem or "results"):
             stem = f"{parent}{numbered}"
             names = {f"{stem}{ending}".lower() for ending in endings}
-            if not names & self._used and not self._is_folder(stem):
+            if not names & self._used and f"{stem}{FACES}".lower() not in self._folders and not self._is_folder(stem):
                 break
         self._used |= names
         return stem
@@ -102,16 +104,20 @@ class OutputFolder:
     def reserve(self, stem: str) -> None:
         """Give the path of an earlier run's files to no other input."""
         self._used |= {f"{stem}{ending}".lower() for ending in VIDEO_ENDINGS}
+        self._folders |= {parent.as_posix() for parent in PurePosixPath(stem.lower()).parents}
 
     def _folder(self, names: Iterable[str]) -> str:
-        """The path of folders, made: "sub/sub/", or "" for none. One that is called like a file has a number."""
+        """The path of folders, made: "sub/sub/", or "" for none. One that is called like results has a number."""
         path = ""
         for name in names:
             for numbered in _numbered(name):
                 folder = self.path / f"{path}{numbered}"
-                if folder.is_dir() or not folder.exists():
+                owner, ending, _ = f"{path}{numbered}".lower().rpartition(FACES)
+                # In "clip.faces", the faces of the input "clip" are saved.
+                if (folder.is_dir() or not folder.exists()) and not (ending and owner in self._used):
                     break
             path += f"{numbered}/"
+            self._folders.add(path.rstrip("/").lower())
         (self.path / path).mkdir(parents=True, exist_ok=True)
         return path
 
@@ -215,7 +221,7 @@ class FolderSink(ResultSink):
         self._key = key or f"{source.kind}:{self._stem}"
         self.index.begin(self._key, self._stem)
         if self._options.save_faces:
-            self._face_images = FaceImages(self._folder.path / f"{self._stem}.faces")
+            self._face_images = FaceImages(self._folder.path / f"{self._stem}{FACES}")
         self._answer = self._folder.path / f"{self._stem}.{self._options.format}"
         self._rows = open_sink(self._answer, self._options.format, self._labels)
         if source.kind in FILMED:
@@ -253,7 +259,8 @@ class FolderSink(ResultSink):
             plot_timeline(self._record.people, timeline)
             self._files.append(timeline)
         if self._face_images is not None:
-            self.saved_faces += self._face_images.count
+            self.saved_faces += len(self._face_images.files)
+            self._files += self._face_images.files
         people = [to_row(person) for person in self._record.people.summary()]
         entry = {"index": self._record.index_row(self._source.name, answer), "people": people}
         self.index.complete(self._key, self._stem, self._files, self._mark, entry)

@@ -17,6 +17,7 @@ from typing import Any
 
 from moue.errors import UsageError
 from moue.files import append, naming_errors
+from moue.runtime.outputs.face_images import FACES
 from moue.spec import ModelSpec
 
 #: The file's name, hidden as it is for the program alone.
@@ -112,7 +113,7 @@ class Journal:
                     self.identities[key] = sys.intern(entry["identity"])
                     self.stems[key], files[key], self._offsets[key] = stem, entry["files"], offset
                 else:
-                    unfinished.add((self._folder / stem).parent)
+                    unfinished |= {(self._folder / stem).parent, self._folder / f"{stem}{FACES}"}
             offset += len(line)
         for key in [key for key in self._offsets if not self._are_there(files[key])]:
             self._forget(key)
