@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 from disk import room
 
+from moue.runtime.inputs.source import Source
 from moue.runtime.outputs import sinks
 from moue.runtime.outputs.dataframe import to_rows
+from moue.runtime.outputs.folder import FolderOptions, FolderSink, OutputFolder
 from moue.runtime.outputs.sinks import open_sink
 from moue.runtime.results import Faces, Predictions
+from moue.spec import ModelSpec
 
 LABELS = ("happy", "so, so")
 FORMATS = ("json", "jsonl", "csv", "parquet")
@@ -125,3 +128,21 @@ def test_parquet_has_the_columns_of_the_tidy_rows_whatever_is_empty(tmp_path: Pa
         file.write(row)
     file.close()
     assert parquet.read_table(tmp_path / "rows").to_pylist() == to_rows(rows, LABELS)
+
+
+def test_a_camera_that_is_interrupted_has_its_results_and_each_session_its_own(tmp_path: Path) -> None:
+    spec = ModelSpec("any", "none", LABELS)
+    for resume in (False, True):
+        sink = FolderSink(OutputFolder(tmp_path), spec, FolderOptions("jsonl"), resume=resume)
+        [source] = sink.index.pending([Source("0", "camera")])
+        sink.begin(source)
+        for i in range(3):
+            sink.write(result(i).replace(source="0"))
+        # Ctrl-C is how reading a camera ends.
+        sink.close(complete=False)
+    index, people = ((tmp_path / name).read_text().splitlines() for name in ("index.csv", "people.csv"))
+    assert index[1:] == ["0,ok,,1,0.12,camera0.jsonl", "0,ok,,1,0.12,camera0-2.jsonl"]
+    assert [line.split(",")[:7] for line in people[1:]] == [["0", "1", "0.0", "0.08", "0.12", "3", '"so']] * 2
+    assert all(
+        frames((tmp_path / f"{stem}.jsonl").read_bytes(), "jsonl") == [0, 1, 2] for stem in ("camera0", "camera0-2")
+    )
