@@ -15,7 +15,7 @@ from onnx import TensorProto
 from moue.cli.main import main
 from moue.data import load
 from moue.data.splits import stratified_split
-from moue.ensembles.rank_subsets import rank_subsets
+from moue.ensembles.rank_subsets import SubsetScore, rank_subsets
 from moue.ensembles.voting import merge
 from moue.errors import DataError, ModelError, UsageError
 from moue.evaluation.calibration import fit_temperature
@@ -325,3 +325,19 @@ def test_the_command_votes(make: Make, tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["ensemble", "vote", str(a), str(b), "-o", str(tmp_path / "v.onnx"), "--format", "json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert (values["kind"], [m["weight"] for m in values["members"]]) == ("vote", [0.5, 0.5])
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_the_command_says_whether_averaging_is_worth_it(
+    alone: bool, make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = (str(make(name, seed)) for name, seed in (("a", 1), ("b", 2)))
+    one, both = (SubsetScore(m, 200, 0.6, 0.03, 0.2, nll, None, 7) for m, nll in (((a,), 1.0), ((a, b), 1.1)))
+    monkeypatch.setattr("moue.ensembles.rank_subsets.rank_subsets", lambda *_: [one, both] if alone else [both, one])
+    assert main(["ensemble", "rank", a, b, "--data", "synth:200:0"]) == 0
+    printed = capsys.readouterr()
+    assert "majority_baseline" in printed.out
+    if alone:
+        assert printed.err.endswith(f"moue: no average is better than {a} alone\n")
+    else:
+        assert f"moue: to write the best subset as one file: moue ensemble vote {a} {b} -o ensemble.onnx" in printed.err
