@@ -35,9 +35,9 @@ ABOUT = {
     "default": "Seven expressions, as FER-2013 labels them.",
     "tiny": "The fastest and smallest, a little less accurate.",
     "full": "The most accurate on FER-2013; slower.",
-    "googlenet": "GoogLeNet, one of the three networks of the study.",
-    "resnet50v2": "ResNet50V2, one of the three networks of the study.",
-    "vit": "Vision Transformer, one of the three networks of the study.",
+    "googlenet": "GoogLeNet, one of the three networks of the 2023 study that moue repeats.",
+    "resnet50v2": "ResNet50V2, one of the three networks of the 2023 study that moue repeats.",
+    "vit": "Vision Transformer, one of the three networks of the 2023 study that moue repeats.",
 }
 
 ASSETS = Path(__file__).parent / "assets"
