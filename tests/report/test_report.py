@@ -157,7 +157,12 @@ def test_beside_quoted_numbers_stand_the_networks_the_split_and_the_choice_of_th
     rows = table_of((tmp_path / "comparison.md").read_text(encoding="utf-8"), "## Quoted numbers")
     names = [row[1] for row in rows]
     there, here = rows[names.index("ResNet50V2 (the study)")], rows[names.index("ResNet50V2 (the study)") + 1]
-    assert there[2:6] == ["68", "ResNet50V2 at 224×224, from ImageNet, 25 epochs", "its test set", "not known"]
+    assert there[2:6] == [
+        "68",
+        "ResNet50V2 at 224×224, from ImageNet, 25 epochs",
+        "FER-2013, its test set",
+        "not known",
+    ]
     assert here[1] == "strong"
     assert here[3:6] == [
         "resnet50v2-small, 1.20 M parameters, 3 epochs",
@@ -166,7 +171,7 @@ def test_beside_quoted_numbers_stand_the_networks_the_split_and_the_choice_of_th
     ]
     assert "project report, 2023" in (tmp_path / "comparison.md").read_text(encoding="utf-8")
     content = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))
-    assert content["rows"][2]["published"]["split"] == "its test set"
+    assert content["rows"][2]["published"]["split"] == "FER-2013, its test set"
 
 
 def test_the_tables_hold_balanced_accuracy_and_explain_quoted_rows_only_where_there_are_some(tmp_path: Path) -> None:
@@ -183,6 +188,12 @@ def test_the_tables_hold_balanced_accuracy_and_explain_quoted_rows_only_where_th
     head, *rows = page.partition("</table>")[0].split("</tr>")
     column = re.findall(r"<th[^>]*>([^<]+)", head).index("Balanced accuracy,\u00a0%")
     assert re.findall(r"<t[hd].*?</t[hd]>", rows[0])[column] == f'<td class="n">{balanced}</td>'
+
+
+def test_a_network_of_another_name_is_named_beside_a_quoted_accuracy() -> None:
+    words = verdict_of(replace(STRONG, network="resnet50v2-small", epochs=1), *STUDY)["Quoted numbers"]
+    assert words.startswith("strong (network resnet50v2-small) is ")
+    assert "for FER-2013" in words
 
 
 def test_a_column_without_any_value_is_left_out(tmp_path: Path) -> None:

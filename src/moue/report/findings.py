@@ -216,7 +216,7 @@ def _published_accuracies(ranked: Sequence[ModelResult], published: Sequence[Mod
         sentences.append(text + ".")
     if not sentences:
         return []
-    return [Finding("Quoted numbers", " ".join([*sentences, "They come from other machines and runs."]))]
+    return [Finding("Quoted numbers", " ".join([*sentences, "They are for FER-2013, from other machines and runs."]))]
 
 
 def _published_claims(ranked: Sequence[ModelResult], published: Sequence[ModelResult]) -> list[Finding]:

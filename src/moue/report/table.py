@@ -69,7 +69,7 @@ SCORES = (
 #: What they cost.
 COSTS = (
     Column("Training time", lambda r: duration(r.hours)),
-    Column("Core-hours", lambda r: number(r.core_hours, ".1f")),
+    Column("Core-hours", lambda r: number(r.core_hours, ".1f" if (r.core_hours or 0) >= 0.1 else ".2g")),
     Column("Epochs", lambda r: number(r.epochs, "g")),
     Column("Parameters", _parameters),
     Column("GFLOP", lambda r: number(r.gflop, ".3g")),
@@ -130,4 +130,4 @@ def _network(result: ModelResult) -> str:
 
 
 def _epochs(result: ModelResult) -> str:
-    return f", {result.epochs:g} epochs" if result.epochs else ""
+    return f", {result.epochs:g} epoch{'s' if result.epochs != 1 else ''}" if result.epochs else ""
