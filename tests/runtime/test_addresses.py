@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import signal
 import socket
 import ssl
+import threading
+import time
 from collections.abc import Iterator
-from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from PIL import Image
-from servers import WebServer, content, guarded, make_certificate, refusal, web_server
+from servers import WebServer, content, guarded, make_certificate, refusal, unmeasured, web_server
 from videos import SquareReader, make_video, scene
 
 from moue import Faces, Recognizer
@@ -134,6 +136,33 @@ def test_a_film_that_does_not_come_to_its_end_says_so(server: WebServer, tmp_pat
     assert [remark.partition("(")[2] for remark in remarks] == ["attempt 1 of 2)", "attempt 2 of 2)"]
 
 
+def test_an_interrupt_ends_waiting_for_a_film(server: WebServer, film: bytes) -> None:
+    """PyAV drops it where it comes inside of a read; the rest of this film never comes."""
+    over = threading.Event()
+
+    def half(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(film)))
+        handler.end_headers()
+        handler.wfile.write(film[: len(film) // 2])
+        over.wait()
+
+    server.answers["/clip.mp4"] = half
+    [source] = resolve([server.url("/clip.mp4")])
+    with opened(source, VideoOptions()) as found:
+
+        def interrupt() -> None:
+            # The table of contents is at the film's end: the reader waits for it.
+            while not found.content._changed._waiters:
+                time.sleep(0.01)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # type: ignore[arg-type]
+
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            list(stream_frames(SquareReader(), found, VideoOptions()))
+    over.set()
+
+
 def test_another_film_under_the_same_address_is_not_glued_to_the_first(server: WebServer, film: bytes) -> None:
     first = content(film, "video/mp4", drops=[1000])
     server.answers["/clip.mp4"] = lambda handler: (
@@ -215,19 +244,12 @@ def test_a_redirect_to_the_film_is_followed(server: WebServer, film: bytes) -> N
     assert same(read(server.url("/moved")), local(film))
 
 
-def endless(data: bytes, handler: BaseHTTPRequestHandler) -> None:
-    """Data whose length is not told."""
-    handler.send_response(200)
-    handler.end_headers()
-    handler.wfile.write(data)
-
-
 def test_a_playlist_that_passes_for_a_film_opens_nothing(server: WebServer, tmp_path: Path) -> None:
     secret = make_video(tmp_path / "secret.ts", [scene(i) for i in range(10)])
     server.answers["/secret.ts"] = content(secret.read_bytes(), "video/mp2t")
     for other in (str(secret), server.url("/secret.ts")):
         text = f"#EXTM3U\n#\x01\n#EXT-X-TARGETDURATION:9\n#EXTINF:5,\n{other}\n#EXT-X-ENDLIST\n".encode()
-        server.answers |= {"/list.mp4": content(text, "video/mp4"), "/endless": partial(endless, text)}
+        server.answers |= {"/list.mp4": content(text, "video/mp4"), "/endless": unmeasured(text)}
         for path in ("/list.mp4", "/endless"):
             [row] = read(server.url(path))
             assert row.status == "unreadable"

@@ -13,6 +13,7 @@ from moue.errors import MissingExtra, UsageError
 from moue.runtime.draw import draw
 from moue.runtime.video import camera, live
 from moue.runtime.video.camera import camera_frames, stream_camera
+from moue.runtime.video.decode import Sampler
 
 
 class Images:
@@ -116,6 +117,12 @@ def test_closing_the_window_closes_the_camera() -> None:
     x, y, width, _ = rows[0].boxes[0].astype(int)
     assert (screen.shown[0][y : y + 2, x : x + width] != scene(0)[y : y + 2, x : x + width]).any()
     assert (screen.shown[0][:10, :40] != scene(0)[:10, :40]).any()
+
+
+def test_a_camera_is_read_until_the_end() -> None:
+    rows = list(stream_camera(SquareReader(), capture=Endless(), sampler=Sampler(end=0.2)))
+    assert {row.status for row in rows} == {"ok"}
+    assert all(row.timestamp is not None and row.timestamp < 0.2 for row in rows)
 
 
 def test_stopping_early_closes_the_camera() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import av.logging
 import numpy as np
 import pytest
-from servers import Gate, WebServer, guarded, make_certificate, mjpeg, rtsp_server, web_server
+from servers import Gate, WebServer, guarded, make_certificate, mjpeg, rtsp_server, unmeasured, web_server
 from videos import SquareReader, make_video, scene
 
 from moue import Faces
@@ -346,6 +346,14 @@ def test_rtsps_verifies_certificates(camera: int, tmp_path: Path, monkeypatch: p
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
         rows = list(itertools.islice(read(address), 3))
         assert all(row.status == "ok" for row in rows)
+
+
+def test_a_stream_without_images_has_a_row_that_says_so(server: WebServer, tmp_path: Path) -> None:
+    clip = make_video(tmp_path / "clip.ts", [scene(i) for i in range(5)]).read_bytes()
+    server.answers["/clip"] = unmeasured(clip)
+    [row] = read(server.url("/clip"), VideoOptions(start=3600))
+    assert row.status == "unreadable"
+    assert "no image in the part" in (row.reason or "")
 
 
 def test_options_of_streams_are_checked() -> None:

@@ -92,6 +92,17 @@ def content(data: bytes, kind: str, *, ranges: bool = True, drops: Iterable[int]
     return answer
 
 
+def unmeasured(data: bytes) -> Answer:
+    """Data whose length is not told."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(data)
+
+    return answer
+
+
 def refusal(code: int, location: str | None = None) -> Answer:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(code)
@@ -172,6 +183,8 @@ def rtsp_server(images: Iterable[np.ndarray], fps: float = 25) -> Iterator[int]:
     with rtsp.Source(f"rtsp://127.0.0.1:{port}/live", fps=fps, frame_buffer=map(Image.fromarray, images)) as source:
         assert source.wait_ready()
         yield port
+    # The package leaves it open.
+    source._loop.close()
 
 
 class Gate:

@@ -35,8 +35,8 @@ class Download(io.RawIOBase):
         self, url: Url, response: Any, size: int, *, retries: int, on_remark: Callable[[str], object] | None = None
     ) -> None:
         self.name, self.size = url.name, size
-        self.failure: str | None = None
-        """Why the rest of the file will not come; None where nothing is wrong."""
+        self._failure: str | None = None
+        self._interrupted = False
         self._url, self._response = url, response
         self._validator = response.headers.get("ETag") or response.headers.get("Last-Modified")
         self._on_remark = on_remark or (lambda text: None)
@@ -47,6 +47,17 @@ class Download(io.RawIOBase):
         self._retry = Retry(retries, self._closing)
         self._thread = threading.Thread(target=self._run, name="moue-download", daemon=True)
         self._thread.start()
+
+    @property
+    def failure(self) -> str | None:
+        """Why the rest of the file will not come; None where nothing is wrong.
+
+        Raises:
+            KeyboardInterrupt: when one came while a read was waiting, which FFmpeg would have swallowed there.
+        """
+        if self._interrupted:
+            raise KeyboardInterrupt
+        return self._failure
 
     def readable(self) -> bool:
         """True."""
@@ -68,16 +79,21 @@ class Download(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Read what is there; waits for the first byte of it. Where it will not come the file ends: see ``failure``."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._received > self._position or self._received == self.size or self.failure or self.closed
-            )
-            if self.closed:
+            try:
+                self._changed.wait_for(self._has_news)
+            except KeyboardInterrupt:
+                self._interrupted = True
+            if self.closed or self._interrupted:
                 return 0
             self._file.seek(self._position)
             data = self._file.read(min(len(buffer), max(0, self._received - self._position)))
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
+
+    def _has_news(self) -> bool:
+        ended = self._received == self.size or self._failure is not None or self.closed
+        return ended or self._interrupted or self._received > self._position
 
     def close(self) -> None:
         """Stop fetching, and delete the temporary file."""
@@ -100,7 +116,7 @@ class Download(io.RawIOBase):
             failure = str(getattr(error, "strerror", None) or error)
         if failure is not None:
             with self._changed:
-                self.failure = f"{failure}, after {self._received:,} of {self.size:,} bytes"
+                self._failure = f"{failure}, after {self._received:,} of {self.size:,} bytes"
                 self._changed.notify_all()
 
     def _receive(self) -> str | None:

@@ -15,6 +15,9 @@ from moue._version import __version__
 from moue.errors import Unreadable
 from moue.runtime.network.url import TIMEOUT, Url
 
+#: Why there is no connection to a server that answers too late.
+SILENCE = f"the server sent nothing for {TIMEOUT:g} s"
+
 
 def open_http(url: Url, headers: Mapping[str, str] | None = None) -> Any:
     """The server's response, as :mod:`http.client` has it, its body unread.
@@ -52,7 +55,7 @@ def connection_failure(error: Exception) -> str:
     if isinstance(cause, ssl.SSLError):
         return f"no secure connection to the server: {(cause.reason or 'TLS failed').lower().replace('_', ' ')}"
     if isinstance(cause, TimeoutError):
-        return f"the server sent nothing for {TIMEOUT:g} s"
+        return SILENCE
     if isinstance(cause, OSError):
         return f"no connection to the server: {(cause.strerror or type(cause).__name__).lower()}"
     return cause if isinstance(cause, str) else "the server does not answer as a web server does"

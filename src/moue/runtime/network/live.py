@@ -16,7 +16,7 @@ from moue.damage import reason
 from moue.errors import Status, Unreadable
 from moue.image import MAX_PIXELS, check_pixels
 from moue.progress import Report
-from moue.runtime.network.http import connection_failure, open_http, unauthorized
+from moue.runtime.network.http import SILENCE, connection_failure, open_http, unauthorized
 from moue.runtime.network.retry import RETRIES, Retry
 from moue.runtime.network.url import TIMEOUT, Url
 from moue.runtime.results import Faces
@@ -69,6 +69,8 @@ class LiveStream:
                         retry.succeeded()
                         yield index, clock(_time(coded, container)), (coded, aspect)
                         index += 1
+                    if index == 0:
+                        raise Unreadable("not one image of this stream can be decoded")
                     if not (decoder.truncated or self._body.broken) and _has_end(container):
                         return
             except Unreadable as error:
@@ -89,11 +91,13 @@ class LiveStream:
             if self.url.is_web:
                 response, self._response = self._response or open_http(self.url), None
                 source = self._body = _Body(stack.enter_context(response))
+            begin = time.monotonic()
             try:
                 container = stack.enter_context(open_live(source))
             except Exception as error:
                 # Not with its cause, whose text has the whole address.
-                raise Unreadable(self._open_failure(error)) from None
+                silent = time.monotonic() - begin >= TIMEOUT
+                raise Unreadable(SILENCE if silent else self._open_failure(error)) from None
             with decoding_video():
                 yield container
 
@@ -111,8 +115,6 @@ class LiveStream:
             _reach(self.url)
         except OSError as cause:
             return connection_failure(cause)
-        if isinstance(error, av.error.ExitError):
-            return f"the server sent nothing for {TIMEOUT:g} s"
         return f"the server does not give this stream: {(getattr(error, 'strerror', None) or 'RTSP failed').lower()}"
 
 

@@ -130,12 +130,22 @@ def open_container(source: VideoLike, *, edit_list: bool = False) -> Iterator[An
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
     except Exception as error:
-        failure = getattr(source, "failure", None)
-        if failure is not None:
-            raise Unreadable(failure) from error
+        check_complete(source)
         raise _refusal(error) from error
     with container:
         yield container
+
+
+def check_complete(source: object) -> None:
+    """Refuse a source that itself knows why no more of it came: :class:`moue.runtime.network.download.Download`.
+
+    Raises:
+        Unreadable: with that reason.
+        KeyboardInterrupt: when one came while it was waited for.
+    """
+    failure = getattr(source, "failure", None)
+    if failure is not None:
+        raise Unreadable(f"the video is cut off: {failure}")
 
 
 def _refusal(error: Exception) -> Unreadable:

@@ -22,6 +22,7 @@ from moue.runtime.validation import check_number
 from moue.runtime.video.container import (
     Packets,
     VideoLike,
+    check_complete,
     declared_end,
     decoding_video,
     name_of,
@@ -156,9 +157,7 @@ class Video:
                 sampled = sampler(index, timestamp)
                 image = to_rgb(reformatter, coded, self.pixel_aspect) if sampled or convert_all else no_image
                 yield Frame(index, timestamp, image, sampled)
-        failure = getattr(self.source, "failure", None)
-        if failure is not None:
-            raise Unreadable(f"the video is cut off: {failure}")
+        check_complete(self.source)
         if index < 0:
             raise Unreadable("not one image of this video can be decoded")
         sampler.check_any(float(time))
@@ -258,6 +257,7 @@ def open_video(source: VideoLike, *, max_pixels: int = MAX_PIXELS) -> Video:
         # Only a decoded frame tells size and rotation reliably.
         first = next(iter(Decoder(container, stream)), None)
         if first is None:
+            check_complete(source)
             raise Unreadable("not one image of this video can be decoded")
         rotation, mirrored = orientation(first)
         width, height = display_size(first.width, first.height, aspect)

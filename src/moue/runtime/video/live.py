@@ -93,6 +93,8 @@ def _stream(
                 report(count, None)
             if not is_open:
                 return
-    last = None if latest.over else lost()
+    last = None if latest.over and width else lost()
+    if last is None and not width:
+        last = "unreadable", "it gave no image in the part that was to be read"
     if last is not None:
         yield recognizer.failed(name, *last).replace(width=width, height=height)
