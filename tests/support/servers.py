@@ -183,8 +183,6 @@ def rtsp_server(images: Iterable[np.ndarray], fps: float = 25) -> Iterator[int]:
     with rtsp.Source(f"rtsp://127.0.0.1:{port}/live", fps=fps, frame_buffer=map(Image.fromarray, images)) as source:
         assert source.wait_ready()
         yield port
-    # The package leaves it open.
-    source._loop.close()
 
 
 class Gate:
