@@ -104,6 +104,12 @@ def test_names_cannot_break_the_page_or_the_markdown_table(written: Path) -> Non
     assert {"top", "results", "model-weak-b", "model-strong"} <= set(anchors)
 
 
+def test_a_name_that_is_no_text_costs_nothing(tmp_path: Path) -> None:
+    paths = write_comparison([row("run-\udcff", 2.0), STRONG], tmp_path)
+    assert {p.suffix for p in paths} == {".html", ".md", ".csv", ".json", ".tex", ".svg", ".png"}
+    assert "run-?" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
+
+
 def test_figures_of_an_older_comparison_go_and_other_files_stay(tmp_path: Path) -> None:
     write_comparison([STRONG, WEAK], tmp_path)
     (tmp_path / "figures" / "mine.svg").write_text("<svg/>")

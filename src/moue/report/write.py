@@ -72,12 +72,16 @@ def write_comparison(
     own = {result.name: model_figures(result, slugs[result.name]) for result in results}
     html, markdown = render(results, pairs, findings, shared, own, slugs, title=title, provenance=provenance)
     out = Path(out_dir)
+    texts = {
+        "html": html,
+        "md": markdown,
+        "csv": to_csv([result.to_row() for result in results]),
+        "json": _json(results, pairs, findings, title, provenance),
+        "tex": latex(results, pairs),
+    }
     contents = {
-        out / "comparison.html": html.encode(),
-        out / "comparison.md": markdown.encode(),
-        out / "comparison.csv": to_csv([result.to_row() for result in results]).encode(),
-        out / "comparison.json": _json(results, pairs, findings, title, provenance).encode(),
-        out / "comparison.tex": latex(results, pairs).encode(),
+        # The name of a folder may hold bytes that are no text.
+        **{out / f"comparison.{kind}": text.encode(errors="replace") for kind, text in texts.items()},
         **{
             out / "figures" / f"{figure.name}.{kind}": content
             for figure in (*shared, *(figure for figures in own.values() for figure in figures))
