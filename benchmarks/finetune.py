@@ -47,10 +47,10 @@ ARMS: dict[str, tuple[str, list[str]]] = {
     "from `ferplus`": ("finetune", ["model.init=ferplus"]),
     "from scratch, as long": ("finetune", [*NEW, "optim.lr=0.05", "optim.trunk_lr=1", "optim.frozen_epochs=0"]),
     # A small network learns more from few images than a large one, if it sees them often.
-    "from scratch, small and four times as long": (
+    "from scratch, small and ten times as long": (
         "default",
         [
-            *("model.options={widths: [16, 48, 96], blocks: [1, 1]}", "optim.epochs=40", "optim.batch_size=32"),
+            *("model.options={widths: [16, 48, 96], blocks: [1, 1]}", "optim.epochs=100", "optim.batch_size=32"),
             *("data.validation=0.2", "data.random_erasing=0.25", "optim.votes_weight=0", "optim.keep=best"),
         ],
     ),
