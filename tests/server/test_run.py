@@ -11,15 +11,18 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import websockets.sync.client as websockets
+from uploads import BatchGate, running
 
 from moue.cli.main import main
 from moue.server.addresses import is_local
+from moue.server.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("server")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
@@ -49,6 +52,11 @@ def serving(
 def connect(messages: list[str]) -> http.client.HTTPConnection:
     address = next(word for line in messages for word in line.split() if "://" in word)
     return http.client.HTTPConnection("127.0.0.1", urlsplit(address).port or 0, timeout=60)
+
+
+def post_to(port: int, content: bytes) -> tuple[int, object]:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        return post(connection, content)
 
 
 def post(connection: http.client.HTTPConnection, content: bytes, **headers: str) -> tuple[int, object]:
@@ -224,3 +232,49 @@ def test_which_hosts_are_local() -> None:
         *(("0.0.0.0", False), ("192.168.0.3", False), ("::", False), ("localhost.evil.example", False)),
     ):
         assert is_local(host) is local
+
+
+def test_requests_that_the_end_cannot_wait_for_are_told_so(
+    tiny_onnx: Path, face: bytes, gate: BatchGate, tmp_path: Path, monkeypatch, caplog
+) -> None:
+    monkeypatch.setattr("moue.server.run.GRACE_SECONDS", 1)
+    settings = Settings(models=(str(tiny_onnx),), detector="none", temp_folder=tmp_path)
+    head = b"POST /v1/faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\nContent-Length: 9\r\n\r\n"
+    with ThreadPoolExecutor() as pool:
+        slow = socket.socket()
+        slow.settimeout(60)
+        with running(settings) as port:
+            slow.connect(("127.0.0.1", port))
+            slow.sendall(head)
+            waiting = pool.submit(post_to, port, face)
+            gate.wait_reached()
+            waiting.add_done_callback(lambda _: gate.open())
+        answer = {"detail": "the server is shutting down."}
+        assert waiting.result() == (503, answer)
+        with slow:
+            response = slow.recv(10_000).lower()
+        assert response.startswith(b"http/1.1 503 ")
+        assert b"retry-after: 5" in response
+    assert "Exception in ASGI application" not in caplog.text
+
+
+def test_a_request_that_is_read_when_the_server_ends_is_answered(
+    tiny_onnx: Path, face: bytes, gate: BatchGate, tmp_path: Path
+) -> None:
+    settings = Settings(models=(str(tiny_onnx),), detector="none", temp_folder=tmp_path)
+    with ThreadPoolExecutor() as pool:
+        with running(settings) as port:
+            reading = pool.submit(post_to, port, face)
+            gate.wait_reached()
+            # No connection is accepted any more once the server ends.
+            pool.submit(refused, port).add_done_callback(lambda _: gate.open())
+        assert reading.result()[0] == 200
+
+
+def refused(port: int) -> None:
+    """Returns when no server listens on a port any more."""
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=60).close()
+        except OSError:
+            return

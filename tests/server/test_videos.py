@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 from uploads import FINISHED, BatchGate, JobEvents, Start
-from videos import make_sound, make_video, scene
+from videos import damaged_opus, make_sound, make_video, scene
 
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.video.decode import open_video
@@ -300,3 +300,13 @@ def test_without_a_folder_for_temporary_files_images_are_read_and_videos_are_not
     folder.mkdir()
     id = client.post("/v1/videos", content=video).json()["id"]
     assert finish(client, id)["status"] == "done"
+
+
+def test_damaged_sound_is_told_to_the_client_and_not_to_the_log(
+    client: TestClient, finish: Finish, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    damaged = damaged_opus(tmp_path / "damaged.mkv").read_bytes()
+    job = finish(client, client.post("/v1/videos?name=private.mkv&every=5", content=damaged).json()["id"])
+    assert (job["status"], job["annotated"], job["reason"]) == ("done", True, None)
+    assert job["remark"].startswith("private.mkv: the sound is damaged and left out")
+    assert not recwarn.list

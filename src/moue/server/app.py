@@ -61,7 +61,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
         finally:
             expiry.cancel()
-            batcher.close()
+            # Not here: the last responses are still to be sent.
+            await asyncio.to_thread(batcher.close)
             await asyncio.to_thread(jobs.close)
 
     # FastAPI's interactive documentation would load scripts from other sites.

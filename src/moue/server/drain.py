@@ -40,6 +40,10 @@ class Drain:
             self._complete = True
         return message
 
+    def give_up(self) -> None:
+        """Drain nothing any more, as there is no time left."""
+        self._complete = True
+
     async def send(self, message: Message) -> None:
         """Pass a part of the response on; drain the body before its end."""
         if message["type"] == "http.response.start":

@@ -43,6 +43,8 @@ class Job:
     """"uploading", "waiting", "reading", "done", "failed" or "cancelled"."""
     reason: str | None = None
     """Why it failed."""
+    remark: str | None = None
+    """What the annotated video lacks."""
     frames: int = 0
     """Frames processed."""
     total: int | None = None
@@ -78,6 +80,7 @@ class Job:
             "source": self.name,
             "status": self.status,
             "reason": self.reason,
+            "remark": self.remark,
             "frames": self.frames,
             "total": self.total,
             "rows": self.rows,
@@ -215,9 +218,13 @@ class JobQueue:
                     f"reading took longer than {self._timeout:g} s. Read fewer frames, as with fps=5, or cut the video."
                 )
 
+        def remark(text: str) -> None:
+            # The client's, and not the log's, which must not name what was sent.
+            job.remark = text
+
         rows = stream_video(
             recognizer, replace(video, name=job.name), every=job.every, fps=job.fps,
-            annotated=job.annotated if job.annotate else None, report=report,
+            annotated=job.annotated if job.annotate else None, report=report, on_remark=remark,
         )  # fmt: skip
         # Closing the generator completes the annotated video.
         with open(job.rows_file, "w", encoding="utf-8") as file, closing(rows):

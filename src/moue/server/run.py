@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import secrets
@@ -10,12 +11,13 @@ import ssl
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moue.errors import UsageError, quoted
 from moue.server.addresses import is_local
@@ -25,6 +27,8 @@ from moue.server.settings import Settings
 
 #: Connections at a time, where the queue is not longer.
 MAX_CONNECTIONS = 256
+#: Seconds for which requests are answered after the server is told to stop. Docker kills it after ten.
+GRACE_SECONDS = 8
 
 
 def serve(
@@ -91,12 +95,12 @@ def _remarks(settings: Settings, tls: bool) -> Iterator[str]:
 
 
 class _Server(uvicorn.Server):
-    """Shows the page in a browser once requests are answered.
+    """Shows the page in a browser once requests are answered, and says what it waits for at the end.
 
     Args:
         config: of the server.
         page: the URL to show; None for none.
-        log: called where there is no browser.
+        log: called where there is no browser, and where requests are still to be answered.
     """
 
     def __init__(self, config: uvicorn.Config, page: str | None, log: Callable[[str], None]) -> None:
@@ -109,17 +113,30 @@ class _Server(uvicorn.Server):
             # Some browsers return when they are closed.
             threading.Thread(target=self._open, args=(self._page,), name="moue-browser", daemon=True).start()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if n := len(self.server_state.tasks):
+            requests = "1 request" if n == 1 else f"{n} requests"
+            self._log(f"stopping: waits up to {GRACE_SECONDS} s for {requests}. Ctrl-C again stops at once")
+        await super().shutdown(sockets)
+
     def _open(self, page: str) -> None:
         if not webbrowser.open(page):
             self._log(f"no browser could be opened: open {page} yourself")
 
 
 def uvicorn_config(
-    app: FastAPI, settings: Settings, certfile: str | None = None, keyfile: str | None = None
+    app: ASGIApp, settings: Settings, certfile: str | None = None, keyfile: str | None = None
 ) -> uvicorn.Config:
     """How uvicorn runs the application."""
+
+    async def stoppable(scope: Scope, receive: Receive, send: Send) -> None:
+        # uvicorn cancels what it cannot wait for when it stops. The application has told the client, and a traceback
+        # in the log would look like a fault.
+        with suppress(asyncio.CancelledError):
+            await app(scope, receive, send)
+
     return uvicorn.Config(
-        app,
+        stoppable,
         http=TimeoutProtocol,
         log_level="warning",
         # An access log would record who sent what.
@@ -133,7 +150,7 @@ def uvicorn_config(
         ws_max_queue=2,
         # Twice the queue, so that it is full before connections run out.
         limit_concurrency=max(MAX_CONNECTIONS, 2 * settings.max_queue),
-        timeout_graceful_shutdown=3,
+        timeout_graceful_shutdown=GRACE_SECONDS,
     )
 
 

@@ -116,6 +116,7 @@ class VideoJob(TypedDict):
     source: str
     status: Annotated[str, Field(description="uploading, waiting, reading, done, failed or cancelled")]
     reason: Annotated[str | None, Field(description="why it failed")]
+    remark: Annotated[str | None, Field(description="what the annotated video lacks, as damaged sound")]
     frames: Annotated[int, Field(description="processed so far")]
     total: Annotated[int | None, Field(description="number of frames, where the file says so")]
     rows: Annotated[int, Field(description="written so far")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
@@ -45,6 +46,7 @@ HEADERS = {
 }
 #: Browsers cannot set ``Authorization`` for a WebSocket: the page offers the token as a subprotocol instead.
 SUBPROTOCOL, BEARER_PREFIX = "moue.v1", "bearer."
+SHUTTING_DOWN = "the server is shutting down."
 _SERVER_ERROR = "internal server error. The server's log says more."
 _log = logging.getLogger(__name__)
 
@@ -126,6 +128,12 @@ class SecurityMiddleware:
             if status:
                 raise RuntimeError("a response was not completed") from None
             await _send_error(send_with_headers, 500, _SERVER_ERROR)
+        except asyncio.CancelledError:
+            # The ASGI server stops and waits no longer.
+            drain.give_up()
+            if not status:
+                await _send_error(send_with_headers, 503, SHUTTING_DOWN)
+            raise
         # The route's pattern and not the path: ids of jobs must not become labels.
         route = getattr(scope.get("route"), "path", "other")
         self._metrics.count_request(route, status, time.perf_counter() - start)
@@ -205,5 +213,7 @@ async def _send_error(send: Send, status: int, detail: str) -> None:
     headers = [(b"content-type", b"application/json")]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    elif status == 503:
+        headers.append((b"retry-after", b"5"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps({"detail": detail}).encode()})

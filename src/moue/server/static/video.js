@@ -1,6 +1,6 @@
 // A film: uploaded, shown with its timeline while it is read, and deleted from the server.
 
-import { query, request, sleep, upload } from "./api.js";
+import { query, request, sentence, sleep, upload } from "./api.js";
 import { card, clock, element, percent, plural, table } from "./element.js";
 import { faceIndex, ResultPanel } from "./panel.js";
 import { people } from "./people.js";
@@ -108,6 +108,7 @@ export async function readVideo(file, models, labels, options, { show, setStatus
       view.rows.push({ ...row, model: view.model });
       if (row.timestamp !== undefined) view.timeline.add(row);
     }
+    view.remark = job.remark;
     view.bar.value = job.total ? Math.min(1, job.frames / job.total) : 0;
     view.count.textContent = job.status === "waiting" ? "waiting in the queue" : `${job.frames} of ${job.total ?? "?"} frames`;
     // Without the count: a screen reader would read out each change.
@@ -132,6 +133,7 @@ export async function readVideo(file, models, labels, options, { show, setStatus
       video.src = URL.createObjectURL(annotated);
       video.hidden = false;
       download.hidden = false;
+      if (views[0].remark) download.after(element("p", { class: "note", text: sentence(views[0].remark) }));
       download.addEventListener("click", () => save(annotated, `${stem(file.name)}-moue.mp4`));
       for (const event of ["timeupdate", "seeked", "loadedmetadata"]) video.addEventListener(event, draw);
     }
