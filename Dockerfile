@@ -1,5 +1,5 @@
 # The web page and the HTTP API in a container: docs/deploying.md. `make docker-test` builds and tries it.
-ARG PYTHON=docker.io/library/python:3.13-slim
+ARG PYTHON=python:3.13-slim
 
 FROM ${PYTHON} AS build
 WORKDIR /moue
