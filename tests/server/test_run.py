@@ -278,3 +278,19 @@ def refused(port: int) -> None:
             socket.create_connection(("127.0.0.1", port), timeout=60).close()
         except OSError:
             return
+
+
+def test_ctrl_c_again_ends_the_waiting(tiny_onnx: Path) -> None:
+    with serving(tiny_onnx) as (process, messages), socket.socket() as slow:
+        slow.settimeout(60)
+        slow.connect(("127.0.0.1", connect(messages).port))
+        slow.sendall(b"POST /v1/faces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+        # The server waits for the body.
+        assert b" 100 " in slow.recv(100)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert process.stderr.readline() == "moue: stopping: waits up to 8 s for 1 request. Ctrl-C again ends that\n"
+        process.send_signal(signal.SIGINT)
+        assert b" 503 " in slow.recv(1000)
+        assert process.wait(30) == 0
+        assert process.stderr.read().strip() == "moue: stopped"

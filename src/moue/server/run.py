@@ -116,8 +116,13 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if n := len(self.server_state.tasks):
             requests = "1 request" if n == 1 else f"{n} requests"
-            self._log(f"stopping: waits up to {GRACE_SECONDS} s for {requests}. Ctrl-C again stops at once")
+            self._log(f"stopping: waits up to {GRACE_SECONDS} s for {requests}. Ctrl-C again ends that")
         await super().shutdown(sockets)
+        if self.force_exit:
+            # uvicorn would leave requests and application to the end of the event loop, which logs tracebacks.
+            for task in self.server_state.tasks:
+                task.cancel()
+            await self.lifespan.shutdown()
 
     def _open(self, page: str) -> None:
         if not webbrowser.open(page):
