@@ -27,6 +27,9 @@ def test_the_downloads_say_that_a_batch_is_not_complete(page: Page) -> None:
     page.set_input_files("#files", [photo(name) for name in NAMES])
     expect(page.locator("#csv")).to_have_text("Download CSV (1 of 3 files read so far)")
     expect(page.locator("#count")).to_have_text("1 of 3 files read")
+    expect(page.locator("#announced")).to_have_text("1 of 3 files read")
+    # No other number than that.
+    expect(page.locator("#status")).to_have_text("Reading files …")
     assert page.locator("#bar").evaluate("bar => [bar.value, bar.max]") == [1, 3]
     assert [row["source"] for row in saved_rows(page)] == ["a.jpg"]
     held.let_go()
@@ -34,6 +37,14 @@ def test_the_downloads_say_that_a_batch_is_not_complete(page: Page) -> None:
     expect(page.locator("#csv")).to_have_text("Download CSV")
     expect(page.locator("#progress")).to_be_hidden()
     assert [row["source"] for row in saved_rows(page)] == NAMES
+
+
+def test_names_are_in_the_files_as_they_are(page: Page) -> None:
+    name = 'grüße, "zwei" %22.jpg'
+    page.set_input_files("#files", [photo(name), unreadable('"no".jpg')])
+    expect(page.locator("#status")).to_have_text("1 of 2 files read.")
+    assert [row["source"] for row in saved_rows(page)] == [name, '"no".jpg']
+    assert [row["source"] for row in saved_table(page)] == [name, '"no".jpg']
 
 
 def test_files_that_are_added_meanwhile_wait_for_their_turn(page: Page) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page import saved_rows, saved_table
+from page import saved, saved_rows, saved_table
 from playwright.sync_api import Browser, Page, Route, expect
 from videos import make_video, walking_face
 
@@ -133,7 +133,13 @@ def test_a_finger_shows_the_values_and_they_stay(browser: Browser, address: str,
 def test_people_are_summarized_and_saved(page: Page, clip: Path) -> None:
     read(page, clip, 50)
     rows = saved_rows(page)
+    # Those of several films can be told apart.
+    assert saved(page, "text=Download CSV of the people").suggested_filename.startswith("clip-people-")
     people = saved_table(page, "text=Download CSV of the people")
+    first = people[0]
+    expect(page.locator("#table tbody tr td:nth-child(3)").first).to_have_text(
+        f"mostly {first['label']}, mean {int(float(first[first['label']]) * 100 + 0.5)} %"
+    )
     labels = FER2013.labels
     assert list(people[0]) == [
         *("source", "track", "start", "end", "seconds", "frames", "label"),
@@ -154,7 +160,8 @@ def test_people_are_summarized_and_saved(page: Page, clip: Path) -> None:
             assert float(person[label]) == pytest.approx(mean, abs=1e-5)
             share = sum(face["label"] == label for face in faces) / len(faces)
             assert float(person[f"{label}_share"]) == pytest.approx(share, abs=1e-5)
-        assert float(person["uncertain_share"]) == pytest.approx(sum(f["uncertain"] for f in faces) / len(faces))
+        uncertain = sum(face["uncertain"] for face in faces) / len(faces)
+        assert float(person["uncertain_share"]) == pytest.approx(uncertain, abs=1e-5)
 
 
 def test_people_and_rows_are_those_of_the_command_line(page: Page, clip: Path, tiny_onnx: Path, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_the_results_of_two_models_are_matched_by_position(page: Page) -> None:
     assert page.evaluate(script, [[here, there, away], other]) == [other["faces"][1], other["faces"][0], None]
 
 
-def test_a_token_is_asked_for_once(browser: Browser, address: str, astronaut: FilePayload) -> None:
+def test_a_token_is_asked_for_once_and_again_where_it_is_wrong(browser: Browser, address: str, astronaut: FilePayload) -> None:
     page = browser.new_page()
 
     def respond(route: Route) -> None:
@@ -123,6 +123,10 @@ def test_a_token_is_asked_for_once(browser: Browser, address: str, astronaut: Fi
     expect(page.locator("#model option").nth(1)).to_be_attached()
     page.select_option("#compare", "tiny_doubtful")
     page.set_input_files("#files", astronaut)
+    expect(page.locator("#login-reason")).to_contain_text("This server needs its token")
+    page.fill("#token", "wrong")
+    page.keyboard.press("Enter")
+    expect(page.locator("#login-reason")).to_have_text("That is not the token of this server. Try again.")
     page.fill("#token", "right")
     page.keyboard.press("Enter")
     expect(page.locator(".card.compare .result h3")).to_have_count(2)

@@ -27,6 +27,7 @@ function requestToken() {
 
 async function login() {
   const dialog = document.getElementById("login");
+  if (token()) document.getElementById("login-reason").textContent = "That is not the token of this server. Try again.";
   if (!dialog.open) dialog.showModal();
   await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
   const field = document.getElementById("token");
@@ -108,7 +109,8 @@ export async function readImage(blob, name, options, signal) {
   const form = new FormData();
   form.append("file", blob, name);
   const response = await request(`v1/faces${query(options)}`, { method: "POST", body: form, signal });
-  return (await response.json())[0];
+  // Forms cannot hold every name: quotation marks arrive as %22.
+  return { ...(await response.json())[0], source: name };
 }
 
 export function openFrameSocket(options) {

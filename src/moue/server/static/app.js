@@ -102,7 +102,7 @@ async function readFile({ file, models, detector, fps }, signal) {
       entry.rows = rows;
       summary = $("status").textContent;
     } else {
-      if (queue.total === 1) setStatus(`Reading ${entry.name} …`);
+      setStatus(queue.total === 1 ? `Reading ${entry.name} …` : "Reading files …");
       const photo = await readPhoto(file, entry.name, models, detector, signal);
       signal.throwIfAborted();
       show(photo.card);
@@ -150,7 +150,7 @@ function showProgress() {
     $("bar").value = done;
     $("count").textContent = `${done} of ${total} files read`;
     // Not each of hundreds: a screen reader would read out every one.
-    if (done % Math.ceil(total / 10) === 0) setStatus(`Reading files: ${done} of ${total} read …`);
+    if (done % Math.ceil(total / 10) === 0) $("announced").textContent = $("count").textContent;
   }
   showTools();
 }

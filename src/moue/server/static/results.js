@@ -74,7 +74,7 @@ export function isRead(row) {
 function linesOf(entry) {
   const name = entry.id ? element("a", { href: `#${entry.id}`, text: entry.name, title: entry.name }) : entry.name;
   const filmed = people(entry.rows).map((person) => [
-    name.cloneNode?.(true) ?? name, `person ${person.track}`, `mostly ${person.label} (${percent(person.mean[person.label])})`,
+    name.cloneNode?.(true) ?? name, `person ${person.track}`, `mostly ${person.label}, mean ${percent(person.mean[person.label])}`,
     `${clock(person.start)} to ${clock(person.end)}`, person.model,
   ]);
   const others = entry.rows.filter((row) => row.frame === undefined).flatMap((row) => {

@@ -52,6 +52,10 @@ export function csv(rows, labels) {
   return csvFile(lines);
 }
 
+function rounded(value, digits) {
+  return typeof value === "number" ? Number(value.toFixed(digits)) : value;
+}
+
 // The people of a film or of the camera, one line each; with a column for the model where there are two.
 export function peopleCsv(rows, labels) {
   const compared = new Set(rows.map((row) => row.model)).size > 1;
@@ -60,8 +64,8 @@ export function peopleCsv(rows, labels) {
   const head = PEOPLE_COLUMNS.toSpliced(1, 0, ...(compared ? ["model"] : []));
   const lines = [[...head, ...names, ...names.map((name) => `${name}_share`), "uncertain_share"]];
   for (const person of people(rows)) {
-    const values = [...head.map((name) => person[name]), ...labels.map((l) => person.mean[l]), ...labels.map((l) => person.share[l]), person.uncertain];
-    lines.push(values.map((value) => (typeof value === "number" ? Number(value.toFixed(6)) : value)));
+    const fractions = [...labels.map((l) => person.mean[l]), ...labels.map((l) => person.share[l]), person.uncertain];
+    lines.push([...head.map((name) => rounded(person[name], 6)), ...fractions.map((value) => rounded(value, 5))]);
   }
   return csvFile(lines);
 }

@@ -47,7 +47,7 @@ export function peopleTable(rows, labels, onselect) {
     ...labels.map((label) => (label in person.mean ? `${percent(person.mean[label])} (${percent(person.share[label])})` : "")),
   ]);
   const head = [...(models.size > 1 ? ["Model"] : []), "Person", "Time", "Mostly", "Uncertain", ...labels];
-  const button = element("button", { type: "button", text: "Download CSV of the people", onclick: () => save(peopleCsv(rows, labels), datedName(".csv", "moue-people")) });
+  const button = element("button", { type: "button", text: "Download CSV of the people", onclick: () => save(peopleCsv(rows, labels), datedName(".csv", `${stem(rows[0].source)}-people`)) });
   const caption = "People: the mean probability of each expression, and in how much of the time it was the most probable";
   return element("div", { class: "people" }, table(caption, head, shown), element("div", { class: "tools" }, button));
 }
