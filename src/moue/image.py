@@ -83,7 +83,7 @@ def read_photo(
     max_pixels: int = MAX_PIXELS,
     truncated: Truncated = "read",
     reduce: bool = True,
-    remedy: str = "with a higher max_pixels it would be read",
+    remedy: str = "scale it down, or raise max_pixels",
 ) -> Photo:
     """Read one image, with what there is to say about it.
 

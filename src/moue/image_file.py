@@ -62,7 +62,7 @@ class Photo:
 
 
 def check_pixels(
-    width: int, height: int, most: int, remedy: str = "with a higher max_pixels it would be read", weight: int = 1
+    width: int, height: int, most: int, remedy: str = "scale it down, or raise max_pixels", weight: int = 1
 ) -> None:
     """Refuse a photo or video by its declared size, before anything is decoded.
 

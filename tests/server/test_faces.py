@@ -183,6 +183,7 @@ def test_advice_on_curl_is_given_only_where_it_can_be_true(client: TestClient, f
     # What -d makes of a file, and a field of a form.
     assert detail(jpeg.translate(None, b"\r\n\0")).endswith("-d drops line ends: send the file with --data-binary")
     assert detail(b"path=/etc/passwd").endswith("send the file itself, with curl's --data-binary @FILE")
+    assert ("application/json" in detail(b' {"image": "AAAA"}')) == (path == "/v1/faces")
     # A file with line ends was not sent with -d, nor was one of another type.
     for content, headers in ((jpeg, CURL), (b"some\ntext", CURL), (b"path=/etc/passwd", {"content-type": ""})):
         assert "curl" not in detail(content, headers)

@@ -59,6 +59,7 @@ def test_both_alphabets_line_breaks_and_missing_padding_are_read(client: TestCli
         (b'{"images": []}', "the body must be"),
         (b'{"images": "abcd"}', "the body must be"),
         (b'{"image": null}', "Image 1 is None"),
+        (b'{"image": "", "model": "tiny"}', "Parameters are part of the URL"),
         (b'{"images": ["", 3]}', "Image 2 is 3"),
         (b'{"image": {"data": "", "file": "a"}}', "Image 1 is"),
         (b'{"image": {"data": "", "name": 3}}', "Image 1 is"),

@@ -60,6 +60,8 @@ def test_the_schema_describes_errors(client: TestClient) -> None:
     for path, operations in text["paths"].items():
         for operation in operations.values():
             assert "HTTPValidationError" not in str(operation), path
+            for parameter in operation.get("parameters", ()):
+                assert parameter["in"] == "path" or parameter["description"], (path, parameter["name"])
     assert text["components"]["schemas"]["ErrorResponse"]["required"] == ["detail"]
 
 

@@ -85,6 +85,8 @@ def test_models_can_be_opened_while_they_are_listed(tiny_onnx: Path, monkeypatch
 
 
 def test_the_health_check_supports_head(client: TestClient) -> None:
+    for page in ("/", "/help.html", "/style.css"):
+        assert (client.head(page).status_code, client.head(page).content) == (200, b"")
     response = client.head("/healthz")
     assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
 

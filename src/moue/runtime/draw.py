@@ -115,7 +115,8 @@ def _text(face: Face, number: int, words: int) -> str:
     number = number if face.track is None else face.track
     if words == 1:
         return str(number)
-    end = f" {face.confidence:.0%}" if words == 3 else ""
+    # As the page shows it: a network is never certain.
+    end = f" {min(face.confidence, 0.99):.0%}" if words == 3 else ""
     return f"{number}: {face.label}{end}" + (" ?" if face.uncertain else "")
 
 

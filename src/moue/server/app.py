@@ -115,8 +115,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     static_files = frozenset(path.name for path in STATIC.iterdir())
 
-    @app.get("/", include_in_schema=False)
-    @app.get("/{name}", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    @app.api_route("/{name}", methods=["GET", "HEAD"], include_in_schema=False)
     def file(request: Request, name: str = "index.html") -> Response:
         if name not in static_files:
             raise HTTPException(404)

@@ -15,7 +15,7 @@ from moue.server.image_memory import ImageMemory
 from moue.server.image_upload import read_images
 from moue.server.metrics import Metrics
 from moue.server.model_pool import ModelPool
-from moue.server.schemas import BASE64_IMAGES, BINARY, Row, UnreadableResponse, error_responses
+from moue.server.schemas import BASE64_IMAGES, BINARY, DetectorName, ModelName, Row, UnreadableResponse, error_responses
 from moue.server.settings import Settings
 from moue.server.upload import content_length, curl_advice
 from moue.signatures import HEAD, kind_of
@@ -50,7 +50,7 @@ def create_router(settings: Settings, models: ModelPool, batcher: Batcher, metri
             **error_responses(413, 422, model=UnreadableResponse),
         },
     )  # fmt: skip
-    async def faces(request: Request, model: str | None = None, detector: str | None = None) -> Response:
+    async def faces(request: Request, model: ModelName = None, detector: DetectorName = None) -> Response:
         """A row for each image, in order, as `moue predict` gives them.
 
         Images come as the files of a form, as base64 in JSON, or one as the body itself.

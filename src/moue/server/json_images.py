@@ -19,6 +19,8 @@ _SHAPE = (
     'the body must be {"image": IMAGE} or {"images": [IMAGE, …]}. An IMAGE is base64, a data: URL, or '
     '{"data": one of them, "name": "a.jpg"}'
 )
+_PARAMETERS = frozenset({"model", "detector"})
+_PARAMETERS_ADVICE = " Parameters are part of the URL, as in: /v1/faces?model=ferplus"
 _WHITE_SPACE = str.maketrans({"-": "+", "_": "/", **dict.fromkeys("\t\n\r ")})
 
 
@@ -60,7 +62,8 @@ def _images(body: bytes) -> list[Any]:
         raise HTTPException(400, f"the body is not valid JSON: {_SHAPE}.") from None
     if not isinstance(value, dict) or value.keys() not in ({"image"}, {"images"}):
         keys = sorted(value) if isinstance(value, dict) else value
-        raise HTTPException(400, f"{_SHAPE}. Got {quoted(keys)} instead.")
+        more = "" if not isinstance(keys, list) or not _PARAMETERS & set(keys) else _PARAMETERS_ADVICE
+        raise HTTPException(400, f"{_SHAPE}. Got {quoted(keys)} instead.{more}")
     if "image" in value:
         return [value["image"]]
     images = value["images"]

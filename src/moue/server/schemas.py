@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from fastapi import Query
 from pydantic import Field
 from typing_extensions import NotRequired, TypedDict
 
@@ -107,6 +108,13 @@ class UnreadableResponse(ErrorResponse):
     """No image could be read."""
 
     rows: NotRequired[list[Row]]
+
+
+ModelName = Annotated[str | None, Query(description="a name that /v1/models lists; its default where missing")]
+DetectorName = Annotated[
+    str | None,
+    Query(description="centerface, or none where each image is one face; the server's default where missing"),
+]
 
 
 class VideoJob(TypedDict):

@@ -121,6 +121,8 @@ def curl_advice(request: Request, content: bytes) -> str:
     # From files, -d drops line ends and zeros: where there is one, the body is as it was.
     if media_type(request) != _FORM_FIELDS or any(byte in content for byte in (b"\n", b"\r", b"\0")):
         return ""
+    if content.lstrip()[:1] == b"{" and request.url.path.endswith("/faces"):
+        return ". JSON needs the header: Content-Type: application/json"
     if content.isascii():
         return ". The body is text: send the file itself, with curl's --data-binary @FILE"
     return ". curl's -d drops line ends: send the file with --data-binary"

@@ -7,7 +7,7 @@ import errno
 from collections.abc import Iterator
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
@@ -17,7 +17,7 @@ from moue.runtime.video.decode import Sampler
 from moue.server.jobs import Job, JobQueue, open_upload
 from moue.server.metrics import Metrics
 from moue.server.model_pool import ModelPool
-from moue.server.schemas import BINARY, VideoJob, error_responses
+from moue.server.schemas import BINARY, DetectorName, ModelName, VideoJob, error_responses
 from moue.server.settings import Settings
 from moue.server.upload import UNSPECIFIED, Pace, curl_advice, media_type, read_body, safe_name
 
@@ -43,12 +43,12 @@ def create_router(settings: Settings, models: ModelPool, jobs: JobQueue, metrics
     )  # fmt: skip
     async def start(
         request: Request,
-        name: str = "video",
-        model: str | None = None,
-        detector: str | None = None,
-        every: int = 1,
-        fps: float | None = None,
-        annotate: bool = True,
+        name: Annotated[str, Query(description="the file's name, which is the rows' source")] = "video",
+        model: ModelName = None,
+        detector: DetectorName = None,
+        every: Annotated[int, Query(description="read every Nth frame; not with fps")] = 1,
+        fps: Annotated[float | None, Query(description="read at most so many frames a second of video")] = None,
+        annotate: Annotated[bool, Query(description="write an annotated video, which takes longer")] = True,
     ) -> JSONResponse:
         """The video is the body. The response has the job's id: poll the job until it is done, failed or cancelled."""
         content_type = media_type(request)
@@ -87,7 +87,9 @@ def create_router(settings: Settings, models: ModelPool, jobs: JobQueue, metrics
         "/v1/videos/{id}/rows", response_class=StreamingResponse, summary="A video's rows as JSON lines",
         responses={200: {"content": {"application/x-ndjson": {}}}, **error_responses(404)},
     )  # fmt: skip
-    def rows(id: str, start: int = Query(0, ge=0, le=1 << 31)) -> StreamingResponse:
+    def rows(
+        id: str, start: int = Query(0, ge=0, le=1 << 31, description="number of the first row")
+    ) -> StreamingResponse:
         """The rows that are written so far, from number ``start`` on."""
         return StreamingResponse(_lines(find(id).rows_file, start), media_type="application/x-ndjson")
 

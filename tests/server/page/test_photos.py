@@ -109,7 +109,7 @@ def test_the_results_of_two_models_are_matched_by_position(page: Page) -> None:
     assert page.evaluate(script, [[here, there, away], other]) == [other["faces"][1], other["faces"][0], None]
 
 
-def test_a_token_is_asked_for_once_and_again_where_it_is_wrong(browser: Browser, address: str, astronaut: FilePayload) -> None:
+def test_a_token_is_asked_for_until_it_is_right(browser: Browser, address: str, astronaut: FilePayload) -> None:
     page = browser.new_page()
 
     def respond(route: Route) -> None:
