@@ -194,7 +194,18 @@ def test_nothing_is_written_to_stderr_about_damaged_images(tiny_onnx: Path, tmp_
     png = saved(Image.new("RGB", (40, 40)))
     icon = b"\0\0\1\0\1\0" + bytes([16, 16, 0, 0, 1, 0, 32, 0]) + len(png).to_bytes(4, "little") + b"\x16\0\0\0" + png
     (tmp_path / "odd.ico").write_bytes(icon)
-    command = [sys.executable, "-m", "moue", "predict", str(tmp_path), "--model", str(tiny_onnx), "--format", "json"]
+    command = [
+        sys.executable,
+        "-m",
+        "moue",
+        "predict",
+        "--quiet",
+        str(tmp_path),
+        "--model",
+        str(tiny_onnx),
+        "--format",
+        "json",
+    ]
     done = subprocess.run([*command, "--detector", "none"], capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert len(json.loads(done.stdout)) == 4
