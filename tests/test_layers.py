@@ -24,7 +24,7 @@ PACKAGE = ROOT / "src" / "moue"
 #: From the ground up. A unit is a package or module right below `moue`; it imports its own layer and those below.
 LAYERS = [
     {"_version", "errors", "labels", "spec", "preprocess", "tta", "registry", "cache", "renames", "signatures"}
-    | {"image", "image_file", "image_format", "pixels"}
+    | {"image", "image_file", "image_format", "pixels", "fonts"}
     | {"files", "run_folder", "progress", "silence", "telemetry", "damage"},
     {"runtime", "data", "models"},
     {"evaluation", "trained"},

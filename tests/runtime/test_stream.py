@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +151,15 @@ def test_a_timeline_names_its_video_its_people_and_its_axes(video: Path, tmp_pat
     texts = re.findall(r"<!-- (.*?) -->", (tmp_path / "one.svg").read_text())
     person = summarize(stream_video(SquareReader(), video))[0]
     assert video.name in texts
-    assert f"person 1: happy, {person['probabilities']['happy']:.0%} on average" in texts
+    assert f"person 1: happy, {100 * person['probabilities']['happy']:.0f} % on average" in texts
     assert {"seconds", "0 %", "25 %", "50 %", "75 %", "100 %", "happy", "sad"} <= set(texts)
+
+
+def test_a_name_in_any_script_costs_no_warning(tmp_path: Path) -> None:
+    rows = stream_video(SquareReader(), make_video(tmp_path / "\u674e\u0e01\U0001f600.mp4", [scene(0)] * 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot_timeline(rows, tmp_path / "line.png")
 
 
 def test_the_timeline_is_an_image(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

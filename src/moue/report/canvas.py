@@ -9,12 +9,12 @@ from __future__ import annotations
 import io
 import re
 import unicodedata
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from moue.errors import require, shortened
+from moue.fonts import LAYOUT_FONT, figure_fonts, no_glyph_warnings
 from moue.report.labels import Box, place, spread
 
 #: Inches. All figures but large confusion matrices are as wide, so that their text has one size on the page.
@@ -24,13 +24,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5
 #: As many as have no common divisor with the colors: 72 models differ in color or marker, 56 in color or dash.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
 DASHES = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (3, 1, 1, 1)))
-#: Text is laid out in the font that matplotlib brings, which is wider than those that viewers have: what has room here
-#: has room there.
-LAYOUT_FONT = "DejaVu Sans"
+#: Text is laid out in the font that matplotlib brings, which is wider than these: what has room there has room here.
 VIEWER_FONTS = "Inter, 'Helvetica Neue', Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
-_NO_GLYPH = "Glyph .* missing from"
-#: For other scripts in PNG files, where they are installed.
-FALLBACK_FONTS = ("Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "Noto Sans Arabic", "Noto Sans Devanagari")
 #: Points.
 SIZE, SMALL = 10.0, 9.0
 #: Points between a label and its point from which on it is hard to see that they belong together.
@@ -228,11 +223,8 @@ class Canvas:
 @contextmanager
 def canvas(height: float, width: float = WIDTH) -> Iterator[Canvas]:
     """A plot of ``width`` × ``height`` inches; when the block ends, its ``drawing`` has the files."""
-    matplotlib, figures = require("matplotlib", "report"), require("matplotlib.figure", "report")
-    installed = set(require("matplotlib.font_manager", "report").get_font_names())
-    fonts = [LAYOUT_FONT, *(name for name in FALLBACK_FONTS if name in installed)]
-    with matplotlib.rc_context({**STYLE, "font.sans-serif": fonts}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", _NO_GLYPH)
+    figures = require("matplotlib.figure", "report")
+    with figure_fonts(STYLE):
         plot = Canvas(figures.Figure(figsize=(width, height), layout="constrained"))
         yield plot
         plot.finish()
@@ -258,8 +250,7 @@ def text_width(text: str, size: float) -> float:
     """Points that a text takes at a font size."""
     font_manager, textpath = require("matplotlib.font_manager", "report"), require("matplotlib.textpath", "report")
     font = font_manager.FontProperties(family=LAYOUT_FONT, size=size)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", _NO_GLYPH)
+    with no_glyph_warnings():
         width = textpath.text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
     return float(width) + 0.45 * size * _wide(text)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from moue.errors import require
 from moue.files import atomic_write
+from moue.fonts import figure_fonts
 from moue.labels import color
 from moue.runtime.outputs.people import People, TrackHistory
 from moue.runtime.results import Faces
@@ -53,7 +54,7 @@ def plot_timeline(rows: People | Iterable[Faces], path: str | os.PathLike[str], 
     else:
         axes[0].set_title("no face in this video")
     path = Path(path)
-    with atomic_write(path) as part:
+    with atomic_write(path) as part, figure_fonts():
         figure.savefig(part, dpi=100, format=path.suffix.removeprefix(".") or "png")
 
 
@@ -66,7 +67,7 @@ def _plot_track(ax: Any, history: TrackHistory, video: str, track: int) -> None:
         ax.plot(times, 100 * probabilities[:, k], color=(red, green, blue), label=label, linewidth=1.5, marker=marker)
     summary = history.summary()
     mean = summary["probabilities"][summary["label"]]
-    ax.set_title(f"{video}person {track}: {summary['label']}, {mean:.0%} on average", loc="left", fontsize=10,
+    ax.set_title(f"{video}person {track}: {summary['label']}, {100 * mean:.0f} % on average", loc="left", fontsize=10,
                  parse_math=False)  # fmt: skip
     ax.set_ylim(0, 100)
     ax.set_yticks((0, 25, 50, 75, 100))
