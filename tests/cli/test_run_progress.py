@@ -106,7 +106,9 @@ def test_a_terminal_has_one_line_that_changes(inputs: list[Path], monkeypatch: p
     drawn = [line.removeprefix("\x1b[K") for line in text.split("\r")]
     assert max(map(len, drawn)) < 100
     assert "[##..............] 2/6  b.png  1 photos/s  0:10 left" in drawn
-    assert "[###########.....] 5/6  film.mp4  frame 24/40  0:05 of 0:08  5 frames/s  0:03 left" in drawn
+    assert "[###########.....] 5/6  film.mp4  frame 24/40  0:05 of about 0:08  5 frames/s  0:03 left" in drawn
+    # The last drawing of a film counts its own seconds.
+    assert [line for line in drawn if "frame 40/40" in line][-1].split("  ")[3:5] == ["0:08", "5 frames/s"]
     # The share of the work never goes back, and ends with all of it.
     shares = [line.count("#") for line in drawn if line.startswith("[")]
     assert shares == sorted(shares)
@@ -137,7 +139,7 @@ def test_inputs_of_a_list_have_no_time_left() -> None:
     progress = RunProgress(None, lambda source: load, live=True, stream=stream, now=Clock(1))
     progress.begin(Source("a\x1b[31m.mp4", "video"))
     progress.report(5, 10)
-    assert stream.getvalue().split("\r\x1b[K")[-1] == "1  a\\x1b[31m.mp4  frame 5/10  0:03 of 0:05  1.67 frames/s"
+    assert stream.getvalue().split("\r\x1b[K")[-1] == "1  a\\x1b[31m.mp4  frame 5/10  0:03 of about 0:05  1.67 frames/s"
 
 
 def test_one_film_needs_no_line_where_stderr_is_a_file(

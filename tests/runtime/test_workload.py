@@ -185,3 +185,18 @@ def test_what_has_no_header_counts_as_a_usual_one(tmp_path: Path) -> None:
         assert load.cost > 0
     assert workload_of(Source("notes.txt", "skipped", "why"), options, False).cost == 0
     assert workload_of(Source("0", "camera"), options, False).cost == 0
+
+
+def test_what_is_damaged_from_its_beginning_is_hardly_any_work(tmp_path: Path) -> None:
+    """Ten damaged films would else be believed to take longer than a hundred whole ones."""
+    film = make_video(tmp_path / "clip.mp4", [scene(i) for i in range(10)])
+    (tmp_path / "text.mp4").write_text("no film")
+    (tmp_path / "half.mp4").write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+    options = VideoOptions()
+    whole = workload_of(Source(str(film), "video"), options, False).cost
+    for name in ("text.mp4", "half.mp4"):
+        assert workload_of(Source(str(tmp_path / name), "video"), options, False).cost < whole
+    Image.new("L", (60, 60)).save(tmp_path / "a.png")
+    (tmp_path / "text.png").write_text("no photo")
+    photo = workload_of(Source(str(tmp_path / "a.png"), "image"), options, False).cost
+    assert workload_of(Source(str(tmp_path / "text.png"), "image"), options, False).cost <= photo

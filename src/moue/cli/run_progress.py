@@ -85,7 +85,7 @@ class RunProgress(ResultSink):
     def end(self) -> None:
         """See :class:`ResultSink`."""
         now = self._now()
-        seconds, self._begun = now - self._begun, now
+        seconds = now - self._begun
         if self._is_read:
             self._left.advance(1.0, seconds)
             if self._source.kind == "image":
@@ -95,9 +95,9 @@ class RunProgress(ResultSink):
         if self._live:
             self._draw(force=True)
         elif self._loads is None or len(self._loads) > 1:
-            took = f" in {seconds:.1f} s" if self._is_read else ""
             left = "" if self._is_last or (left := self._time_left) is None else f"; {left}"
-            self._print(f"[{self._count}] {escaped(self._source.name)}: {self._outcome}{took}{left}")
+            self._print(f"[{self._count}] {escaped(self._source.name)}: {self._outcome(seconds)}{left}")
+        self._begun = now
 
     def close(self, complete: bool = True) -> None:
         """See :class:`ResultSink`."""
@@ -121,15 +121,14 @@ class RunProgress(ResultSink):
         seconds = None if self._loads is None else self._left.seconds
         return None if seconds is None else f"{clock(seconds)} left"
 
-    @property
-    def _outcome(self) -> str:
+    def _outcome(self, seconds: float) -> str:
         reason = escaped(shortened(self._reason, 200))
         if not self._is_read:
             return reason
         found = _plural(self._faces, "face", "faces")
         if self._frames:
             found = f"{_plural(self._frames, 'frame', 'frames')}, {_plural(len(self._tracks), 'person', 'people')}"
-        return "; ".join(filter(None, (found, reason)))
+        return "; ".join(filter(None, (f"{found} in {seconds:.1f} s", reason)))
 
     def _draw(self, force: bool = False) -> None:
         now = self._now()
@@ -147,7 +146,7 @@ class RunProgress(ResultSink):
         elif self._source.kind not in ("skipped", "unreadable"):
             parts.append(f"frame {self._done:,}" + (f"/{self._total:,}" if self._total else ""))
             present = self._left.present
-            parts.append(clock(seconds) + (f" of {clock(seconds + present)}" if self._total and present else ""))
+            parts.append(clock(seconds) + (f" of about {clock(seconds + present)}" if self._total and present else ""))
             parts.append(f"{self._done / max(seconds, 1e-9):.3g} frames/s")
         if left := self._time_left:
             parts.append(left)

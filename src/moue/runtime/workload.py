@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -41,7 +40,9 @@ class Workload:
 
 
 def workload_of(source: Source, options: VideoOptions, annotated: bool) -> Workload:
-    """How much work an input is, as far as its header tells; a file that cannot be read is taken for a usual one.
+    """How much work an input is, as far as its header tells.
+
+    A pipe, which has none, is taken for a usual photo; a file that is damaged from its beginning is hardly any work.
 
     Args:
         source: the input.
@@ -53,27 +54,32 @@ def workload_of(source: Source, options: VideoOptions, annotated: bool) -> Workl
     if source.kind != "image":
         return Workload("photo" if source.kind in ("skipped", "unreadable") else "frame", None, 0)
     pixels, searched = _USUAL_PHOTO, _SIDE * _SIDE * 0.75 / 1e6
-    with suppress(OSError, ValueError, Unreadable):
+    try:
         # Not of a pipe, whose content would be gone.
         if source.content is None and Path(source.name).is_file():
             with open(source.name, "rb") as file:
                 width, height = identify(file).size
             pixels = width * height / 1e6
             searched = pixels * min(1.0, _SIDE / max(width, height, 1)) ** 2
+    except (OSError, ValueError, Unreadable):
+        return Workload("photo", 1, _PHOTO)
     return Workload("photo", 1, _PHOTO + _SEARCHED * searched + (1 + annotated) * _PHOTO_PIXELS * pixels)
 
 
 def _video(source: Source, options: VideoOptions, annotated: bool) -> Workload:
     pixels, rate, frames = _USUAL_FRAME, 25.0, None
-    with suppress(OSError, ValueError, Unreadable), open_container(source.data) as container:
-        stream = video_stream(container)
-        pixels = stream.codec_context.width * stream.codec_context.height / 1e6
-        rate = float(stream.average_rate or stream.guessed_rate or rate)
-        end = declared_end(container, stream)
-        length = stream.frames / rate if stream.frames else None if end is None else float(end)
-        if length is not None:
-            length = min(length, length if options.end is None else options.end) - options.start
-            frames = max(1, round(length * rate))
+    try:
+        with open_container(source.data) as container:
+            stream = video_stream(container)
+            pixels = stream.codec_context.width * stream.codec_context.height / 1e6
+            rate = float(stream.average_rate or stream.guessed_rate or rate)
+            end = declared_end(container, stream)
+            length = stream.frames / rate if stream.frames else None if end is None else float(end)
+            if length is not None:
+                length = min(length, length if options.end is None else options.end) - options.start
+                frames = max(1, round(length * rate))
+    except (OSError, ValueError, Unreadable):
+        return Workload("frame", None, _VIDEO)
     read = 1 / options.every if options.fps is None else min(1.0, options.fps / rate)
     a_frame = _DECODED + _DECODED_PIXELS * pixels + read * (_READ + _READ_PIXELS * pixels)
     a_frame += annotated * (_ANNOTATED + _ANNOTATED_PIXELS * pixels)
