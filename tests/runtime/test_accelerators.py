@@ -113,8 +113,9 @@ def test_every_engine_of_this_machine_gives_the_same_labels(record_property: Any
 
 @pytest.mark.parametrize("engine", [name for name in IN_ONNXRUNTIME if not is_available(name)])
 def test_what_is_not_installed_says_what_is_and_what_to_install(
-    engine: EngineName, tiny_onnx: Path, capsys: pytest.CaptureFixture[str]
+    engine: EngineName, tiny_onnx: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("moue.runtime.accelerators.platform", ACCELERATORS[engine].platform or "linux")
     with pytest.raises(UsageError) as caught:
         open_graph(tiny_onnx, engine=engine)
     said = str(caught.value)
@@ -124,6 +125,17 @@ def test_what_is_not_installed_says_what_is_and_what_to_install(
     assert "Type: pip " in said
     assert main(["predict", str(tiny_onnx), "--detector", "none", "--model", str(tiny_onnx), "--engine", engine]) == 2
     assert ACCELERATORS[engine].device in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("engine", "needs"), [("coreml", "macOS"), ("directml", "Windows")])
+def test_what_another_system_alone_has_cannot_be_installed(
+    engine: EngineName, needs: str, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moue.runtime.accelerators.platform", "linux")
+    install(monkeypatch, FakeOnnxRuntime("CPUExecutionProvider"))
+    with pytest.raises(UsageError, match=f"needs {needs}.*, which this machine does not have") as caught:
+        open_graph(tiny_onnx, engine=engine)
+    assert "pip" not in str(caught.value)
 
 
 @pytest.mark.parametrize("engine", IN_ONNXRUNTIME)

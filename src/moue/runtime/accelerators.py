@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from sys import platform
 
 from moue.errors import UsageError
 from moue.telemetry import import_onnxruntime, import_openvino
@@ -23,6 +24,8 @@ class Accelerator:
     """How many images it is given at once, where a caller leaves it open. The results do not depend on it."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Of the provider: those that keep the results those of the CPU, in float32."""
+    platform: str | None = None
+    """The one that it exists for, as ``sys.platform`` has it."""
     shares_session: bool = True
     """Whether several threads may run one graph at a time."""
 
@@ -42,6 +45,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         "pip uninstall -y onnxruntime && pip install onnxruntime-directml",
         "Windows and a GPU that knows DirectX 12",
         256,
+        platform="win32",
         shares_session=False,
     ),
     "coreml": Accelerator(
@@ -51,6 +55,7 @@ ACCELERATORS: dict[str, Accelerator] = {
         64,
         # The Neural Engine computes in float16.
         {"ModelFormat": "MLProgram", "MLComputeUnits": "CPUAndGPU"},
+        platform="darwin",
     ),
     "openvino-gpu": Accelerator(
         "GPU",
@@ -97,6 +102,8 @@ def require_accelerator(name: str) -> None:
         raise UsageError(
             f"the engine {name} needs {accelerator.needs}. OpenVINO finds {_listed(_devices(name))} on this machine."
         )
+    if accelerator.platform not in (None, platform):
+        raise UsageError(f"the engine {name} needs {accelerator.needs}, which this machine does not have.")
     raise UsageError(
         f"the engine {name} needs an ONNX Runtime with {accelerator.device}. The installed one, "
         f"{import_onnxruntime().__version__}, has {_listed(_devices(name))}. Type: {accelerator.brought_by}"
