@@ -78,7 +78,9 @@ def check_pixels(
     """
     if width * height * weight > most:
         raise Unreadable(
-            f"{width}×{height} pixels are more than the limit of {most // weight:,}; {remedy}", "too_large"
+            f"{width}×{height} pixels are more than the limit of {most // weight:,}"
+            f"{' of this format' if weight > 1 else ''}; {remedy}",
+            "too_large",
         )
 
 
