@@ -264,11 +264,14 @@ def test_events_are_a_csv_as_any_spreadsheet_writes_it(results: list[Faces], tmp
     ("text", "message"),
     [
         ("source,start,condition\na.mp4,1,x\n", "needs the columns source, start, end, condition"),
-        ("source,start,end,condition\na.mp4,soon,4,x\n", "line 2: start must be seconds, such as 12.5. Got 'soon'"),
+        (
+            "source,start,end,condition\na.mp4,soon,4,x\n",
+            "line 2: start must be a time such as 12.5, 1:30 or 0:01:30. Got",
+        ),
         ("source,start,end,condition\na.mp4,1,2,x\na.mp4,5,4,x\n", "line 3: an event must end after its start"),
         ("source,start,end,condition\na.mp4,1,2,\n", "line 2: an event needs a source and a condition"),
         ("source,start,end,condition\na.mp4,nan,2,x\n", "line 2"),
-        ("", "needs the columns"),
+        ("", "is empty. It needs a line with source,start,end,condition"),
     ],
 )
 def test_events_that_cannot_be_used_say_where(text: str, message: str, tmp_path: Path) -> None:
@@ -339,3 +342,52 @@ def test_without_pandas_and_matplotlib_the_numbers_are_there(
     with pytest.raises(MissingExtra, match=r"pip install 'moue\[report\]'"):
         timeline.plot_curves(curves)
     assert table.to_csv().startswith("condition,expression,people,frames,mean,mean_low,mean_high,share,")
+
+
+def test_tracks_of_one_person_in_a_film_can_count_as_one(results: list[Faces]) -> None:
+    """A cut or a turned head makes two tracks of a person, who is no sample of two."""
+    seen, whole = (
+        timeline.read(results),
+        [timeline.Event("a.mp4", condition="x"), timeline.Event("b.mp4", condition="x")],
+    )
+    by_person, by_film = (timeline.by_condition(seen, whole, unit=unit) for unit in ("person", "source"))
+    assert [(table[1]["people"], table[1]["frames"]) for table in (by_person, by_film)] == [(3, 250), (2, 250)]
+    # 100 frames with a mean of 0.26 and 50 with 0.5 are one person.
+    assert by_film[1]["mean"] == pytest.approx(((100 * 0.26 + 50 * 0.5) / 150 + 0.7) / 2, abs=1e-6)
+    assert by_person[1]["mean"] == pytest.approx((0.26 + 0.5 + 0.7) / 3, abs=1e-6)
+    nobody = timeline.by_condition(seen, [timeline.Event("a.mp4", 90, 99, "late")], unit="source")
+    assert (nobody[1]["people"], nobody[1]["mean"]) == (0, None)
+    with pytest.raises(UsageError, match="event"):
+        timeline.by_condition(seen, whole, unit="event")  # type: ignore[arg-type]
+
+
+def test_events_without_people_are_named(results: list[Faces]) -> None:
+    late, early = timeline.Event("films/a.mp4", 90, 99, "late"), timeline.Event("b.mp4", 0, 5, "joke")
+    assert timeline.without_people(timeline.read(results), [late, early]) == [late]
+    people = [to_row(row) for row in People(results).summary()]
+    assert timeline.without_people(timeline.read(people), [late, early]) == [late]
+
+
+def test_events_have_the_times_that_people_read_off_a_player(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text("source,start,end,condition\na.mp4,1:30,0:01:32.5,joke\n")
+    assert timeline.read_events(path) == [timeline.Event("a.mp4", 90, 92.5, "joke")]
+
+
+def test_panels_above_an_empty_place_have_an_axis(results: list[Faces]) -> None:
+    labels = [f"class {i}" for i in range(7)]
+    shape = (1, 2, 7)
+    curves = timeline.Curves(np.array([0.0, 1.0]), ("x",), tuple(labels), np.zeros(shape), np.zeros(shape),
+                             np.zeros(shape), np.ones((1, 2), np.int64), "person", (1,), 0.95)  # fmt: skip
+    axes = timeline.plot_curves(curves).axes[:7]
+    assert [bool(ax.get_xlabel()) for ax in axes] == [False, False, False, True, True, True, True]
+    assert [ax.xaxis.get_tick_params()["labelbottom"] for ax in axes] == [bool(ax.get_xlabel()) for ax in axes]
+
+
+@pytest.mark.parametrize("inside", ["sub", "none"])
+def test_what_is_no_folder_of_results_says_which_is(inside: str, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "index.csv").write_text("source,status,reason,faces,seconds,answer\n")
+    with pytest.raises((UsageError, DataError)) as caught:
+        timeline.read(tmp_path / inside)
+    assert {"sub": f"That of {tmp_path} has it", "none": "no such file"}[inside] in str(caught.value)

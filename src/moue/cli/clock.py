@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import math
 
 from moue.errors import quoted
+from moue.runtime.validation import parse_time
 
 
 def clock(seconds: float) -> str:
@@ -21,14 +21,8 @@ def seconds(text: str) -> float:
     Raises:
         argparse.ArgumentTypeError: for anything else.
     """
-    try:
-        parts = [float(part) for part in text.split(":")]
-    except ValueError:
-        parts = []
-    whole = all(part.is_integer() for part in parts[:-1])
-    below = all(part < 60 for part in parts[1:])
-    if not 1 <= len(parts) <= 3 or not all(0 <= part < math.inf for part in parts) or not (whole and below):
+    if (time := parse_time(text)) is None:
         raise argparse.ArgumentTypeError(
             f"a time is written as seconds, m:ss or h:mm:ss, such as 90, 1:30 or 0:01:30. Got {quoted(text)} instead."
         )
-    return sum(part * unit for part, unit in zip(reversed(parts), (1, 60, 3600), strict=False))
+    return time

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from moue.cli.main import OK
 from moue.cli.output import add_format, write
@@ -28,7 +28,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--before", type=float, default=1.0, metavar="S", help="seconds before the start of an event (default: 1)")
     add("--after", type=float, default=3.0, metavar="S", help="seconds after it (default: 3)")
     add("--step", type=float, default=0.1, metavar="S", help="seconds from one point to the next (default: 0.1)")
-    add("--unit", choices=("person", "source", "event"), help="what is independent (default: person)")
+    add(
+        "--unit",
+        choices=("person", "source", "event"),
+        help="what is independent: a person (a track; default), a source (one person a film), or in curves an event",
+    )
     add("--confidence", type=float, default=0.95, help="of the intervals (default: 0.95)")
     add_format(parser)
 
@@ -48,7 +52,13 @@ def run(args: argparse.Namespace) -> int:
     tables = {"people": timeline.by_person(seen, events)}
     figures = {}
     if events is not None:
-        tables["conditions"] = timeline.by_condition(seen, events, confidence=args.confidence)
+        unit: Literal["person", "source"] = "source" if args.unit == "source" else "person"
+        tables["conditions"] = timeline.by_condition(seen, events, unit=unit, confidence=args.confidence)
+        if empty := timeline.without_people(seen, events):
+            first = empty[0]
+            when = f" from {first.start:g} s on" if math.isfinite(first.start) else ""
+            some = f"{len(empty):,} of {len(events):,} events, such as {first.condition} in {first.source}{when}"
+            sys.stderr.write(f"moue: nobody is seen in {some}\n")
         figures["conditions"] = partial(timeline.plot_conditions, tables["conditions"])
         # Means of whole films, and conditions without a start, have none.
         if seen.timed and all(math.isfinite(event.start) for event in events):

@@ -55,3 +55,16 @@ def check_choice(kind: str, value: object, choices: Collection[str]) -> None:
     """
     if value not in choices:
         raise UnknownName(kind, str(value), choices)
+
+
+def parse_time(text: str) -> float | None:
+    """``90``, ``1:30``, ``0:01:30`` or ``1:30.5`` as seconds; None for anything else."""
+    try:
+        parts = [float(part) for part in text.split(":")]
+    except ValueError:
+        return None
+    whole = all(part.is_integer() for part in parts[:-1])
+    below = all(part < 60 for part in parts[1:])
+    if len(parts) > 3 or not all(0 <= part < math.inf for part in parts) or not (whole and below):
+        return None
+    return sum(part * unit for part, unit in zip(reversed(parts), (1, 60, 3600), strict=False))

@@ -18,7 +18,7 @@ Intervals are Student's t intervals over independent units, which are people by 
 person are alike, and averaged first; see :mod:`moue.timeline.intervals`.
 """
 
-from moue.timeline.conditions import by_condition, by_person
+from moue.timeline.conditions import by_condition, by_person, without_people
 from moue.timeline.curves import Curves, event_locked
 from moue.timeline.events import Event, read_events
 from moue.timeline.figures import plot_conditions, plot_curves
@@ -37,4 +37,5 @@ __all__ = [
     "plot_curves",
     "read",
     "read_events",
+    "without_people",
 ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moue.runtime.outputs.tabular import probability_columns
+from moue.runtime.validation import check_choice
 from moue.timeline.events import Event, in_films
 from moue.timeline.intervals import Means, mean_over_units
 from moue.timeline.observations import Observations
@@ -47,13 +48,21 @@ def by_person(observations: Observations, events: Iterable[Event] | None = None)
     return Table(columns, tuple(rows))
 
 
-def by_condition(observations: Observations, events: Iterable[Event], *, confidence: float = 0.95) -> Table:
+def by_condition(
+    observations: Observations,
+    events: Iterable[Event],
+    *,
+    unit: Literal["person", "source"] = "person",
+    confidence: float = 0.95,
+) -> Table:
     """What people showed in each condition, on average: each person counts the same, however long they were seen.
 
     Args:
         observations: as :func:`moue.timeline.read` gives them.
         events: when each condition holds; a frame in several events of a condition counts once, and a frame outside of
             all events not at all.
+        unit: what is independent and counts the same: "person" (a track of a film), or "source" (a film, where all
+            tracks are of one person whom a cut or a turned head gave several; each track counts by its frames).
         confidence: of the intervals; see :mod:`moue.timeline.intervals`.
 
     Returns:
@@ -67,19 +76,55 @@ def by_condition(observations: Observations, events: Iterable[Event], *, confide
     """
     people = by_person(observations, events := list(events))
     labels, k = observations.labels, len(observations.labels)
+    check_choice("unit", unit, ("person", "source"))
     means = list(people.columns)[-2 * k - 1 :]
     rows = []
     for condition in dict.fromkeys(event.condition for event in events):
         own = [row for row in people if row["condition"] == condition]
         values = np.array([[row[name] for name in means[: 2 * k]] for row in own], np.float64).reshape(-1, 2 * k)
+        if unit == "source":
+            values = _by_film(values, own)
         found = mean_over_units(values, confidence=confidence)
         frames = sum(row["frames"] for row in own)
         for i, label in enumerate(labels):
-            head = {"condition": condition, "expression": label, "people": len(own), "frames": frames}
+            head = {"condition": condition, "expression": label, "people": len(values), "frames": frames}
             rows.append(head | _interval("mean", found, i) | _interval("share", found, k + i))
     columns = ("condition", "expression", "people", "frames")
     ends = (f"{name}{end}" for name in ("mean", "share") for end in ("", "_low", "_high"))
     return Table((*columns, *ends), tuple(rows))
+
+
+def without_people(observations: Observations, events: Iterable[Event]) -> list[Event]:
+    """The events in which no person is seen, with the films' own names: outside of the film, or all faces are away.
+
+    Raises:
+        UnknownName, UsageError: when an event's film is not there, or not the only one of that name.
+    """
+    of_film = _rows_of_films(observations)
+    return [
+        event
+        for event in in_films(events, observations.sources)
+        if not any(
+            ((observations.start[rows] < event.end) & (observations.end[rows] >= event.start)).any()
+            for rows in of_film.get(event.source, ())
+        )
+    ]
+
+
+def _by_film(values: NDArray[np.float64], people: list[dict[str, Any]]) -> NDArray[np.float64]:
+    """The means of each film, ``(F, 2 K)``, of those of its people, ``(P, 2 K)``, by their frames."""
+    films = np.array([row["source"] for row in people])
+    frames = np.array([row["frames"] for row in people])
+    means = [np.average(values[films == film], axis=0, weights=frames[films == film]) for film in dict.fromkeys(films)]
+    return np.array(means, np.float64).reshape(-1, values.shape[1])
+
+
+def _rows_of_films(observations: Observations) -> dict[str, list[NDArray[np.int64]]]:
+    """By film: the rows of each of its people."""
+    of_film: dict[str, list[NDArray[np.int64]]] = {}
+    for (source, _), rows in zip(observations.people, observations.rows_of_people(), strict=True):
+        of_film.setdefault(source, []).append(rows)
+    return of_film
 
 
 def _interval(name: str, found: Means, i: int) -> dict[str, float | None]:
@@ -95,9 +140,7 @@ def _masks(observations: Observations, events: Iterable[Event] | None) -> dict[s
     """Which rows each condition has."""
     if events is None:
         return {"": np.ones(len(observations), np.bool_)}
-    of_film: dict[str, list[NDArray[np.int64]]] = {}
-    for (source, _), rows in zip(observations.people, observations.rows_of_people(), strict=True):
-        of_film.setdefault(source, []).append(rows)
+    of_film = _rows_of_films(observations)
     masks: dict[str, NDArray[np.bool_]] = {}
     for event in in_films(events, observations.sources):
         mask = masks.setdefault(event.condition, np.zeros(len(observations), np.bool_))

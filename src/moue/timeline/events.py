@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from moue.errors import DataError, UnknownName, UsageError, quoted, shortened
+from moue.runtime.validation import parse_time
 
 COLUMNS = ("source", "start", "end", "condition")
 
@@ -41,7 +42,8 @@ def read_events(x: str | os.PathLike[str] | Iterable[Any]) -> list[Event]:
 
     Args:
         x: a CSV file with the columns ``source, start, end, condition``, separated by commas, semicolons or tabs, where
-            an empty start or end is that of the film and further columns do not matter; a data frame or rows with
+            an empty start or end is that of the film and further columns do not matter; times are seconds (90 or 90.5),
+            m:ss or h:mm:ss; a data frame or rows with
             these names; or events.
 
     Raises:
@@ -98,6 +100,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}.") from error
     except ValueError:
         raise DataError(f"{path} is no text in UTF-8. Save it as CSV (UTF-8).") from None
+    if not text.strip():
+        raise DataError(f"{path} is empty. It needs a line with {','.join(COLUMNS)}, and one for each event.")
     head, _, _ = text.partition("\n")
     separator = max(",;\t", key=head.count)
     try:
@@ -127,8 +131,12 @@ def _event(row: Any, where: str) -> Event:
 def _seconds(value: Any, missing: float, what: str) -> float:
     if value is None or value != value or not str(value).strip():
         return missing
+    # Spreadsheets of many countries write a decimal comma.
+    text = str(value).strip().replace(",", ".")
+    seconds = parse_time(text)
+    if seconds is not None:
+        return seconds
     try:
-        # Spreadsheets of many countries write a decimal comma.
-        return float(str(value).strip().replace(",", "."))
+        return float(text)
     except ValueError:
-        raise DataError(f"{what} must be seconds, such as 12.5. Got {quoted(value)} instead.") from None
+        raise DataError(f"{what} must be a time such as 12.5, 1:30 or 0:01:30. Got {quoted(value)} instead.") from None

@@ -11,11 +11,14 @@ import numpy as np
 
 from moue.errors import UnknownName, UsageError, require
 from moue.files import atomic_write
+from moue.fonts import figure_fonts
 from moue.report.canvas import DASHES, INK, PALETTE, STYLE
 from moue.timeline.curves import Curves
 from moue.timeline.table import Table
 
 UNITS = {"person": "people", "source": "films", "event": "events"}
+#: Panels side by side.
+_COLUMNS = 4
 
 
 def plot_curves(
@@ -38,7 +41,7 @@ def plot_curves(
         OSError: when the file cannot be written; nothing of it is left then.
     """
     shown = _chosen(expressions, curves.labels)
-    with _style():
+    with figure_fonts(STYLE):
         figure, axes = _panels(len(shown))
         for ax, name in zip(axes, shown, strict=False):
             k = curves.labels.index(name)
@@ -52,8 +55,11 @@ def plot_curves(
             ax.axvline(0, color=INK, linewidth=0.8)
             ax.set_title(name, parse_math=False)
             ax.set_xlim(curves.times[0], curves.times[-1])
-        for ax in axes:
-            bottom, left = ax.get_subplotspec().is_last_row(), ax.get_subplotspec().is_first_col()
+        below = axes[_COLUMNS : len(shown)]
+        for i, ax in enumerate(axes):
+            # An empty place below it has no axis.
+            bottom, left = i >= len(below), ax.get_subplotspec().is_first_col()
+            ax.tick_params(labelbottom=bottom)
             ax.set_xlabel("seconds from the start" if bottom else "")
             ax.set_ylabel("mean probability" if left else "")
         _legend(figure, axes[0])
@@ -82,7 +88,7 @@ def plot_conditions(
         raise UsageError("a figure of conditions needs what by_condition returns.")
     shown = _chosen(expressions, list(dict.fromkeys(row["expression"] for row in table)))
     conditions = list(dict.fromkeys(row["condition"] for row in table))
-    with _style():
+    with figure_fonts(STYLE):
         figure = require("matplotlib.figure", "report").Figure(figsize=(2 + 1.3 * len(shown), 4), layout="constrained")
         ax = figure.subplots()
         for c, condition in enumerate(conditions):
@@ -98,7 +104,8 @@ def plot_conditions(
             ax.errorbar(x, mean, errors, label=f"{condition} (n = {rows[0]['people']})", **style)
         ax.set_xticks(range(len(shown)), shown, parse_math=False)
         ax.set_ylabel("mean probability")
-        ax.set_ylim(bottom=0)
+        # A value of 0 is drawn whole.
+        ax.set_ylim(bottom=-0.02)
         ax.grid(axis="x", visible=False)
         _legend(figure, ax)
         _save(figure, path)
@@ -118,12 +125,8 @@ def _save(figure: Any, path: str | os.PathLike[str] | None) -> None:
         figure.savefig(part, dpi=120, format=format)
 
 
-def _style() -> Any:
-    return require("matplotlib", "report").rc_context(STYLE)
-
-
 def _panels(n: int) -> tuple[Any, list[Any]]:
-    columns = min(n, 4)
+    columns = min(n, _COLUMNS)
     rows = -(-n // columns)
     size = (1 + 2.6 * columns, 1.2 + 2.2 * rows)
     figure = require("matplotlib.figure", "report").Figure(figsize=size, layout="constrained")

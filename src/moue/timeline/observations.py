@@ -115,7 +115,9 @@ def _parts(x: Any) -> Iterator[Any]:
 def _folder(folder: Path) -> Iterator[dict[str, Any]]:
     index = folder / INDEX
     if not index.is_file():
-        raise UsageError(f"{folder} holds no {INDEX}. Make one with: moue predict FILMS --out {folder}")
+        above = next((parent for parent in folder.absolute().parents if (parent / INDEX).is_file()), None)
+        remedy = f"That of {above} has it: name this folder." if above else "Name one that moue predict --out wrote."
+        raise UsageError(f"{folder} holds no {INDEX}. {remedy}")
     for row in _file(index):
         # Photos have no seconds.
         if row["answer"] and row["seconds"]:
@@ -136,6 +138,7 @@ def _file(path: Path) -> Iterator[dict[str, Any]]:
             text = path.read_text(encoding="utf-8")
             yield from json.loads(text) if suffix == ".json" else map(json.loads, text.splitlines())
         else:
+            path.stat()
             raise UsageError(f"{path} must be a folder or end in {', '.join(SUFFIXES)}.")
     except (ValueError, csv.Error) as error:
         if isinstance(error, UsageError):
