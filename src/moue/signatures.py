@@ -66,6 +66,8 @@ VIDEO_SUFFIXES = frozenset(
 
 #: What operating systems leave in folders of images, in lower case; files whose names begin with a dot are ignored too.
 SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+#: What a folder of results has, hidden as it is for the program alone.
+JOURNAL = ".moue-journal.jsonl"
 
 
 def kind_of(head: bytes) -> FileKind | None:

@@ -24,8 +24,8 @@ from videos import damaged_opus, make_video, scene
 from moue.cli.main import main
 from moue.runtime.inputs.source import Source
 from moue.runtime.outputs.folder import OutputFolder
-from moue.runtime.outputs.journal import NAME
 from moue.runtime.recognizer import Recognizer
+from moue.signatures import JOURNAL
 from moue.spec import ModelSpec
 
 Predict = Callable[..., int]
@@ -54,7 +54,7 @@ def photos(tmp_path: Path) -> Path:
 def listed(folder: Path) -> list[str]:
     """The files of a folder of results, but for the one that no person reads."""
     files = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in files if name != NAME)
+    return sorted(name for name in files if name != JOURNAL)
 
 
 def test_stdout_holds_the_json_alone(predict: Predict, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,9 +18,10 @@ from PIL import Image
 from videos import make_video, scene
 
 from moue.cli.main import main
-from moue.runtime.outputs.journal import NAME, Journal
+from moue.runtime.outputs.journal import Journal
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.video.decode import open_video
+from moue.signatures import JOURNAL
 from moue.spec import ModelSpec
 
 Read = Callable[..., list[str]]
@@ -63,7 +64,9 @@ def table(path: Path) -> list[dict[str, str]]:
 
 def snapshot(out: Path) -> dict[str, bytes]:
     """All files but the journal, by name; of films, how many frames: encoders need not be deterministic."""
-    files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file() and path.name != NAME}
+    files = {
+        path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file() and path.name != JOURNAL
+    }
     return {
         name: str(len(list(open_video(path).frames()))).encode() if path.suffix == ".mp4" else path.read_bytes()
         for name, path in files.items()
@@ -236,10 +239,10 @@ def test_an_interrupt_keeps_what_is_complete(
 def test_a_line_that_was_being_written_is_written_again(read: Read, media: Path, tmp_path: Path) -> None:
     read(media)
     out = tmp_path / "out"
-    whole, journal = snapshot(out), (out / NAME).read_bytes()
+    whole, journal = snapshot(out), (out / JOURNAL).read_bytes()
     begin = journal.rindex(b"\n", 0, -1) + 1
     for end in np.linspace(begin, len(journal) - 1, 9).astype(int):
-        (out / NAME).write_bytes(journal[:end])
+        (out / JOURNAL).write_bytes(journal[:end])
         for name in ("index.csv", "people.csv"):
             (out / name).write_bytes(whole[name][:-7])
         assert read(media, "--resume") == [*ALWAYS, "clip.mp4"]
@@ -249,7 +252,7 @@ def test_a_line_that_was_being_written_is_written_again(read: Read, media: Path,
 def test_a_damaged_journal_costs_no_more_than_its_lines(read: Read, media: Path, tmp_path: Path) -> None:
     read(media)
     whole = snapshot(tmp_path / "out")
-    path = tmp_path / "out" / NAME
+    path = tmp_path / "out" / JOURNAL
     lines = path.read_bytes().splitlines(keepends=True)
     complete = [i for i, line in enumerate(lines) if b'"files"' in line]
     lines[complete[0]] = b'{"key": \xff\n'
@@ -379,3 +382,25 @@ def test_killed_before_any_write_it_resumes_to_the_same_results(tmp_path: Path) 
     assert len(table(out / "whole" / "index.csv")) == 3
     for kill in range(1, kills + 1):
         assert snapshot(out / str(kill)) == whole, f"killed at write {kill}"
+
+
+def test_it_says_what_is_read_again_and_what_is_gone(
+    media: Path, tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["predict", media, "--model", tiny_onnx, "--detector", "none", "--out", tmp_path / "out", "--quiet"]
+
+    def remarks(*options: str) -> str:
+        capsys.readouterr()
+        assert main([*map(str, command), *options]) == 3
+        return capsys.readouterr().err
+
+    assert "again" not in remarks()
+    assert "5 inputs are read again: the results are there, which --resume would keep" in remarks()
+    assert " read again" not in remarks("--resume").replace("not read again", "")
+    assert "5 inputs are read again: the results are of other options or another model" in remarks(
+        "--resume", "--every", "2"
+    )
+    (media / "b.jpg").rename(media / "d.jpg")
+    gone = remarks("--resume", "--every", "2")
+    assert f"1 input is gone or renamed and still in the tables, such as {media / 'b.jpg'}" in gone
+    assert "4 inputs are not read again: the results are there" in gone

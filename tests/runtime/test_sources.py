@@ -13,10 +13,10 @@ from videos import make_song, make_sound, make_video, scene
 
 import moue
 from moue.errors import UsageError
-from moue.runtime.inputs.paths import require_one
+from moue.runtime.inputs.paths import expand, require_one
 from moue.runtime.inputs.resolve import resolve, resolve_single
 from moue.runtime.inputs.source import Source
-from moue.signatures import kind_of
+from moue.signatures import JOURNAL, kind_of
 
 
 @pytest.fixture
@@ -272,3 +272,14 @@ def test_what_is_one_image_video_or_camera(folder: Path) -> None:
 )
 def test_first_bytes_tell_images_videos_and_other_files(head: bytes, kind: str | None) -> None:
     assert kind_of(head) == kind
+
+
+def test_results_inside_the_sources_are_not_read_as_sources(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "results").mkdir(parents=True)
+    (tmp_path / "photos" / "results" / JOURNAL).write_text("")
+    for name in ("a.jpg", "results/a.jpg"):
+        Image.new("RGB", (9, 9)).save(tmp_path / "photos" / name)
+    found = list(expand(str(tmp_path / "photos")))
+    assert [(Path(s.name).name, s.kind) for s in found] == [("a.jpg", "image"), ("results", "skipped")]
+    # Who names it means it.
+    assert [s.kind for s in expand(str(tmp_path / "photos" / "results"))] == ["image"]

@@ -152,16 +152,22 @@ def run(args: argparse.Namespace) -> int:
         options = FolderOptions("json" if args.format == "table" else args.format, args.save_faces)
         sink = FolderSink(folder, recognizer.spec, options, (recognizer.options, video), resume=args.resume)
         sinks.insert(0, sink)
-        sources = _pending(sink.index, sources)
+        sources = _pending(sink.index, sources, args.resume)
     progress = _progress(args, sources, video)
-    failed = read_all(
-        sources,
-        recognizer,
-        sinks if progress is None else [*sinks, progress],
-        video,
-        report=None if progress is None else progress.report,
-        on_remark=_print_remark if progress is None else lambda text: progress.note(f"moue: {text}"),
-    )
+    try:
+        failed = read_all(
+            sources,
+            recognizer,
+            sinks if progress is None else [*sinks, progress],
+            video,
+            report=None if progress is None else progress.report,
+            on_remark=_print_remark if progress is None else lambda text: progress.note(f"moue: {text}"),
+        )
+    except KeyboardInterrupt as interrupt:
+        # What is live cannot go on.
+        if sink is None or (isinstance(sources, list) and all(s.kind in ("camera", "stream") for s in sources)):
+            raise
+        raise KeyboardInterrupt(*interrupt.args, "the same command with --resume goes on") from None
     if sink is not None:
         saved = f", with {sink.saved_faces:,} images of faces (of a video one a person and second)"
         _print_remark(f"the results are in {args.out}{saved if args.save_faces else ''}")
@@ -193,16 +199,25 @@ def _are_many(sources: Iterable[Source]) -> bool:
     return len(sources) > MANY or any(source.kind in ("video", "camera", "stream") for source in sources)
 
 
-def _pending(index: Index, sources: Iterable[Source]) -> Iterable[Source]:
+def _pending(index: Index, sources: Iterable[Source], resume: bool) -> Iterable[Source]:
     """What of the sources is to be read; says how many are not."""
     pending: Iterable[Source] = index.pending(sources)
     if isinstance(sources, list):
         pending = list(pending)
+        if gone := index.gone():
+            _print_remark(f"{_inputs(len(gone))} gone or renamed and still in the tables, such as {gone[0]}")
     if index.kept:
-        _print_remark(f"{index.kept:,} inputs have their results already")
+        _print_remark(f"{_inputs(index.kept)} not read again: the results are there")
+    if index.again:
+        why = "of other options or another model" if resume else "there, which --resume would keep"
+        _print_remark(f"{_inputs(index.again)} read again: the results are {why}")
     if index.repeated:
-        _print_remark(f"{index.repeated:,} inputs are given more than once, and read once")
+        _print_remark(f"{_inputs(index.repeated)} given more than once, and read once")
     return pending
+
+
+def _inputs(count: int) -> str:
+    return f"{count:,} {'input is' if count == 1 else 'inputs are'}"
 
 
 def _progress(args: argparse.Namespace, sources: Iterable[Source], video: VideoOptions) -> RunProgress | None:

@@ -16,7 +16,7 @@ from moue.errors import UsageError
 from moue.runtime.inputs.source import Source
 from moue.runtime.network.url import ADDRESS, Url, public_name
 from moue.runtime.video.container import is_sound, is_video
-from moue.signatures import HEAD, IMAGE_SUFFIXES, JPEG, PNG, SYSTEM_FILES, VIDEO_SUFFIXES, kind_of
+from moue.signatures import HEAD, IMAGE_SUFFIXES, JOURNAL, JPEG, PNG, SYSTEM_FILES, VIDEO_SUFFIXES, kind_of
 
 
 def expand(
@@ -34,9 +34,9 @@ def expand(
 
     Yields:
         At least one source, but for an empty list on stdin. In a folder, a file that by name and content is neither
-        image nor video, a pipe or device, and a link back up are "skipped" with the reason, as is an empty folder; a
-        folder without permission and a glob that matches nothing are "unreadable". A file that is named itself is
-        always tried.
+        image nor video, a pipe or device, a link back up and a folder of moue's results are "skipped" with the reason,
+        as is an empty folder; a folder without permission and a glob that matches nothing are "unreadable". A file that
+        is named itself is always tried.
 
     Raises:
         UsageError: see :func:`require_list`.
@@ -168,6 +168,8 @@ def _folder(path: str, exclude: Path | None, above: frozenset[str] = frozenset()
         seen = True
         if not folder:
             yield _file(inside)
+        elif (inside / JOURNAL).is_file():
+            yield Source(str(inside), "skipped", "results of moue: name this folder itself to read its images")
         elif folder in above:
             yield Source(str(inside), "skipped", "a link back to a folder that it lies in")
         else:

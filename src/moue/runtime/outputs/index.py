@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ class Index:
         """How many inputs :meth:`pending` left out because their results are there."""
         self.repeated = 0
         """How many it left out because they were given before."""
+        self.again = 0
+        """How many have results and are read again: those of other options or, without ``resume``, all."""
 
     @property
     def stems(self) -> Mapping[str, str]:
@@ -68,8 +71,13 @@ class Index:
                 if self._resume and self._is_current(key, source):
                     self.kept += 1
                     continue
+                self.again += self._is_finished(key) and not (self._resume and self._is_same(key))
                 self._reading.add(key)
             yield source
+
+    def gone(self) -> list[str]:
+        """The paths of inputs that keep their lines in the tables, although they were not given and exist no more."""
+        return [key for key in self._earlier() if key not in self._given and _is_gone(key)]
 
     def begin(self, key: str, stem: str) -> None:
         """An input is going to be read, and its files to be written."""
@@ -109,12 +117,15 @@ class Index:
             self._journal.close()
 
     def _is_current(self, key: str, source: Source) -> bool:
-        if not self._is_same(key):
+        if not (self._is_same(key) and self._is_finished(key)):
             return False
-        entry = self._journal[key]
+        mark = self._journal[key]["mark"]
+        return mark is not None and bool(mark == fingerprint(source.name))
+
+    def _is_finished(self, key: str) -> bool:
+        """Whether an input was read to its end, with any options."""
         # What could not be read is tried again: a package or memory may have been missing.
-        finished = entry["index"]["status"] in ("ok", "no_face") and entry["mark"] is not None
-        return finished and entry["mark"] == fingerprint(source.name)
+        return key in self._journal.stems and self._journal[key]["index"]["status"] in ("ok", "no_face")
 
     def _is_same(self, key: str) -> bool:
         """Whether an input is complete, and read with this model and these options."""
@@ -128,6 +139,11 @@ class Index:
         complete = [key for key in keys if self._is_same(key)]
         self._tables.rewrite(map(self._journal.__getitem__, complete))
         self._listed = set(complete)
+
+
+def _is_gone(key: str) -> bool:
+    # That of a stream is no path.
+    return os.path.isabs(key) and not os.path.lexists(key)  # noqa: PTH117 - a key is text
 
 
 def key_of(source: Source) -> str | None:

@@ -18,10 +18,9 @@ from typing import Any
 from moue.errors import UsageError
 from moue.files import append, naming_errors
 from moue.runtime.outputs.face_images import FACES
+from moue.signatures import JOURNAL
 from moue.spec import ModelSpec
 
-#: The file's name, hidden as it is for the program alone.
-NAME = ".moue-journal.jsonl"
 #: What a killed program leaves of a file that it was writing.
 PART = re.compile(r"\.[0-9a-f]{16}\.part")
 #: Bytes at the beginning and at the end of an input that tell it from another one of its size and time.
@@ -47,7 +46,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._path = folder, folder / NAME
+        self._folder, self._path = folder, folder / JOURNAL
         with naming_errors(self._path):
             self._file = open(self._path, "a+b")  # noqa: SIM115
         self._lock()
