@@ -124,6 +124,31 @@ def test_a_narrow_terminal_shortens_the_name(inputs: list[Path], monkeypatch: py
     assert len(_fitted("夏休みの動画夏休みの動画.mp4", 12)) <= 8
 
 
+def test_the_time_left_is_there_in_a_terminal_of_usual_width(
+    inputs: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    drawn = [line.removeprefix("\x1b[K") for line in shown(inputs, live=True).split("\r")]
+    assert "[###########.....] 5/6  film.mp4  frame 24/40  0:05 of about 0:08  0:03 left" in drawn
+    monkeypatch.setenv("COLUMNS", "60")
+    drawn = [line.removeprefix("\x1b[K") for line in shown(inputs, live=True).split("\r")]
+    assert "[###########.....] 5/6  film.mp4  frame 24/40  0:03 left" in drawn
+
+
+def test_the_width_is_that_of_the_terminal_of_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    """stdout is a file, as in ``moue predict films/ --format csv > faces.csv``."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(
+        "os.get_terminal_size", lambda descriptor=0: os.terminal_size((130 if descriptor == 7 else 9, 24))
+    )
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "fileno", lambda: 7, raising=False)
+    progress = RunProgress([Workload("frame", 10, 1.0)], load_of, live=True, stream=stream, now=Clock(1))
+    progress.begin(Source("a" * 50 + ".mp4", "video"))
+    progress.report(5, 10)
+    assert "a" * 50 in stream.getvalue()
+
+
 def test_a_remark_does_not_tear_the_line() -> None:
     stream = io.StringIO()
     progress = RunProgress([Workload("frame", 10, 1.0)] * 2, load_of, live=True, stream=stream, now=Clock(1))

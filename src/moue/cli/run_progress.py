@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -21,6 +23,8 @@ from moue.runtime.workload import TimeLeft, Workload
 
 #: Characters of the bar, and the seconds between two drawings.
 _BAR, _INTERVAL = 16, 0.1
+#: Columns that the name of an input has at least.
+_NAME = 8
 
 
 class RunProgress(ResultSink):
@@ -130,13 +134,21 @@ class RunProgress(ResultSink):
             found = f"{_plural(self._frames, 'frame', 'frames')}, {_plural(len(self._tracks), 'person', 'people')}"
         return "; ".join(filter(None, (f"{found} in {seconds:.1f} s", reason)))
 
+    @property
+    def _columns(self) -> int:
+        """Of the terminal that is drawn on, which stdout need not be."""
+        with suppress(OSError, ValueError):
+            if "COLUMNS" not in os.environ:
+                return os.get_terminal_size(self._stream.fileno()).columns or 80
+        return shutil.get_terminal_size().columns
+
     def _draw(self, force: bool = False) -> None:
         now = self._now()
         if not self._live or (now - self._drawn < _INTERVAL and not force):
             return
         self._drawn = now
         seconds = now - self._begun
-        parts = [self._count, ""]
+        parts, details = [self._count, ""], list[str]()
         if self._loads is not None:
             filled = int(_BAR * self._left.share)
             parts[0] = f"[{'#' * filled}{'.' * (_BAR - filled)}] {self._count}"
@@ -146,12 +158,16 @@ class RunProgress(ResultSink):
         elif self._source.kind not in ("skipped", "unreadable"):
             parts.append(f"frame {self._done:,}" + (f"/{self._total:,}" if self._total else ""))
             present = self._left.present
-            parts.append(clock(seconds) + (f" of about {clock(seconds + present)}" if self._total and present else ""))
-            parts.append(f"{self._done / max(seconds, 1e-9):.3g} frames/s")
+            about = f" of about {clock(seconds + present)}" if self._total and present else ""
+            details = [f"{clock(seconds)}{about}", f"{self._done / max(seconds, 1e-9):.3g} frames/s"]
         if left := self._time_left:
-            parts.append(left)
-        width = shutil.get_terminal_size().columns - 1
-        parts[1] = _fitted(escaped(Path(self._source.name).name), max(8, width - len("  ".join(parts))))
+            details.append(left)
+        width = self._columns - 1
+        # The time left of the run is left out last, as it tells most.
+        while len(details) > 1 and len("  ".join(parts + details)) + _NAME > width:
+            del details[-2]
+        parts += details
+        parts[1] = _fitted(escaped(Path(self._source.name).name), max(_NAME, width - len("  ".join(parts))))
         self._stream.write(f"\r\x1b[K{'  '.join(parts)[:width]}")
         self._stream.flush()
 
