@@ -400,6 +400,15 @@ def test_it_says_what_is_read_again_and_what_is_gone(
     assert "5 inputs are read again: the results are of other options or another model" in remarks(
         "--resume", "--every", "2"
     )
+    command[1] = media / "sub"
+    capsys.readouterr()
+    assert main([*map(str, command)]) == 0
+    left = "4 inputs are of earlier runs and not in the tables: "
+    assert f"{left}--resume would keep those of the same options" in capsys.readouterr().err
+    assert main([*map(str, command), "--resume", "--every", "3"]) == 0
+    assert f"{left}their options or model are others" in capsys.readouterr().err
+    command[1] = media
+    remarks("--resume", "--every", "2")
     (media / "b.jpg").rename(media / "d.jpg")
     gone = remarks("--resume", "--every", "2")
     assert f"1 input is gone or renamed and still in the tables, such as {media / 'b.jpg'}" in gone

@@ -206,6 +206,9 @@ def _pending(index: Index, sources: Iterable[Source], resume: bool) -> Iterable[
         pending = list(pending)
         if gone := index.gone():
             _print_remark(f"{_inputs(len(gone))} gone or renamed and still in the tables, such as {gone[0]}")
+        if others := index.left_out():
+            why = "their options or model are others" if resume else "--resume would keep those of the same options"
+            _print_remark(f"{_inputs(others)} of earlier runs and not in the tables: {why}")
     if index.kept:
         _print_remark(f"{_inputs(index.kept)} not read again: the results are there")
     if index.again:

@@ -81,7 +81,7 @@ def in_films(events: Iterable[Event], sources: Sequence[str]) -> list[Event]:
         if not matching:
             raise UnknownName("film in the results", event.source, {*sources, *(_parts(name)[-1] for name in sources)})
         if len(matching) > 1:
-            shown = " and ".join(shortened(name) for name in sorted(matching)[:2])
+            shown = " or ".join(shortened(name) for name in sorted(matching)[:2])
             raise UsageError(f"{quoted(event.source)} may be {shown}. Write more of the path.")
         found.append(Event(next(iter(matching)), event.start, event.end, event.condition))
     if not found:

@@ -79,6 +79,11 @@ class Index:
         """The paths of inputs that keep their lines in the tables, although they were not given and exist no more."""
         return [key for key in self._earlier() if key not in self._given and _is_gone(key)]
 
+    def left_out(self) -> int:
+        """How many inputs of earlier runs were not given and have no lines in the tables: those of other options or,
+        without ``resume``, all."""
+        return sum(key not in self._given and not (self._resume and self._is_same(key)) for key in self._journal)
+
     def begin(self, key: str, stem: str) -> None:
         """An input is going to be read, and its files to be written."""
         if not self._begun:
