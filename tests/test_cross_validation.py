@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from moue.cli.main import main
 from moue.cross_validation import OUT_OF_FOLD, PREDICTIONS, OutOfFold, cross_validate
@@ -95,12 +96,36 @@ def test_what_cannot_be_cross_validated_is_refused_before_any_training(table: Im
         cross_validate(config, table, tmp_path / "a", 1)
     with pytest.raises(UsageError, match="bootstrap"):
         cross_validate(config.override(changes={"data.bootstrap": True}), table, tmp_path / "a", 3)
+    for setting in ("data.fold=2", "data.validation"):
+        with pytest.raises(UsageError, match=f"sets {setting.partition('=')[0]} itself"):
+            cross_validate(config, table, tmp_path / "a", 3, settings=[setting])
     with pytest.raises(DataError, match="moue cross-validate writes it"):
         OutOfFold.load(tmp_path / OUT_OF_FOLD)
     (tmp_path / OUT_OF_FOLD).write_bytes(b"PK nothing")
     with pytest.raises(DataError, match="damaged"):
         OutOfFold.load(tmp_path / OUT_OF_FOLD)
     assert not (tmp_path / "a").exists()
+
+
+def test_a_folder_of_something_else_is_refused(
+    table: ImageTable, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Config().override(changes=SETTINGS)
+    with pytest.raises(UsageError, match="a cross-validation with 3 folds, not 4"):
+        cross_validate(config, table, finished, 4)
+    with pytest.raises(UsageError, match="holds a run of moue train"):
+        cross_validate(config, table, finished / "fold-0", 3)
+    photo = finished / "photo.png"
+    Image.new("L", (48, 48)).save(photo)
+    for command in (["predict", str(photo), "--model", str(finished)], ["export", str(finished)]):
+        assert main(command) == 2
+        assert f"{finished} is not a run, but holds" in capsys.readouterr().err
+
+
+def test_what_the_scores_do_not_say_is_said(finished: Path) -> None:
+    scores = json.loads((finished / "cross-validation.json").read_text())
+    assert "not significantly above the majority baseline" in scores["remarks"][0]
+    assert scores["mean"]["majority_baseline"] == pytest.approx(scores["pooled"]["majority_baseline"], abs=0.02)
 
 
 def test_the_command_prints_folds_and_their_mean(
@@ -111,7 +136,10 @@ def test_the_command_prints_folds_and_their_mean(
     command = ["cross-validate", "compact", "--data", str(tmp_path / "set.npz"), "--out", str(tmp_path / "cv")]
     fast = ["--set=optim.votes_weight=0", "--set=optim.progressive_sizes=[]", "--folds", "2"]
     assert main([*command, *settings, *fast]) == 0
-    assert "mean ± sd" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "mean ± sd" in printed.out
+    assert "majority" in printed.out
+    assert "%" in printed.out
     assert main([*command, *settings, *fast, "--format", "json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert len(values["folds"]) == 2

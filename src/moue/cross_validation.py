@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 OUT_OF_FOLD, PREDICTIONS, SCORES = "out_of_fold.npz", "out_of_fold.csv", "cross-validation.json"
 
 #: The scores that are averaged over the folds.
-AVERAGED = ("accuracy", "balanced_accuracy", "macro_f1", "top2", "nll", "ece")
+AVERAGED = ("accuracy", "majority_baseline", "balanced_accuracy", "macro_f1", "top2", "nll", "ece")
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,19 @@ class CrossValidation:
         """Its standard deviation over the folds (of a sample, n - 1)."""
         return float(np.std([getattr(fold, score) for fold in self.folds], ddof=1))
 
+    @property
+    def remarks(self) -> list[str]:
+        """What the scores do not say, a sentence each; usually none."""
+        found, pooled = [], self.pooled
+        if not pooled.above_majority:
+            found.append(
+                f"the accuracy of all rows, {pooled.accuracy:.1%}, is not significantly above the majority baseline of "
+                f"{pooled.majority_baseline:.1%} (always {pooled.majority_class})"
+            )
+        if few := [f"{name} ({score.n})" for name, score in pooled.per_class.items() if score.n < len(self.folds)]:
+            found.append(f"some folds have no image of {', '.join(few)}: their balanced accuracy is of fewer classes")
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON."""
         return {
@@ -131,6 +144,7 @@ class CrossValidation:
                 for i, (run, fold) in enumerate(zip(self.runs, self.folds, strict=True))
             ],
             "pooled": self.pooled.to_dict(),
+            "remarks": self.remarks,
         }
 
 
@@ -175,8 +189,12 @@ def cross_validate(
         )
     if config.data.bootstrap:
         raise UsageError("cross-validation holds out each row once, and data.bootstrap leaves rows out by chance.")
+    for name in ("data.validation", "data.fold"):
+        if any(setting.partition("=")[0] == name for setting in settings):
+            raise UsageError(f"cross-validation sets {name} itself: leave it out, and give --folds.")
     require_directory(out)
     runs = tuple(out / f"fold-{fold}" for fold in range(folds))
+    _require_room(out, folds)
     for fold, folder in enumerate(runs):
         changes = {"data.validation": 1 / folds, "data.fold": fold}
         wanted = config.override(changes=changes)
@@ -197,6 +215,15 @@ def cross_validate(
     with atomic_write(out / SCORES) as part:
         part.write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
     return result
+
+
+def _require_room(out: Path, folds: int) -> None:
+    """Refuse a folder that holds a single run, or a cross-validation with another number of folds."""
+    if Run(out).exists:
+        raise UsageError(f"{out} holds a run of moue train. Choose another --out.")
+    first = Run(out / "fold-0")
+    if first.exists and (there := round(1 / (first.config().data.validation or 1))) != folds:
+        raise UsageError(f"{out} holds a cross-validation with {there} folds, not {folds}. Choose another --out.")
 
 
 def _out_of_fold(runs: Sequence[Path], table: ImageTable) -> OutOfFold:

@@ -8,6 +8,9 @@ import sys
 from moue.cli.output import add_format, write
 from moue.cli.recipe import add_recipe, read_training
 
+#: Columns of the table, as `moue evaluate` calls them.
+HEADS = {"majority_baseline": "majority", "balanced_accuracy": "balanced", "macro_f1": "macro F1", "top2": "top 2"}
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `moue cross-validate`."""
@@ -41,13 +44,20 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command resumes the cross-validation") from None
     values = result.to_dict()
+    for remark in result.remarks:
+        sys.stderr.write(f"moue: {remark}\n")
     if args.format != "table":
         write(values["folds"], args.format, values)
         return given.code
     rows = [
-        {"fold": str(row["fold"]), "n": row["n"], **{s: f"{row[s]:.4f}" for s in AVERAGED}} for row in values["folds"]
+        {"fold": str(row["fold"]), "n": row["n"], **{HEADS.get(s, s): _shown(s, row[s]) for s in AVERAGED}}
+        for row in values["folds"]
     ]
-    mean = {s: f"{values['mean'][s]:.4f} ± {values['sd'][s]:.4f}" for s in AVERAGED}
+    mean = {HEADS.get(s, s): f"{_shown(s, values['mean'][s])} ± {_shown(s, values['sd'][s])}" for s in AVERAGED}
     write([*rows, {"fold": "mean ± sd", "n": result.pooled.n, **mean}], "table")
     sys.stdout.write(f"\n{args.out}: a run a fold, and each row's prediction by the run that held it out\n")
     return given.code
+
+
+def _shown(score: str, value: float) -> str:
+    return f"{value:.3f}" if score == "nll" else f"{value:.2%}"

@@ -150,6 +150,8 @@ def spec_of_run(folder: Path) -> ModelSpec:
         raise ModelError(f"there is no run folder {folder}. Type: moue train RECIPE --data SET --out {folder}")
     for name in (SPEC, WEIGHTS):
         if not (folder / name).is_file():
+            if not (folder / CONFIG).is_file() and (runs := sorted(folder.glob(f"*/{SPEC}"))):
+                raise ModelError(f"{folder} is not a run, but holds runs: give one of them, as {runs[0].parent}")
             raise ModelError(
                 f"the run {folder} has no {name}: it is not finished. Resume it with: moue train … --resume"
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from moue.errors import MissingExtra, ModelError, UnknownName, UsageError, quoted
-from moue.run_folder import EXPORTED, RUN_FILES
+from moue.run_folder import EXPORTED, RUN_FILES, SPEC
 from moue.spec import ModelSpec, file_sha256
 
 #: Models that the wheel carries, the default first.
@@ -180,6 +180,18 @@ def models_folder() -> Path | None:
         return None
 
 
+def _no_model(folder: Path) -> str:
+    """What a folder without an exported model holds, and what to type."""
+    models = sorted([*folder.glob("*.onnx"), *(spec.parent for spec in folder.glob(f"*/{SPEC}"))])
+    if models and not (folder / SPEC).is_file():  # Of moue ensemble, cross-validate or compare.
+        one = next((model for model in models if model.is_file()), models[0])
+        return f"{folder} is not a run, but holds {'a model' if len(models) == 1 else 'models'}: give {one}"
+    return (
+        f"{folder} holds no {EXPORTED}. If it is a run, type: moue export {folder}, and then the same again; or: "
+        f"moue export {folder} -o my.onnx, and --model my.onnx"
+    )
+
+
 def _locate(name: str | Path) -> Path:
     if not isinstance(name, (str, os.PathLike)):
         raise UsageError(f"a model must be a name or a path. Got {quoted(name)} instead.")
@@ -207,10 +219,7 @@ def _locate(name: str | Path) -> Path:
     if path.is_dir():
         if (path / EXPORTED).is_file():
             return path / EXPORTED
-        raise ModelError(
-            f"{path} holds no {EXPORTED}. If it is a run, type: moue export {path}, and then the same again; or: "
-            f"moue export {path} -o my.onnx, and --model my.onnx"
-        )
+        raise ModelError(_no_model(path))
     if path.is_file():
         if path.suffix != ".onnx":
             remedy = " A .pt2 is for torch.export.load: export its run as .onnx, too." if path.suffix == ".pt2" else ""
