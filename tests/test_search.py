@@ -121,7 +121,11 @@ def test_mistakes_are_found_before_the_first_training(table: ImageTable, tmp_pat
 def test_a_training_that_diverges_is_a_trial_like_any_other(table: ImageTable, tmp_path: Path) -> None:
     config = Config().override(changes=SETTINGS | {"optim.steps": 4})
     space: dict[str, Interval | Choice] = {"optim.lr": Choice((1e-3, 1e30)), "optim.name": Choice(("sgd",))}
-    trials = search(config, table, tmp_path / "s", space, 60, trials=6)
+    lines: list[str] = []
+    trials = search(config, table, tmp_path / "s", space, 60, trials=6, log=lines.append)
+    # None is trained twice.
+    assert [t.settings["optim.lr"] for t in trials if t.rung == 0] == [1e-3, 1e30]
+    assert lines[0] == "what is searched has 2 different settings: 2 trials instead of 6"
     failed = [t for t in trials if t.settings["optim.lr"] == 1e30]
     assert failed
     assert all(t.accuracy is None and "no longer finite" in t.reason for t in failed)
@@ -136,4 +140,7 @@ def test_the_command_searches(table: ImageTable, tmp_path: Path, capsys: pytest.
     assert main(command) == 2
     assert "--minutes" in capsys.readouterr().err
     assert main([*command, "--minutes", "30", "--trials", "2", "--format", "json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 2
+    printed = capsys.readouterr()
+    assert len(json.loads(printed.out)) == 2
+    assert "held-out images are few" in printed.err
+    assert "under 5 settings say little" in printed.err

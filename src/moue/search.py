@@ -145,7 +145,7 @@ def search(
         out: gets the runs ``rung-0/trial-0`` …, ``search.json`` and ``best.yaml``.
         space: what to draw for each trial, by setting.
         minutes: of all trainings together; a resumed search trains what is left.
-        trials: how many settings are drawn, 2 to 1,000.
+        trials: how many settings are drawn, 2 to 1,000; fewer where ``space`` has no more.
         seed: of the draws.
         progress: makes the progress callback of a training from its name.
         log: called with a line of text after each trial.
@@ -168,14 +168,16 @@ def search(
         raise UsageError("a search compares runs on the rows that they hold out: data.validation must be above 0.")
     require_directory(out)
     rng = np.random.default_rng(seed)
-    drawn = [{name: values.draw(rng) for name, values in space.items()} for _ in range(trials)]
+    drawn = _draw(space, trials, rng)
     for settings in drawn:
         config.override(changes=settings)  # A mistake in any is an error before the first training.
     _require_same_search(out, config, table, space, minutes, trials, seed)
-    sizes = rung_sizes(trials)
+    if len(drawn) < trials:
+        log(f"what is searched has {len(drawn)} different settings: {len(drawn)} trials instead of {trials}")
+    sizes = rung_sizes(len(drawn))
     # Each rung takes the same time in all.
     share = minutes / len(sizes)
-    alive = list(range(trials))
+    alive = list(range(len(drawn)))
     found: list[Trial] = []
     for rung, size in enumerate(sizes):
         alive = alive[:size]
@@ -189,6 +191,18 @@ def search(
         found = [*ended, *found]
         _write_best(out / BEST, config, found[0])
     return found
+
+
+def _draw(space: Mapping[str, Interval | Choice], trials: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Different settings for each trial; fewer where a hundred draws a trial find no more."""
+    drawn: list[dict[str, Any]] = []
+    for _ in range(100 * trials):
+        settings = {name: values.draw(rng) for name, values in space.items()}
+        if settings not in drawn:
+            drawn.append(settings)
+        if len(drawn) == trials:
+            break
+    return drawn
 
 
 def rung_sizes(trials: int) -> list[int]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from moue.cli.output import add_format, write
 from moue.cli.recipe import add_recipe, read_training
+
+if TYPE_CHECKING:
+    from moue.search import Trial
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
         3 where rows of the data could not be read, else 0.
     """
     from moue.errors import UsageError
+    from moue.evaluation.calibration import MIN_ROWS
+    from moue.evaluation.curves import MIN_EPOCHS
     from moue.search import BEST, parse_space, search
 
     if args.minutes is None:
@@ -52,6 +58,15 @@ def run(args: argparse.Namespace) -> int:
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command resumes the search") from None
+    held_out, epochs = _scale(trials[0])
+    if held_out < MIN_ROWS:
+        _log(f"{held_out} held-out images are few: the order is mostly chance")
+    if epochs < MIN_EPOCHS:
+        _log(
+            f"the best trial had {epochs} epoch{'s' * (epochs != 1)}, and under {MIN_EPOCHS} settings say little of "
+            "longer trainings: allow more --minutes, or take fewer --trials"
+        )
+    failed = args.format != "table" or any(trial.reason for trial in trials)
     rows = [
         {
             "rung": trial.rung,
@@ -59,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
             "minutes": round(trial.minutes, 2),
             **{name: str(value) for name, value in trial.settings.items()},
             "accuracy": None if trial.accuracy is None else round(trial.accuracy, 4),
-            "reason": trial.reason,
+            **({"reason": trial.reason} if failed else {}),
         }
         for trial in trials
     ]
@@ -67,6 +82,14 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "table":
         sys.stdout.write(f"\n{args.out / BEST}: the best settings as a recipe\n")
     return given.code
+
+
+def _scale(trial: Trial) -> tuple[int, int]:
+    """How many rows a trial held out, and its epochs."""
+    from moue.training.run_folder import Run
+
+    trained = Run(trial.run).spec().trained
+    return trained["data"]["validation"], trained["epochs"]
 
 
 def _log(text: str) -> None:
