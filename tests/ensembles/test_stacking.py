@@ -14,7 +14,7 @@ from moue.cli.main import main
 from moue.data.splits import Split, stratified_split
 from moue.data.table import ImageTable
 from moue.ensembles.stacking import choose_strength, fit_linear, stack
-from moue.errors import DataError
+from moue.errors import DataError, UsageError
 from moue.evaluation.calibration import fit_temperature
 from moue.runtime.engine import open_model
 
@@ -97,6 +97,8 @@ def test_too_few_rows_and_classes_without_any_are_refused(members: Stacked, tmp_
         dataclasses.replace(split, validation=split.validation[:50]).save(path.parent / "split.json")
     with pytest.raises(DataError, match="200 images or more"):
         stack(paths, tmp_path / "s.onnx", whole)
+    with pytest.raises(UsageError, match="is given twice"):
+        stack([paths[0], paths[0]], tmp_path / "s.onnx", whole)
     assert not list(tmp_path.glob("s.*"))
 
 

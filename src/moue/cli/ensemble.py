@@ -206,10 +206,10 @@ def _read(args: argparse.Namespace) -> ImageTable | None:
 
 
 def _print_members(args: argparse.Namespace, spec: ModelSpec, out: Path) -> None:
-    members = [
-        {"member": member["name"], "network": member["network"], "weight": member["weight"]}
-        for member in spec.trained["members"]
-    ]
+    columns = {"member": "name", "network": "network", "weight": "weight"}
+    if spec.trained["ensemble"] == "stack":
+        del columns["weight"]  # A matrix says how much each counts.
+    members = [{key: member[name] for key, name in columns.items()} for member in spec.trained["members"]]
     values = {
         "file": str(out),
         "name": spec.name,
@@ -230,7 +230,7 @@ def _print(
         sys.stderr.write(f"moue: {remark}\n")
     if args.format == "table":
         accuracy = spec.scores.get("validation")
-        score = "" if accuracy is None else f", {accuracy:.1%} of the held-out rows"
+        score = "" if accuracy is None else f", right for {accuracy:.1%} of the held-out rows"
         sys.stdout.write(f"\n{out}: {spec.trained['ensemble']} of {len(spec.trained['members'])}{score}\n")
 
 

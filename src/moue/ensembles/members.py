@@ -133,6 +133,17 @@ def require_ensemble_file(out: str | Path, members: Sequence[str | Path]) -> Pat
     return path
 
 
+def require_distinct(members: Sequence[str | Path]) -> None:
+    """Check that no model is given twice.
+
+    Raises:
+        UsageError: naming the first one that is.
+    """
+    names = [str(member) for member in members]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"{twice[0]} is given twice.")
+
+
 def _file(member: str | Path, target: Path, store: Store) -> ModelFile:
     """A member's graph and spec; a run's network is exported to ``target`` under its own name."""
     run = run_of(member)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.data.table import ImageTable
-from moue.ensembles.members import SAME_ROWS, held_out_rows, require_compatible
+from moue.ensembles.members import SAME_ROWS, held_out_rows, require_compatible, require_distinct
 from moue.errors import DataError, UsageError
 from moue.evaluation.calibration import calibrate
 from moue.evaluation.metrics import negative_log_likelihood, standard_error
@@ -66,8 +66,7 @@ def rank_subsets(members: Sequence[str | Path], data: ImageTable, progress: Repo
     names = [str(member) for member in members]
     if not 2 <= len(names) <= MAX_MEMBERS:
         raise UsageError(f"subsets are ranked from 2 to {MAX_MEMBERS} models. Got {len(names)} instead.")
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise UsageError(f"{min(twice)} is given twice.")
+    require_distinct(names)
     models = [open_any(member) for member in members]
     specs = [model.spec for model in models]
     require_compatible(specs)

@@ -19,6 +19,7 @@ from moue.ensembles.members import (
     calibrated,
     held_out_positions,
     open_members,
+    require_distinct,
     require_ensemble_file,
     spec_of_ensemble,
     write_ensemble,
@@ -76,6 +77,7 @@ def stack(
         MissingExtra: without onnx and scikit-learn, or for run folders without torch.
     """
     require("sklearn", "train")
+    require_distinct(members)
     path = require_ensemble_file(out, [member for member in members if not _is_crossed(member)])
     with tempfile.TemporaryDirectory(prefix="moue-folds-") as folder:
         crossed = {i: _out_of_fold(m, data) for i, m in enumerate(members) if _is_crossed(m)}

@@ -108,6 +108,8 @@ def merge(
         spec = spec_of_ensemble(opened.specs, shares, name or path.stem, "vote" if kind == "soft" else "majority vote")
         factors = tuple(share / spec.temperature for share, spec in zip(shares, opened.specs, strict=True))
         combination = WeightedSum(factors) if kind == "soft" else WeightedVote(tuple(shares))
+        if held_out is None:
+            remarks.append("its temperature stays 1: --data SET fits one on the rows that all members held out")
         spec = with_remarks(spec, *remarks)
         if images is not None and truth is not None:
             logits = opened.combined(combination, images, spec.views) if len(images) else np.zeros((0, 1))

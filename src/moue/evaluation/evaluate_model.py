@@ -132,8 +132,9 @@ def rows_of(table: ImageTable, split: str, name: str | Path | None = None) -> tu
     if split in ("train", "validation") and name is not None and (saved := split_of(name, table)) is not None:
         rows = saved.train if split == "train" else saved.validation
         if not len(rows):
+            few = " Classes of few images, or members that share no held-out image, leave none." * bool(saved.fraction)
             raise DataError(
-                f"{name} held out no {split} rows (data.validation = {saved.fraction:g}). Choose another split."
+                f"{name} held out no {split} rows (data.validation = {saved.fraction:g}).{few} Choose another split."
             )
         part = table.take(rows)
         part = replace(part, split=np.full(len(part), split))  # Cut from Training: the table calls all of it so.
