@@ -55,6 +55,12 @@ def test_a_budget_of_few_epochs_and_an_accuracy_of_chance_are_told() -> None:
     assert remarks(config.override(["run.minutes=null"]), [], None) == []
 
 
+def test_a_class_without_a_held_out_image_is_told() -> None:
+    truth = np.arange(100) % 2
+    found = remarks(SMALL, curve(1), scores(Predictions(np.eye(3, dtype=np.float32)[truth], ("a", "b", "c")), truth))
+    assert found == ["no image of c is held out: the accuracy on validation says nothing of it"]
+
+
 def test_a_run_on_a_small_set_finishes_with_a_remark_in_place_of_a_temperature(tmp_path: Path) -> None:
     small = synthetic(300, seed=3)
     rows = np.concatenate([np.flatnonzero((small.labels == k) & (small.split == "train"))[:20] for k in range(7)])

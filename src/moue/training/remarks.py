@@ -49,4 +49,6 @@ def remarks(config: Config, history: Sequence[Mapping[str, Any]], validation: Sc
             f"of {validation.majority_baseline:.1%} (always {validation.majority_class}) on these {validation.n} "
             "images: train on more images or longer, or hold out more"
         )
+    if validation is not None and (absent := [name for name, score in validation.per_class.items() if not score.n]):
+        found.append(f"no image of {', '.join(absent)} is held out: the accuracy on validation says nothing of it")
     return found
