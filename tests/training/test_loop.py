@@ -22,6 +22,7 @@ from moue.training.config import Config
 from moue.training.loop import fit, train
 from moue.training.prepare import prepare
 from moue.training.progress import Status
+from moue.training.run_folder import Run, rank
 from moue.training.tasks import ClassificationTask
 
 
@@ -39,7 +40,7 @@ def test_a_run_learns_and_leaves_a_whole_folder(table: ImageTable, tmp_path: Pat
     assert spec.labels == table.label_set.labels
     assert spec.scores["validation"] > 0.3, "guessing the largest class gives about 0.25"
     assert 0.1 < spec.temperature < 10
-    best = max(range(6), key=lambda i: history[i]["validation_accuracy"])
+    best = max(range(6), key=lambda i: rank(history[i]))
     assert spec.trained["epoch_kept"] == history[best]["epoch"]
     record = run.record()
     assert record["machine"]["versions"]["torch"]
@@ -183,3 +184,14 @@ def test_quietness(table: ImageTable, tmp_path: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == ""
+
+
+def test_of_equal_accuracies_the_lower_loss_is_better(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    losses = {1: 0.28, 2: 0.18, 3: 0.2}
+    for epoch, loss in losses.items():
+        run.log({"epoch": epoch, "train_loss": 1, "validation_loss": loss, "validation_accuracy": 0.9, "seconds": 1})
+    assert run.best_rank(before=2) < run.best_rank(before=3) == run.best_rank(before=4)
+    assert max(run.history(), key=rank)["epoch"] == 2
+    # Without a validation part no epoch is better than another, and none at all is the worst.
+    assert rank({"validation_loss": None, "validation_accuracy": None}) == run.best_rank(before=1)

@@ -30,7 +30,7 @@ from moue.training.ema import EMA
 from moue.training.memory import explain_out_of_memory
 from moue.training.prepare import Plan, prepare, replan
 from moue.training.progress import Meter, ProgressCallback
-from moue.training.run_folder import Run
+from moue.training.run_folder import Run, rank
 from moue.training.sampler import draw_epoch, seed_step
 from moue.training.tasks import Task, mixup
 from moue.training.warm_start import first_outputs, freeze
@@ -164,7 +164,7 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
             }
             run.log(row)
             log_curves(row)
-            if accuracy is not None and accuracy > run.best_accuracy(before=epoch + 1):
+            if accuracy is not None and rank(row) > run.best_rank(before=epoch + 1):
                 checkpoints.save({"network": ema.network.state_dict(), "epoch": epoch + 1}, best)
             if epoch == optim.frozen_epochs:
                 # The first epoch that trains all weights.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -59,6 +60,16 @@ _RECORD: dict[str, type] = {
     "recipe": dict,
     "asked": dict,
 }
+
+
+def rank(epoch: Mapping[str, Any]) -> tuple[float, float]:
+    """What the best epoch has most of: accuracy on validation, and of equal ones, as small parts have, the lower loss.
+
+    Args:
+        epoch: its row of the history.
+    """
+    loss = epoch.get("validation_loss")
+    return epoch["validation_accuracy"] or 0.0, -math.inf if loss is None else -loss
 
 
 @dataclass(frozen=True)
@@ -176,7 +187,11 @@ class Run:
 
     def best_accuracy(self, before: int) -> float:
         """The best accuracy on validation of the epochs before that one, which counts from 1; 0 where there is none."""
-        return max((row["validation_accuracy"] or 0.0 for row in self.history() if row["epoch"] < before), default=0.0)
+        return self.best_rank(before)[0]
+
+    def best_rank(self, before: int) -> tuple[float, float]:
+        """:func:`rank` of the best of the epochs before that one, which counts from 1; of nothing where there is none."""
+        return max((rank(row) for row in self.history() if row["epoch"] < before), default=(0.0, -math.inf))
 
     def stalled(self, patience: int | None, epochs: int) -> bool:
         """Whether the last ``patience`` of so many epochs have not improved the accuracy on validation."""
@@ -277,7 +292,7 @@ class Run:
         cores = sum(float(r["seconds"] or 0) * float(r["threads"]) for r in history) if known else 0
         epochs = epoch = history[-1]["epoch"] if history else config.optim.epochs
         if config.optim.keep == "best" and history and self.checkpoint("best").exists():
-            epoch = max(history, key=lambda r: r["validation_accuracy"] or 0.0)["epoch"]
+            epoch = max(history, key=rank)["epoch"]
         spec = ModelSpec(
             name=self.folder.name,
             network=config.model.network,
