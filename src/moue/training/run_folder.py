@@ -190,7 +190,7 @@ class Run:
         return self.best_rank(before)[0]
 
     def best_rank(self, before: int) -> tuple[float, float]:
-        """:func:`rank` of the best of the epochs before that one, which counts from 1; of nothing where there is none."""
+        """:func:`rank` of the best epoch before that one, which counts from 1; that of nothing where there is none."""
         return max((rank(row) for row in self.history() if row["epoch"] < before), default=(0.0, -math.inf))
 
     def stalled(self, patience: int | None, epochs: int) -> bool:
