@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from moue.data.table import ImageTable
 from moue.ensembles.combination import WeightedSum, WeightedVote
 from moue.ensembles.members import (
-    SAME_ROWS,
     Members,
     calibrated,
     held_out_rows,
@@ -31,7 +30,7 @@ from moue.ensembles.members import (
     with_remarks,
     write_ensemble,
 )
-from moue.errors import DataError, UsageError, require
+from moue.errors import UsageError, require
 from moue.evaluation.calibration import MIN_ROWS
 from moue.evaluation.scoring import truth_of
 from moue.preprocess import to_inputs
@@ -66,7 +65,9 @@ def merge(
         kind: "soft" for the mean of calibrated logits, "majority" for votes: each member's likeliest class, times its
             weight.
         fit: with ``data``, choose the weights of a soft vote by the least log loss on the rows that every member held
-            out, instead of giving them. A member whose weight is below :data:`MIN_WEIGHT` is left out, with a remark.
+            out, instead of giving them. A member whose weight is below :data:`MIN_WEIGHT` is left out, with a remark;
+            weights stay equal, with a remark, where there are fewer than
+            :data:`moue.evaluation.calibration.MIN_ROWS` such rows.
         store: how the weights of run folders are stored, as for :func:`moue.export.export`; files stay unchanged.
         data: the set that the runs were trained on. With it, temperature and threshold are fitted on the rows that
             every member held out, after views and members are averaged; without it, or where these are too few, the
@@ -82,8 +83,7 @@ def merge(
         UsageError: for fewer than two members, wrong weights, weights to fit without data or beside given ones, or a
             file name that does not end in .onnx or is a member's.
         ModelError: when members differ in :data:`SHARED` or cannot be opened.
-        DataError: when a member does not say which rows it held out, or was trained on another set; when there are
-            fewer than :data:`moue.evaluation.calibration.MIN_ROWS` such rows to fit weights on.
+        DataError: when a member does not say which rows it held out, or was trained on another set.
         MissingExtra: without onnx, or for run folders without torch.
     """
     path = require_ensemble_file(out, members)
@@ -97,14 +97,12 @@ def merge(
             first = opened.specs[0]
             images, truth = to_inputs(held_out.images, first.size, first.color), truth_of(held_out, first)
         if fit and images is not None and truth is not None:
-            fitted = _fitted(opened, images, truth)
-            remarks = [
-                f"{spec.name} is left out: on held-out rows its weight is {share:.3f}"
-                for spec, share in zip(opened.specs, fitted, strict=True)
-                if share < MIN_WEIGHT
-            ]
-            kept = [i for i, share in enumerate(fitted) if share >= MIN_WEIGHT]
-            opened, shares = opened.take(kept), _shares([fitted[i] for i in kept], len(kept))
+            if len(images) < MIN_ROWS:
+                remarks.append(
+                    f"its weights stay equal: {len(images)} held-out images are too few; fitting takes {MIN_ROWS}"
+                )
+            else:
+                opened, shares, remarks = _fitted(opened, images, truth)
         spec = spec_of_ensemble(opened.specs, shares, name or path.stem, "vote" if kind == "soft" else "majority vote")
         factors = tuple(share / spec.temperature for share, spec in zip(shares, opened.specs, strict=True))
         combination = WeightedSum(factors) if kind == "soft" else WeightedVote(tuple(shares))
@@ -117,16 +115,15 @@ def merge(
         return write_ensemble(opened, combination, spec, path, images)
 
 
-def _fitted(members: Members, images: NDArray[np.uint8], truth: NDArray[np.int64]) -> list[float]:
-    """Weights of at least 0 that add up to 1, by the least negative log-likelihood of the weighted mean of calibrated
-    logits, which is convex in them; their sum, which is free, is left to the ensemble's own temperature.
+def _fitted(
+    members: Members, images: NDArray[np.uint8], truth: NDArray[np.int64]
+) -> tuple[Members, list[float], list[str]]:
+    """The members that get a weight, their weights, which add up to 1, and a remark on each of the others.
+
+    The weights have the least negative log-likelihood of the weighted mean of calibrated logits, which is convex in
+    them; their sum, which is free, is left to the ensemble's own temperature.
     """
     optimize = require("scipy.optimize", "train")
-    if len(images) < MIN_ROWS:
-        raise DataError(
-            f"weights are fitted on {MIN_ROWS} images or more that every member held out. Got {len(images)} instead. "
-            f"{SAME_ROWS}; or give --weights."
-        )
     views = max(spec.views for spec in members.specs)
     scaled = [z / spec.temperature for z, spec in zip(members.logits(images, views), members.specs, strict=True)]
     logits = np.stack(scaled).astype(np.float64)
@@ -143,7 +140,13 @@ def _fitted(members: Members, images: NDArray[np.uint8], truth: NDArray[np.int64
     start = np.full(len(logits), 1 / len(logits))
     found = optimize.minimize(loss, start, jac=True, bounds=[(0, None)] * len(logits), method="L-BFGS-B")
     weights = found.x / found.x.sum()
-    return [float(weight) for weight in weights]
+    remarks = [
+        f"{spec.name} is left out: on held-out rows its weight is {weight:.3f}"
+        for spec, weight in zip(members.specs, weights, strict=True)
+        if weight < MIN_WEIGHT
+    ]
+    kept = [i for i, weight in enumerate(weights) if weight >= MIN_WEIGHT]
+    return members.take(kept), _shares([float(weights[i]) for i in kept], len(kept)), remarks
 
 
 def _shares(weights: Sequence[float] | None, n: int) -> list[float]:
