@@ -63,8 +63,23 @@ def read_training(args: argparse.Namespace) -> Training:
         DataError: for data that cannot be used.
         MissingExtra: without torch and Lightning.
     """
+    from moue.training.recipe import resolve_init
+
+    recipe, config, settings = read_recipe(args)
+    require("lightning", "train")
+    config = resolve_init(config)
+    table = read_table(args, config)
+    return Training(recipe, config, settings, table, report_left_out(table.left_out))
+
+
+def read_recipe(args: argparse.Namespace) -> tuple[Config, Config, list[str]]:
+    """The recipe, the recipe with the settings that were typed, and the names of those; needs no torch.
+
+    Raises:
+        UsageError: for an unknown recipe or setting, or an ``--out`` that cannot be a folder.
+    """
     from moue.files import require_directory
-    from moue.training.recipe import load_recipe, resolve_init
+    from moue.training.recipe import load_recipe
 
     require_directory(args.out)
     options = {
@@ -75,10 +90,15 @@ def read_training(args: argparse.Namespace) -> Training:
     }
     given = {name: value for name, value in options.items() if value is not None}
     recipe = load_recipe(args.recipe)
-    config = recipe.override(args.set, given)
-    require("lightning", "train")
-    config = resolve_init(config)
+    return recipe, recipe.override(args.set, given), [*args.set, *given]
+
+
+def read_table(args: argparse.Namespace, config: Config) -> ImageTable:
+    """The data set in the size and color of a configuration's network, with its labels.
+
+    Raises:
+        DataError: for data that cannot be used.
+    """
     with Progress("reading", "rows") as progress:
         reading = replace(reading_options(args), labels=config.data.labels, votes=config.data.votes)
-        table = reading.load(args.data, size=config.model.size, color=config.model.color, progress=progress)
-    return Training(recipe, config, [*args.set, *given], table, report_left_out(table.left_out))
+        return reading.load(args.data, size=config.model.size, color=config.model.color, progress=progress)

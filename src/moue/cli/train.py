@@ -6,15 +6,15 @@ import argparse
 import json
 import sys
 import textwrap
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moue.cli.clock import clock
-from moue.cli.dataset import SET_HELP, add_dataset, reading_options
+from moue.cli.dataset import SET_HELP, add_dataset
 from moue.cli.main import OK
 from moue.cli.output import add_format, report_left_out, write
-from moue.cli.progress import Progress
+from moue.cli.recipe import read_recipe, read_table
 from moue.errors import require
 
 if TYPE_CHECKING:
@@ -75,20 +75,10 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.settings:
         return _print_settings(args)
-    from moue.files import require_directory
-    from moue.training.recipe import load_recipe, resolve_init
+    from moue.training.recipe import resolve_init
 
     # A mistake in what was typed is an error before torch is loaded, which takes seconds.
-    require_directory(args.out)
-    options = {
-        "run.minutes": args.minutes,
-        "run.seed": args.seed,
-        "data.labels": args.labels,
-        "data.votes": args.votes,
-    }
-    given = {name: value for name, value in options.items() if value is not None}
-    recipe = load_recipe(args.recipe)
-    config = recipe.override(args.set, given)
+    recipe, config, settings = read_recipe(args)
     require("lightning", "train")
     from moue.training.loop import fit
     from moue.training.run_folder import Run
@@ -96,14 +86,12 @@ def run(args: argparse.Namespace) -> int:
     unfinished = Run(args.out)
     if args.resume and unfinished.exists:
         # What the run was started with need not be typed again.
-        config = unfinished.resume_config(recipe, config, [*args.set, *given])
+        config = unfinished.resume_config(recipe, config, settings)
     else:
         config = resolve_init(config)
     if args.resume and not unfinished.exists:
         sys.stderr.write(f"moue: {args.out} holds no run yet: a new one is started\n")
-    with Progress("reading", "rows") as progress:
-        reading = replace(reading_options(args), labels=config.data.labels, votes=config.data.votes)
-        table = reading.load(args.data, size=config.model.size, color=config.model.color, progress=progress)
+    table = read_table(args, config)
     code = report_left_out(table.left_out)
     try:
         finished = fit(config, table, args.out, resume=args.resume, progress=TrainingProgress(), recipe=recipe)
