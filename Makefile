@@ -23,7 +23,7 @@ READING_TOOLS := pytest pytest-timeout hypothesis onnx pandas scikit-image rtsp
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-matrix coverage lint format docs bench fuzz check-scores check-privacy wheel docker-test browser clean
+.PHONY: help install demo test test-scale test-matrix coverage lint format docs bench fuzz check-scores check-privacy wheel docker-test browser clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -51,6 +51,9 @@ test: install browser lint  ## lint, types, tests (in WORKERS processes, 2 by de
 
 coverage: install browser  ## the tests again, with the lines of moue that none of them runs
 	@$(PYTEST) --cov --cov-report=term-missing:skip-covered
+
+test-scale: install  ## the tests that start a Ray cluster of their own, a minute or two
+	@$(BIN)/python -m pytest -m cluster
 
 # Reading is promised for all of PYTHONS, training for the Python of .venv. Most pins of constraints.txt need Python 3.11:
 # on 3.10 pip chooses the versions.

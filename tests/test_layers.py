@@ -31,12 +31,12 @@ LAYERS = [
     {"report", "timeline"},
     {"training", "export", "explain"},
     {"comparison", "cross_validation", "search", "ensembles"},
-    {"cli", "server", "compat", "__main__"},
+    {"cli", "server", "compat", "scale", "__main__"},
 ]
 LAYER = {unit: height for height, units in enumerate(LAYERS) for unit in units}
 
 #: Entry points: they import, and nobody imports them.
-ENTRY_POINTS = {"cli", "server", "compat"}
+ENTRY_POINTS = {"cli", "server", "compat", "scale"}
 
 TORCH = {"torch", "lightning", "pytorch_lightning", "torchmetrics", "transformers"}
 KNOWS_TORCH = re.compile(r"moue\.((training|export)(\..+)?|models\.\w+|explain\.gradients)")
@@ -51,11 +51,11 @@ NEVER = {"torchvision", "timm", "pytorch_grad_cam", "torchaudio"}
 BASE = {"numpy", "PIL", "onnxruntime", "av"}
 
 #: Packages that report their use unless they are told not to, by the one module that may import them.
-REPORTING = {"onnxruntime", "openvino", "openvino_telemetry"}
+REPORTING = {"onnxruntime", "openvino", "openvino_telemetry", "ray"}
 
 #: What it does not bring, and what must therefore never be loaded by reading an image.
 EXTRAS = ["torch", "matplotlib", "ray", "fastapi", "transformers", "pandas", "sklearn", "lightning", "scipy", "yaml"]
-ABSENT = [*EXTRAS, "jinja2", "onnx", "openvino", "pyarrow", "safetensors", "skimage", "cv2", "keras", "h5py", "uvicorn"]
+ABSENT = [*EXTRAS, "jinja2", "onnx", "openvino", "pyarrow", "safetensors", "skimage", "cv2", "keras", "h5py", "uvicorn", "fsspec"]
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,8 @@ def test_imports_go_down_only(name: str) -> None:
         return
     upward = [f"line {i.line}: {i.module}" for i in inside(name) if LAYER[unit(i.module)] > LAYER[unit(name)]]
     assert not upward, f"{name} imports from a layer above: {upward}"
-    # The command line is how the other two are started.
-    closed = ENTRY_POINTS - {"cli": {"server"}, "__main__": {"cli"}}.get(unit(name), set())
+    # The command line is how others are started.
+    closed = ENTRY_POINTS - {"cli": {"server", "scale"}, "__main__": {"cli"}}.get(unit(name), set())
     entry_points = [f"line {i.line}: {i.module}" for i in inside(name) if unit(i.module) in closed]
     assert not entry_points, f"{name} imports an entry point: {entry_points}"
 

@@ -15,7 +15,8 @@ from moue.errors import require
 
 #: Variables that turn reports off. ONNX Runtime reads its own when it is imported, and starts a thread that collects
 #: events, keeps an identifier in the user's home and later asks the name server for its maker's host.
-OPT_OUT = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+#: Ray's workers inherit its variable.
+OPT_OUT = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 def opt_out() -> None:
@@ -41,3 +42,13 @@ def import_openvino(submodule: str = "") -> Any:
     # On import, OpenVINO reports to Google Analytics through this package; without it, it falls back to a stub.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     return require(".".join(filter(None, ("openvino", submodule))), "fast")
+
+
+def import_ray(submodule: str = "") -> Any:
+    """Ray, or a submodule of it ("data"); no other module of moue imports it.
+
+    Raises:
+        MissingExtra: when it is not installed.
+    """
+    opt_out()
+    return require(".".join(filter(None, ("ray", submodule))), "scale")
