@@ -27,7 +27,7 @@ LAYERS = [
     | {"image", "image_file", "image_format", "pixels", "fonts"}
     | {"files", "run_folder", "progress", "silence", "telemetry", "damage"},
     {"runtime", "data", "models"},
-    {"evaluation", "trained"},
+    {"evaluation", "trained", "doctor"},
     {"report", "timeline"},
     {"training", "export", "explain"},
     {"comparison", "cross_validation", "search", "ensembles"},

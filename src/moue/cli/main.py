@@ -31,6 +31,7 @@ COMMANDS = {
     "data": "import, inspect or synthesize a data set",
     "networks": "list the networks that can be trained",
     "models": "list the trained models",
+    "doctor": "check this installation, and say what to type for what is missing",
     "train": "train a network from a recipe",
     "cross-validate": "train a recipe once a fold, score each row by the run that held it out",
     "search": "find settings of a recipe within a budget of minutes",
@@ -40,6 +41,7 @@ COMMANDS = {
     "explain": "show which parts of a face a prediction depends on",
     "export": "turn a run into an ONNX model, or a torch.export program",
     "serve": "start a web page and an API that read faces",
+    "completion": "print a script that completes these commands in your shell",
 }
 
 DEBUG = "show the traceback of an error"
@@ -145,6 +147,13 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
             _module(name).configure(sub)
         # No default, which would override a --debug before the subcommand.
         sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=DEBUG)
+    return parser
+
+
+def parser_of(command: str) -> argparse.ArgumentParser:
+    """The parser of one command, with its options."""
+    [subparsers] = [a for a in _parser([command])._actions if isinstance(a, argparse._SubParsersAction)]
+    parser: argparse.ArgumentParser = subparsers.choices[command]
     return parser
 
 

@@ -75,7 +75,7 @@ class OnnxRuntimeGraph:
             raise
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        options.intra_op_num_threads = threads or _thread_limit()
+        options.intra_op_num_threads = threads or core_limit()
         options.inter_op_num_threads = 1
         # By default, threads spin for long while they wait for work, which takes the core from the other graph, from a
         # video's decoder or from another program. Older versions ignore the key.
@@ -155,7 +155,7 @@ class OpenVinoGraph:
             "EXECUTION_MODE_HINT": "ACCURACY",
         }
         if not accelerator:
-            settings["INFERENCE_NUM_THREADS"] = threads or _thread_limit()
+            settings["INFERENCE_NUM_THREADS"] = threads or core_limit()
         # Without a writable home the graph is compiled anew each time.
         with contextlib.suppress(OSError):
             settings["CACHE_DIR"] = str(cache_dir("openvino"))
@@ -209,7 +209,7 @@ def _openvino_port(port: Any) -> Port:
     return dtype, tuple(None if side.is_dynamic else side.get_length() for side in port.partial_shape)
 
 
-def _thread_limit() -> int:
+def core_limit() -> int:
     """The number of cores that this process is limited to; 0, the engine's own choice, where it may use all."""
     total = os.cpu_count() or 1
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
