@@ -121,6 +121,7 @@ def test_integrated_gradients_add_up_to_the_difference_of_logits(image: NDArray[
         ("compact", {"widths": [8, 16]}),
         ("googlenet", {"width": 0.25}),
         ("vit-compact", {"dim": 48, "depth": 2, "heads": 2}),
+        ("conv-vit", {"widths": [8], "dims": [32], "depths": [1]}),
         ("resnet50v2-small", {"width": 0.25, "last_map": 6}),
     ],
 )

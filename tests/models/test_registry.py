@@ -23,6 +23,7 @@ SMALL = {
     "resnet50v2-small": {"width": 0.25},
     "vit": {"pretrained": False, "architecture": TINY_VIT, "trainable_layers": -1},
     "vit-compact": {"dim": 48, "depth": 2, "heads": 2},
+    "conv-vit": {"widths": [8, 16], "dims": [32, 64], "depths": [2, 1], "head_dim": 16},
     "effnet-lite0": {"pretrained": False, "upsample": 64},
     "effnet-lite1": {"pretrained": False, "upsample": 48},
     "effnet-lite2": {"pretrained": False, "upsample": 48},
@@ -137,6 +138,17 @@ def test_compact_vit_takes_other_sizes_in_training():
     assert network(torch.zeros(2, 1, 36, 36)).shape == (2, 7)
 
 
+def test_the_hybrid_convolves_large_maps_and_attends_on_small_ones():
+    network = create("conv-vit", 7, **SMALL["conv-vit"]).eval()
+    x = torch.zeros(2, 1, 48, 48)
+    assert network.convolutions(x).shape == (2, 16, 12, 12)
+    assert network.stages[0](network.convolutions(x)).shape == (2, 32, 6, 6)
+    assert network.forward_features(x).shape == (2, 64, 3, 3)
+    assert network.train()(torch.zeros(2, 1, 40, 40)).shape == (2, 7), "progressive sizes change the map"
+    matrices = list(network.hidden_matrices())
+    assert len(matrices) == 4 * 3, "queries with keys and values, output, and two of the MLP a layer"
+
+
 def test_positions_of_a_smaller_grid_mean_the_same():
     # Four tokens and one: the center of the image lies between the four.
     four, one = positional_encoding(2, 48), positional_encoding(1, 48)
@@ -160,6 +172,12 @@ def test_positions_of_a_smaller_grid_mean_the_same():
         ("vit-compact", {"dim": 0}, "multiple of 4"),
         ("vit-compact", {"depth": 0}, "at least 1 layer"),
         ("vit-compact", {"drop_path": 1.0}, "below 1"),
+        ("conv-vit", {"size": 47}, "even number of at least 16"),
+        ("conv-vit", {"size": 14}, "even number of at least 16"),
+        ("conv-vit", {"widths": []}, "one or more"),
+        ("conv-vit", {"dims": [100]}, "multiples of 4 and of head_dim"),
+        ("conv-vit", {"depths": [3]}, "2 numbers"),
+        ("conv-vit", {"drop_path": 1.0}, "below 1"),
         ("compact", {"widths": [-1, 8]}, "at least 1 channel"),
         ("compact", {"widths": []}, "two or more"),
         ("compact", {"blocks": [1, -1]}, "one a stage"),

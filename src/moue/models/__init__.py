@@ -22,6 +22,7 @@ NETWORKS = Registry(
         "resnet50v2-small": "moue.models.resnet50v2:resnet50v2_small",
         "vit": "moue.models.vit:ViT",
         "vit-compact": "moue.models.vit_compact:ViTCompact",
+        "conv-vit": "moue.models.conv_vit:ConvViT",
         "effnet-lite0": "moue.models.effnet_lite:effnet_lite0",
         "effnet-lite1": "moue.models.effnet_lite:effnet_lite1",
         "effnet-lite2": "moue.models.effnet_lite:effnet_lite2",
