@@ -23,7 +23,7 @@ READING_TOOLS := pytest pytest-timeout hypothesis onnx pandas scikit-image rtsp
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-scale test-matrix coverage lint format docs bench fuzz check-scores check-privacy wheel docker-test browser clean
+.PHONY: help install demo test test-scale test-matrix coverage lint format docs bench bench-all fuzz check-scores check-privacy wheel docker-test browser clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -84,9 +84,13 @@ docs: install  ## build docs/ into site/, and the help of the server's page
 	@$(BIN)/python scripts/help_page.py
 	@$(BIN)/python scripts/docs.py site
 
-bench: install  ## time training, reading and serving on this machine
+# PEER is the Python of an environment that has `fer` (docs/models.md says how to make it), DATA is fer2013.csv.zip.
+bench: install  ## time reading, beside fer with PEER=path/to/its/python, into results/bench.md, and README's ratios
+	@$(BIN)/moue bench $(if $(PEER),--peer-python "$(PEER)") $(if $(DATA),--data "$(DATA)") --out results
+	@$(BIN)/python scripts/readme_ratios.py
+
+bench-all: install  ## time training and serving on this machine, too
 	@$(BIN)/python benchmarks/training.py --json build/bench/training.json
-	@$(BIN)/python benchmarks/reading.py --json build/bench/reading.json
 	@$(BIN)/python benchmarks/serving.py --soak --json build/bench/serving.json
 
 check-scores: install  ## score the shipped models on DATA=fer2013.csv.zip (VOTES=fer2013new.csv) and compare with their specs

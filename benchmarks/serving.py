@@ -46,7 +46,7 @@ def jpeg(image: np.ndarray, width: int, height: int) -> bytes:
 
 @contextmanager
 def serving(*arguments: str):
-    command = [sys.executable, "-m", "moue.cli.main", "serve", "--port", "0", *arguments]
+    command = [sys.executable, "-m", "moue", "serve", "--port", "0", *arguments]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         for line in process.stderr:

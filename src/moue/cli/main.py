@@ -40,6 +40,7 @@ COMMANDS = {
     "ensemble": "rank, vote, stack, bag and boost models",
     "explain": "show which parts of a face a prediction depends on",
     "export": "turn a run into an ONNX model, or a torch.export program",
+    "bench": "time reading on this machine, beside another package",
     "serve": "start a web page and an API that read faces",
     "completion": "print a script that completes these commands in your shell",
 }
