@@ -55,7 +55,8 @@ REPORTING = {"onnxruntime", "openvino", "openvino_telemetry", "ray"}
 
 #: What it does not bring, and what must therefore never be loaded by reading an image.
 EXTRAS = ["torch", "matplotlib", "ray", "fastapi", "transformers", "pandas", "sklearn", "lightning", "scipy", "yaml"]
-ABSENT = [*EXTRAS, "jinja2", "onnx", "openvino", "pyarrow", "safetensors", "skimage", "cv2", "keras", "h5py", "uvicorn", "fsspec"]
+ABSENT = [*EXTRAS, "jinja2", "onnx", "openvino", "pyarrow", "safetensors", "skimage", "cv2", "keras", "h5py", "uvicorn"]
+ABSENT += ["fsspec"]
 
 
 @dataclass(frozen=True)
