@@ -70,6 +70,8 @@ def test_scores_are_means_over_folds_and_the_rows_are_written(finished: Path) ->
     with open(finished / PREDICTIONS, newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == scores["n"] == sum(fold["n"] for fold in scores["folds"])
+    found = OutOfFold.load(finished / OUT_OF_FOLD)
+    assert [int(row["fold"]) for row in rows] == found.folds.tolist()
     right = sum(row["correct"].lower() == "true" for row in rows)
     assert right / len(rows) == pytest.approx(scores["pooled"]["accuracy"])
 

@@ -5,31 +5,42 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moue.data.loading import AS_IT_IS, OWN, ReadingOptions, source_files
+from moue.comparison_entries import (
+    RECIPE_PREFIX,
+    Entry,
+    PlannedRun,
+    Reader,
+    default_labels,
+    require_distinct_runs,
+    require_page_writable,
+    resolve,
+    validated,
+    with_seeds,
+)
+from moue.data.loading import AS_IT_IS, ReadingOptions
 from moue.data.table import ImageTable, LeftOut
-from moue.errors import DataError, MissingExtra, MoueError, UnknownName, UsageError, WeightsMissing, require, shortened
+from moue.ensembles.inside import member_logits
+from moue.errors import DataError, MissingExtra, MoueError, UsageError, WeightsMissing, require
+from moue.evaluation.ensemble_result import ensemble_result
 from moue.evaluation.evaluate_model import rows_of
 from moue.evaluation.latency import latencies
 from moue.evaluation.model_result import ModelResult
 from moue.evaluation.scoring import score, truth_of
 from moue.export.cost import gflop_of, open_exported
-from moue.files import require_directory, require_no_overwrite
-from moue.labels import FER2013
+from moue.files import require_directory
 from moue.progress import ProgressFactory, no_progress
 from moue.report.published import published_results
 from moue.report.write import write_comparison
 from moue.runtime.engine import Engine, EngineName
-from moue.runtime.weights import EXTRA, files_of, list_models
+from moue.runtime.weights import find_model
 from moue.spec import Color
-from moue.trained.open import labels_of, open_any, spec_of
+from moue.trained.open import open_any
 from moue.training import machine
 from moue.training.config import Config
-from moue.training.recipe import load_recipe, recipes, resolve_init
 from moue.training.run_folder import Run
 
 if TYPE_CHECKING:
@@ -43,32 +54,6 @@ STUDY_RECIPES = ("study/googlenet", "study/resnet50v2", "study/vit")
 ENGINE: EngineName = "onnxruntime"
 THREADS = 1
 
-#: Before the name of a recipe that a trained model has, too.
-RECIPE_PREFIX = "recipe:"
-
-#: Reads the data set in a model's size and color.
-Reader = Callable[[int, Color], ImageTable]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A model to compare."""
-
-    name: str
-    """As it was typed."""
-    model: str | Path
-    """What to open: the path of a run folder, or the name or file of a model as a string."""
-
-
-@dataclass(frozen=True)
-class PlannedRun(Entry):
-    """A recipe to train into the run folder ``model``, or to take from there."""
-
-    recipe: Config
-    """As it is shipped or written."""
-    config: Config
-    """With the settings of this comparison."""
-
 
 def compare(
     names: Sequence[str] = (),
@@ -80,6 +65,7 @@ def compare(
     settings: Sequence[str] = (),
     reading: ReadingOptions = AS_IT_IS,
     seed: int | None = None,
+    seeds: int = 1,
     left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     quote: bool = False,
     title: str | None = None,
@@ -101,7 +87,9 @@ def compare(
         settings: changes of every recipe, as ``optim.lr=3e-4``.
         reading: how the data is read. Its label set is by default that of a written set, else the one that suits all
             models, see :func:`moue.trained.open.labels_of`, and FER-2013's where they differ.
-        seed: of every training.
+        seed: of every training; by default the recipe's.
+        seeds: how often each recipe is trained, 1 to 20, with seeds counted up from there; ``minutes`` are of each. The
+            result of a recipe is that of its first seed, with all of them as ``seeds``.
         left_out: called with the rows that ``reading.skip_bad`` skips.
         quote: show the study's published numbers, too; they are always shown with its recipes.
         title: the page's title; by default the names and the data set.
@@ -119,15 +107,16 @@ def compare(
             an input, or a run in it of another data set or with other settings; before anything is trained.
     """
     names = list(names) or list(STUDY_RECIPES)
+    _require_seeds(seeds)
     require_directory(out)
     if len(set(names)) < len(names):
         raise UsageError(f"each network is compared once. Got {', '.join(names)} instead.")
     changes = {"run.minutes": minutes, "run.seed": seed, "data.votes": reading.votes}
     changes = {name: value for name, value in changes.items() if value is not None}
-    entries = [_resolve(name, out, settings, changes) for name in names]
-    _require_distinct_runs(entries)
-    _require_no_overwrite(entries, data, reading.votes, out)
-    fallback = _default_labels(entries, reading.votes is not None)
+    entries = [entry for name in names for entry in with_seeds(resolve(name, out, settings, changes), seeds)]
+    require_distinct_runs(entries)
+    require_page_writable(entries, data, reading.votes, out)
+    fallback = default_labels(entries, reading.votes is not None)
 
     @functools.cache
     def read(size: int, color: Color) -> ImageTable:
@@ -140,9 +129,12 @@ def compare(
     split = split or ("public_test" if (table.split == "public_test").any() else "test")
     if split not in ("train", "validation"):
         rows_of(table, split)  # Fails now, not after hours, where the set has no such rows.
-    asked = [*settings, *changes]
-    entries = [_validated(entry, read, asked) if isinstance(entry, PlannedRun) else entry for entry in entries]
+    if seeds > 1 and not any(isinstance(entry, PlannedRun) for entry in entries):
+        raise UsageError("only recipes are trained with several seeds: leave --seeds out, or name a recipe.")
+    asked = [*settings, *changes, *(["run.seed"] if seeds > 1 else [])]
+    entries = [validated(entry, read, asked) if isinstance(entry, PlannedRun) else entry for entry in entries]
     results, n = _train_and_score(entries, read, split, log, training_progress)
+    entries, results = _grouped(entries, results)
     results = _timed(entries, results, log)
     if quote or any(name.removeprefix(RECIPE_PREFIX).startswith("study/") for name in names):
         results += published_results()
@@ -158,105 +150,14 @@ def compare(
             "Machine": about["processor"],
             "Versions": about["versions"],
             "Commit": (about["git"] or {}).get("commit", "an installed package"),
-            "Seeds": ", ".join(str(r.details["seed"]) for r in results if "seed" in r.details) or "none trained here",
+            "Seeds": ", ".join(
+                str(run.details["seed"]) for r in results for run in r.seeds or [r] if "seed" in run.details
+            )
+            or "none trained here",
             "Date": time.strftime("%Y-%m-%d"),
         },
     )
     return results
-
-
-def _resolve(name: str, out: Path, settings: Sequence[str], changes: Mapping[str, Any]) -> Entry:
-    """What a name stands for: a recipe to train, a run folder, or a model.
-
-    A trained model takes precedence over a run folder of its name, which is ``./NAME``, and over the recipe that made
-    it, which is ``recipe:NAME``.
-    """
-    shipped, models = recipes(), [m["name"] for m in list_models()]
-    if name in models or (name in EXTRA and name not in shipped):
-        return Entry(name, name)
-    if Run(Path(name)).exists:
-        return Entry(name, Path(name))
-    if Path(name).suffix == ".onnx":
-        return Entry(name, name)
-    recipe_name = name.removeprefix(RECIPE_PREFIX)
-    if recipe_name not in shipped and Path(recipe_name).suffix not in (".yaml", ".yml"):
-        raise UnknownName("recipe, run or model", recipe_name, {*shipped, *models})
-    recipe = load_recipe(recipe_name)
-    folder = Path(recipe_name).with_suffix("").as_posix().strip("/.").replace("/", "-")
-    return PlannedRun(name, out / "runs" / folder, recipe, recipe.override(settings, changes))
-
-
-def _require_distinct_runs(entries: Sequence[Entry]) -> None:
-    """Refuse two recipes that would share a run folder: the second would show the weights of the first."""
-    by_folder: dict[str | Path, str] = {}
-    for entry in entries:
-        if isinstance(entry, PlannedRun) and (other := by_folder.setdefault(entry.model, entry.name)) != entry.name:
-            raise UsageError(
-                f"each recipe needs a run of its own. Got {other} and {entry.name}, whose runs would both be "
-                f"{entry.model}: compare one of them, or rename its file."
-            )
-
-
-def _require_no_overwrite(entries: Sequence[Entry], data: str, votes: str | Path | None, out: Path) -> None:
-    """Refuse a page that would replace the data or a model."""
-    inputs = source_files(data, votes)
-    for entry in entries:
-        # A model that cannot be opened becomes a result with the reason.
-        with suppress(MoueError):
-            inputs += files_of(entry.model) if isinstance(entry.model, str) else []
-    require_no_overwrite((out / f"comparison.{kind}" for kind in ("html", "md", "csv", "json", "tex")), inputs)
-
-
-def _default_labels(entries: Sequence[Entry], votes: bool) -> str:
-    """The label set that suits all entries, and FER-2013's where they differ."""
-    label_sets = set()
-    for entry in entries:
-        # A model that cannot be opened becomes a result with the reason.
-        with suppress(MoueError):
-            if not isinstance(entry, PlannedRun):
-                label_sets.add(labels_of(entry.model, votes))
-            elif entry.recipe.data.labels or entry.config.optim.votes_weight > 0:
-                label_sets.add(entry.recipe.data.labels or FER2013.name)
-    return label_sets.pop() if len(label_sets) == 1 else FER2013.name
-
-
-def _validated(entry: PlannedRun, read: Reader, asked: Sequence[str]) -> PlannedRun:
-    """The entry with the configuration of its existing run, if there is one.
-
-    Raises:
-        UsageError: for what would otherwise end the training after hours.
-    """
-    name, run = entry.name, Run(Path(entry.model))
-    table = read(entry.config.model.size, entry.config.model.color)
-    labels = table.label_set.name
-    if entry.recipe.data.labels not in (labels, OWN, None):
-        raise UsageError(
-            f"the recipe {name} is for the labels {entry.recipe.data.labels}, and these data have {labels}. "
-            f"Type: --labels {entry.recipe.data.labels}"
-        )
-    config = entry.config.override(changes={"data.labels": labels})
-    if run.exists:
-        data = run.record().get("data", {})
-        if data.get("fingerprint") != table.fingerprint:
-            raise UsageError(
-                f"{run.folder} holds a run on other data ({shortened(data.get('name'))}). Choose another --out."
-            )
-        return replace(entry, config=run.resume_config(entry.recipe, config, asked))
-    if config.optim.votes_weight > 0 and table.votes is None:
-        raise UsageError(
-            f"the recipe {name} learns from FER+'s votes beside FER-2013's labels. Type --votes fer2013new.csv, or "
-            "leave them out with --set optim.votes_weight=0"
-        )
-    try:
-        config = resolve_init(config)
-    except MoueError as error:
-        raise UsageError(f"the recipe {name} starts from {config.model.init}: {error}") from error
-    for teacher in config.optim.teachers:
-        try:
-            spec_of(teacher)
-        except MoueError as error:
-            raise UsageError(f"the recipe {name} learns from {teacher}, which cannot be opened: {error}") from error
-    return replace(entry, config=config)
 
 
 def _train_and_score(
@@ -297,6 +198,39 @@ def _train_and_score(
     return results, len(scored)
 
 
+def _seeds(results: Sequence[ModelResult]) -> str:
+    """The seeds of all runs: "0, 1, 2, 0, 1, 2"."""
+    runs = [run for result in results for run in result.seeds or [result]]
+    return ", ".join(str(run.details["seed"]) for run in runs if "seed" in run.details) or "none trained here"
+
+
+def _require_seeds(seeds: int) -> None:
+    if not 1 <= seeds <= 20:
+        raise UsageError(f"seeds must be between 1 and 20. Got {seeds} instead.")
+    if seeds > 1:
+        require("scipy", "train")  # Of the test of differences over seeds; missed now, and not after hours.
+
+
+def _grouped(entries: Sequence[Entry], results: Sequence[ModelResult]) -> tuple[list[Entry], list[ModelResult]]:
+    """One entry and result a name: of a recipe with several seeds the first that was trained, with the others in it."""
+    groups: dict[str, list[tuple[Entry, ModelResult]]] = {}
+    for entry, result in zip(entries, results, strict=True):
+        first = entry.further_seed_of if isinstance(entry, PlannedRun) else ""
+        groups.setdefault(first or entry.name, []).append((entry, result))
+    found = []
+    for group in groups.values():
+        name = group[0][1].name
+        done = [(entry, result) for entry, result in group if result.evaluation is not None]
+        entry, result = done[0] if done else group[0]
+        if len(group) > 1 and done:
+            missing = [f"{r.name} was not run: {r.reason}" for _, r in group if r.evaluation is None]
+            remarks = [*filter(None, [result.details.get("remarks")]), *missing]
+            details = {**result.details, **({"remarks": "; ".join(remarks)} if remarks else {})}
+            result = replace(result, details=details, seeds=tuple(r for _, r in done))
+        found.append((entry, replace(result, name=name)))
+    return [entry for entry, _ in found], [result for _, result in found]
+
+
 def _train(entry: PlannedRun, read: Reader, training_progress: Callable[[str], ProgressCallback] | None) -> None:
     """Train a recipe, resume its run, or do nothing where that is finished."""
     require("lightning", "train")
@@ -325,6 +259,10 @@ def _score(entry: Entry, read: Reader, split: str) -> tuple[ModelResult, list[st
         details["selection"] = _selection(trained)
     if remarks := trained.get("remarks"):
         details["remarks"] = "; ".join(remarks)
+    ensemble = None
+    if "ensemble" in trained:
+        own = member_logits(find_model(entry.model).path, spec, part.images) if isinstance(entry.model, str) else None
+        ensemble = ensemble_result(spec, predictions, own, truth_of(part, spec), part)
     result = ModelResult(
         entry.name,
         spec.network,
@@ -338,6 +276,7 @@ def _score(entry: Entry, read: Reader, split: str) -> tuple[ModelResult, list[st
         parameters=spec.parameters,
         gflop=gflop_of(entry.model, len(spec.labels)),
         details=details,
+        ensemble=ensemble,
     )
     return result, list(part.source)
 

@@ -210,7 +210,7 @@ def cross_validate(
     result = CrossValidation(evaluations, _evaluated(found, every, "cross-validation", network, table), runs)
     held_out = table.take(found.rows)
     held_out = replace(held_out, split=np.full(len(held_out), "validation"))
-    write_rows(out / PREDICTIONS, prediction_rows(held_out, found.predictions, found.truth))
+    write_rows(out / PREDICTIONS, prediction_rows(held_out, found.predictions, found.truth, folds=found.folds))
     found.save(out / OUT_OF_FOLD)
     with atomic_write(out / SCORES) as part:
         part.write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from moue.evaluation.model_result import ModelResult
 from moue.report.published import published_results
 from moue.report.write import write_comparison
-from results import history, made_up
+from results import ensemble, history, made_up
 
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -44,7 +44,23 @@ def usual() -> list[ModelResult]:
     return [*ours, missing, *published_results()]
 
 
-CASES = {"strange": strange, "many": many, "usual": usual, "single": lambda: [made_up("only", 2, 0)]}
+def ensembles() -> list[ModelResult]:
+    """An ensemble with a long list of members, and a recipe over seeds."""
+    return [ensemble(), seeded("compact", 2.0), seeded("conv-vit", 1.5)]
+
+
+def seeded(name: str, skill: float) -> ModelResult:
+    runs = [made_up(f"{name}, seed {i}", skill, i, details={"seed": i}) for i in range(3)]
+    return made_up(name, skill, 0, seeds=runs, history=history(5))
+
+
+CASES = {
+    "ensembles": ensembles,
+    "strange": strange,
+    "many": many,
+    "usual": usual,
+    "single": lambda: [made_up("only", 2, 0)],
+}
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from moue.data.table import ImageTable
+from moue.evaluation.ensemble_result import ensemble_result
 from moue.evaluation.metrics import evaluate
 from moue.evaluation.model_result import ModelResult
 from moue.labels import FER2013
 from moue.runtime.results import Predictions, softmax
+from moue.spec import ModelSpec
 
 TRUTH = np.random.default_rng(0).integers(0, 7, 600).astype(np.int64)
 
@@ -43,3 +46,33 @@ def history(epochs: int, seed: int = 0, diverged: int | None = None) -> list[dic
         }
         for i in range(epochs)
     ]
+
+
+def faces() -> ImageTable:
+    """The images of the made-up results."""
+    images = np.random.default_rng(1).integers(0, 256, (600, 1, 12, 12), dtype=np.uint8)
+    names = [f"image {i}" for i in range(600)]
+    return ImageTable(images, TRUTH, np.full(600, "public_test"), names, FER2013)
+
+
+def ensemble(kind: str = "vote") -> ModelResult:
+    """The mean of three models' logits, the second of which is the best."""
+    rng = np.random.default_rng(3)
+    logits = []
+    for skill in (1.2, 2.0, 1.5):
+        z = rng.normal(size=(600, 7))
+        z[np.arange(600), TRUTH] += skill
+        logits.append(z)
+    result = made_up("both", 2, 5)
+    members = [{"name": f"member-{i}", "network": "compact", "weight": 1 / 3} for i in range(3)]
+    spec = ModelSpec(
+        name="both",
+        network="ensemble",
+        labels=FER2013.labels,
+        size=12,
+        parameters=3,
+        trained={"ensemble": kind, "members": members},
+    )
+    assert result.predictions is not None
+    found = ensemble_result(spec, result.predictions, logits, TRUTH, faces())
+    return made_up("both", 2, 5, ensemble=found)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from moue.cli.dataset import SET_HELP, add_dataset, reading_options
 from moue.cli.evaluate import SPLITS
@@ -13,6 +15,9 @@ from moue.cli.main import PARTIAL, USAGE_ERROR
 from moue.cli.output import add_format, note_shadowed_runs, report_left_out, write
 from moue.cli.progress import Progress
 from moue.errors import require
+
+if TYPE_CHECKING:
+    from moue.evaluation.model_result import ModelResult
 
 #: The columns of the table on a terminal.
 COLUMNS = (
@@ -28,6 +33,8 @@ COLUMNS = (
     "parameters",
     "reason",
 )
+#: Those of fractions.
+PERCENT = ("accuracy", "accuracy_se", "majority_baseline", "balanced_accuracy", "deduplicated_accuracy")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +61,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--split", choices=SPLITS, help="the rows to score (default: public_test, or test in a set without it)"
     )
     parser.add_argument("--seed", type=int, metavar="S", help="random seed of each training (default: the recipe's)")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="train each recipe N times, with seeds counted up from its own: mean and standard deviation (default: 1)",
+    )
     parser.add_argument("--set", action="append", default=[], metavar="K=V", help="change a setting of every recipe")
     parser.add_argument(
         "--quote",
@@ -87,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         settings=args.set,
         reading=reading_options(args),
         seed=args.seed,
+        seeds=args.seeds,
         left_out=lambda rows: codes.append(report_left_out(rows)),
         quote=args.quote,
         title=args.title,
@@ -97,13 +112,31 @@ def run(args: argparse.Namespace) -> int:
     )
     rows = [result.to_row() for result in results]
     if args.format == "table":
-        write([{key: row[key] for key in COLUMNS} for row in rows], "table")
+        write(_table(results, rows), "table", percent=PERCENT)
         sys.stdout.write(f"\n{args.out / 'comparison.html'}\n")
     else:
         write(rows, args.format)
     if all(result.status != "not run" for result in results):
         return max(codes)
     return PARTIAL if any(result.status == "ok" for result in results) else USAGE_ERROR
+
+
+def _table(results: Sequence[ModelResult], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a terminal; where a recipe was trained with several seeds, mean ± standard deviation beside."""
+    from moue.evaluation.seeds import spread
+
+    shown = []
+    several = any(len(result.seeds) > 1 for result in results)
+    for result, row in zip(results, rows, strict=True):
+        cells = {}
+        for key in COLUMNS:
+            cells[key] = row[key]
+            if key == "accuracy_se" and several:
+                over = spread(result, "accuracy")
+                cells["seeds"] = len(result.seeds) or None
+                cells["mean ± sd"] = over and f"{over.mean:.2%} ± {over.sd:.2%}"
+        shown.append(cells)
+    return shown
 
 
 def _log(text: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moue.cli.dataset import add_dataset, read_for, typed_options
+from moue.cli.ensemble_result import PERCENT, print_ensemble
 from moue.cli.export import weights_of
 from moue.cli.output import add_format, exit_code, note_shadowed_runs, write
 from moue.cli.progress import Progress
@@ -20,6 +21,20 @@ from moue.cli.recipe import add_recipe, read_training
 if TYPE_CHECKING:
     from moue.data.table import ImageTable
     from moue.spec import ModelSpec
+
+#: Of the table of `boost`.
+ROUND_TITLES = {
+    "error": "weighted error",
+    "weight": "vote's weight",
+    "train_accuracy": "training accuracy",
+    "validation": "held-out accuracy",
+    "effective_rows": "effective rows",
+}
+ROUND_NOTES = (
+    "",
+    "Weighted error: share of the training rows that the round gets wrong, each counted with its weight; the training",
+    "accuracy counts each once. Effective rows: how many rows of equal weight would be as much to learn from.",
+)
 
 MEMBERS = "run folders, .onnx files or names of `moue models`"
 
@@ -94,7 +109,8 @@ def _rank(args: argparse.Namespace) -> int:
     if scores[0].n < MIN_ROWS:
         sys.stderr.write(f"moue: {scores[0].n} held-out images are few: the order is mostly chance\n")
     values = [asdict(score, dict_factory=_rounded) for score in scores]
-    write([value | {"members": " + ".join(value["members"])} for value in values], args.format, values)
+    rows = [value | {"members": " + ".join(value["members"])} for value in values]
+    write(rows, args.format, values, percent=PERCENT)
     best = scores[0].members
     if len(best) == 1:
         sys.stderr.write(f"moue: no average is better than {best[0]} alone\n")
@@ -153,7 +169,7 @@ def _bag(args: argparse.Namespace) -> int:
     rows.append({"run": "all, averaged", "validation": values["validation"]})
     if result.out_of_bag is not None:
         rows.append({"run": f"out of bag ({result.out_of_bag.n:,} rows)", "validation": result.out_of_bag.accuracy})
-    _print(args, rows, values, result.spec, args.out / ENSEMBLE)
+    print_ensemble(args, rows, values, result.spec, args.out / ENSEMBLE, result.runs)
     return given.code
 
 
@@ -174,8 +190,10 @@ def _boost(args: argparse.Namespace) -> int:
             progress=lambda name: TrainingProgress(f"{name}: "),
         )
     values = result.to_dict()
-    rows = [{key: round(v, 4) if isinstance(v, float) else v for key, v in row.items()} for row in values["rounds"]]
-    _print(args, rows, values, result.spec, args.out / ENSEMBLE)
+    runs = [Path(r.run) for r in result.rounds]
+    print_ensemble(
+        args, values["rounds"], values, result.spec, args.out / ENSEMBLE, runs, titles=ROUND_TITLES, notes=ROUND_NOTES
+    )
     return given.code
 
 
@@ -210,6 +228,9 @@ def _print_members(args: argparse.Namespace, spec: ModelSpec, out: Path) -> None
     if spec.trained["ensemble"] == "stack":
         del columns["weight"]  # A matrix says how much each counts.
     members = [{key: member[name] for key, name in columns.items()} for member in spec.trained["members"]]
+    accuracies = spec.trained.get("gain", {}).get("member_accuracies", [])
+    if len(accuracies) == len(members):  # None was left out.
+        members = [{**row, "accuracy": accuracy} for row, accuracy in zip(members, accuracies, strict=True)]
     values = {
         "file": str(out),
         "name": spec.name,
@@ -218,20 +239,7 @@ def _print_members(args: argparse.Namespace, spec: ModelSpec, out: Path) -> None
         "validation": spec.scores.get("validation"),
         "remarks": spec.trained.get("remarks", []),
     }
-    _print(args, members, values, spec, out)
-
-
-def _print(
-    args: argparse.Namespace, rows: Sequence[dict[str, Any]], values: dict[str, Any], spec: ModelSpec, out: Path
-) -> None:
-    """The rows or values, and, on a terminal, the file with its accuracy; remarks on stderr."""
-    write(list(rows), args.format, values)
-    for remark in spec.trained.get("remarks", ()):
-        sys.stderr.write(f"moue: {remark}\n")
-    if args.format == "table":
-        accuracy = spec.scores.get("validation")
-        score = "" if accuracy is None else f", right for {accuracy:.1%} of the held-out rows"
-        sys.stdout.write(f"\n{out}: {spec.trained['ensemble']} of {len(spec.trained['members'])}{score}\n")
+    print_ensemble(args, members, values, spec, out, args.members)
 
 
 def _rounded(values: list[tuple[str, Any]]) -> dict[str, Any]:

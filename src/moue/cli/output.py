@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from moue.cli.main import OK, PARTIAL
@@ -17,6 +18,9 @@ from moue.runtime.weights import is_known
 
 if TYPE_CHECKING:
     from moue.data.table import LeftOut
+
+#: A percentage as text, with its error or deviation where it has one.
+PERCENT = re.compile(r"-?[\d.]+%( ± [\d.]+%)?")
 
 FORMATS = ("table", "json", "jsonl", "csv", "parquet")
 
@@ -39,7 +43,7 @@ def _available(format: str) -> str:
     return format
 
 
-def write(rows: Sequence[Mapping[str, Any]], format: str, value: Any = None) -> None:
+def write(rows: Sequence[Mapping[str, Any]], format: str, value: Any = None, percent: Collection[str] = ()) -> None:
     """Print rows on stdout.
 
     Args:
@@ -47,6 +51,7 @@ def write(rows: Sequence[Mapping[str, Any]], format: str, value: Any = None) -> 
         format: one of :data:`FORMATS`.
         value: what json and jsonl print instead of ``rows`` where the results are nested; jsonl prints a line for each
             item of a list.
+        percent: columns of fractions that a table shows in per cent; all other formats have the fractions.
     """
     value = list(rows) if value is None else value
     if format == "json":
@@ -61,7 +66,13 @@ def write(rows: Sequence[Mapping[str, Any]], format: str, value: Any = None) -> 
             raise UsageError("parquet is binary: send it to a file, as in `moue … --format parquet > rows.parquet`.")
         sys.stdout.buffer.write(to_parquet(rows))
     else:
-        sys.stdout.write(to_table(rows))
+        shown = [{key: in_percent(v) if key in percent else v for key, v in row.items()} for row in rows]
+        sys.stdout.write(to_table(shown))
+
+
+def in_percent(value: float | None, digits: int = 2) -> str | None:
+    """A fraction as a table shows it: "64.31%"; None where there is none."""
+    return None if value is None else f"{value:.{digits}%}"
 
 
 def report_left_out(left_out: Iterable[LeftOut]) -> int:
@@ -96,13 +107,18 @@ def to_table(rows: Sequence[Mapping[str, Any]]) -> str:
         return "(none)\n"
     cells = [[_cell(row.get(key)) for key in rows[0]] for row in rows]
     widths = [max(len(str(key)), *(len(c[i]) for c in cells)) for i, key in enumerate(rows[0])]
-    right = [all(isinstance(r.get(k), (int, float, type(None))) for r in rows) for k in rows[0]]
+    right = [all(_is_number(r.get(k)) for r in rows) for k in rows[0]]
 
     def line(values: Sequence[str]) -> str:
         aligned = (v.rjust(w) if r else v.ljust(w) for v, w, r in zip(values, widths, right, strict=True))
         return "  ".join(aligned).rstrip() + "\n"
 
     return line([str(k) for k in rows[0]]) + "".join(line(c) for c in cells)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number, or the text of one in per cent."""
+    return isinstance(value, (int, float, type(None))) or (isinstance(value, str) and bool(PERCENT.fullmatch(value)))
 
 
 def _cell(value: Any) -> str:

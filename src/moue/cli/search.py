@@ -73,12 +73,12 @@ def run(args: argparse.Namespace) -> int:
             "trial": trial.number,
             "minutes": round(trial.minutes, 2),
             **{name: str(value) for name, value in trial.settings.items()},
-            "accuracy": None if trial.accuracy is None else round(trial.accuracy, 4),
+            "accuracy": trial.accuracy,
             **({"reason": trial.reason} if failed else {}),
         }
         for trial in trials
     ]
-    write(rows, args.format, [trial.to_dict() for trial in trials])
+    write(rows, args.format, [trial.to_dict() for trial in trials], percent=("accuracy",))
     if args.format == "table":
         sys.stdout.write(f"\n{args.out / BEST}: the best settings as a recipe\n")
     return given.code

@@ -16,6 +16,7 @@ from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
 from moue.ensembles.bagging import ENSEMBLE
 from moue.ensembles.combination import WeightedVote
+from moue.ensembles.gain import with_gain
 from moue.ensembles.members import (
     calibrated,
     open_members,
@@ -48,10 +49,13 @@ class Round:
     """Weighted share of the training rows that its network gets wrong."""
     weight: float
     """Of its vote: log((1 - error) / error) + log(K - 1)."""
-    accuracy: float
-    """Share of the training rows that it gets right, unweighted."""
+    train_accuracy: float
+    """Share of the training rows that it gets right, each counted once."""
+    validation: float | None
+    """Share of the rows that were held out that it gets right; None where there are none."""
     effective_rows: float
-    """(sum of weights)² / sum of squared weights: how many rows the network was in effect trained on."""
+    """(sum of weights)² / sum of squared weights (Kish, "Survey sampling", 1965): how many rows of equal weight would
+    be as much to learn from. It falls where the weights gather on few rows."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,8 @@ def boost(
             break
         vote = vote_weight(error, k)
         effective = float(1 / (weights**2).sum())
-        done.append(Round(str(folder), error, vote, float(1 - wrong.mean()), effective))
+        held_out = model.spec.scores.get("validation")
+        done.append(Round(str(folder), error, vote, float(1 - wrong.mean()), held_out, effective))
         _write_rounds(out / ROUNDS, done)
         if error <= 0:
             ended = f"round {i} gets every training row right: there is nothing left to weight"
@@ -182,7 +187,10 @@ def _write(done: Sequence[Round], ended: str, table: ImageTable, config: Config,
         combination = WeightedVote(tuple(shares))
         images = to_inputs(held_out.images, spec.size, spec.color)
         if len(images):
-            spec = calibrated(spec, opened.combined(combination, images, spec.views), truth_of(held_out, spec))
+            truth = truth_of(held_out, spec)
+            logits, own = opened.combined_beside(combination, images, spec.views)
+            named = [(Path(r.run).name, z) for r, z in zip(done, own, strict=True)]
+            spec = with_gain(calibrated(spec, logits, truth), logits, named, truth)
         return write_ensemble(opened, combination, spec, out / ENSEMBLE, images if len(images) else None)
 
 

@@ -64,11 +64,20 @@ class Members:
 
     def combined(self, combination: Combination, images: NDArray[np.uint8], views: int = 1) -> NDArray[np.float32]:
         """The ensemble's logits ``(N, K)``: combined for each view, then averaged, as in service."""
+        return self.combined_beside(combination, images, views)[0]
+
+    def combined_beside(
+        self, combination: Combination, images: NDArray[np.uint8], views: int = 1
+    ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """The ensemble's logits, as of :meth:`combined`, and those of each member with as many views."""
 
         def logits(rows: NDArray[np.uint8]) -> NDArray[np.float32]:
-            return combination.apply([engine.logits(rows) for engine in self.engines])
+            own = [engine.logits(rows) for engine in self.engines]
+            return np.concatenate([combination.apply(own), *own], axis=1)
 
-        return tta_logits(logits, images, views, 64)
+        # Averaging over views is the same for each column.
+        first, *others = np.split(tta_logits(logits, images, views, 64), 1 + len(self.engines), axis=1)
+        return first, others
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from moue.cross_validation import OUT_OF_FOLD, OutOfFold
 from moue.data.table import ImageTable
 from moue.ensembles.combination import LinearStack
+from moue.ensembles.gain import with_gain
 from moue.ensembles.members import (
     SAME_ROWS,
     calibrated,
@@ -99,19 +100,19 @@ def stack(
             held_out = data.take(rows)
             truth, images = truth_of(held_out, spec), to_inputs(held_out.images, spec.size, spec.color)
             _require_all_classes(truth, spec.labels)
-            logits = np.concatenate(
-                [
-                    crossed[i].calibrated_logits[np.searchsorted(crossed[i].rows, rows)]
-                    if i in crossed
-                    else engine.tta_logits(images, spec.views)
-                    for i, engine in enumerate(opened.engines)
-                ],
-                axis=1,
-            )
+            own = [
+                crossed[i].calibrated_logits[np.searchsorted(crossed[i].rows, rows)]
+                if i in crossed
+                else engine.tta_logits(images, spec.views)
+                for i, engine in enumerate(opened.engines)
+            ]
+            logits = np.concatenate(own, axis=1)
             strength, predicted = choose_strength(logits, truth)
             spec = spec.replace(trained={**spec.trained, "penalty": strength})
             combination = LinearStack(*fit_linear(logits, truth, strength, len(spec.labels)))
-            return write_ensemble(opened, combination, calibrated(spec, predicted, truth), path, images)
+            named = [(member.name, z) for member, z in zip(opened.specs, own, strict=True)]
+            spec = with_gain(calibrated(spec, predicted, truth), predicted, named, truth)
+            return write_ensemble(opened, combination, spec, path, images)
 
 
 def _is_crossed(member: str | Path) -> bool:

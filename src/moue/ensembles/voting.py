@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from moue.data.table import ImageTable
 from moue.ensembles.combination import WeightedSum, WeightedVote
+from moue.ensembles.gain import with_gain
 from moue.ensembles.members import (
     Members,
     calibrated,
@@ -76,8 +77,9 @@ def merge(
         name: the ensemble's name; by default the file's.
 
     Returns:
-        The spec as written: parameters are the members' sum, views their most, and ``trained["members"]`` names each
-        with its hash, weight and temperature.
+        The spec as written: parameters are the members' sum, views their most, ``trained["members"]`` names each
+        with its hash, weight and temperature, and ``trained["gain"]`` has the ensemble beside its best member on the
+        held-out rows, see :class:`moue.ensembles.gain.Gain`.
 
     Raises:
         UsageError: for fewer than two members, wrong weights, weights to fit without data or beside given ones, or a
@@ -92,7 +94,7 @@ def merge(
     shares = _shares(weights, len(members))
     held_out = None if data is None or len(members) < 2 else held_out_rows(members, data)
     with open_members(members, store) as opened:
-        remarks, images, truth = [], None, None
+        given, remarks, images, truth = opened, [], None, None
         if held_out is not None:
             first = opened.specs[0]
             images, truth = to_inputs(held_out.images, first.size, first.color), truth_of(held_out, first)
@@ -110,8 +112,11 @@ def merge(
             remarks.append("its temperature stays 1: --data SET fits one on the rows that all members held out")
         spec = with_remarks(spec, *remarks)
         if images is not None and truth is not None:
-            logits = opened.combined(combination, images, spec.views) if len(images) else np.zeros((0, 1))
-            spec = calibrated(spec, logits, truth)
+            logits, own = opened.combined_beside(combination, images, spec.views)
+            if given is not opened:
+                own = given.logits(images, spec.views)
+            named = [(member.name, z) for member, z in zip(given.specs, own, strict=True)]
+            spec = with_gain(calibrated(spec, logits, truth), logits, named, truth, fitted=fit and given is not opened)
         return write_ensemble(opened, combination, spec, path, images)
 
 

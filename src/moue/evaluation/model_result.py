@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import UsageError
+from moue.evaluation.ensemble_result import EnsembleResult
 from moue.evaluation.metrics import Evaluation
 from moue.runtime.results import Predictions
 
@@ -84,6 +85,10 @@ class ModelResult:
     """On how many threads the latency was measured."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """How it was made: seed, machine, settings."""
+    ensemble: EnsembleResult | None = None
+    """Its members, where it is an ensemble."""
+    seeds: Sequence[ModelResult] = ()
+    """A recipe that was trained several times: the result of each of its runs, this one among them."""
 
     def __post_init__(self) -> None:
         if [self.evaluation, self.published, self.reason or None].count(None) != 2:

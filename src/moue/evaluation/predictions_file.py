@@ -22,6 +22,7 @@ def prediction_rows(
     predictions: Predictions,
     truth: NDArray[np.int64],
     deduplicated: NDArray[np.bool_] | None = None,
+    folds: NDArray[np.int64] | None = None,
 ) -> list[dict[str, Any]]:
     """One row an image: :data:`COLUMNS`, then a probability (0 to 1) for each class.
 
@@ -33,13 +34,15 @@ def prediction_rows(
         predictions: one row each.
         truth: int64 ``(N,)``: positions in ``predictions.labels``, see :func:`moue.evaluation.scoring.truth_of`.
         deduplicated: bool ``(N,)``, or None.
+        folds: int64 ``(N,)``: the fold of a cross-validation that held out each row, as a column ``fold``; or None.
     """
-    names = probability_columns(predictions.labels, COLUMNS)
+    names = probability_columns(predictions.labels, COLUMNS if folds is None else (*COLUMNS, "fold"))
     predicted = predictions.class_ids
     return [
         {
             "source": part.source[i],
             "split": str(part.split[i]),
+            **({} if folds is None else {"fold": int(folds[i])}),
             "truth": predictions.labels[truth[i]],
             "predicted": predictions.labels[predicted[i]],
             "correct": bool(truth[i] == predicted[i]),

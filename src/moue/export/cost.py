@@ -3,14 +3,55 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from moue.errors import ModelError, MoueError, shortened
 from moue.run_folder import EXPORTED
 from moue.runtime.engine import Engine, EngineName, open_graph, open_model
+from moue.runtime.throughput import faces_per_second
 from moue.runtime.weights import find_model
+from moue.trained.open import spec_of
 from moue.training.run_folder import Run
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs."""
+
+    parameters: int
+    megabytes: float | None
+    """Of its file; of a run without a file, of its parameters as float32."""
+    gflop: float | None
+    """Billions of floating-point operations for one view of a face."""
+    faces_per_second: float | None
+    """On this machine's processor in ONNX Runtime, with the model's views; None where it cannot be opened there."""
+
+    def times(self, n: int) -> Cost:
+        """Of n such models, one after the other."""
+        return Cost(
+            n * self.parameters,
+            None if self.megabytes is None else round(n * self.megabytes, 2),
+            None if self.gflop is None else round(n * self.gflop, 4),
+            None if self.faces_per_second is None else round(self.faces_per_second / n, 1),
+        )
+
+
+def cost_of(model: str | Path) -> Cost:
+    """Measure what a model costs; takes half a second.
+
+    Args:
+        model: the path of a run folder, or the name or file of a model as a string.
+    """
+    speed = None
+    spec, file = spec_of(model), None
+    with suppress(MoueError):
+        file = model / EXPORTED if isinstance(model, Path) else find_model(model).path
+        engine = open_exported(model, engine="onnxruntime", threads=0)
+        speed = round(faces_per_second(engine, 16, 0.2, spec.views), 1)
+    size = file.stat().st_size if file is not None and file.is_file() else 4 * spec.parameters
+    return Cost(spec.parameters, round(size / 1e6, 2), gflop_of(model, len(spec.labels)), speed)
 
 
 def gflop_of(model: str | Path, num_classes: int) -> float | None:

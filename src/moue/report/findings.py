@@ -16,6 +16,7 @@ from moue.evaluation.ranking import (
     find_lead,
     rank,
 )
+from moue.evaluation.seeds import SeedPair, spread
 from moue.evaluation.significance import Pair
 from moue.report.format import (
     duration,
@@ -29,6 +30,7 @@ from moue.report.format import (
     times,
     with_error,
 )
+from moue.report.gain import describe_gain
 
 
 class Finding(NamedTuple):
@@ -38,12 +40,16 @@ class Finding(NamedTuple):
     text: str
 
 
-def verdict(results: Sequence[ModelResult], pairs: Sequence[Pair]) -> list[Finding]:
-    """What the numbers say: the best model and its lead, costs, the hardest class, the published numbers.
+def verdict(
+    results: Sequence[ModelResult], pairs: Sequence[Pair], seed_pairs: Sequence[SeedPair] = ()
+) -> list[Finding]:
+    """What the numbers say: the best model and its lead, the spread over seeds, what ensembles gain, costs, the hardest
+    class, the published numbers.
 
     Args:
         results: all models of the comparison.
         pairs: tested differences, see :func:`moue.evaluation.ranking.compare_models`.
+        seed_pairs: tested differences over seeds, see :func:`moue.evaluation.seeds.compare_over_seeds`.
     """
     findings = []
     if ranked := rank(results):
@@ -54,6 +60,8 @@ def verdict(results: Sequence[ModelResult], pairs: Sequence[Pair]) -> list[Findi
         winner = [_most_accurate(ranked[0]), *_lead(ranked, pairs), *_training_time(ranked, pairs)]
         findings = [
             *(winner if above else [_none_accurate(ranked[0])]),
+            *_over_seeds(results, seed_pairs),
+            *_ensembles(evaluated),
             *_not_above(ranked, above),
             *_latency(ranked),
             *_hardest_class(evaluated),
@@ -133,6 +141,31 @@ def _lead(ranked: Sequence[ModelResult], pairs: Sequence[Pair]) -> list[Finding]
     else:
         text = f"{ahead} ahead of {other}; the difference is {'' if pair.significant else 'not '}significant {test}."
     return [Finding("The lead", text)]
+
+
+def _over_seeds(results: Sequence[ModelResult], pairs: Sequence[SeedPair]) -> list[Finding]:
+    found = [(result, over) for result in results if (over := spread(result, "accuracy")) is not None]
+    if not found:
+        return []
+    found.sort(key=lambda item: -item[1].mean)
+    names = [f"{r.name} {with_error(over.mean, over.sd)} ({len(over.values)})" for r, over in found]
+    text = f"Mean accuracy ± standard deviation, and number of seeds: {join(names)}."
+    if len(found) > 1:
+        first, second = found[0][0].name, found[1][0].name
+        pair = next((pair for pair in pairs if {pair.a, pair.b} == {first, second}), None)
+        if pair is not None:
+            p = p_value(pair.p_holm)
+            text += (
+                f" The lead of {first} over {second}, {points(abs(pair.difference))}, is "
+                f"{'' if pair.significant else 'not '}significant (p {p if p.startswith('<') else f'= {p}'}: seeds and "
+                "images are both taken for random)."
+            )
+    return [Finding("Over seeds", f"{text} All else here is of each recipe's first seed.")]
+
+
+def _ensembles(evaluated: Sequence[ModelResult]) -> list[Finding]:
+    texts = [f"{describe_gain(r.ensemble.gain)}." for r in evaluated if r.ensemble and r.ensemble.gain]
+    return [Finding("Ensembles", " ".join(texts))] if texts else []
 
 
 def _training_time(ranked: Sequence[ModelResult], pairs: Sequence[Pair]) -> list[Finding]:

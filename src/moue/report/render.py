@@ -9,12 +9,14 @@ from typing import Any
 from moue.errors import require, shortened
 from moue.evaluation.model_result import ModelResult
 from moue.evaluation.ranking import winner
+from moue.evaluation.seeds import SeedPair
 from moue.evaluation.significance import Pair
 from moue.report import format
 from moue.report.figures import Figure
 from moue.report.findings import Finding, describe_history
 from moue.report.format import timed_in
-from moue.report.table import quoted_table, recall_table, results_table
+from moue.report.image import data_uri
+from moue.report.table import member_table, quoted_table, recall_table, results_table, seed_table
 from moue.spec import VIEWS
 
 FOLDER = Path(__file__).parent
@@ -33,6 +35,7 @@ def render(
     *,
     title: str,
     provenance: Mapping[str, Any],
+    seed_pairs: Sequence[SeedPair] = (),
 ) -> tuple[str, str]:
     """The HTML page, and the Markdown.
 
@@ -45,6 +48,7 @@ def render(
         slugs: anchor of each model, by its name.
         title: the page's title.
         provenance: how it was made; a mapping as a value is shown as its items.
+        seed_pairs: tested differences over seeds.
 
     Raises:
         MissingExtra: without jinja2.
@@ -68,6 +72,9 @@ def render(
         "splits": list(dict.fromkeys((r.evaluation.split, r.evaluation.n) for r in evaluated if r.evaluation)),
         "diagnoses": {name: text for name, text in diagnoses.items() if text is not None},
         "pairs": _ordered(pairs, best),
+        "seeds": seed_table(results),
+        "seed_pairs": seed_pairs,
+        "member_tables": {result.name: member_table(result) for result in evaluated},
         "findings": findings,
         "shared": shared,
         "own": own,
@@ -99,6 +106,7 @@ def _environment() -> Any:
         keep_trailing_newline=True,
     )
     for function in (
+        format.hundredths,
         format.number,
         format.p_value,
         format.percent,
@@ -106,6 +114,7 @@ def _environment() -> Any:
         format.with_error,
     ):
         environment.filters[function.__name__] = function
+    environment.filters["data_uri"] = data_uri
     # A section's heading has the whole name.
     environment.filters["short"] = lambda name: shortened(name, 60)
     environment.filters["cell"] = lambda text: text.replace("|", "\\|").replace("\n", " ")

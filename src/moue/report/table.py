@@ -8,6 +8,7 @@ from typing import NamedTuple
 from moue.evaluation.metrics import Scores
 from moue.evaluation.model_result import ModelResult, recalls_by_model
 from moue.evaluation.ranking import counterpart, find_pair, rank
+from moue.evaluation.seeds import spread
 from moue.evaluation.significance import Pair
 from moue.report.format import duration, hundredths, number
 
@@ -57,13 +58,33 @@ def _parameters(result: ModelResult) -> str:
     return f"{n / 1e6:.2f} M" if n >= 1e6 else number(n, ",")
 
 
+def _over_seeds(score: str) -> Callable[[ModelResult], str]:
+    def cell(result: ModelResult) -> str:
+        found = spread(result, score)
+        return NONE if found is None else f"{hundredths(found.mean)} ± {hundredths(found.sd)}"
+
+    return cell
+
+
 #: How good the models are.
 SCORES = (
     Column("Accuracy, %", _accuracy),
+    Column("Mean over seeds ± sd, %", _over_seeds("accuracy")),
     Column("Deduplicated, %", lambda r: NONE if r.evaluation is None else _with_error(r.evaluation.deduplicated)),
     Column("Balanced accuracy, %", _scores(lambda e: hundredths(e.balanced_accuracy))),
     Column("Macro F1, %", _scores(lambda e: hundredths(e.macro_f1))),
     Column("Calibration error, %", _scores(lambda e: hundredths(e.ece))),
+)
+
+#: The scores of recipes over their seeds.
+SEED_SCORES = (
+    Column("Seeds", lambda r: ", ".join(str(run.details.get("seed", NONE)) for run in r.seeds)),
+    Column("Accuracy of each, %", lambda r: ", ".join(hundredths(run.accuracy) for run in r.seeds)),
+    Column("Accuracy, %", _over_seeds("accuracy")),
+    Column("Deduplicated, %", _over_seeds("deduplicated_accuracy")),
+    Column("Balanced accuracy, %", _over_seeds("balanced_accuracy")),
+    Column("Macro F1, %", _over_seeds("macro_f1")),
+    Column("Calibration error, %", _over_seeds("ece")),
 )
 
 #: What they cost.
@@ -93,6 +114,28 @@ def results_table(
     blank = [NONE] * (len(kept) - 1)
     baselines = {e.majority_class: [hundredths(e.majority_baseline), *blank] for e in evaluations}
     return Table([column.title for column in kept], rows, baselines if kept and kept[0] is SCORES[0] else {})
+
+
+def seed_table(results: Sequence[ModelResult]) -> Table:
+    """The recipes with several seeds: mean ± standard deviation of their scores."""
+    shown = [result for result in results if len(result.seeds) > 1]
+    kept = [column for column in SEED_SCORES if any(column.cell(result) != NONE for result in shown)]
+    return Table([column.title for column in kept], [Row(r, [column.cell(r) for column in kept]) for r in shown])
+
+
+def member_table(result: ModelResult) -> Table:
+    """The members of an ensemble; a column without any value is left out. Rows have the ensemble's own result."""
+    found = result.ensemble
+    if found is None:
+        return Table([], [])
+    accuracies = [NONE] * len(found.members) if found.gain is None else map(hundredths, found.gain.accuracies)
+    cells = [
+        [member.network or NONE, number(member.weight, ".3f"), accuracy]
+        for member, accuracy in zip(found.members, accuracies, strict=True)
+    ]
+    kept = [i for i in range(3) if any(row[i] != NONE for row in cells)]
+    titles = ["Network", "Weight", "Accuracy, %"]
+    return Table([titles[i] for i in kept], [Row(result, [row[i] for i in kept]) for row in cells])
 
 
 def recall_table(results: Sequence[ModelResult]) -> Table:

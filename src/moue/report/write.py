@@ -15,6 +15,8 @@ import numpy as np
 from moue.errors import UsageError
 from moue.evaluation.model_result import ModelResult
 from moue.evaluation.ranking import compare_models
+from moue.evaluation.seeds import SCORES as SEED_SCORES
+from moue.evaluation.seeds import SeedPair, compare_over_seeds, spread
 from moue.evaluation.significance import Pair
 from moue.files import atomic_write_many
 from moue.report.figures import comparison_figures, model_figures
@@ -65,18 +67,21 @@ def write_comparison(
         found = " and ".join(f"{engine} on {threads} threads" for engine, threads in sorted(timed, key=str))
         raise UsageError(f"all models of a page are timed in one engine on as many threads. Got {found} instead.")
     pairs = compare_models(results) if pairs is None else list(pairs)
-    findings = verdict(results, pairs)
+    seed_pairs = compare_over_seeds(results)
+    findings = verdict(results, pairs, seed_pairs)
     provenance = dict(provenance or {})
     slugs = _slugs(names)
     shared = comparison_figures(results)
     own = {result.name: model_figures(result, slugs[result.name]) for result in results}
-    html, markdown = render(results, pairs, findings, shared, own, slugs, title=title, provenance=provenance)
+    html, markdown = render(
+        results, pairs, findings, shared, own, slugs, title=title, provenance=provenance, seed_pairs=seed_pairs
+    )
     out = Path(out_dir)
     texts = {
         "html": html,
         "md": markdown,
         "csv": to_csv([result.to_row() for result in results]),
-        "json": _json(results, pairs, findings, title, provenance),
+        "json": _json(results, pairs, seed_pairs, findings, title, provenance),
         "tex": latex(results, pairs),
     }
     contents = {
@@ -105,6 +110,7 @@ def _existing_figures(out: Path) -> set[Path]:
 def _json(
     results: Sequence[ModelResult],
     pairs: Sequence[Pair],
+    seed_pairs: Sequence[SeedPair],
     findings: Sequence[Finding],
     title: str,
     provenance: Mapping[str, Any],
@@ -119,10 +125,19 @@ def _json(
                 "evaluation": None if result.evaluation is None else result.evaluation.to_dict(),
                 "history": result.history,
                 "details": result.details,
+                "ensemble": None if result.ensemble is None else result.ensemble.to_dict(),
+                "seeds": [
+                    {"seed": run.details.get("seed"), **run.to_row(), "history": run.history} for run in result.seeds
+                ],
+                "over_seeds": {
+                    score: None if (found := spread(result, score)) is None else {"mean": found.mean, "sd": found.sd}
+                    for score in (SEED_SCORES if result.seeds else ())
+                },
             }
             for result in results
         ],
         "pairs": [pair.to_dict() for pair in pairs],
+        "seed_pairs": [pair.to_dict() for pair in seed_pairs],
         "provenance": provenance,
     }
     return json.dumps(_jsonable(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
