@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,14 @@ from moue.comparison import compare
 from moue.data import ReadingOptions, hold_out_test, load
 from moue.data.readers.store import save
 from moue.data.readers.synth import synthetic
-from moue.errors import DataError, UnknownName, UsageError
+from moue.ensembles.inside import member_logits
+from moue.ensembles.voting import merge
+from moue.errors import DataError, TrainingError, UnknownName, UsageError
+from moue.spec import ModelSpec
 from moue.training.config import Config
 from moue.training.loop import fit
 from moue.training.recipe import load_recipe
+from moue.training.run_folder import Run
 
 TINY = ["optim.epochs=1", "run.threads=1", "data.augment=false", "run.minutes=null", "optim.steps=4"]
 
@@ -367,3 +372,75 @@ def test_a_recipe_that_starts_from_a_shipped_model_is_compared_on_own_classes(tm
     assert row.network == "compact"
     with pytest.raises(UsageError, match=r"the recipe finetune starts from wide: .*Did you mean full/wide"):
         compare(["finetune"], data=str(mine), out=tmp_path / "no", settings=[*settings[:3], "model.init=wide"])
+
+
+def test_a_recipe_is_trained_with_several_seeds_which_are_resumed(
+    data: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "seeds"
+    shutil.copytree(finished, out)
+    first = out / "runs" / "demo-vit" / "weights.safetensors"
+    before = first.stat().st_mtime_ns
+    settings = [f"--set={setting}" for setting in TINY]
+    command = ["compare", "demo/vit", "tiny", "--data", data, "--out", str(out), *settings]
+    assert main([*command, "--seeds", "2", "--format", "json"]) == 0
+    assert first.stat().st_mtime_ns == before, "the run of the first seed is taken"
+    second = out / "runs" / "demo-vit-seed-1" / "weights.safetensors"
+    assert second.read_bytes() != first.read_bytes()
+    content = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
+    vit, tiny = content["rows"]
+    assert (vit["model"], [run["seed"] for run in vit["seeds"]]) == ("vit", [0, 1])
+    assert tiny["seeds"] == []
+    accuracies = [run["accuracy"] for run in vit["seeds"]]
+    assert vit["accuracy"] == accuracies[0]
+    assert vit["over_seeds"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
+    assert content["provenance"]["Seeds"].startswith("0, 1")
+    times = [path.stat().st_mtime_ns for path in (first, second)]
+    capsys.readouterr()
+    assert main([*command, "--seeds", "2"]) == 0
+    assert [path.stat().st_mtime_ns for path in (first, second)] == times
+    mean, sd = np.mean(accuracies), np.std(accuracies, ddof=1)
+    assert f"{mean:.2%} ± {sd:.2%}" in capsys.readouterr().out
+
+
+def test_seeds_that_nothing_would_use_are_refused(data: str, tmp_path: Path) -> None:
+    for seeds in (0, 21):
+        with pytest.raises(UsageError, match="between 1 and 20"):
+            compare(["demo/vit"], data=data, out=tmp_path, seeds=seeds)
+    with pytest.raises(UsageError, match="only recipes are trained with several seeds"):
+        compare(["tiny"], data=data, out=tmp_path, seeds=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_seed_that_fails_is_named_and_the_others_count(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fit_or_fail(config: Config, *args: Any, **kwargs: Any) -> Run:
+        if config.run.seed == 0:
+            raise TrainingError("the loss is no longer finite")
+        return fit(config, *args, **kwargs)
+
+    monkeypatch.setattr("moue.training.loop.fit", fit_or_fail)
+    [row] = compare(["demo/vit"], data=data, out=tmp_path, settings=TINY, seeds=2)
+    assert (row.name, row.status, len(row.seeds)) == ("vit", "ok", 1)
+    assert "demo/vit was not run: the loss is no longer finite" in row.details["remarks"]
+
+
+def test_the_members_of_an_ensemble_are_read_from_its_graph(data: str, tmp_path: Path) -> None:
+    whole = load(data)
+    for kind in ("soft", "majority"):
+        merge(["tiny", "default"], tmp_path / f"{kind}.onnx", kind=kind)  # type: ignore[arg-type]
+    names = [str(tmp_path / "soft.onnx"), str(tmp_path / "majority.onnx"), "tiny", "default"]
+    soft, majority, *alone = compare(names, data=data, out=tmp_path / "out")
+    for result in (soft, majority):
+        assert result.ensemble is not None
+        found = result.ensemble.gain
+        assert found is not None
+        assert found.accuracies == tuple(result.accuracy for result in alone)
+        predicted = [r.predictions.class_ids for r in alone if r.predictions is not None]
+        assert found.disagreement[0][1] == pytest.approx((predicted[0] != predicted[1]).mean())
+        assert [member.weight for member in result.ensemble.members] == [0.5, 0.5]
+    assert alone[0].ensemble is None
+    part = whole.part("public_test")
+    stack = ModelSpec.load(tmp_path / "soft.json")
+    assert member_logits(tmp_path / "soft.onnx", stack.replace(trained={}), part.images) is None
