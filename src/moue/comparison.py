@@ -21,10 +21,10 @@ from moue.comparison_entries import (
     validated,
     with_seeds,
 )
-from moue.data.loading import AS_IT_IS, ReadingOptions
+from moue.data.loading import AS_IT_IS, FER2013_OR_OWN, ReadingOptions, chose_own_classes
 from moue.data.table import ImageTable, LeftOut
 from moue.ensembles.inside import member_logits
-from moue.errors import DataError, MissingExtra, MoueError, UsageError, WeightsMissing, require
+from moue.errors import DataError, MissingExtra, MoueError, UsageError, WeightsMissing, require, shortened
 from moue.evaluation.ensemble_result import ensemble_result
 from moue.evaluation.evaluate_model import rows_of
 from moue.evaluation.latency import latencies
@@ -124,6 +124,8 @@ def compare(
             return reading.load(data, fallback=fallback, size=size, color=color, progress=report)
 
     table = read(48, "gray")
+    if reading.labels is None and fallback == FER2013_OR_OWN and chose_own_classes(table, data):
+        log(f"the classes are the folders' own ({shortened(', '.join(table.label_set.labels))})")
     if left_out is not None:
         left_out(table.left_out)
     split = split or ("public_test" if (table.split == "public_test").any() else "test")

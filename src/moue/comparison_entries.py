@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from moue.data.loading import OWN, source_files
+from moue.data.loading import FER2013_OR_OWN, OWN, source_files
 from moue.data.table import ImageTable
 from moue.errors import MoueError, UnknownName, UsageError, shortened
 from moue.files import require_no_overwrite
@@ -115,7 +115,9 @@ def require_page_writable(entries: Sequence[Entry], data: str, votes: str | Path
 
 
 def default_labels(entries: Sequence[Entry], votes: bool) -> str:
-    """The label set that suits all entries, and FER-2013's where they differ."""
+    """The label set that suits all entries, and FER-2013's where they differ. Recipes that are for none learn the
+    classes of a folder where these are others.
+    """
     label_sets = set()
     for entry in entries:
         # A model that cannot be opened becomes a result with the reason.
@@ -124,6 +126,8 @@ def default_labels(entries: Sequence[Entry], votes: bool) -> str:
                 label_sets.add(labels_of(entry.model, votes))
             elif entry.recipe.data.labels or entry.config.optim.votes_weight > 0:
                 label_sets.add(entry.recipe.data.labels or FER2013.name)
+    if not label_sets:
+        return FER2013_OR_OWN
     return label_sets.pop() if len(label_sets) == 1 else FER2013.name
 
 

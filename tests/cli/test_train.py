@@ -97,6 +97,17 @@ def test_going_on_with_another_recipe_or_other_data_is_refused(
     assert "started from a recipe with optim.lr=0.01, not 0.02" in capsys.readouterr().err
 
 
+def test_folders_of_other_classes_are_trained_on_and_a_line_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faces = folder_of(tmp_path / "f", {f"{c}/{i}.jpg": jpeg(i) for c in ("dull", "keen") for i in range(10)})
+    command = ["train", "compact", "--data", str(faces), "--out", str(tmp_path / "run"), *QUICK]
+    assert main(command) == 0
+    assert "the classes are the folders' own (dull, keen)" in capsys.readouterr().err
+    assert Run(tmp_path / "run").spec().labels == ("dull", "keen")
+    assert main([*command, "--resume"]) == 0
+
+
 def test_a_written_set_brings_its_labels_along(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     faces = folder_of(tmp_path / "f", {f"{c}/{i}.jpg": jpeg(i) for c in ("dull", "keen") for i in range(10)})
     own = str(tmp_path / "own.npz")

@@ -14,6 +14,7 @@ from PIL import Image
 from sets import folder_of, jpeg, simple_csv, zip_of
 
 from moue.data import load
+from moue.data.loading import FER2013_OR_OWN, chose_own_classes
 from moue.data.readers import archive
 from moue.data.readers.store import save
 from moue.errors import DataError, UnknownName, UsageError
@@ -181,6 +182,28 @@ def test_an_unknown_class_folder(tmp_path: Path) -> None:
     table = load(path, skip_bad=True)
     assert len(table) == 1
     assert len(table.left_out) == 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_a_folder_of_other_classes_has_its_own_where_it_may(tmp_path: Path, kind: str) -> None:
+    def made(name: str, *classes: str) -> Path:
+        files = {f"train/{c}/{i}.jpg": jpeg(i) for c in classes for i in range(2)}
+        return folder_of(tmp_path / name, files) if kind == "folder" else zip_of(tmp_path / f"{name}.zip", files)
+
+    own = made("own", "awake", "sleepy", "happy")
+    table = load(own, fallback=FER2013_OR_OWN)
+    assert table.label_set.labels == ("awake", "happy", "sleepy")
+    assert chose_own_classes(table, own)
+    assert load(own, labels="folders", fallback=FER2013_OR_OWN).label_set.name == "folders"
+    usual = load(made("usual", "happy", "sadness"), fallback=FER2013_OR_OWN)
+    assert usual.label_set.name == "fer2013"
+    assert not chose_own_classes(usual, own)
+    # One of a few is likely misspelled, numbers need names, and what is asked for is taken.
+    for name, classes in (("misspelled", ("happy", "hapy")), ("numbers", ("21", "22", "23"))):
+        with pytest.raises(DataError, match="--labels folders keeps"):
+            load(made(name, *classes), fallback=FER2013_OR_OWN)
+    with pytest.raises(DataError, match="--labels folders keeps"):
+        load(own, labels="fer2013", fallback=FER2013_OR_OWN)
 
 
 def test_an_image_without_a_class_folder(tmp_path: Path) -> None:

@@ -55,6 +55,29 @@ def test_a_budget_of_few_epochs_and_an_accuracy_of_chance_are_told() -> None:
     assert remarks(config.override(["run.minutes=null"]), [], None) == []
 
 
+def test_a_budget_that_is_not_used_up_is_told() -> None:
+    config = SMALL.override(["optim.epochs=6", "run.minutes=10"])
+    history = [{**row, "seconds": 70} for row in curve(*[0.8] * 6)]
+    [found] = remarks(config, history, held_out(80), most=6)
+    assert found == (
+        "it ended after 7 of 10 minutes, as the recipe has 6 epochs at most: --set optim.epochs=N allows more"
+    )
+    # It was used up, or the epochs are those that fitted, or none was asked for.
+    assert remarks(config.override(["run.minutes=8"]), history, held_out(80), most=6) == []
+    assert remarks(config, history, held_out(80), most=7) == []
+    assert remarks(config.override(["run.minutes=null"]), history, held_out(80), most=6) == []
+
+
+def test_an_early_epoch_that_few_images_chose_is_told() -> None:
+    config = SMALL.override(["optim.keep=best", "optim.epochs=6"])
+    accuracies = (0.5, 0.6, 0.8, 0.78, 0.77, 0.79)
+    [found] = remarks(config, curve(*accuracies), held_out(48, 60))
+    assert found.startswith("epoch 3 of 6 is kept, as it is the best on 60 validation images, which are few")
+    assert remarks(config, curve(*accuracies), held_out(80, 100)) == [], "enough images"
+    assert remarks(config, curve(*sorted(accuracies)), held_out(48, 60)) == [], "a late epoch"
+    assert remarks(config.override(["optim.keep=last"]), curve(*accuracies), held_out(48, 60)) == []
+
+
 def test_a_class_without_a_held_out_image_is_told() -> None:
     truth = np.arange(100) % 2
     found = remarks(SMALL, curve(1), scores(Predictions(np.eye(3, dtype=np.float32)[truth], ("a", "b", "c")), truth))

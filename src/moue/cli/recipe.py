@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from moue.cli.dataset import SET_HELP, add_dataset, reading_options
 from moue.cli.output import report_left_out
 from moue.cli.progress import Progress
-from moue.errors import require
+from moue.errors import require, shortened
 
 if TYPE_CHECKING:
     from moue.data.table import ImageTable
@@ -94,11 +95,19 @@ def read_recipe(args: argparse.Namespace) -> tuple[Config, Config, list[str]]:
 
 
 def read_table(args: argparse.Namespace, config: Config) -> ImageTable:
-    """The data set in the size and color of a configuration's network, with its labels.
+    """The data set in the size and color of a configuration's network, with its labels. A folder of other classes than
+    FER-2013's has its own where no labels are asked for; a line on stderr says so.
 
     Raises:
         DataError: for data that cannot be used.
     """
+    from moue.data.loading import FER2013_OR_OWN, chose_own_classes
+
     with Progress("reading", "rows") as progress:
         reading = replace(reading_options(args), labels=config.data.labels, votes=config.data.votes)
-        return reading.load(args.data, size=config.model.size, color=config.model.color, progress=progress)
+        size, color = config.model.size, config.model.color
+        table = reading.load(args.data, fallback=FER2013_OR_OWN, size=size, color=color, progress=progress)
+    if reading.labels is None and chose_own_classes(table, args.data):
+        names = shortened(", ".join(table.label_set.labels))
+        sys.stderr.write(f"moue: the classes are the folders' own ({names}): most are none of FER-2013's\n")
+    return table

@@ -26,6 +26,9 @@ from moue.spec import Color
 #: The classes that a source has, whichever these are.
 OWN = "own"
 
+#: FER-2013's classes, or those of class folders of which fewer than half are FER-2013's.
+FER2013_OR_OWN = "fer2013 or own"
+
 
 def load(
     source: str | Path,
@@ -51,7 +54,7 @@ def load(
             table's; "folders" for the class folders' own names; "own" for those of class folders and FER-2013's of a
             CSV without ``classes``. None and "own" take the label set that a file that moue wrote or the synthetic set
             has, and None takes ``fallback`` for any other source.
-        fallback: a label set.
+        fallback: a label set, or :data:`FER2013_OR_OWN`.
         votes: path of FER+'s ``fer2013new.csv``. With "ferplus" its majorities become the labels; with "fer2013" its
             shares become the table's ``votes``, beside the labels. For a CSV alone.
         size: height and width of the table's images in pixels; by default 48, or those of a file that moue wrote.
@@ -89,6 +92,8 @@ def load(
             raise UsageError(f"{path} has labels of its own. Import its source again with --classes, or leave it out.")
         return _load_saved(path, labels, vote_file, size, color)
     labels, size, color = labels or fallback, size or 48, color or "gray"
+    if labels == FER2013_OR_OWN:
+        labels = _fer2013_or_own(path, values)
     if vote_file is not None and not vote_file.is_file():
         raise DataError(f"the votes file {vote_file} does not exist. Get fer2013new.csv from the FER+ repository.")
     options: dict[str, object] = {"labels": labels, "size": size, "color": color, "skip_bad": skip_bad}
@@ -128,9 +133,24 @@ def load(
 def _checked(labels: str | None, fallback: str) -> tuple[str | None, str]:
     """Label set and fallback, of known names; "own" becomes a fallback."""
     labels, fallback = (None, OWN) if labels == OWN else (labels, fallback)
-    if (labels or fallback) != OWN:
+    if (labels or fallback) not in (OWN, FER2013_OR_OWN):
         label_set(labels or fallback)
     return labels, fallback
+
+
+def _fer2013_or_own(path: Path, values: ClassMap) -> str:
+    """The label set of a folder or zip by its classes; FER-2013's for any other source."""
+    if not path.exists():
+        return FER2013.name  # Reading it says so.
+    [path] = source_files(path)
+    with _image_files(path) as members:
+        other = members is not None and folders.has_other_classes(members, values, FER2013.name)
+    return "folders" if other else FER2013.name
+
+
+def chose_own_classes(table: ImageTable, source: str | Path) -> bool:
+    """Whether :data:`FER2013_OR_OWN` was a source's own classes; not of a file that moue wrote, which says its own."""
+    return table.label_set.name == "folders" and not (Path(source).is_file() and store.is_saved_set(Path(source)))
 
 
 @dataclass(frozen=True)

@@ -330,7 +330,8 @@ class Run:
                     "validation_majority_baseline": held_out.majority_baseline,
                 },
             )
-        if noted := [*remarks(config, history, held_out), *filter(None, [remark])]:
+        most = (record.get("asked") or {}).get("optim", {}).get("epochs")
+        if noted := [*remarks(config, history, held_out, most), *filter(None, [remark])]:
             spec = spec.replace(trained={**spec.trained, "remarks": noted})
         spec.save(self.folder / SPEC)
         record |= {"status": "finished", "seconds": seconds, "peak_memory_gb": dict(peak_memory), "epoch_kept": epoch}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import numpy as np
 
 from moue.damage import reason
-from moue.data.class_map import ClassMap, class_index
+from moue.data.class_map import ClassMap, class_index, class_names
 from moue.data.readers.archive import MAX_MEMBER, DamagedError, Member, escapes_archive
 from moue.data.row_errors import RowErrors
 from moue.data.table import SPLIT_NAMES, ImageTable, LeftOut
@@ -102,6 +102,21 @@ def read(
         left_out=tuple(errors.left_out),
         name=name,
     )
+
+
+def has_other_classes(members: Sequence[Member], values: ClassMap, labels: str) -> bool:
+    """Whether more than half of the classes are none of a label set's.
+
+    Of fewer, one is likely misspelled; and a number is a code that needs a name. Both stay errors of :func:`read`.
+
+    Args:
+        members, values: as of :func:`read`.
+        labels: the label set's name.
+    """
+    found = _labeled_images(members, RowErrors("", skip=True), labels, values)
+    names = {values.name_of(value).strip().lower() for _, _, value in found}
+    unknown = names - class_names(labels)
+    return len(names) < 2 * len(unknown) and not any(name.isdigit() for name in unknown)
 
 
 def _read_faces(member: Member, crop: Crop | None) -> list[ImageArray]:
