@@ -19,7 +19,7 @@ from small import SMALL
 from videos import make_video
 
 from moue.cli import networks
-from moue.cli.main import _parser
+from moue.cli.main import _parser, main
 from moue.data.readers.synth import synthetic
 from moue.models import NETWORKS, options_of
 from moue.runtime.weights import find_model, list_models
@@ -136,6 +136,37 @@ def test_the_python_of_the_models_page_runs(tmp_path: Path, monkeypatch: pytest.
         names: dict[str, Any] = {}
         exec(compile(body, "docs/models.md", "exec"), names)
         assert names["probabilities"].sum(1).tolist() == pytest.approx([1] * images)
+
+
+def test_the_walk_through_ensembles_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = ROOT / "docs" / "ensembles.md"
+    monkeypatch.chdir(tmp_path)
+    for name in ("comparison_figures", "model_figures"):  # Drawing takes longer than all else.
+        monkeypatch.setattr(f"moue.report.write.{name}", lambda *_: [])
+    [recipe] = blocks(page, "yaml")
+    Path("small.yaml").write_text(recipe.replace("epochs: 3", "epochs: 1, steps: 2"), encoding="utf-8")
+    written = []
+    for line in typed(page):
+        words = arguments(line)
+        assert words is not None
+        words = [word.replace("synth:1500:0", "synth:500:0") for word in words]
+        assert main(words) == 0, f"{line}\n{capsys.readouterr().err}"
+        written += [words[words.index(option) + 1] for option in ("-o", "--out") if option in words]
+    assert all(Path(path).exists() for path in written)
+    assert {"vote.onnx", "bag", "boost", "cv-a", "stack.onnx", "search", "page"} <= set(written)
+    # All that the page says is written.
+    for path in (
+        "bag/ensemble.onnx",
+        "boost/rounds.csv",
+        "boost/weights.csv",
+        "cv-a/out_of_fold.csv",
+        "search/best.yaml",
+    ):
+        assert Path(path).is_file()
+    gain = ModelSpec.load(Path("vote.json")).trained["gain"]
+    assert gain["summary"]
 
 
 def test_names_that_the_docs_take_from_moue_exist() -> None:
