@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from moue import cross_validation
 from moue.cli.main import main
 from moue.cross_validation import OUT_OF_FOLD, PREDICTIONS, OutOfFold, cross_validate
 from moue.data.readers.store import save
 from moue.data.readers.synth import synthetic
-from moue.data.splits import duplicate_groups
+from moue.data.splits import duplicate_groups, stratified_split
 from moue.data.table import ImageTable
 from moue.errors import DataError, UsageError
 from moue.run_folder import WEIGHTS
+from moue.spec import ModelSpec
 from moue.trained.open import open_any
 from moue.trained.split_of import split_of
 from moue.training.config import Config
@@ -60,6 +64,46 @@ def test_each_training_row_is_held_out_once_and_predicted_by_that_run(table: Ima
         assert not set(groups[split.train]) & set(groups[found.rows[mine]])
         logits = tta_logits(open_any(run).logits, table.images[found.rows[mine]], 2, 64)
         assert np.allclose(found.logits[mine], logits, atol=1e-4)
+
+
+class Memory:
+    """A model that knows the images that it was trained on, and nothing of others."""
+
+    def __init__(self, table: ImageTable, rows: NDArray[np.int64]) -> None:
+        self.spec = ModelSpec(
+            name="m", network="compact", labels=table.label_set.labels, size=48, parameters=1, views=2
+        )
+        self.known = {table.images[row].tobytes(): table.labels[row] for row in rows}
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        found = np.zeros((len(images), len(self.spec.labels)), np.float32)
+        for i, image in enumerate(images):
+            if (label := self.known.get(image.tobytes())) is not None:
+                found[i, label] = 10
+        return found
+
+
+def test_a_model_that_memorizes_shows_chance_out_of_fold_and_mixed_up_folds_would_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (210, 1, 48, 48), dtype=np.uint8)
+    table = dataclasses.replace(synthetic(210, seed=3), images=images, split=np.full(210, "train"), _digests=[])
+    runs = [tmp_path / f"fold-{fold}" for fold in range(3)]
+    models = {}
+    for fold, run in enumerate(runs):
+        run.mkdir()
+        split = stratified_split(table, 1 / 3, 0, fold)
+        split.save(run / "split.json")
+        models[run] = Memory(table, split.train)
+    monkeypatch.setattr(cross_validation, "open_any", models.__getitem__)
+    found = cross_validation._out_of_fold(runs, table)
+    chance = np.bincount(table.labels).max() / 210
+    assert (found.logits.argmax(1) == found.truth).mean() <= chance
+    # With the model of another fold each row is one that it was trained on.
+    others = dict(zip(runs, [*list(models.values())[1:], models[runs[0]]], strict=True))
+    monkeypatch.setattr(cross_validation, "open_any", others.__getitem__)
+    mixed = cross_validation._out_of_fold(runs, table)
+    assert (mixed.logits.argmax(1) == mixed.truth).mean() == 1
 
 
 def test_scores_are_means_over_folds_and_the_rows_are_written(finished: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from members import Make, faces, table
+from members import Make, faces, initializers, table
 
 from moue.cli.main import main
 from moue.data.splits import Split, stratified_split
@@ -17,6 +17,7 @@ from moue.ensembles.stacking import choose_strength, fit_linear, stack
 from moue.errors import DataError, UsageError
 from moue.evaluation.calibration import fit_temperature
 from moue.runtime.engine import open_model
+from moue.spec import ModelSpec
 
 Stacked = tuple[ImageTable, list[Path], Split]
 
@@ -47,6 +48,24 @@ def test_a_stack_maps_the_members_logits_and_is_one_graph(members: Stacked, tmp_
     for engine in ("onnxruntime", "openvino"):
         got = open_model(tmp_path / "stack.onnx", engine=engine).logits(faces())
         assert np.allclose(got, expected, atol=1e-2 * np.abs(expected).max())
+
+
+def test_a_stack_reloads_bit_equal(members: Stacked, tmp_path: Path) -> None:
+    whole, paths, split = members
+    spec = stack(paths, tmp_path / "stack.onnx", whole)
+    assert ModelSpec.load(tmp_path / "stack.json") == spec
+    held_out = whole.take(split.validation)
+    seen = np.concatenate(
+        [open_model(p, engine="onnxruntime").tta_logits(held_out.images, spec.views) for p in paths], axis=1
+    )
+    fitted = fit_linear(seen, held_out.labels, spec.trained["penalty"], 7)
+    for saved, value in zip(initializers(tmp_path / "stack.onnx", "stack/(matrix|bias)"), fitted, strict=True):
+        assert saved.dtype == np.float32
+        assert np.array_equal(saved, value)
+    first, again = (open_model(tmp_path / "stack.onnx").logits(faces()) for _ in range(2))
+    assert np.array_equal(first, again)
+    stack(paths, tmp_path / "twice.onnx", whole)
+    assert (tmp_path / "twice.onnx").read_bytes() == (tmp_path / "stack.onnx").read_bytes()
 
 
 def test_no_row_that_a_member_was_trained_on_is_looked_at(members: Stacked, tmp_path: Path) -> None:

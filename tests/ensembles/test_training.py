@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from members import initializers
 from sklearn.ensemble import AdaBoostClassifier
 from sklearn.tree import DecisionTreeClassifier
 
@@ -24,6 +25,7 @@ from moue.ensembles.boosting import Boost, boost, reweighted, vote_weight
 from moue.ensembles.stacking import choose_strength, fit_linear, stack
 from moue.errors import DataError, TrainingError, UsageError
 from moue.runtime.engine import open_model
+from moue.spec import ModelSpec
 from moue.trained.open import open_any
 from moue.training.config import Config
 from moue.training.prepare import bootstrap_rows, prepare
@@ -241,4 +243,31 @@ def test_the_commands_train(table: ImageTable, tmp_path: Path, capsys: pytest.Ca
     assert 0 <= values["out_of_bag"]["accuracy"] <= 1
     out = str(tmp_path / "boost")
     assert main(["ensemble", "boost", *data, "--out", out, "--rounds", "2", *settings]) == 0
-    assert "effective_rows" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    for words in (
+        "weighted error",
+        "training accuracy",
+        "effective rows",
+        "Effective rows: how many rows of equal weight",
+    ):
+        assert words in printed
+    assert "its best member" in printed
+    with open(Path(out) / "rounds.csv", newline="") as file:
+        shares = [float(row["train_accuracy"]) for row in csv.DictReader(file)]
+    assert all(f"{share:.2%}" in printed for share in shares), "a table is in per cent, a file in fractions"
+
+
+def test_what_is_written_of_a_bag_and_a_boost_reloads_bit_equal(bagged: Bag, boosted: Boost, table: ImageTable) -> None:
+    for fitted, folder in ((bagged, bagged.runs[0].parent), (boosted, Path(boosted.rounds[0].run).parent)):
+        assert ModelSpec.load(folder / "ensemble.json") == fitted.spec
+        first, again = (open_model(folder / "ensemble.onnx") for _ in range(2))
+        assert np.array_equal(first.logits(table.images[:20]), again.logits(table.images[:20]))
+    weights = [r.weight for r in boosted.rounds]
+    factors = initializers(Path(boosted.rounds[0].run).parent / "ensemble.onnx", r"member\d+/share_factor")
+    assert [float(f) for f in factors] == [np.float32(w / sum(weights)) for w in weights]
+    gain = bagged.spec.trained["gain"]
+    assert gain["members"] == ["member-0", "member-1", "member-2"]
+    assert gain["member_accuracies"] == pytest.approx(bagged.members)
+    assert gain["accuracy"] == pytest.approx(bagged.spec.scores["validation"], abs=1e-5)
+    held_out = [r.validation for r in boosted.rounds]
+    assert boosted.spec.trained["gain"]["member_accuracies"] == pytest.approx(held_out)
