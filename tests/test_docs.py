@@ -151,7 +151,9 @@ def test_the_walk_through_ensembles_runs(
 
     def trace_once(network: nn.Module, spec: ModelSpec) -> Any:
         key = b"".join(parameter.detach().numpy().tobytes() for parameter in network.parameters())
-        return traced.setdefault(key, traced.get(key) or trace(network, spec))
+        if key not in traced:
+            traced[key] = trace(network, spec)
+        return traced[key]
 
     monkeypatch.setattr("moue.export.graph.trace", trace_once)  # Takes most of the time.
     [recipe] = blocks(page, "yaml")
