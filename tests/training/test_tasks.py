@@ -13,7 +13,7 @@ from moue.models.base import InputSpec, Network
 from moue.training.batch import Batch
 from moue.training.config import OptimConfig
 from moue.training.optimizers import build, schedule
-from moue.training.tasks import AUXILIARY, ClassificationTask, DistillationTask, VotesTask, mixup
+from moue.training.tasks import AUXILIARY, ClassificationTask, DistillationTask, VotesTask, draw_mixup, mixup
 
 
 class WithAux(Network):
@@ -115,7 +115,7 @@ def test_a_student_like_its_teacher_has_nothing_to_learn_and_both_see_the_same_v
     def loss(student: Tensor, teachers: list[Tensor], images: Tensor = images) -> tuple[float, list[Seen]]:
         networks = [Seen(t, []) for t in teachers]
         task = DistillationTask(ClassificationTask(config), networks, config)
-        mixed = mixup(batch_of(labels, images), 0.3, torch.Generator().manual_seed(2))
+        mixed = mixup(batch_of(labels, images), *draw_mixup(32, 0.3, torch.Generator().manual_seed(2)))
         output = task(WithAux(student, []), mixed, torch.Generator().manual_seed(2))
         return float(output.loss), networks
 
@@ -126,7 +126,7 @@ def test_a_student_like_its_teacher_has_nothing_to_learn_and_both_see_the_same_v
     expected = 9 * F.kl_div(student, (soft[0] + soft[1]) / 2, reduction="batchmean")
     got, networks = loss(other, [logits, other])
     assert got == pytest.approx(float(expected), abs=1e-5)
-    shown = mixup(batch_of(labels, images), 0.3, torch.Generator().manual_seed(2))
+    shown = mixup(batch_of(labels, images), *draw_mixup(32, 0.3, torch.Generator().manual_seed(2)))
     assert torch.equal(networks[1].pixels, shown.images)
     _, [small] = loss(other, [logits], torch.rand(32, 1, 32, 32))
     assert small.pixels.shape == (32, 1, 48, 48), "a teacher sees the size that it was trained for"
@@ -207,7 +207,7 @@ def test_a_gray_teacher_teaches_a_student_of_colors(batch: tuple[Tensor, Tensor]
 def test_mixup_mixes_images_and_targets_alike() -> None:
     images = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 4, 4)
     batch = Batch(images, torch.arange(8), torch.eye(8), votes=2 * torch.eye(8), teacher_mask=3 * torch.eye(8))
-    mixed = mixup(batch, 0.4, torch.Generator().manual_seed(3))
+    mixed = mixup(batch, *draw_mixup(8, 0.4, torch.Generator().manual_seed(3)))
     soft = mixed.targets
     assert torch.allclose(soft.sum(1), torch.ones(8))
     assert torch.allclose(mixed.images[:, 0, 0, 0], soft @ torch.arange(8.0), atol=1e-5)

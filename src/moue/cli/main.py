@@ -10,6 +10,7 @@ import argparse
 import difflib
 import importlib
 import logging
+import os
 import signal
 import sys
 import warnings
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from moue._version import __version__
 from moue.cli import streams
-from moue.errors import MoueError, shortened
+from moue.errors import MoueError, UsageError, shortened
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -80,6 +81,8 @@ def _run(argv: Sequence[str]) -> int:
         if not getattr(args, "command", None):
             parser.print_help()
             return USAGE_ERROR
+        if args.command != "train" and _launched() > 1:
+            raise UsageError(f"{args.command} runs in one process: type it without torchrun, which is for moue train")
         code: int = _module(args.command).run(args) or OK
         return code
     except KeyboardInterrupt as interrupt:
@@ -95,6 +98,11 @@ def _run(argv: Sequence[str]) -> int:
         named = isinstance(error, OSError) and error.filename is None and streams.lost_output() is not None
         _print_error(f"standard output: {_message(error)}" if named else _message(error))
         return USAGE_ERROR
+
+
+def _launched() -> int:
+    """How many processes `torchrun` started; 1 where it did not start this one."""
+    return int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
 def _module(command: str) -> Any:
@@ -167,6 +175,9 @@ def _message(error: BaseException) -> str:
 
 
 def _print_error(message: str) -> None:
+    # Of several processes each says what ended it.
+    if _launched() > 1:
+        message = f"process {os.environ.get('RANK')}: {message}"
     # Whatever came into it: one line, and not a screen full.
     sys.stderr.write(f"moue: {streams.escaped(shortened(message, 2000))}\n")
 

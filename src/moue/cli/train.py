@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 import textwrap
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,24 +82,35 @@ def run(args: argparse.Namespace) -> int:
     # A mistake in what was typed is an error before torch is loaded, which takes seconds.
     recipe, config, settings = read_recipe(args)
     require("lightning", "train")
+    from moue.training import processes
     from moue.training.loop import fit
     from moue.training.run_folder import Run
 
-    unfinished = Run(args.out)
-    if args.resume and unfinished.exists:
-        # What the run was started with need not be typed again.
-        config = unfinished.resume_config(recipe, config, settings)
-    else:
-        config = resolve_init(config)
-    if args.resume and not unfinished.exists:
-        sys.stderr.write(f"moue: {args.out} holds no run yet: a new one is started\n")
-    table = read_table(args, config)
-    code = report_left_out(table.left_out)
-    try:
-        finished = fit(config, table, args.out, resume=args.resume, progress=TrainingProgress(), recipe=recipe)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("the same command with --resume resumes the run") from None
-    spec = finished.spec()
+    with processes.joined(config.run.device):
+        first = processes.is_first()
+        unfinished = Run(args.out)
+        resumed = processes.from_first(lambda: args.resume and unfinished.exists)
+        if resumed:
+            # What the run was started with need not be typed again.
+            config = processes.from_first(lambda: unfinished.resume_config(recipe, config, settings))
+        else:
+            config = resolve_init(config)
+        if args.resume and not resumed and first:
+            sys.stderr.write(f"moue: {args.out} holds no run yet: a new one is started\n")
+        # All processes read the data, and one says so.
+        with nullcontext() if first else redirect_stderr(io.StringIO()):
+            table = read_table(args, config)
+            code = report_left_out(table.left_out)
+        progress = TrainingProgress() if first else None
+        try:
+            finished = fit(config, table, args.out, resume=args.resume, progress=progress, recipe=recipe)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("the same command with --resume resumes the run") from None
+    return _report(args, finished.spec(), code) if first else OK
+
+
+def _report(args: argparse.Namespace, spec: ModelSpec, code: int) -> int:
+    """Print a finished run; returns the exit code."""
     epochs = spec.trained["epochs"]
     for remark in spec.trained.get("remarks", ()):
         sys.stderr.write(f"moue: {remark}\n")

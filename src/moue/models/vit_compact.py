@@ -9,6 +9,7 @@ al., "Better plain ViT baselines for ImageNet-1k", 2022).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -116,7 +117,7 @@ class Layer(nn.Module):
     def __init__(self, dim: int, heads: int, hidden: int, drop_path: float) -> None:
         super().__init__()
         self.heads = heads
-        self.drop_path = drop_path
+        self.drop_path = DropPath(drop_path)
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out = nn.Linear(dim, dim)
@@ -125,8 +126,8 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens ``(N, T, dim)`` to tokens."""
-        x = x + self._drop(self._attend(self.norm1(x)))
-        return x + self._drop(self.mlp(self.norm2(x)))
+        x = x + cast(Tensor, self.drop_path(self._attend(self.norm1(x))))
+        return x + cast(Tensor, self.drop_path(self.mlp(self.norm2(x))))
 
     def _attend(self, x: Tensor) -> Tensor:
         # (N, T, 3·dim) to three of (N, heads, T, dim / heads).
@@ -135,11 +136,28 @@ class Layer(nn.Module):
         out: Tensor = self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         return out
 
-    def _drop(self, branch: Tensor) -> Tensor:
-        if not self.training or self.drop_path == 0:
+
+class DropPath(nn.Module):
+    """Skips a branch for some images in training (Huang et al., 2016).
+
+    Args:
+        rate: the probability.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """Tokens ``(N, T, dim)``, zero for the images that skip the branch."""
+        if not self.training or self.rate == 0:
             return branch
-        keep = torch.rand(branch.shape[0], 1, 1, device=branch.device) >= self.drop_path
-        return branch * keep.to(branch.dtype) / (1 - self.drop_path)
+        keep = self.draw(len(branch), branch.device) >= self.rate
+        return branch * keep.to(branch.dtype) / (1 - self.rate)
+
+    def draw(self, n: int, device: torch.device) -> Tensor:
+        """A number an image, ``(N, 1, 1)``, uniform in 0..1."""
+        return torch.rand(n, 1, 1, device=device)
 
 
 def positional_encoding(side: int, dim: int) -> Tensor:

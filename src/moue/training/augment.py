@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from moue.training.config import DataConfig
-from moue.training.degrade import degrade
+from moue.training.degrade import NOISY, degrade
+from moue.training.processes import Part
 
 
 class Augment:
@@ -33,13 +34,16 @@ class Augment:
             (config.rotation, config.scale, config.scale_up, config.shift, config.random_crop)
         )
 
-    def __call__(self, images: Tensor, generator: torch.Generator, flips: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, images: Tensor, generator: torch.Generator, flips: Tensor | None = None, part: Part | None = None
+    ) -> Tensor:
         """Augment a batch.
 
         Args:
             images: uint8 or float ``(N, C, H, W)``, 0..255.
             generator: a CPU generator; the only source of randomness.
             flips: bool ``(N,)``: which images to mirror; drawn with probability ½ each when None.
+            part: which rows of a larger batch these are; each looks as it does within the whole batch.
 
         Returns:
             float32 ``(N, C, H, W)``, 0..255 (values are clipped); H and W are ``random_crop`` where that is set.
@@ -49,9 +53,13 @@ class Augment:
         if not c.augment:
             return x
         n, device = len(x), x.device
+        part = part or Part(n, torch.arange(n))
+
+        def draw_all(low: float, high: float) -> Tensor:
+            return torch.empty(part.total).uniform_(low, high, generator=generator)
 
         def draw(low: float, high: float) -> Tensor:
-            return torch.empty(n).uniform_(low, high, generator=generator).to(device)
+            return draw_all(low, high)[part.rows].to(device)
 
         if c.flip:
             # Always drawn, so that passing flips does not shift the later random numbers.
@@ -85,8 +93,11 @@ class Augment:
         if c.gamma > 0:
             x = 255 * (x / 255).clamp(0, 1) ** (2 ** (draw(-1, 1) * c.gamma)).view(-1, 1, 1, 1)
         if c.degradation > 0:
-            kinds = torch.where(draw(0, 1) < c.degradation, draw(1, 5).long(), 0)
-            x = degrade(x, kinds, draw(0, 1), lambda t: torch.randn(t.shape, generator=generator).to(device))
+            kinds = torch.where(draw_all(0, 1) < c.degradation, draw_all(1, 5).long(), 0)
+            strengths, noisy = draw(0, 1), kinds == NOISY
+            noise = torch.randn((int(noisy.sum()), *x.shape[1:]), generator=generator)
+            own = (noisy.cumsum(0) - 1)[part.rows][noisy[part.rows]]
+            x = degrade(x, kinds[part.rows].to(device), strengths, lambda _: noise[own].to(device))
         if c.random_erasing > 0:
             x = self._erase(x, draw)
         return x

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from moue.models.base import Network
-from moue.training import optimizers
+from moue.training import optimizers, processes
 from moue.training.augment import Augment
 from moue.training.batch import Batch
 from moue.training.config import Config, OptimConfig
@@ -108,7 +108,8 @@ def measure(
     probe = copy.deepcopy(network).train()
     optim = optimizers.build(probe, config.optim)
     augment = Augment(config.data)
-    batch = train.take(slice(config.optim.batch_size))
+    # A process's part of a step; all of them are timed at once, and the first one's times are taken.
+    batch = train.take(slice(max(2, config.optim.batch_size // processes.count())))
 
     def step(size: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -129,7 +130,8 @@ def measure(
     views = config.optim.teacher_views if config.optim.teachers else 0
     again = {size: _median_time(partial(step, size), seeds[size]) for size in sizes} if views else one
     # A forward pass is about a third of a step; both are measured in whole batches.
-    checking = 0.0 if validation is None else len(validation) / len(batch) * one[full] / 3
+    each = len(batch) * processes.count()
+    checking = 0.0 if validation is None else len(validation) / each * one[full] / 3
     return Budget(config.run.minutes * 60 * MARGIN, one, again, views, checking, steps, train_size)
 
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from moue.damage import decoding, reason
 from moue.errors import TrainingError
 from moue.models.tensors import save_file
+from moue.training.processes import from_first
 
 #: What can be done where the state of an unfinished run cannot be taken up.
 START_AGAIN = "Restore it from a copy, or delete it: the same command then starts the run again from its first epoch."
@@ -90,9 +91,10 @@ def resume(path: Path, parts: Mapping[str, Any]) -> int:
     Raises:
         TrainingError: when it cannot be read, or was written by version 0.1.0.
     """
-    if not path.exists():
+    # Only the first process writes it, and must have it.
+    state = from_first(lambda: load(path, remedy=START_AGAIN) if path.exists() else None)
+    if state is None:
         return 0
-    state = load(path, remedy=START_AGAIN)
     if state.keys() != {"epoch", *parts}:
         raise TrainingError(
             f"{path} was written by another version of moue, whose unfinished runs cannot be resumed: start the run "

@@ -25,6 +25,9 @@ LUMA = (
 #: the side, standard deviation of the noise of 255, JPEG quality.
 SMALLEST, BLUR, NOISE, QUALITY = 0.33, 0.04, 30.0, 8.0
 
+#: The kind of degradation that is noise.
+NOISY = 3
+
 
 def degrade(images: Tensor, kinds: Tensor, strengths: Tensor, noise: Callable[[Tensor], Tensor]) -> Tensor:
     """Degrade each image in one way.

@@ -1,7 +1,8 @@
 """The one training loop: `fit(config, table, folder)` makes a run folder, and resumes an interrupted one.
 
 The whole data set lies on the device as uint8, so there are no loader workers: the loop counts steps, and each step
-takes its rows.
+takes its rows. With several processes (:mod:`moue.training.processes`) each takes its part of these, and the first one
+alone writes the folder and reports.
 """
 
 from __future__ import annotations
@@ -9,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments import LightningEnvironment
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -22,18 +22,21 @@ from moue.data.table import ImageTable
 from moue.errors import TrainingError
 from moue.models import devices
 from moue.models.base import Network
-from moue.silence import silenced
-from moue.training import checkpoints, machine, optimizers
+from moue.training import checkpoints, machine, optimizers, processes
 from moue.training.augment import Augment
+from moue.training.batch import Batch
 from moue.training.config import Config
 from moue.training.ema import EMA
+from moue.training.fabric import launch
 from moue.training.memory import explain_out_of_memory
 from moue.training.prepare import Plan, prepare, replan
-from moue.training.progress import Meter, ProgressCallback
+from moue.training.processes import Part, part_of
+from moue.training.progress import Meter, ProgressCallback, Status
 from moue.training.run_folder import Run, rank
 from moue.training.sampler import draw_epoch, seed_step
-from moue.training.tasks import Task, mixup
+from moue.training.tasks import Task, draw_mixup, mixup
 from moue.training.warm_start import first_outputs, freeze
+from moue.training.whole_batch import share_batches
 
 
 def fit(
@@ -62,11 +65,12 @@ def fit(
         TrainingError: as :func:`train`.
     """
     run = Run(Path(folder))
-    if resume and run.finished:
-        run.split(table)  # Refuses another data set.
-        return run
-    plan = prepare(config, table, folder, resume=resume, task=task, recipe=recipe, sample_weights=sample_weights)
-    return train(plan, progress)
+    with processes.joined(config.run.device):
+        # The split refuses another data set.
+        if processes.from_first(lambda: resume and run.finished and run.split(table) is not None):
+            return run
+        plan = prepare(config, table, folder, resume=resume, task=task, recipe=recipe, sample_weights=sample_weights)
+        return train(plan, progress)
 
 
 def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
@@ -84,40 +88,32 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
             last good one is kept), or the checkpoint was written by version 0.1.0.
     """
     run, config, optim, network = plan.run, plan.config, plan.config.optim, plan.network
-    report: ProgressCallback = progress or (lambda status: None)
+    first = processes.is_first()
+    report: ProgressCallback = (progress if first else None) or (lambda status: None)
     with (
         devices.cpu_threads(config.run.threads),
         explain_out_of_memory(optim.batch_size),
         run.tensorboard() as log_curves,
     ):
-        if not run.exists:
-            about = {**machine.describe(), **devices.describe(plan.device)}
+        if first and not run.exists:
+            about = {**machine.describe(), **devices.describe(plan.device), "processes": processes.count()}
             run.begin(config, plan.split, plan.table, plan.kept, about, plan.precision, plan.recipe, plan.requested)
-        with silenced():  # Lightning announces devices and precision; the run's record has them.
-            fabric = Fabric(
-                accelerator=plan.device.type,
-                devices=1 if plan.device.index is None else [plan.device.index],
-                precision="bf16-mixed" if plan.precision == "bf16" else "32-true",
-                # A run is one process, whatever a cluster's scheduler has set in the environment.
-                plugins=[LightningEnvironment()],
-            )
-            fabric.launch()
         augment, labels = Augment(config.data), plan.train.labels.cpu().numpy()
         trainable = [p for p in plan.network.parameters() if p.requires_grad]
         ema = EMA(network, optim.ema)
+        shared = share_batches(network) if processes.count() > 1 else None
+        fabric = launch(plan.device, plan.precision, may_freeze=optim.frozen_epochs > 0)
         network, optimizer = fabric.setup(network, optimizers.build(network, optim, plan.head))
+        network.mark_forward_method("forward_with_aux")
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: plan.schedule(step))
         state = {"network": network, "ema": ema, "optimizer": optimizer, "scheduler": scheduler}
-        first = checkpoints.resume(run.checkpoint("last"), state)
+        epoch = began = checkpoints.resume(run.checkpoint("last"), state)
         best = run.checkpoint("best")
         # Read again at the end; damage is found now, and not after hours.
-        run.history()
-        if best.exists():
-            checkpoints.weights(best, ema.network.state_dict())
-        meter = Meter(first, optim.epochs, plan.steps, plan.device)
+        _best_weights(best, ema)
+        meter = Meter(began, optim.epochs, plan.steps, plan.device)
 
-        epoch = first
-        while epoch < optim.epochs and not run.stalled(optim.patience, epoch):
+        while epoch < optim.epochs and not _stalled(run, optim.patience, epoch):
             rows, flips = draw_epoch(config, labels, len(plan.table.label_set), epoch)
             size = optim.size_in(epoch, config.data.random_crop or network.input.size)
             freeze(plan.network, trainable, plan.head, frozen=epoch < optim.frozen_epochs)
@@ -125,10 +121,10 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
             for step in range(plan.steps):
                 drawn = slice(step * optim.batch_size, (step + 1) * optim.batch_size)
                 generator = seed_step(config, epoch, step)
-                batch = plan.train.take(rows[drawn].to(plan.device))
-                batch = replace(batch, images=augment(batch.images, generator, flips[drawn]))
-                if optim.mixes_in(epoch):
-                    batch = mixup(batch, optim.mixup, generator)
+                part = part_of(len(rows[drawn]))
+                batch = _views(plan, augment, rows[drawn], flips[drawn], part, generator, mixed=optim.mixes_in(epoch))
+                if shared is not None:
+                    shared.part = part
                 with fabric.autocast():
                     output = plan.task(network, batch, generator, size)
                 optimizer.zero_grad()
@@ -140,58 +136,111 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
                 lr = max(scheduler.get_last_lr())
                 scheduler.step()
                 ema.update(network, epoch * plan.steps + step + 1)
-                meter.add(output, batch.labels)
+                meter.add(output, batch.labels, part)
                 if step % 10 == 9 or step == plan.steps - 1:
-                    _require_finite(meter.totals, epoch, optim.lr)
-                    report(meter.status(epoch, step))
+                    status = meter.status(epoch, step)
+                    _require_finite([torch.tensor(status.loss)], epoch, optim.lr)
+                    report(status)
 
             with fabric.autocast():
                 loss, accuracy = _validate(ema.network, plan)
             _require_finite([*network.state_dict().values(), torch.tensor(loss or 0.0)], epoch, optim.lr)
             status = meter.status(epoch, step)
             report(replace(status, validation_loss=loss, validation_accuracy=accuracy, ended=True))
-            row = {
-                "epoch": epoch + 1,
-                "train_loss": status.loss,
-                "train_accuracy": status.accuracy,
-                "validation_loss": loss,
-                "validation_accuracy": accuracy,
-                "lr": lr,
-                "seconds": meter.seconds,
-                "images_per_second": status.images_per_second,
-                # A run may be resumed with another number of them; on other devices cores are not what does the work.
-                "threads": torch.get_num_threads() if plan.device.type == "cpu" else None,
-            }
-            run.log(row)
-            log_curves(row)
-            if accuracy is not None and rank(row) > run.best_rank(before=epoch + 1):
-                checkpoints.save({"network": ema.network.state_dict(), "epoch": epoch + 1}, best)
+            if first:
+                row = _row(status, loss, accuracy, lr, meter.seconds, plan.device)
+                run.log(row)
+                log_curves(row)
+                if accuracy is not None and rank(row) > run.best_rank(before=epoch + 1):
+                    checkpoints.save({"network": ema.network.state_dict(), "epoch": epoch + 1}, best)
             if epoch == optim.frozen_epochs:
                 # The first epoch that trains all weights.
-                plan = replan(plan, epoch + 1, meter.run_seconds, meter.seconds)
+                spent, took = processes.from_first(lambda: (meter.run_seconds, meter.seconds))
+                plan = replan(plan, epoch + 1, spent, took)
                 config, optim = plan.config, plan.config.optim
                 meter.epochs = optim.epochs
             epoch += 1
-            checkpoints.save_state(run.checkpoint("last"), epoch, state)
+            if first:
+                checkpoints.save_state(run.checkpoint("last"), epoch, state)
 
-        if optim.keep == "best" and best.exists():
-            ema.network.load_state_dict(checkpoints.weights(best, ema.network.state_dict()))
-        run.finish(
+        _finish(plan, ema, best)
+    return run
+
+
+def _finish(plan: Plan, ema: EMA, best: Path) -> None:
+    """Write what the run keeps."""
+    if plan.config.optim.keep == "best" and (kept := _best_weights(best, ema)) is not None:
+        ema.network.load_state_dict(kept)
+    calibration = _calibration(ema.network, plan)
+    if processes.is_first():
+        plan.run.finish(
             first_outputs(ema.network.state_dict(), plan.kept),
             plan.table.label_set.labels,
             plan.network,
-            _calibration(ema.network, plan),
+            calibration,
             plan.train.targets.mean(dim=0).tolist(),
             devices.peak_memory(plan.device),
         )
-    return run
+    processes.wait()
+
+
+def _stalled(run: Run, patience: int | None, epochs: int) -> bool:
+    """Whether the run stops early; also reads its history, so that damage is found before an epoch, and not after."""
+    return processes.from_first(lambda: run.history() is not None and run.stalled(patience, epochs))
+
+
+def _views(
+    plan: Plan, augment: Augment, rows: Tensor, flips: Tensor, part: Part, generator: torch.Generator, mixed: bool
+) -> Batch:
+    """This process's part of a batch, augmented and, where asked for, mixed.
+
+    Args:
+        plan: whose training rows these are.
+        augment: their augmentation.
+        rows, flips: of the whole batch, as :func:`~moue.training.sampler.draw_epoch` gives them.
+        part: which of them are this process's.
+        generator: of the step.
+        mixed: whether images are mixed, with others of the whole batch.
+    """
+    own = part.rows
+    if mixed:
+        share, others = draw_mixup(part.total, plan.config.optim.mixup, generator)
+        if not part.whole:
+            # The images that the own ones are mixed with may be another process's.
+            own, others = torch.cat([own, others[own]]), torch.arange(len(own), 2 * len(own))
+    batch = plan.train.take(rows[own].to(plan.device))
+    batch = replace(batch, images=augment(batch.images, generator, flips[own], Part(part.total, own)))
+    return mixup(batch, share, others) if mixed else batch
+
+
+def _row(
+    status: Status, loss: float | None, accuracy: float | None, lr: float, seconds: float, device: torch.device
+) -> dict[str, Any]:
+    """An epoch's row of the history."""
+    return {
+        "epoch": status.epoch,
+        "train_loss": status.loss,
+        "train_accuracy": status.accuracy,
+        "validation_loss": loss,
+        "validation_accuracy": accuracy,
+        "lr": lr,
+        "seconds": seconds,
+        "images_per_second": status.images_per_second,
+        # Of all processes. A run may be resumed with another number; on other devices cores are not what does the work.
+        "threads": torch.get_num_threads() * processes.count() if device.type == "cpu" else None,
+    }
+
+
+def _best_weights(best: Path, ema: EMA) -> dict[str, Tensor] | None:
+    """The weights that the run kept as its best so far, where there are some."""
+    return processes.from_first(lambda: checkpoints.weights(best, ema.network.state_dict()) if best.exists() else None)
 
 
 def _validate(network: Network, plan: Plan) -> tuple[float | None, float | None]:
     """Loss and accuracy of the validation part, where there is one."""
     if plan.validation is None:
         return None, None
-    logits, labels = _logits(network, plan.validation.images, plan).float(), plan.validation.labels
+    logits, labels = _logits(network, plan.validation.images, plan), plan.validation.labels
     return float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean())
 
 
@@ -201,17 +250,20 @@ def _calibration(network: Network, plan: Plan) -> tuple[NDArray[np.float32], NDA
         return None
     images = plan.validation.images
     logits = 0.5 * (_logits(network, images, plan) + _logits(network, images.flip(3), plan))
-    return logits.float().cpu().numpy(), plan.validation.labels.cpu().numpy()
+    return logits.cpu().numpy(), plan.validation.labels.cpu().numpy()
 
 
 def _logits(network: Network, images: Tensor, plan: Plan) -> Tensor:
-    """Logits ``(N, K)`` of the labels, in evaluation mode."""
+    """Logits ``(N, K)`` of the labels, in evaluation mode; each process computes a part of them."""
+    classes = len(plan.table.label_set)
+    first, last = (len(images) * i // processes.count() for i in (processes.rank(), processes.rank() + 1))
     # A CPU fetches the pages of large maps from the system at each layer, which costs more than the layer.
     batch_size = 64 if plan.device.type == "cpu" else 512
     network.eval()
     with torch.inference_mode():
-        parts = [network(part)[:, : len(plan.table.label_set)] for part in torch.split(images, batch_size)]
-    return torch.cat(parts)
+        parts = [network(part)[:, :classes].float() for part in torch.split(images[first:last], batch_size)]
+    logits = torch.cat([images.new_zeros(0, classes, dtype=torch.float32), *parts])
+    return processes.summed(F.pad(logits, (0, 0, first, len(images) - last)))
 
 
 def _require_finite(values: Iterable[Tensor], epoch: int, lr: float) -> None:

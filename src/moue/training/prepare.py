@@ -21,7 +21,7 @@ from moue.models.base import Network
 from moue.models.load import without_weights
 from moue.spec import channels_of
 from moue.trained.network import open_network
-from moue.training import optimizers, tasks
+from moue.training import optimizers, processes, tasks
 from moue.training.batch import Batch
 from moue.training.budget import Budget, measure
 from moue.training.config import Config
@@ -98,18 +98,17 @@ def prepare(
         TrainingError: when a time budget is given and memory does not suffice.
     """
     run = Run(Path(folder))
-    if run.exists and not resume:
-        raise UsageError(f"{folder} holds a run already. Type --resume to resume it, or choose another folder.")
-    if run.exists:
-        saved = run.config()
-        config = replace(saved, run=replace(saved.run, device=config.run.device, threads=config.run.threads))
-        split = run.split(table)
-    else:
-        config = resolve_init(replace(config, data=replace(config.data, labels=table.label_set.name)))
-        split = stratified_split(table, config.data.validation, config.data.split_seed, config.data.fold)
-    device = devices.choose(config.run.device)
-    precision = devices.precision(config.run.precision, device)
-    network, kept = _networks(config, table, run)
+    processes.require_equal(table.fingerprint, "data")
+    # The first process alone needs the folder.
+    new, rebuild, config, split = processes.from_first(lambda: _begin(run, config, table, resume))
+    if config.optim.batch_size < 2 * processes.count():
+        raise UsageError(
+            f"optim.batch_size is {config.optim.batch_size}, for all {processes.count()} processes together, and each "
+            f"needs two images. Type: --set optim.batch_size={2 * processes.count()}"
+        )
+    device = processes.device_of(config.run.device)
+    precision = processes.from_first(lambda: devices.precision(config.run.precision, device))
+    network, kept = _networks(config, table, rebuild)
     train, validation = _rows(config, table, split, network, device, sample_weights)
     labels, classes = train.labels.cpu().numpy(), len(table.label_set)
     absent = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
@@ -126,10 +125,11 @@ def prepare(
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     requested, budget = config, None
     # The saved configuration of a run is the resolved one: its epochs must not be fitted to the clock again.
-    if not run.exists:
+    if new:
         with devices.cpu_threads(config.run.threads), explain_out_of_memory(config.optim.batch_size):
             steps = steps_per_epoch(config, labels)
-            budget = measure(config, network, task, train, validation, steps, precision)
+            timed = measure(config, network, task, train, validation, steps, precision)
+            budget = processes.from_first(lambda: timed)
         if budget is not None:
             config = replace(config, optim=budget.fit(config.optim))
     steps = steps_per_epoch(config, labels)
@@ -167,11 +167,30 @@ def replan(plan: Plan, done: int, spent: float, took: float) -> Plan:
     if plan.budget is None or optim.steps != plan.requested.optim.steps:
         return plan
     config = replace(plan.config, optim=plan.budget.refit(optim, plan.requested.optim.epochs, done, spent, took))
-    plan.run.save_config(config)
+    if processes.is_first():
+        plan.run.save_config(config)
     return replace(plan, config=config, schedule=optimizers.schedule(config.optim, plan.steps * config.optim.epochs))
 
 
-def _networks(config: Config, table: ImageTable, run: Run) -> tuple[Network, Network]:
+def _begin(
+    run: Run, config: Config, table: ImageTable, resume: bool
+) -> tuple[bool, dict[str, Any] | None, Config, Split]:
+    """Whether the run is new, the options that build the network of its checkpoint where it has one, the resolved
+    configuration, and the split.
+    """
+    if not run.exists:
+        config = resolve_init(replace(config, data=replace(config.data, labels=table.label_set.name)))
+        data = config.data
+        return True, None, config, stratified_split(table, data.validation, data.split_seed, data.fold)
+    if not resume:
+        raise UsageError(f"{run.folder} holds a run already. Type --resume to resume it, or choose another folder.")
+    saved = run.config()
+    config = replace(saved, run=replace(saved.run, device=config.run.device, threads=config.run.threads))
+    rebuild = run.record().get("rebuild", {}) if run.checkpoint("last").exists() else None
+    return False, rebuild, config, run.split(table)
+
+
+def _networks(config: Config, table: ImageTable, rebuild: dict[str, Any] | None) -> tuple[Network, Network]:
     """The network to train, with first weights, and the one that the run keeps, for its shape."""
     labels, votes = table.label_set.labels, config.optim.votes_weight > 0
     if votes and table.votes is None:
@@ -181,12 +200,11 @@ def _networks(config: Config, table: ImageTable, run: Run) -> tuple[Network, Net
         )
     model = config.model
     torch.manual_seed(config.run.seed)
-    resumed = run.exists and run.checkpoint("last").exists()
-    init = None if model.init is None or resumed else open_network(model.init)
+    init = None if model.init is None or rebuild is not None else open_network(model.init)
     options: dict[str, Any] = {**model.options}
     # With a checkpoint or a run to start from, published weights are not needed, and may be gone by now.
-    if resumed:
-        options |= {**without_weights(model.network), **run.record().get("rebuild", {})}
+    if rebuild is not None:
+        options |= {**without_weights(model.network), **rebuild}
     elif init is not None and init.spec.network == model.network:
         options |= {**without_weights(model.network), **init.network.rebuild}
     # A published head has its own order of classes.
@@ -199,8 +217,8 @@ def _networks(config: Config, table: ImageTable, run: Run) -> tuple[Network, Net
         _require_size(network, size)
     if not votes:
         return network, network
-    rebuild = {**model.options, **without_weights(model.network), **network.rebuild}
-    return network, create(model.network, len(labels), **rebuild)
+    same = {**model.options, **without_weights(model.network), **network.rebuild}
+    return network, create(model.network, len(labels), **same)
 
 
 def bootstrap_rows(table: ImageTable, rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

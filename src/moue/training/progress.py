@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from moue.training import processes
+from moue.training.processes import Part
 from moue.training.tasks import TaskOutput
 
 
@@ -53,7 +55,7 @@ class Meter:
     def __init__(self, first: int, epochs: int, steps: int, device: torch.device) -> None:
         self.first, self.epochs, self.steps = first, epochs, steps
         self.totals = torch.zeros(3, device=device)
-        """Sums over the epoch: of losses, of hits, of images."""
+        """Sums over the epoch, of this process: of losses, of hits, of images."""
         self.run_began = self.epoch_began = time.monotonic()
 
     def start_epoch(self) -> None:
@@ -61,11 +63,12 @@ class Meter:
         self.totals.zero_()
         self.epoch_began = time.monotonic()
 
-    def add(self, output: TaskOutput, labels: Tensor) -> None:
-        """Count one step."""
-        hits = (output.logits.argmax(1) == labels).sum().float()
-        n = torch.full_like(hits, len(labels))
-        self.totals += torch.stack([output.loss.detach().float() * len(labels), hits, n])
+    def add(self, output: TaskOutput, labels: Tensor, part: Part) -> None:
+        """Count one step, of which ``labels`` are of this process's part."""
+        hits = (output.logits.argmax(1) == labels).sum().float() * part.weight
+        n = torch.full_like(hits, len(labels) * part.weight)
+        loss = output.loss.detach().float() * (part.total / processes.count())
+        self.totals += torch.stack([loss, hits, n])
 
     @property
     def seconds(self) -> float:
@@ -78,8 +81,8 @@ class Meter:
         return time.monotonic() - self.run_began
 
     def status(self, epoch: int, step: int) -> Status:
-        """Where the run is after a step, both counted from 0."""
-        loss, hits, n = self.totals.tolist()
+        """Where the run is after a step, both counted from 0; to be asked for in all processes at once."""
+        loss, hits, n = processes.summed(self.totals).tolist()
         done = (epoch - self.first) * self.steps + step + 1
         left = (self.epochs - self.first) * self.steps - done
         return Status(

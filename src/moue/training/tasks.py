@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from moue.models.base import Network
 from moue.spec import Color
+from moue.training import processes
 from moue.training.augment import scaled
 from moue.training.batch import Batch
 from moue.training.config import OptimConfig
@@ -96,10 +97,10 @@ class ClassificationTask:
         if batch.weights is not None:
             each = each * batch.weights
         if self.class_weights is None:
-            return each.mean()
+            return each.sum() / processes.mean(each.new_tensor(len(each)))
         # No matrix product: autocast would round the weights, and their sum, to bf16's eight bits.
         weights = (targets * self.class_weights).sum(dim=1)
-        return (each * weights).sum() / weights.sum()
+        return (each * weights).sum() / processes.mean(weights.sum())
 
 
 class VotesTask(ClassificationTask):
@@ -123,7 +124,7 @@ class VotesTask(ClassificationTask):
         votes, classes = batch.votes, batch.targets.shape[1]
         assert votes is not None
         each = -(votes * F.log_softmax(logits[:, classes:].float(), dim=1)).sum(dim=1)
-        second = each.sum() / votes.sum().clamp_min(1.0)
+        second = each.sum() / processes.mean(votes.sum()).clamp_min(1.0 / processes.count())
         return super().loss(logits[:, :classes], batch) + self.config.votes_weight * second
 
 
@@ -153,8 +154,8 @@ class DistillationTask:
         distilled = F.kl_div(
             F.log_softmax(output.logits.float() / temperature, dim=1),
             self.cached_teacher_probs(batch, generator),
-            reduction="batchmean",
-        )
+            reduction="sum",
+        ) / processes.mean(output.loss.new_tensor(len(batch)))
         # Softening divides the gradients by the temperature's square.
         loss = (1 - weight) * output.loss + weight * temperature**2 * distilled
         return TaskOutput(loss, output.logits)
@@ -231,22 +232,35 @@ def build(
     return DistillationTask(task, open_teachers(config.teachers, labels, str(device), threads), config)
 
 
-def mixup(batch: Batch, alpha: float, generator: torch.Generator) -> Batch:
-    """Mix each image, and its targets, with another of its batch (Zhang et al., "mixup: beyond empirical risk
-    minimization", 2018).
-
-    One share λ ~ Beta(α, α) for the whole batch, as in the paper's own code. The labels stay as they are.
+def draw_mixup(n: int, alpha: float, generator: torch.Generator) -> tuple[float, Tensor]:
+    """A share λ ~ Beta(α, α) for a whole batch of n images, as in the paper's own code, and which image each is mixed
+    with: int64 ``(N,)``, on the CPU.
     """
     # numpy's Beta, seeded from torch's generator: torch's own cannot take a generator.
     seed = int(torch.randint(2**31, (1,), generator=generator))
-    share = float(np.random.default_rng(seed).beta(alpha, alpha))
-    order = torch.randperm(len(batch), generator=generator).to(batch.images.device)
+    return float(np.random.default_rng(seed).beta(alpha, alpha)), torch.randperm(n, generator=generator)
+
+
+def mixup(batch: Batch, share: float, others: Tensor) -> Batch:
+    """Mix images, and their targets, with others of their batch (Zhang et al., "mixup: beyond empirical risk
+    minimization", 2018).
+
+    Args:
+        batch: with M images or more.
+        share: λ: how much of each image is its own.
+        others: int64 ``(M,)``: the image that each of the first M is mixed with.
+
+    Returns:
+        M images. The labels stay as they are.
+    """
+    others = others.to(batch.images.device)
+    own = slice(len(others))
 
     def mixed(values: Tensor | None) -> Any:
-        return None if values is None else values * share + values[order] * (1 - share)
+        return None if values is None else values[own] * share + values[others] * (1 - share)
 
     names = ("images", "targets", "votes", "teacher_mask", "weights")
-    changes = {name: mixed(getattr(batch, name)) for name in names}
+    changes = {"labels": batch.labels[own], **{name: mixed(getattr(batch, name)) for name in names}}
     if batch.weights is not None:
         # Each target with its own image's weight.
         changes["targets"] = mixed(batch.targets * batch.weights[:, None]) / changes["weights"][:, None]
