@@ -103,10 +103,16 @@ def run(args: argparse.Namespace) -> int:
             code = report_left_out(table.left_out)
         progress = TrainingProgress() if first else None
         try:
-            finished = fit(config, table, args.out, resume=args.resume, progress=progress, recipe=recipe)
+            finished = fit(
+                config, table, args.out, resume=args.resume, progress=progress, recipe=recipe, announce=_remark
+            )
         except KeyboardInterrupt:
             raise KeyboardInterrupt("the same command with --resume resumes the run") from None
     return _report(args, finished.spec(), code) if first else OK
+
+
+def _remark(text: str) -> None:
+    sys.stderr.write(f"moue: {text}\n")
 
 
 def _report(args: argparse.Namespace, spec: ModelSpec, code: int) -> int:

@@ -92,6 +92,19 @@ class Network(nn.Module):
         """Logits, and those of the auxiliary classifiers that training adds with weight 0.3 (none by default)."""
         return self(pixels), []
 
+    @property
+    def frozen_shape(self) -> tuple[int, int] | None:
+        """Tokens and width of what the frozen layers give for an image; None where no layer from the input up is
+        frozen (the default).
+        """
+        return None
+
+    def forward_frozen(self, pixels: Tensor) -> Tensor:
+        """Raw pixels to what the frozen layers give, ``(N, T, D)``, where there is a ``frozen_shape``; ``forward`` and
+        ``forward_with_aux`` then take that, too.
+        """
+        raise NotImplementedError
+
     def hidden_matrices(self) -> Iterator[nn.Parameter]:
         """Weight matrices between hidden layers, which Muon orthogonalizes like filters (none by default)."""
         return iter(())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from moue.errors import ModelError, UsageError, quoted, require
 from moue.models.base import InputSpec, Network
@@ -73,6 +74,7 @@ class ViT(Network):
             # A published head of as many classes would be loaded too, in an order of its own.
             init_classifier(self._classifier)
         self.rebuild = {"pretrained": False, "architecture": config_values(config)}
+        self.trainable_layers = trainable_layers
         if trainable_layers >= 0:
             self._freeze_below(trainable_layers)
 
@@ -83,6 +85,37 @@ class ViT(Network):
     def forward_head(self, features: Tensor) -> Tensor:
         """The class token to logits."""
         return cast(Tensor, self._classifier(features[:, 0]))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Raw pixels ``(N, C, H, W)``, or tokens of :meth:`forward_frozen`, to logits ``(N, num_classes)``."""
+        if pixels.ndim == 3:
+            return self.forward_head(self._forward_trained(pixels))
+        return super().forward(pixels)
+
+    @property
+    def frozen_shape(self) -> tuple[int, int] | None:
+        """All tokens, or the class token alone where only the norm and the classifier are trained."""
+        config = self.model.config
+        if self.trainable_layers < 0:
+            return None
+        tokens = 1 + (config.image_size // config.patch_size) ** 2
+        return tokens if self.trainable_layers else 1, config.hidden_size
+
+    def forward_frozen(self, pixels: Tensor) -> Tensor:
+        """Raw pixels to the tokens that enter the first trained layer."""
+        x = self._vit.embeddings(self.prepare(pixels))
+        for layer in list(self.layers)[: len(self.layers) - self.trainable_layers]:
+            x = _tokens(layer(x))
+        return cast(Tensor, x if self.trainable_layers else x[:, :1])
+
+    def _forward_trained(self, x: Tensor) -> Tensor:
+        """Tokens that enter the first trained layer to the normalized class token ``(N, 1, D)``."""
+        trained = list(self.layers)[len(self.layers) - self.trainable_layers :]
+        for layer in trained[:-1]:
+            x = _tokens(layer(x))
+        for layer in trained[-1:]:
+            x = _class_token(layer, x)
+        return cast(Tensor, self._vit.layernorm(x[:, :1]))
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -103,3 +136,29 @@ class ViT(Network):
         kept = list(self.layers)[len(self.layers) - trainable :]
         for module in (*kept, self._vit.layernorm, self._classifier):
             module.requires_grad_(True)
+
+
+def _tokens(output: Any) -> Tensor:
+    """What an encoder layer gives: tokens, with transformers 4 in a tuple."""
+    return cast(Tensor, output[0] if isinstance(output, tuple) else output)
+
+
+def _class_token(layer: Any, x: Tensor) -> Tensor:
+    """The class token ``(N, 1, D)`` behind an encoder layer, whose other tokens the last layer need not compute."""
+    attention = layer.attention
+    if not hasattr(attention, "q_proj"):  # transformers 4
+        return _tokens(layer(x))[:, :1]
+
+    def heads(values: Tensor) -> Tensor:
+        return values.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+
+    normed = layer.layernorm_before(x)
+    attended = F.scaled_dot_product_attention(
+        heads(attention.q_proj(normed[:, :1])),
+        heads(attention.k_proj(normed)),
+        heads(attention.v_proj(normed)),
+        dropout_p=attention.attention_dropout if attention.training else 0.0,
+        scale=attention.scaling,
+    )
+    x = x[:, :1] + layer.dropout(attention.o_proj(attended.transpose(1, 2).flatten(2)))
+    return cast(Tensor, x + layer.dropout(layer.mlp(layer.layernorm_after(x))))

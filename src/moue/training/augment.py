@@ -135,8 +135,10 @@ def preview(images: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:
 
 def scaled(images: Tensor, size: int | None) -> Tensor:
     """Float images ``(N, C, H, W)`` at ``size`` × ``size``, smoothed before they shrink, as they are at that size or
-    for None; laid out channels last, as the networks are.
+    for None; laid out channels last, as the networks are. Tokens ``(N, T, D)`` stay as they are.
     """
+    if images.ndim == 3:
+        return images
     if size is not None and images.shape[-1] != size:
         images = F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
     return images.contiguous(memory_format=torch.channels_last)

@@ -159,6 +159,10 @@ class OptimConfig:
     teacher_views: Annotated[int, Range(0, 10_000)] = 0
     """Number of views of each image whose teacher probabilities are cached: after as many epochs the same views come
     again, and the teachers need not run. 8 to 16 suffice; 0 draws new views in every epoch."""
+    cached_views: Annotated[int, Range(0, 1000)] = 0
+    """Number of views of each image for which the outputs of a network's frozen layers (``vit``) are cached on disk, in
+    bf16: after as many epochs the same views come again, and only the trained layers run. 2 to 4 suffice; 0 is off. A
+    view of ViT-B/16 takes 0.3 MB an image."""
     teachers_out_of_fold: bool = False
     """Whether each image has the probabilities of those teachers alone that held it out: for teachers that memorize
     their own training images. One of them for each ``data.fold``."""
@@ -194,6 +198,12 @@ class OptimConfig:
                 "optim.teacher_views keeps what teachers say of mixed images, and optim.mixup_until ends mixing. "
                 "Leave out one of them."
             )
+        for name in ("teachers", "mixup", "progressive_sizes") if self.cached_views else ():
+            if getattr(self, name):
+                raise UsageError(
+                    f"optim.cached_views keeps what frozen layers give for an image, and optim.{name} changes what is "
+                    "computed for it. Leave out one of them."
+                )
         if self.name == "muon" and self.layer_decay != 1:
             raise UsageError("optim.layer_decay is for adam, adamw and sgd: muon's steps are alike in every layer.")
 
@@ -226,6 +236,9 @@ class RunConfig:
     or AVX512-BF16)."""
     threads: Annotated[int, Range(0, 4096)] = 0
     """CPU threads; 0 lets torch choose."""
+    features: str | None = None
+    """Folder for what ``optim.cached_views`` keeps, for several runs of the same data, augmentation, seed and frozen
+    weights; null is a folder in the run's, which is deleted when the run ends."""
 
     def __post_init__(self) -> None:
         check_ranges(self)

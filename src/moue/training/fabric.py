@@ -12,7 +12,7 @@ from moue.silence import silenced
 from moue.training import processes
 
 
-class _Environment(LightningEnvironment):
+class _Environment(LightningEnvironment):  # type: ignore[misc]
     """The processes that have joined, each as a machine with one device. Lightning would take whatever a cluster's
     scheduler has set in the environment.
     """

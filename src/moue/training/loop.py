@@ -7,7 +7,7 @@ alone writes the folder and reports.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,18 +23,18 @@ from moue.errors import TrainingError
 from moue.models import devices
 from moue.models.base import Network
 from moue.training import checkpoints, machine, optimizers, processes
-from moue.training.augment import Augment
-from moue.training.batch import Batch
 from moue.training.config import Config
 from moue.training.ema import EMA
 from moue.training.fabric import launch
+from moue.training.features import open_features
 from moue.training.memory import explain_out_of_memory
 from moue.training.prepare import Plan, prepare, replan
-from moue.training.processes import Part, part_of
+from moue.training.processes import part_of
 from moue.training.progress import Meter, ProgressCallback, Status
 from moue.training.run_folder import Run, rank
 from moue.training.sampler import draw_epoch, seed_step
-from moue.training.tasks import Task, draw_mixup, mixup
+from moue.training.tasks import Task
+from moue.training.views import Views
 from moue.training.warm_start import first_outputs, freeze
 from moue.training.whole_batch import share_batches
 
@@ -49,6 +49,7 @@ def fit(
     task: Task | None = None,
     recipe: Config | None = None,
     sample_weights: NDArray[np.floating] | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> Run:
     """Train one network: :func:`~moue.training.prepare.prepare`, then :func:`train`.
 
@@ -56,6 +57,7 @@ def fit(
         config, table, folder, resume, task, recipe, sample_weights: as of :func:`~moue.training.prepare.prepare`; with
             ``resume`` a finished run is returned as it is.
         progress: called every ten steps and at the end of each epoch with a :class:`~moue.training.progress.Status`.
+        announce: called with a remark before the first step where files of gigabytes are to be written.
 
     Returns:
         The finished run.
@@ -70,15 +72,15 @@ def fit(
         if processes.from_first(lambda: resume and run.finished and run.split(table) is not None):
             return run
         plan = prepare(config, table, folder, resume=resume, task=task, recipe=recipe, sample_weights=sample_weights)
-        return train(plan, progress)
+        return train(plan, progress, announce)
 
 
-def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
+def train(plan: Plan, progress: ProgressCallback | None = None, announce: Callable[[str], None] | None = None) -> Run:
     """Train what was planned, from the run's last checkpoint on where it has one.
 
     Args:
         plan: whose networks are trained in place.
-        progress: as of :func:`fit`.
+        progress, announce: as of :func:`fit`.
 
     Returns:
         The finished run.
@@ -98,10 +100,10 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
         if first and not run.exists:
             about = {**machine.describe(), **devices.describe(plan.device), "processes": processes.count()}
             run.begin(config, plan.split, plan.table, plan.kept, about, plan.precision, plan.recipe, plan.requested)
-        augment, labels = Augment(config.data), plan.train.labels.cpu().numpy()
+        labels = plan.train.labels.cpu().numpy()
         trainable = [p for p in plan.network.parameters() if p.requires_grad]
         ema = EMA(network, optim.ema)
-        shared = share_batches(network) if processes.count() > 1 else None
+        shared = share_batches(network)
         fabric = launch(plan.device, plan.precision, may_freeze=optim.frozen_epochs > 0)
         network, optimizer = fabric.setup(network, optimizers.build(network, optim, plan.head))
         network.mark_forward_method("forward_with_aux")
@@ -111,6 +113,7 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
         best = run.checkpoint("best")
         # Read again at the end; damage is found now, and not after hours.
         _best_weights(best, ema)
+        views = Views(plan, open_features(plan, announce), fabric.autocast)
         meter = Meter(began, optim.epochs, plan.steps, plan.device)
 
         while epoch < optim.epochs and not _stalled(run, optim.patience, epoch):
@@ -122,9 +125,9 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
                 drawn = slice(step * optim.batch_size, (step + 1) * optim.batch_size)
                 generator = seed_step(config, epoch, step)
                 part = part_of(len(rows[drawn]))
-                batch = _views(plan, augment, rows[drawn], flips[drawn], part, generator, mixed=optim.mixes_in(epoch))
-                if shared is not None:
-                    shared.part = part
+                mixed = optim.mixes_in(epoch)
+                batch = views.batch(epoch, step, rows[drawn], flips[drawn], part, generator, mixed)
+                shared.part = part
                 with fabric.autocast():
                     output = plan.task(network, batch, generator, size)
                 optimizer.zero_grad()
@@ -133,7 +136,7 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
                     # A norm that is not finite shows in the loss, which is checked below.
                     fabric.clip_gradients(network, optimizer, max_norm=optim.grad_clip, error_if_nonfinite=False)
                 optimizer.step()
-                lr = max(scheduler.get_last_lr())
+                lr = float(max(scheduler.get_last_lr()))
                 scheduler.step()
                 ema.update(network, epoch * plan.steps + step + 1)
                 meter.add(output, batch.labels, part)
@@ -143,7 +146,7 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
                     report(status)
 
             with fabric.autocast():
-                loss, accuracy = _validate(ema.network, plan)
+                loss, accuracy = _validate(ema.network, views)
             _require_finite([*network.state_dict().values(), torch.tensor(loss or 0.0)], epoch, optim.lr)
             status = meter.status(epoch, step)
             report(replace(status, validation_loss=loss, validation_accuracy=accuracy, ended=True))
@@ -160,18 +163,19 @@ def train(plan: Plan, progress: ProgressCallback | None = None) -> Run:
                 config, optim = plan.config, plan.config.optim
                 meter.epochs = optim.epochs
             epoch += 1
+            views.flush()
             if first:
                 checkpoints.save_state(run.checkpoint("last"), epoch, state)
 
-        _finish(plan, ema, best)
+        _finish(plan, ema, best, views)
     return run
 
 
-def _finish(plan: Plan, ema: EMA, best: Path) -> None:
+def _finish(plan: Plan, ema: EMA, best: Path, views: Views) -> None:
     """Write what the run keeps."""
     if plan.config.optim.keep == "best" and (kept := _best_weights(best, ema)) is not None:
         ema.network.load_state_dict(kept)
-    calibration = _calibration(ema.network, plan)
+    calibration = _calibration(ema.network, views)
     if processes.is_first():
         plan.run.finish(
             first_outputs(ema.network.state_dict(), plan.kept),
@@ -182,35 +186,12 @@ def _finish(plan: Plan, ema: EMA, best: Path) -> None:
             devices.peak_memory(plan.device),
         )
     processes.wait()
+    views.close()
 
 
 def _stalled(run: Run, patience: int | None, epochs: int) -> bool:
     """Whether the run stops early; also reads its history, so that damage is found before an epoch, and not after."""
     return processes.from_first(lambda: run.history() is not None and run.stalled(patience, epochs))
-
-
-def _views(
-    plan: Plan, augment: Augment, rows: Tensor, flips: Tensor, part: Part, generator: torch.Generator, mixed: bool
-) -> Batch:
-    """This process's part of a batch, augmented and, where asked for, mixed.
-
-    Args:
-        plan: whose training rows these are.
-        augment: their augmentation.
-        rows, flips: of the whole batch, as :func:`~moue.training.sampler.draw_epoch` gives them.
-        part: which of them are this process's.
-        generator: of the step.
-        mixed: whether images are mixed, with others of the whole batch.
-    """
-    own = part.rows
-    if mixed:
-        share, others = draw_mixup(part.total, plan.config.optim.mixup, generator)
-        if not part.whole:
-            # The images that the own ones are mixed with may be another process's.
-            own, others = torch.cat([own, others[own]]), torch.arange(len(own), 2 * len(own))
-    batch = plan.train.take(rows[own].to(plan.device))
-    batch = replace(batch, images=augment(batch.images, generator, flips[own], Part(part.total, own)))
-    return mixup(batch, share, others) if mixed else batch
 
 
 def _row(
@@ -236,32 +217,42 @@ def _best_weights(best: Path, ema: EMA) -> dict[str, Tensor] | None:
     return processes.from_first(lambda: checkpoints.weights(best, ema.network.state_dict()) if best.exists() else None)
 
 
-def _validate(network: Network, plan: Plan) -> tuple[float | None, float | None]:
+def _validate(network: Network, views: Views) -> tuple[float | None, float | None]:
     """Loss and accuracy of the validation part, where there is one."""
-    if plan.validation is None:
+    validation = views.plan.validation
+    if validation is None:
         return None, None
-    logits, labels = _logits(network, plan.validation.images, plan), plan.validation.labels
-    return float(F.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).float().mean())
+    logits = _logits(network, validation.images, views.plan, views.validation)
+    return float(F.cross_entropy(logits, validation.labels)), float(
+        (logits.argmax(1) == validation.labels).float().mean()
+    )
 
 
-def _calibration(network: Network, plan: Plan) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+def _calibration(network: Network, views: Views) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
     """Logits (mean of face and mirror image) and labels of the validation part."""
-    if plan.validation is None:
+    validation, plan = views.plan.validation, views.plan
+    if validation is None:
         return None
-    images = plan.validation.images
-    logits = 0.5 * (_logits(network, images, plan) + _logits(network, images.flip(3), plan))
-    return logits.cpu().numpy(), plan.validation.labels.cpu().numpy()
+    mirrored = _logits(network, validation.images.flip(3), plan, lambda network, images, first: network(images))
+    logits = 0.5 * (_logits(network, validation.images, plan, views.validation) + mirrored)
+    return logits.cpu().numpy(), validation.labels.cpu().numpy()
 
 
-def _logits(network: Network, images: Tensor, plan: Plan) -> Tensor:
-    """Logits ``(N, K)`` of the labels, in evaluation mode; each process computes a part of them."""
+def _logits(network: Network, images: Tensor, plan: Plan, forward: Callable[[Network, Tensor, int], Tensor]) -> Tensor:
+    """Logits ``(N, K)`` of the labels, in evaluation mode; each process computes a part of them.
+
+    ``forward`` takes some images, and how many of this process's come before them.
+    """
     classes = len(plan.table.label_set)
-    first, last = (len(images) * i // processes.count() for i in (processes.rank(), processes.rank() + 1))
+    first, last = processes.own_rows(len(images))
     # A CPU fetches the pages of large maps from the system at each layer, which costs more than the layer.
     batch_size = 64 if plan.device.type == "cpu" else 512
     network.eval()
     with torch.inference_mode():
-        parts = [network(part)[:, :classes].float() for part in torch.split(images[first:last], batch_size)]
+        parts = [
+            forward(network, images[at : min(at + batch_size, last)], at - first)[:, :classes].float()
+            for at in range(first, last, batch_size)
+        ]
     logits = torch.cat([images.new_zeros(0, classes, dtype=torch.float32), *parts])
     return processes.summed(F.pad(logits, (0, 0, first, len(images) - last)))
 

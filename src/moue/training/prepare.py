@@ -109,6 +109,11 @@ def prepare(
     device = processes.device_of(config.run.device)
     precision = processes.from_first(lambda: devices.precision(config.run.precision, device))
     network, kept = _networks(config, table, rebuild)
+    if config.optim.cached_views and network.frozen_shape is None:
+        raise UsageError(
+            "optim.cached_views is for a network whose first layers are frozen: vit, unless model.options."
+            "trainable_layers is -1. Type: --set optim.cached_views=0"
+        )
     train, validation = _rows(config, table, split, network, device, sample_weights)
     labels, classes = train.labels.cpu().numpy(), len(table.label_set)
     absent = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)

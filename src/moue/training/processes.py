@@ -98,9 +98,10 @@ def explain_lost_process() -> Iterator[None]:
     """What torch raises when another process has ended, as a `TrainingError` that says how to go on."""
     try:
         yield
+    except TrainingError:
+        raise
     except RuntimeError as error:
-        lost = isinstance(error, dist.DistError) or any(word in str(error).lower() for word in ("gloo", "nccl"))
-        if isinstance(error, MoueError) or not lost:
+        if not isinstance(error, dist.DistError) and not any(name in str(error).lower() for name in ("gloo", "nccl")):
             raise
         raise TrainingError(
             "another process of this training has ended; what it said, if anything, is above or in its log. The last "
@@ -189,5 +190,9 @@ def part_of(total: int) -> Part:
     Of a batch with fewer than two rows for each process, as an epoch's last may be, all have all rows: batch
     normalization needs two.
     """
-    first, last = (total * i // count() for i in (rank(), rank() + 1))
-    return Part(total, torch.arange(total) if total < 2 * count() else torch.arange(first, last))
+    return Part(total, torch.arange(total) if total < 2 * count() else torch.arange(*own_rows(total)))
+
+
+def own_rows(total: int) -> tuple[int, int]:
+    """Where this process's share of so many rows begins and ends."""
+    return total * rank() // count(), total * (rank() + 1) // count()

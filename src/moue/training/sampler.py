@@ -26,8 +26,10 @@ def steps_per_epoch(config: Config, labels: NDArray[np.int64]) -> int:
 
 
 def augmentation_epoch(config: Config, epoch: int) -> int:
-    """What an epoch's views are drawn from: its number, or that of the epoch whose views come again for teachers."""
-    views = config.optim.teacher_views if config.optim.teachers else 0
+    """What an epoch's views are drawn from: its number, or that of the epoch whose views come again for what is cached:
+    teachers' probabilities or frozen layers' features.
+    """
+    views = config.optim.cached_views or (config.optim.teacher_views if config.optim.teachers else 0)
     return epoch % views if views else epoch
 
 

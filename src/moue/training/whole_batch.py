@@ -14,7 +14,7 @@ from torch import distributed as dist
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from moue.models.vit_compact import DropPath
-from moue.training.processes import Part
+from moue.training.processes import Part, count
 
 
 class Shared:
@@ -24,7 +24,8 @@ class Shared:
 
 
 def share_batches(network: nn.Module) -> Shared:
-    """Let the layers of a network see the whole batch; their names and weights stay as they are.
+    """Let the layers of a network see the whole batch, where there are several processes; their names and weights stay
+    as they are.
 
     Args:
         network: changed in place.
@@ -33,7 +34,7 @@ def share_batches(network: nn.Module) -> Shared:
         What each step sets its part of the batch in.
     """
     shared = Shared()
-    for module in list(network.modules()):
+    for module in list(network.modules()) if count() > 1 else ():
         for name, child in module.named_children():
             if isinstance(child, _BatchNorm):
                 setattr(module, name, WholeBatchNorm(child, shared))
@@ -96,7 +97,7 @@ class WholeBatchNorm(_BatchNorm):
             return super().forward(x)
         weight = torch.ones(x.shape[1], device=x.device) if self.weight is None else self.weight
         bias = torch.zeros_like(weight) if self.bias is None else self.bias
-        y, mean, var, n = _Normalize.apply(x, weight, bias, self.eps)
+        y, mean, var, n = _Normalize.apply(x, weight, bias, self.eps)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             if self.running_mean is not None and self.running_var is not None:
                 assert self.num_batches_tracked is not None

@@ -1,0 +1,96 @@
+"""What the steps of a run see: a process's part of each batch, augmented and mixed, or behind frozen layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moue.models.base import Network
+from moue.training.augment import Augment
+from moue.training.batch import Batch
+from moue.training.features import FeatureCache, view_name
+from moue.training.prepare import Plan
+from moue.training.processes import Part, part_of
+from moue.training.sampler import augmentation_epoch
+from moue.training.tasks import draw_mixup, mixup
+
+
+class Views:
+    """The batches of a training.
+
+    Args:
+        plan: whose rows they are of.
+        features: what its network's frozen layers give, where that is cached.
+        autocast: makes the context that the network runs in.
+    """
+
+    def __init__(
+        self, plan: Plan, features: FeatureCache | None, autocast: Callable[[], AbstractContextManager[Any]]
+    ) -> None:
+        self.plan, self.features, self.autocast = plan, features, autocast
+        self.augment = Augment(plan.config.data)
+        self.own = len(part_of(plan.config.optim.batch_size).rows)
+
+    def batch(
+        self, epoch: int, step: int, rows: Tensor, flips: Tensor, part: Part, generator: torch.Generator, mixed: bool
+    ) -> Batch:
+        """This process's part of a batch.
+
+        Args:
+            epoch, step: from 0.
+            rows, flips: of the whole batch, as :func:`~moue.training.sampler.draw_epoch` gives them.
+            part: which of them are this process's.
+            generator: of the step.
+            mixed: whether images are mixed, with others of the whole batch.
+
+        Returns:
+            Images, or in their place features ``(N, T, D)``.
+        """
+        own = part.rows
+        if mixed:
+            share, others = draw_mixup(part.total, self.plan.config.optim.mixup, generator)
+            if not part.whole:
+                # The images that the own ones are mixed with may be another process's.
+                own, others = torch.cat([own, others[own]]), torch.arange(len(own), 2 * len(own))
+        batch = self.plan.train.take(rows[own].to(self.plan.device))
+        augmented = partial(self.augment, batch.images, generator, flips[own], Part(part.total, own))
+        if self.features is None:
+            batch = replace(batch, images=augmented())
+            return mixup(batch, share, others) if mixed else batch
+        view = view_name(augmentation_epoch(self.plan.config, epoch))
+        tokens = self.features.get(view, step * self.own, len(own), lambda: self._frozen(augmented()))
+        return replace(batch, images=tokens.to(self.plan.device).float())
+
+    def validation(self, network: Network, images: Tensor, first: int) -> Tensor:
+        """Logits of some of this process's validation images, ``first`` of which come before them."""
+        if self.features is None:
+            return network(images)  # type: ignore[no-any-return]
+        tokens = self.features.get("validation", first, len(images), lambda: self._frozen(images))
+        return network(tokens.to(self.plan.device).float())  # type: ignore[no-any-return]
+
+    def flush(self) -> None:
+        """Write down what is cached so far."""
+        if self.features is not None:
+            self.features.flush()
+
+    def close(self) -> None:
+        """Remove what is cached for this run alone."""
+        self.flush()
+        if self.features is not None and self.plan.config.run.features is None:
+            self.features.delete()
+
+    def _frozen(self, images: Tensor) -> Tensor:
+        """What the frozen layers give for images, in evaluation mode."""
+        network = self.plan.network
+        training = network.training
+        network.eval()
+        with torch.no_grad(), self.autocast():
+            features = network.forward_frozen(images)
+        network.train(training)
+        return features
