@@ -1,9 +1,12 @@
-"""What training costs on this machine: reading a set, a step of each network, and augmentation's share of a step.
+"""What training costs on this machine: reading a set, and a step of each recipe, split into its parts.
 
-Usage: python benchmarks/training.py [--data fer2013.csv.zip] [--networks compact googlenet] [--json FILE]
+    python benchmarks/training.py                       every shipped network's recipes, into results/training-speed.md
+    python benchmarks/training.py default compact --threads 1 2 --clock wall --data fer2013.csv.zip
 
-Without --data it draws a set and writes it in the competition's layout. Times are medians; a step is augmentation,
-forward pass, loss, backward pass and update, on a batch that lies on the device, as in `moue train`.
+A step is augmentation, forward pass with loss, backward pass and update, on a batch that lies on the device, as in
+`moue train`; teachers and published weights are left out. All precisions and numbers of threads of a recipe take turns,
+step by step. Other work on the machine does not change the CPU's clock (the default) much: a step's milliseconds are
+those of all threads together, so two threads that share the work without loss take as many as one.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,48 +31,86 @@ from moue.cli.output import to_table
 from moue.data import load
 from moue.data.table import ImageTable
 from moue.errors import MoueError
-from moue.models import NETWORKS, create, devices
+from moue.models import create, devices, options_of
 from moue.training import machine, optimizers
 from moue.training.augment import Augment
 from moue.training.batch import Batch
-from moue.training.config import Config, DataConfig, OptimConfig
+from moue.training.config import Config
+from moue.training.recipe import load_recipe
 from moue.training.tasks import ClassificationTask
 
-#: Rows a step; networks that work at 224 pixels get fewer.
-BATCH = {"resnet50v2": 8, "vit": 8, "effnet-lite0": 32, "effnet-lite1": 32, "effnet-lite2": 32}
+ROOT = Path(__file__).resolve().parent.parent
+
+#: One recipe for each network and kind of optimizer.
+RECIPES = [
+    *("compact", "default", "tiny", "googlenet", "resnet50v2-small", "vit-compact", "conv-vit", "effnet-lite"),
+    *("full/wide", "study/googlenet", "study/resnet50v2-small", "study/resnet50v2", "study/vit", "study/vit-compact"),
+]
+
+#: Rows of a step at most, for networks that work at 224 pixels.
+LARGE = 16
+
+PARTS = ("augmentation", "forward", "backward", "update")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipes", nargs="*", default=RECIPES, help="recipes (default: one for each network)")
     parser.add_argument("--data", help="a data set; synthetic faces by default")
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), help="by default all")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="options of all of them")
-    parser.add_argument("--seconds", type=float, default=4, help="how long to time each network (default: 4)")
-    parser.add_argument("--batch", type=int, help="rows a step (default: 64, fewer for networks at 224 pixels)")
+    parser.add_argument("--set", nargs="+", default=[], metavar="K=V", help="settings of all of them")
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="default: 1 2")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], help="default: fp32 bf16")
+    parser.add_argument("--steps", type=int, default=3, help="steps that are timed, after one that is not (default: 3)")
+    parser.add_argument("--clock", choices=["cpu", "wall"], help="default: cpu, on a GPU wall")
+    parser.add_argument("--compile", action="store_true", help="each also through torch.compile")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "training-speed.md")
     parser.add_argument("--json", type=Path, help="also write everything to this file")
     args = parser.parse_args()
-    options = Config().override([f"model.options.{pair}" for pair in args.set]).model.options
     device = devices.choose()
-    precision = devices.precision("auto", device)
+    clock = args.clock or ("cpu" if device.type == "cpu" else "wall")
     about = {**machine.describe(), **devices.describe(device)}
-    print(f"{about['processor']}, {about['accelerator']}, {about['threads']} threads, {precision}\n", flush=True)
+    sys.stderr.write(f"{about['processor']}, {about['accelerator']}\n")
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MOUE_CACHE"] = str(Path(folder) / "cache")
         source = args.data or str(drawn(Path(folder) / "drawn.csv.zip"))
         reading, table = read_twice(source)
-    print(to_table([reading]), flush=True)
-
-    rows = []
-    for name in args.networks:
-        if sys.stderr.isatty():
-            print(f"{name} …", end="\r", file=sys.stderr)
-        rows.append(step(name, options, table, args.batch or BATCH.get(name, 64), args.seconds, device, precision))
+    rows: list[dict[str, Any]] = []
+    for name in args.recipes:
+        rows += steps_of(name, args, table, device, clock)
+        sys.stderr.write(to_table(rows[-1:]) + "\n")
+        write(args.out, about, clock, reading, rows)
+    print(to_table([reading]))
     print(to_table(rows))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        result = {"machine": about, "precision": precision, "options": options, "reading": reading, "steps": rows}
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        args.json.write_text(
+            json.dumps({"machine": about, "clock": clock, "reading": reading, "steps": rows}, indent=2) + "\n",
+            encoding="utf-8",
+        )
+
+
+def write(out: Path, about: dict[str, Any], clock: str, reading: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    versions = ", ".join(f"{name} {about['versions'][name]}" for name in ("moue", "torch", "lightning", "numpy"))
+    unit = "of the processor, all threads together" if clock == "cpu" else "by the clock"
+    text = f"""# Where a training step's time goes
+
+`python benchmarks/{" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])}`
+{about["processor"]}, {about["accelerator"]}, {about["system"]}; {versions}.
+
+Milliseconds are {unit}; images a second are a batch over these. Teachers are left out, and the images are drawn.
+Networks that work at 224 pixels are timed with {LARGE} images a step, the others with their recipe's batch.
+
+{markdown([reading])}
+{markdown(rows)}"""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    columns = list(rows[0])
+    lines = [columns, ["---"] * len(columns), *([str(row.get(column, "")) for column in columns] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def drawn(path: Path) -> Path:
@@ -100,59 +142,106 @@ def read_twice(source: str) -> tuple[dict[str, Any], ImageTable]:
     return row, table
 
 
-def step(
-    name: str,
-    options: dict[str, Any],
-    table: ImageTable,
-    batch: int,
-    seconds: float,
-    device: torch.device,
-    precision: str,
-) -> dict[str, Any]:
-    """Time training steps of one network; a row that says why where it cannot be had."""
-    row: dict[str, Any] = {"network": name, "parameters": None, "input": None, "batch": batch}
-    row |= {"images/s": None, "step ms": None, "augmentation ms": None, "augmentation share": None, "remark": ""}
-    torch.manual_seed(0)
+def configuration(name: str, settings: list[str]) -> Config:
+    """A recipe without what needs files from elsewhere."""
+    config = load_recipe(name)
+    known = options_of(config.model.network)
+    without = {key: value for key, value in {"pretrained": False, "weights": None}.items() if key in known}
+    changes = {"model.options": {**config.model.options, **without}, "model.init": None, "optim.teachers": []}
+    return config.override(settings, {**changes, "optim.teachers_out_of_fold": False, "optim.votes_weight": 0.0})
+
+
+def steps_of(
+    name: str, args: argparse.Namespace, table: ImageTable, device: torch.device, clock: str
+) -> list[dict[str, Any]]:
+    """Time steps of a recipe in each precision, with each number of threads, in turn."""
     try:
-        network = create(name, len(table.label_set), **options)
+        config = configuration(name, args.set)
+        torch.manual_seed(0)
+        network = create(config.model.network, len(table.label_set), **config.model.options)
     except MoueError as error:
-        return row | {"remark": str(error).partition(". ")[0]}
+        return [{"recipe": name, "remark": str(error).partition(". ")[0]}]
     network = network.to(device, memory_format=torch.channels_last).train()
     spec = network.input
-    rows = Batch.of(table, np.arange(min(batch, len(table))), spec, device)
-    generator = torch.Generator().manual_seed(0)
-    augment, config = Augment(DataConfig()), OptimConfig()
-    task, optim = ClassificationTask(config), optimizers.build(network, config)
-    total, share = [], []
-    end = time.perf_counter() + seconds
-    while len(total) < 4 or time.perf_counter() < end:
-        start = now(device)
-        view = replace(rows, images=augment(rows.images, generator))
-        augmented = now(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            loss = task(network, view, generator).loss
-        optim.zero_grad()
-        loss.backward()
-        optim.step()
-        done = now(device)
-        total.append(done - start)
-        share.append(augmented - start)
-    # The first steps allocate and choose kernels.
-    whole, part = statistics.median(total[2:]), statistics.median(share[2:])
-    return row | {
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "input": f"{spec.size}×{spec.size} {spec.color}" + (f" → {spec.upsample}" if spec.upsample else ""),
-        "images/s": round(len(rows) / whole, 1),
-        "step ms": round(whole * 1000, 1),
-        "augmentation ms": round(part * 1000, 2),
-        "augmentation share": round(part / whole, 4),
-    }
+    batch = min(config.optim.batch_size, LARGE if (spec.upsample or 0) >= 224 else 10**6, len(table))
+    rows = Batch.of(table, np.arange(batch), spec, device)
+    optimizer, augment = optimizers.build(network, config.optim), Augment(config.data)
+    task = ClassificationTask(config.optim)
+    ways: list[tuple[int, str, Any]] = [(t, p, network) for t in args.threads for p in args.precisions]
+    if args.compile:
+        compiled = torch.compile(network)
+        ways += [(threads, precision, compiled) for threads, precision, _ in ways]
+    times: dict[int, list[list[float]]] = {i: [] for i in range(len(ways))}
+    for round_ in range(1 + args.steps):
+        for i, (threads, precision, called) in enumerate(ways):
+            with devices.cpu_threads(threads):
+                parts = list(timed_step(called, rows, augment, task, optimizer, round_, device, precision, clock))
+            if round_:  # The first chooses kernels, and allocates.
+                times[i].append(parts)
+    found = []
+    for i, (threads, precision, called) in enumerate(ways):
+        medians = [statistics.median(step[part] for step in times[i]) for part in range(len(PARTS))]
+        whole = sum(medians)
+        found.append(
+            {
+                "recipe": name,
+                "network": config.model.network,
+                "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
+                "input": f"{spec.size}" + (f" → {spec.upsample}" if spec.upsample else ""),
+                "batch": batch,
+                "threads": threads,
+                "precision": precision + (" compiled" if called is not network else ""),
+                "images/s": round(batch / whole, 1),
+                "step ms": round(whole * 1000, 1),
+                **{f"{part} %": round(100 * value / whole, 1) for part, value in zip(PARTS, medians, strict=True)},
+            }
+        )
+    return found
 
 
-def now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+def timed_step(
+    network: Any,
+    rows: Batch,
+    augment: Augment,
+    task: ClassificationTask,
+    optimizer: torch.optim.Optimizer,
+    seed: int,
+    device: torch.device,
+    precision: str,
+    clock: str,
+) -> Iterator[float]:
+    """Seconds of the parts of one step."""
+    generator = torch.Generator().manual_seed(seed)
+    now = clock_of(device, clock)
+    start = now()
+    view = replace(rows, images=augment(rows.images, generator))
+    augmented = now()
+    yield augmented - start
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        if isinstance(network, torch.nn.Module) and not hasattr(network, "_orig_mod"):
+            loss = task(network, view, generator).loss  # type: ignore[arg-type]
+        else:
+            loss = task.loss(network(view.images), view)
+    forward = now()
+    yield forward - augmented
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    backward = now()
+    yield backward - forward
+    optimizer.step()
+    yield now() - backward
+
+
+def clock_of(device: torch.device, clock: str) -> Callable[[], float]:
+    if clock == "cpu":
+        return time.process_time
+
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return now
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ import io
 import json
 import sys
 import textwrap
+from collections.abc import Callable
 from contextlib import nullcontext, redirect_stderr
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from moue.cli.dataset import SET_HELP, add_dataset
 from moue.cli.main import OK
 from moue.cli.output import add_format, report_left_out, write
 from moue.cli.recipe import read_recipe, read_table
-from moue.errors import require
+from moue.errors import UsageError, require
 
 if TYPE_CHECKING:
     from moue.spec import ModelSpec
@@ -56,6 +58,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", action="store_true", help=f"resume the run in --out; {', '.join(MAY_DIFFER)} may differ"
     )
+    parser.add_argument("--ray", action="store_true", help="train on a Ray cluster (RAY_ADDRESS, or a local one)")
+    parser.add_argument("--workers", type=int, metavar="N", help="with --ray: processes (default: all GPUs, or CPUs)")
     add_format(parser)
 
 
@@ -79,6 +83,11 @@ def run(args: argparse.Namespace) -> int:
         return _print_settings(args)
     from moue.training.recipe import resolve_init
 
+    if args.workers is not None and (not args.ray or args.workers < 1):
+        raise UsageError(
+            f"--workers must be 1 or more, and goes with --ray. Got {args.workers}{'' if args.ray else ' alone'}. For "
+            "several processes on this machine: torchrun --nproc-per-node N -m moue train …"
+        )
     # A mistake in what was typed is an error before torch is loaded, which takes seconds.
     recipe, config, settings = read_recipe(args)
     require("lightning", "train")
@@ -102,10 +111,13 @@ def run(args: argparse.Namespace) -> int:
             table = read_table(args, config)
             code = report_left_out(table.left_out)
         progress = TrainingProgress() if first else None
+        train: Callable[..., Run] = partial(fit, announce=_remark)
+        if args.ray:
+            from moue.scale.training import fit_on_ray
+
+            train = partial(fit_on_ray, workers=args.workers)
         try:
-            finished = fit(
-                config, table, args.out, resume=args.resume, progress=progress, recipe=recipe, announce=_remark
-            )
+            finished = train(config, table, args.out, resume=args.resume, progress=progress, recipe=recipe)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("the same command with --resume resumes the run") from None
     return _report(args, finished.spec(), code) if first else OK

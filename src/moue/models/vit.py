@@ -95,11 +95,11 @@ class ViT(Network):
     @property
     def frozen_shape(self) -> tuple[int, int] | None:
         """All tokens, or the class token alone where only the norm and the classifier are trained."""
-        config = self.model.config
+        config: Any = self.model.config
         if self.trainable_layers < 0:
             return None
-        tokens = 1 + (config.image_size // config.patch_size) ** 2
-        return tokens if self.trainable_layers else 1, config.hidden_size
+        tokens = 1 + (int(config.image_size) // int(config.patch_size)) ** 2
+        return tokens if self.trainable_layers else 1, int(config.hidden_size)
 
     def forward_frozen(self, pixels: Tensor) -> Tensor:
         """Raw pixels to the tokens that enter the first trained layer."""
@@ -150,7 +150,7 @@ def _class_token(layer: Any, x: Tensor) -> Tensor:
         return _tokens(layer(x))[:, :1]
 
     def heads(values: Tensor) -> Tensor:
-        return values.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+        return values.view(*values.shape[:2], -1, attention.head_dim).transpose(1, 2)
 
     normed = layer.layernorm_before(x)
     attended = F.scaled_dot_product_attention(

@@ -81,7 +81,7 @@ def device_of(name: str, processes: int | None = None) -> torch.device:
     if (count() if processes is None else processes) == 1 or chosen.type == "cpu":
         return chosen
     local, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
-    if chosen.type != "cuda" or chosen.index is not None:
+    if chosen.type != "cuda" or ":" in name:
         raise UsageError(
             f"several processes train on CPUs, or on one GPU each. Got run.device={quoted(name)} instead. Type: --set "
             "run.device=cpu, or --set run.device=cuda"
@@ -98,10 +98,10 @@ def explain_lost_process() -> Iterator[None]:
     """What torch raises when another process has ended, as a `TrainingError` that says how to go on."""
     try:
         yield
-    except TrainingError:
-        raise
     except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and not any(name in str(error).lower() for name in ("gloo", "nccl")):
+        # Gloo's errors have no class of their own.
+        text = f"{type(error).__name__} {error}".lower()
+        if type(error).__module__.startswith("moue.") or not any(name in text for name in ("dist", "gloo", "nccl")):
             raise
         raise TrainingError(
             "another process of this training has ended; what it said, if anything, is above or in its log. The last "
