@@ -90,7 +90,7 @@ bench: install  ## time reading, beside fer with PEER=path/to/its/python, into r
 	@$(BIN)/python scripts/readme_ratios.py
 
 bench-all: install  ## time training and serving on this machine, too
-	@$(BIN)/python benchmarks/training.py --json build/bench/training.json
+	@$(BIN)/python benchmarks/training.py --out build/bench/training.md
 	@$(BIN)/python benchmarks/serving.py --soak --json build/bench/serving.json
 
 check-scores: install  ## score the shipped models on DATA=fer2013.csv.zip (VOTES=fer2013new.csv) and compare with their specs

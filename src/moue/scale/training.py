@@ -79,7 +79,7 @@ def fit_on_ray(
 
 def _work(job: dict[str, Any]) -> None:
     """One worker's part of a training."""
-    ray = import_ray("train")
+    ray = import_ray()
     from moue.training.config import Config
     from moue.training.loop import fit
 
