@@ -52,7 +52,17 @@ def test_what_is_shipped_carries_all_its_scores(shipped: Path, tiny_onnx: Path) 
     spec = verify(shipped).spec
     assert spec.name == "mine"
     assert shipped.read_bytes() == tiny_onnx.read_bytes()
-    keys = ["", "_se", "_ece", "_at_80", "_deduplicated", "_deduplicated_se", *(f"_views_{n}" for n in VIEWS)]
+    keys = [
+        "",
+        "_se",
+        "_ece",
+        "_at_80",
+        "_balanced_accuracy",
+        "_macro_f1",
+        "_deduplicated",
+        "_deduplicated_se",
+        *(f"_views_{n}" for n in VIEWS),
+    ]
     assert list(spec.scores) == [f"public_test{key}" for key in keys]
     assert spec.scores["public_test_views_1"] == spec.scores["public_test"]
     json.dumps(spec.scores, allow_nan=False)

@@ -120,3 +120,24 @@ def test_another_number_of_views_is_refused_with_those_there_are(wrong: int, tin
     if wrong is not None:
         with pytest.raises(UsageError, match=sentence):
             Recognizer(open_model(tiny_onnx), "none", views=wrong)
+
+
+def test_ten_views_of_a_network_that_was_trained_on_crops_are_such_crops() -> None:
+    images = faces()
+    shapes = set()
+
+    def logits(seen: np.ndarray) -> np.ndarray:
+        shapes.add(seen.shape[1:])
+        return seen.reshape(len(seen), -1)[:, :2].astype(np.float32)
+
+    whole = [tta_logits(logits, images, views, 8, crop_size=40) for views in (1, 2, 6)]
+    assert shapes == {images.shape[1:]}
+    assert whole[0].tolist() == images[:, 0, 0, :2].astype(np.float32).tolist()
+    shapes.clear()
+    tta_logits(logits, images, 10, 8, crop_size=40)
+    assert shapes == {(1, 40, 40)}
+    views = make_views(images, 10, 40).reshape(len(images), 10, 1, 40, 40)
+    corners = [(4, 4), (0, 0), (0, 8), (8, 0), (8, 8)]
+    for i, (top, left) in enumerate(corners):
+        np.testing.assert_array_equal(views[:, i], images[..., top : top + 40, left : left + 40])
+        np.testing.assert_array_equal(views[:, i + 5], views[:, i, ..., ::-1])

@@ -124,7 +124,7 @@ def default_labels(entries: Sequence[Entry], votes: bool) -> str:
         with suppress(MoueError):
             if not isinstance(entry, PlannedRun):
                 label_sets.add(labels_of(entry.model, votes))
-            elif entry.recipe.data.labels or entry.config.optim.votes_weight > 0:
+            elif entry.recipe.data.labels or entry.config.needs_votes:
                 label_sets.add(entry.recipe.data.labels or FER2013.name)
     if not label_sets:
         return FER2013_OR_OWN
@@ -153,10 +153,10 @@ def validated(entry: PlannedRun, read: Reader, asked: Sequence[str]) -> PlannedR
                 f"{run.folder} holds a run on other data ({shortened(data.get('name'))}). Choose another --out."
             )
         return replace(entry, config=run.resume_config(entry.recipe, config, asked))
-    if config.optim.votes_weight > 0 and table.votes is None:
+    if config.needs_votes and table.votes is None:
         raise UsageError(
-            f"the recipe {name} learns from FER+'s votes beside FER-2013's labels. Type --votes fer2013new.csv, or "
-            "leave them out with --set optim.votes_weight=0"
+            f"the recipe {name} uses FER+'s votes beside FER-2013's labels. Type --votes fer2013new.csv, or leave them "
+            f"out with --set {config.needs_votes}"
         )
     try:
         config = resolve_init(config)

@@ -234,7 +234,7 @@ def _out_of_fold(runs: Sequence[Path], table: ImageTable) -> OutOfFold:
         split = split_of(folder, table)
         assert split is not None  # A run has its split, or `fit` would have refused it.
         images = to_inputs(table.take(split.validation).images, model.spec.size, model.spec.color)
-        logits.append(tta_logits(model.logits, images, model.spec.views, 64))
+        logits.append(tta_logits(model.logits, images, model.spec.views, 64, model.spec.crop_size))
         rows.append(split.validation)
         folds.append(np.full(len(split.validation), fold))
         specs.append(model.spec)

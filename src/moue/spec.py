@@ -83,6 +83,20 @@ def _are_scores(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_number, value.values()))
 
 
+def _is_robustness(value: Any) -> bool:
+    """Whether it is empty, or has the parts that a card shows."""
+    if value == {}:
+        return True
+    match value:
+        case {"n": int(), "clean": dict(clean), "corrupted": dict(corrupted)}:
+            columns = [
+                column for scores in corrupted.values() if isinstance(scores, dict) for column in scores.values()
+            ]
+            lengths = {len(column) if _is_curve(column) else 0 for column in columns}
+            return all(map(_is_number, clean.values())) and len(lengths) == 1 and 0 not in lengths
+    return False
+
+
 def _is_provenance(value: Any) -> bool:
     """Whether "trained" has the parts that moue reads again: where the data were split, and by which members."""
     if not isinstance(value, dict):
@@ -106,6 +120,7 @@ _REQUIREMENTS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("sha256", _is_text, "text"),
     ("license", _is_text, "text"),
     ("scores", _are_scores, "names with numbers"),
+    ("robustness", _is_robustness, "scores by corruption and severity"),
     ("trained", _is_provenance, "names with values"),
     ("labels", _are_labels, "distinct names"),
     ("align", lambda value: isinstance(value, bool), "true or false"),
@@ -116,6 +131,7 @@ _REQUIREMENTS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("uncertain_below", _is_fraction, "a number between 0 and 1"),
     ("class_frequencies", _are_frequencies, "numbers above 0 and at most 1"),
     ("logit_adjustment", lambda value: _is_number(value) and 0 <= value <= 2, "a number between 0 and 2"),
+    ("crop_size", lambda value: _is_whole_number(value) and value >= 0, "a whole number of pixels"),
     ("parameters", lambda value: _is_whole_number(value) and value >= 0, "a whole number"),
 )
 
@@ -150,6 +166,9 @@ class ModelSpec:
     logit_adjustment: float = 0.0
     """Probabilities are divided by the class frequencies to this power (Menon et al., "Long-tail learning via logit
     adjustment", 2021, equation 9): 0 for the likeliest class, 1 for the best mean recall over the classes."""
+    crop_size: int = 0
+    """Side in pixels of the unscaled crops that the network was trained on: those of ten views are as large. 0 where it
+    was trained on whole images; the graph of any other takes images of any side."""
     views: int = 1
     """How many views of a face are averaged: one of :data:`VIEWS`."""
     sha256: str = ""
@@ -161,6 +180,9 @@ class ModelSpec:
     scores: dict[str, float] = field(default_factory=dict)
     """Measured scores, fractions of 1: "public_test", "public_test_se", "public_test_deduplicated", …;
     "public_test_views_10" is the accuracy over that many views."""
+    robustness: dict[str, Any] = field(default_factory=dict)
+    """Measured on corrupted images: what :meth:`moue.evaluation.robustness.Robustness.to_record` gives, and "split",
+    "views" and "precision"; empty where it was not measured."""
     trained: dict[str, Any] = field(default_factory=dict)
     """Provenance: seed, epochs, hours and core-hours, machine, data fingerprint, moue version, and "curves": losses
     and accuracies by epoch."""
@@ -169,6 +191,8 @@ class ModelSpec:
         for name, is_valid, requirement in _REQUIREMENTS:
             if not is_valid(value := getattr(self, name)):
                 raise ModelError(f"{name} must be {requirement}. Got {quoted(value)} instead.")
+        if self.crop_size > self.size:
+            raise ModelError(f"crop_size must be at most the size, {self.size}. Got {self.crop_size} instead.")
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "class_frequencies", tuple(self.class_frequencies))
         if self.class_frequencies and len(self.class_frequencies) != len(self.labels):
@@ -195,6 +219,11 @@ class ModelSpec:
     def channels(self) -> int:
         """1 for gray, 3 for rgb."""
         return channels_of(self.color)
+
+    @property
+    def input_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """The shapes ``(C, S, S)`` of images that the network takes: faces, and crops of them of ``crop_size``."""
+        return tuple((self.channels, side, side) for side in dict.fromkeys((self.size, self.crop_size or self.size)))
 
     @property
     def history(self) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ Logits = NDArray[np.float32]
 CROP = (44, 48)
 
 
-def make_views(images: Images, views: int) -> Images:
+def make_views(images: Images, views: int, crop_size: int = 0) -> Images:
     """All views of each image.
 
     Args:
@@ -30,10 +30,13 @@ def make_views(images: Images, views: int) -> Images:
         views: one of :data:`moue.spec.VIEWS`. 1: the image; 2: and its mirror image; 6: the image, and it shifted
             by one pixel to the bottom right and to the top left, edges repeated, and their mirror images; 10: crops of
             44/48 of the side at the center and the four corners, scaled back to S bilinearly, and their mirror images.
+        crop_size: side in pixels of the ten crops, which are then left at their own scale: for networks that were
+            trained on random crops of that side (``data.random_crop``). 0 is the 44/48.
 
     Returns:
-        uint8 ``(N * views, C, S, S)``, the views of one image next to each other, unmirrored ones first. The pixels
-        are whole-number arithmetic: the same on every machine and in a batch of any size.
+        uint8 ``(N * views, C, S, S)``, where S is ``crop_size`` for ten crops of that side: the views of one image
+        next to each other, unmirrored ones first. The pixels are whole-number arithmetic: the same on every machine
+        and in a batch of any size.
 
     Raises:
         UsageError: for another number of views.
@@ -41,9 +44,9 @@ def make_views(images: Images, views: int) -> Images:
     check_views(views)
     if views == 1:
         return images
-    unmirrored = {2: _identity, 6: _shifts, 10: _crops}[views](images)
+    unmirrored = _crops(images, crop_size) if views == 10 else {2: _identity, 6: _shifts}[views](images)
     both = np.concatenate([unmirrored, unmirrored[..., ::-1]], axis=1)
-    return both.reshape(-1, *images.shape[1:])
+    return both.reshape(-1, *both.shape[2:])
 
 
 def mean_over_views(logits: Logits, views: int) -> Logits:
@@ -54,7 +57,9 @@ def mean_over_views(logits: Logits, views: int) -> Logits:
     return mean
 
 
-def tta_logits(logits: Callable[[Images], Logits], images: Images, views: int, batch_size: int) -> Logits:
+def tta_logits(
+    logits: Callable[[Images], Logits], images: Images, views: int, batch_size: int, crop_size: int = 0
+) -> Logits:
     """Logits of images, each averaged over its views.
 
     All views of an image go through the model in one call, together with those of as many others as fit: memory is
@@ -65,6 +70,7 @@ def tta_logits(logits: Callable[[Images], Logits], images: Images, views: int, b
         images: uint8 ``(N, C, S, S)``; N may be 0.
         views: one of :data:`moue.spec.VIEWS`.
         batch_size: rows of one call.
+        crop_size: of ten views, see :func:`make_views`: the spec's.
 
     Returns:
         float32 ``(N, K)``.
@@ -78,7 +84,8 @@ def tta_logits(logits: Callable[[Images], Logits], images: Images, views: int, b
     step = max(1, batch_size // views)
     # Without images the model is called too, for the number of its classes.
     starts = range(0, len(images), step) or [0]
-    return np.concatenate([mean_over_views(logits(make_views(images[s : s + step], views)), views) for s in starts])
+    parts = (make_views(images[start : start + step], views, crop_size) for start in starts)
+    return np.concatenate([mean_over_views(logits(part), views) for part in parts])
 
 
 def check_views(views: int) -> None:
@@ -101,15 +108,15 @@ def _shifts(images: Images) -> Images:
     return np.stack([padded[..., i : i + side, i : i + side] for i in (1, 0, 2)], axis=1)
 
 
-def _crops(images: Images) -> Images:
+def _crops(images: Images, crop_size: int = 0) -> Images:
     side = images.shape[-1]
-    small = max(1, round(side * CROP[0] / CROP[1]))
+    small = crop_size or max(1, round(side * CROP[0] / CROP[1]))
     # The center crop is in the very middle, so that a mirrored face has the same crops.
-    small -= (side - small) % 2 if small > 1 else 0
+    small -= (side - small) % 2 if small > 1 and not crop_size else 0
     middle, end = (side - small) // 2, side - small
     corners = [(middle, middle), (0, 0), (0, end), (end, 0), (end, end)]
     crops = np.stack([images[..., top : top + small, left : left + small] for top, left in corners], axis=1)
-    return _scale(crops, side)
+    return crops if crop_size else _scale(crops, side)
 
 
 def _scale(images: Images, side: int) -> Images:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -47,6 +48,10 @@ def test_robustness_is_in_every_format(tiny_onnx: Path, capsys: pytest.CaptureFi
     found = result["robustness"]
     assert found["clean"]["accuracy"] == result["accuracy"]
     assert {score["corruption"] for score in found["corrupted"]} >= {"blur", "darkness", "covered_mouth", "loose_crop"}
+    assert evaluate("--robustness-sample", "2", "--format", "json", model=tiny_onnx, data="synth:40:1") == 0
+    assert json.loads(capsys.readouterr().out)["robustness"]["n"] == 2
+    assert evaluate("--robustness-sample", "0", model=tiny_onnx, data="synth:40:1") == 2
+    capsys.readouterr()
     assert evaluate("--robustness", model=tiny_onnx, data="synth:40:1") == 0
     text = capsys.readouterr().out
     assert f"Mean corruption error {found['mean_corruption_error']:.1%}" in text
@@ -121,6 +126,22 @@ def test_bad_images_can_be_left_out_and_are_named(
     assert "left out" in capsys.readouterr().err
 
 
+def test_the_page_of_errors_shows_the_surest_first(tiny_onnx: Path, tmp_path: Path) -> None:
+    page = tmp_path / "errors.html"
+    rows = tmp_path / "rows.csv"
+    assert evaluate("--errors", str(page), "--predictions", str(rows), model=tiny_onnx) == 0
+    text = page.read_text(encoding="utf-8")
+    wrong = [row for row in csv.DictReader(io.StringIO(rows.read_text(encoding="utf-8"))) if row["correct"] == "False"]
+    assert wrong
+    assert text.count('src="data:image/png;base64,') == len(wrong)
+    assert all(f"labeled {row['truth']}, predicted {row['predicted']}" in text.replace("L", "l") for row in wrong)
+    assert "http" not in text.replace("http://www.w3.org", "")
+    for section in text.split("<section")[1:]:
+        shares = [int(share) for share in re.findall(r"<figcaption>\w+ (\d+)%", section)]
+        assert shares == sorted(shares, reverse=True)
+    assert evaluate("--errors", str(tmp_path), model=tiny_onnx) == 2
+
+
 def test_the_model_says_whose_labels_are_the_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, votes = tmp_path / "fer.csv", tmp_path / "votes.csv"
     data.write_text(simple_csv())
@@ -130,7 +151,10 @@ def test_the_model_says_whose_labels_are_the_truth(tmp_path: Path, capsys: pytes
 
     def evaluation_of(*extra: str) -> dict[str, Any]:
         assert evaluate("--format", "json", *extra, model=Path("ferplus"), data=str(data)) == 0
-        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        out, err = capsys.readouterr()
+        # Labels that it was not trained for are remarked on.
+        assert ("score it with --labels ferplus --votes" in err) == (not extra)
+        result: dict[str, Any] = json.loads(out)
         return result
 
     voted = evaluation_of("--votes", str(votes))

@@ -50,7 +50,7 @@ def test_the_table_names_size_and_scores(
     assert main(["models"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
     columns = ["name", "origin", "network", "input", "classes", "parameters", "megabytes", "faces_per_second", "engine"]
-    scores = ["public_test", "±", "deduplicated", "calibration_error", "views", "further_views"]
+    scores = ["public_test", "±", "balanced", "deduplicated", "calibration_error", "views", "further_views"]
     assert head.split() == columns + scores
     [line] = [text for text in lines if text.startswith("mine.onnx")]
     assert "48×48 gray" in line

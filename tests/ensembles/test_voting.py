@@ -336,7 +336,7 @@ def test_the_command_says_whether_averaging_is_worth_it(
     alone: bool, make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a, b = (str(make(name, seed)) for name, seed in (("a", 1), ("b", 2)))
-    one, both = (SubsetScore(m, 200, 0.6, 0.03, 0.2, nll, None, 7) for m, nll in (((a,), 1.0), ((a, b), 1.1)))
+    one, both = (SubsetScore(m, 200, 0.6, 0.03, 0.5, 0.2, nll, None, 7) for m, nll in (((a,), 1.0), ((a, b), 1.1)))
     monkeypatch.setattr("moue.ensembles.rank_subsets.rank_subsets", lambda *_: [one, both] if alone else [both, one])
     assert main(["ensemble", "rank", a, b, "--data", "synth:200:0"]) == 0
     printed = capsys.readouterr()

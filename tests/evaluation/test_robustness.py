@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from moue.data.splits import stratified_sample
 from moue.data.table import ImageTable
-from moue.errors import UnknownName, UsageError
+from moue.errors import ModelError, UnknownName, UsageError
 from moue.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from moue.evaluation.robustness import CorruptedScore, Robustness
 from moue.evaluation.scoring_robustness import score_robustness
@@ -91,6 +93,41 @@ def test_a_model_that_goes_by_brightness_fails_in_the_dark_alone() -> None:
     # At 0.7 of the light the bright faces' mean is 140 of 255: just called bright.
     assert dark.uncertain == 0.5
     assert dark.selective_accuracy == 1
+
+
+def test_a_sample_has_each_class_in_its_share_and_the_same_rows_for_every_model() -> None:
+    images = np.concatenate([np.full((30, 1, 48, 48), 60, np.uint8), np.full((90, 1, 48, 48), 200, np.uint8)])
+    labels = np.repeat([0, 1], [30, 90]).astype(np.int64)
+    rows = stratified_sample(labels, 20)
+    assert np.bincount(labels[rows]).tolist() == [5, 15]
+    assert rows.tolist() == sorted(set(rows.tolist())) == stratified_sample(labels, 20).tolist()
+    assert rows.tolist() != stratified_sample(labels, 20, seed=1).tolist()
+    assert stratified_sample(labels, 500).tolist() == list(range(120))
+    with pytest.raises(UsageError, match="at least 1"):
+        stratified_sample(labels, 0)
+    table = ImageTable(images, labels, np.full(120, "test"), [f"{i}" for i in range(120)], LIGHT, name="set")
+    assert score_robustness(Mean(), table, sample=20).n == 20
+
+
+def test_the_record_keeps_four_digits_and_comes_back() -> None:
+    def condition(name: str | None, severity: int, accuracy: float, selective: float | None) -> CorruptedScore:
+        return CorruptedScore(name, severity, 0.5 if name else None, accuracy, accuracy, 0.01, 0.2, selective)
+
+    corrupted = [
+        condition(name, s, 0.91234567 - s / 10, None if s == 5 else 0.9)
+        for name in ("blur", "jpeg")
+        for s in range(1, 6)
+    ]
+    found = Robustness(9, condition(None, 0, 0.95, 0.97), tuple(corrupted))
+    record = json.loads(json.dumps(found.to_record()))
+    assert record["corrupted"]["blur"]["accuracy"] == [0.8123, 0.7123, 0.6123, 0.5123, 0.4123]
+    assert record["corrupted"]["jpeg"]["selective_accuracy"] == [0.9, 0.9, 0.9, 0.9, None]
+    back = Robustness.from_record(record)
+    assert back.to_record() == record
+    assert back.clean == found.clean
+    assert ModelSpec("m", "n", ("a", "b"), robustness=record).robustness == record
+    with pytest.raises(ModelError, match="robustness must be scores by corruption"):
+        ModelSpec("m", "n", ("a", "b"), robustness={**record, "corrupted": {"blur": {"accuracy": "high"}}})
 
 
 def test_the_correlation_is_of_ranks() -> None:

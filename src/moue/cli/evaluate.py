@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from moue.cli.dataset import SET_HELP, add_dataset, reading_options
 from moue.cli.output import add_format, note_shadowed_runs, report_left_out, to_table, write
 from moue.cli.progress import Progress
+from moue.errors import require
 from moue.files import atomic_write_many
 from moue.labels import LABEL_SETS
 from moue.runtime.engine import ENGINES
@@ -18,6 +19,7 @@ from moue.spec import VIEWS
 if TYPE_CHECKING:
     from moue.evaluation.metrics import Evaluation
     from moue.evaluation.robustness import Robustness
+    from moue.report.errors import Confusion
 
 SPLITS = ("train", "validation", "public_test", "private_test", "test")
 
@@ -44,10 +46,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--card", type=Path, metavar="FILE.md", help="write the model card there: training, scores, limitations"
     )
     parser.add_argument(
+        "--errors", type=Path, metavar="FILE.html", help="write a page of the surest errors there, with their images"
+    )
+    parser.add_argument(
         "--robustness",
         action="store_true",
         help="also on darkened, blurred, noisy, turned, badly cropped and covered faces, in five severities: 65 times "
         "as long",
+    )
+    parser.add_argument(
+        "--robustness-sample", type=int, metavar="N", help="corrupt N of the images, drawn by class (default: all)"
     )
     parser.add_argument(
         "--views",
@@ -82,9 +90,14 @@ def run(args: argparse.Namespace) -> int:
     """
     from moue.evaluation.evaluate_model import evaluate_model
     from moue.report.card import model_card
+    from moue.report.errors import errors_page, surest_errors
+    from moue.report.format import of_other_labels
     from moue.trained.open import spec_of
 
     note_shadowed_runs([args.model])
+    if args.errors is not None:
+        require("jinja2", "report")
+    found: list[Confusion] = []
     codes: list[int] = []
     evaluation = evaluate_model(
         args.model,
@@ -98,13 +111,20 @@ def run(args: argparse.Namespace) -> int:
         engine=args.engine,
         left_out=lambda rows: codes.append(report_left_out(rows)),
         predictions=args.predictions,
-        robustness=args.robustness,
-        further_outputs=[args.card] if args.card is not None else [],
+        robustness=args.robustness or args.robustness_sample is not None,
+        robustness_sample=args.robustness_sample,
+        further_outputs=[path for path in (args.card, args.errors) if path is not None],
+        inspect=None if args.errors is None else lambda *rows: found.extend(surest_errors(*rows)),
         progress=Progress,
     )
+    if remark := of_other_labels(evaluation):
+        sys.stderr.write(f"moue: {args.model} {remark}\n")
     if args.card is not None:
         atomic_write_many({args.card: model_card(spec_of(args.model), evaluation).encode()})
         sys.stderr.write(f"moue: wrote {args.card}\n")
+    if args.errors is not None:
+        atomic_write_many({args.errors: errors_page(evaluation, found).encode()})
+        sys.stderr.write(f"moue: wrote {args.errors}\n")
     if args.predictions is not None:
         sys.stderr.write(f"moue: {args.predictions}: {evaluation.n:,} rows\n")
     if args.format == "table":

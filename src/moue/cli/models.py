@@ -13,6 +13,7 @@ from moue.spec import VIEWS
 SCORES = {
     "public_test": "public_test",
     "±": "public_test_se",
+    "balanced": "public_test_balanced_accuracy",
     "deduplicated": "public_test_deduplicated",
     "calibration_error": "public_test_ece",
 }

@@ -157,6 +157,28 @@ def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0, fo
     return Split(rows[~held_out], rows[held_out], seed, fraction, table.fingerprint, fold)
 
 
+def stratified_sample(labels: NDArray[np.integer], n: int, seed: int = 0) -> NDArray[np.int64]:
+    """Some rows, drawn at random, with each class in its share.
+
+    Args:
+        labels: int ``(N,)``.
+        n: how many rows; N or more takes all.
+        seed: of the draw.
+
+    Returns:
+        int64 positions in ``labels``, ascending, ``min(n, N)`` of them.
+
+    Raises:
+        UsageError: for a number below 1.
+    """
+    if n < 1:
+        raise UsageError(f"a sample must have at least 1 row. Got {quoted(n)} instead.")
+    # Every class next to each other, its rows in random order: equal steps then take from each class its share.
+    order = np.lexsort((np.random.default_rng(seed).permutation(len(labels)), labels))
+    n = min(n, len(labels))
+    return np.sort(order[(2 * np.arange(n) + 1) * len(labels) // (2 * n)]) if n else order
+
+
 def _positions(values: object) -> NDArray[np.int64]:
     """Rows as a saved split lists them."""
     if not isinstance(values, list) or not all(type(value) is int and value >= 0 for value in values):

@@ -22,7 +22,7 @@ from moue.export import QUANTIZED_TOLERANCE, TOLERANCE, export
 from moue.export.files import model_files, write_model
 from moue.export.parity import check_parity, sample_images
 from moue.files import require_no_overwrite
-from moue.runtime.engine import Engine, open_model
+from moue.runtime.engine import Engine, open_graph
 from moue.runtime.weights import ModelFile, files_of, find_model
 from moue.spec import ModelSpec
 from moue.trained.open import run_of, spec_of
@@ -98,9 +98,12 @@ def open_members(names: Sequence[str | Path], store: Store = "float32") -> Itera
     onnx = require("onnx", "train")
     with tempfile.TemporaryDirectory(prefix="moue-members-") as folder:
         files = [_file(member, Path(folder) / f"{i}.onnx", store) for i, member in enumerate(names)]
-        specs = [file.spec for file in files]
+        # Of several networks, those that were trained on crops are given whole images, too.
+        specs = [file.spec.replace(crop_size=0) for file in files]
         require_compatible(specs)
-        engines = [open_model(file.path, engine="onnxruntime") for file in files]
+        engines = [
+            Engine(open_graph(file.path, engine="onnxruntime"), spec) for file, spec in zip(files, specs, strict=True)
+        ]
         yield Members(specs, engines, [onnx.load(file.path, load_external_data=False) for file in files])
 
 
@@ -119,7 +122,7 @@ def write_ensemble(
     Returns:
         The spec as written.
     """
-    graph = _graph(members.graphs, combination)
+    graph = _graph(members.graphs, combination, spec)
     samples = sample_images(spec, images)
     samples = samples[combination.is_decided(members.logits(samples))]
     exact = members.combined(combination, samples)
@@ -183,7 +186,7 @@ def _text(value: Any) -> str:
     return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
-def _graph(members: Sequence[onnx.ModelProto], combination: Combination) -> onnx.ModelProto:
+def _graph(members: Sequence[onnx.ModelProto], combination: Combination, spec: ModelSpec) -> onnx.ModelProto:
     """One graph from ``images`` to ``logits``, the members' names prefixed so that none collide."""
     from onnx import TensorProto, compose, helper
 
@@ -211,12 +214,11 @@ def _graph(members: Sequence[onnx.ModelProto], combination: Combination) -> onnx
     combined, constants = combination.nodes(outputs)
     nodes += combined
     initializers += constants
-    shapes = [_shape(member, ports) for member in members[:1] for ports in ("input", "output")]
     graph = helper.make_graph(
         nodes,
         "ensemble",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", *shapes[0]])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", *shapes[1]])],
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", *spec.input_shapes[0]])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(spec.labels)])],
         initializers,
     )
     return tidy(
@@ -227,10 +229,6 @@ def _graph(members: Sequence[onnx.ModelProto], combination: Combination) -> onnx
             ir_version=min(max(m.ir_version for m in members), IR_VERSION),
         )
     )
-
-
-def _shape(model: onnx.ModelProto, ports: str) -> list[int]:
-    return [d.dim_value for d in getattr(model.graph, ports)[0].type.tensor_type.shape.dim[1:]]
 
 
 def spec_of_ensemble(specs: Sequence[ModelSpec], shares: Sequence[float], name: str, kind: str) -> ModelSpec:
@@ -269,6 +267,7 @@ def spec_of_ensemble(specs: Sequence[ModelSpec], shares: Sequence[float], name: 
         license="; ".join(dict.fromkeys(s.license for s in specs if s.license)),
         parameters=sum(s.parameters for s in specs),
         scores={},
+        robustness={},
         trained={"ensemble": kind, "members": members, "moue": __version__},
     )
 

@@ -36,6 +36,8 @@ class SubsetScore:
     accuracy: float
     """0 to 1."""
     accuracy_se: float
+    balanced_accuracy: float
+    """Mean recall over the classes that have images."""
     majority_baseline: float
     """Accuracy of always predicting the class that is most frequent in these images."""
     nll: float
@@ -78,7 +80,7 @@ def rank_subsets(members: Sequence[str | Path], data: ImageTable, progress: Repo
     images = to_inputs(held_out.images, specs[0].size, specs[0].color)
     logits: list[NDArray[np.floating]] = []
     for i, model in enumerate(models):
-        logits.append(tta_logits(model.logits, images, views, batch_size=64) / model.spec.temperature)
+        logits.append(tta_logits(model.logits, images, views, 64, model.spec.crop_size) / model.spec.temperature)
         if progress is not None:
             progress(i + 1, len(models))
     predicted = [values.argmax(axis=1) for values in logits]
@@ -87,7 +89,8 @@ def rank_subsets(members: Sequence[str | Path], data: ImageTable, progress: Repo
         for subset in itertools.combinations(range(len(names)), size):
             mean = np.mean([logits[i] for i in subset], axis=0)
             p = softmax(mean, calibrate(mean, truth).temperature)
-            accuracy = float((mean.argmax(axis=1) == truth).mean())
+            right = mean.argmax(axis=1) == truth
+            accuracy = float(right.mean())
             pairs = [float((predicted[a] != predicted[b]).mean()) for a, b in itertools.combinations(subset, 2)]
             scores.append(
                 SubsetScore(
@@ -95,6 +98,7 @@ def rank_subsets(members: Sequence[str | Path], data: ImageTable, progress: Repo
                     len(truth),
                     accuracy,
                     standard_error(accuracy, len(truth)),
+                    float(np.mean([right[truth == k].mean() for k in np.unique(truth)])),
                     majority,
                     negative_log_likelihood(p, truth),
                     float(np.mean(pairs)) if pairs else None,

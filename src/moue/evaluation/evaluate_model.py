@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moue.data.loading import AS_IT_IS, ReadingOptions, source_files
 from moue.data.table import SPLITS, ImageTable, LeftOut
@@ -19,6 +20,7 @@ from moue.files import require_no_overwrite, require_writable
 from moue.labels import FERPLUS
 from moue.progress import ProgressFactory, no_progress
 from moue.runtime.engine import EngineName
+from moue.runtime.results import Predictions
 from moue.runtime.weights import files_of
 from moue.spec import Color
 from moue.trained.open import WithSpec, labels_of, open_any
@@ -38,10 +40,12 @@ def evaluate_model(
     left_out: Callable[[Iterable[LeftOut]], None] | None = None,
     predictions: str | Path | None = None,
     robustness: bool = False,
+    robustness_sample: int | None = None,
     batch: int | None = None,
     engine: EngineName = "auto",
     progress: ProgressFactory = no_progress,
     further_outputs: Sequence[str | Path] = (),
+    inspect: Callable[[ImageTable, Predictions, NDArray[np.int64]], None] | None = None,
 ) -> Evaluation:
     """Evaluate a trained model.
 
@@ -61,11 +65,13 @@ def evaluate_model(
         left_out: called with the rows that ``reading.skip_bad`` skips.
         predictions: a CSV or Parquet file to write with one row an image.
         robustness: score it on corrupted images, too, which takes 65 times as long.
+        robustness_sample: how many images of the split, drawn by class, to corrupt; by default all.
         batch: images that are read at a time; by default what suits the engine's device.
         engine: what runs the model's graph, see :func:`moue.trained.open.open_any`.
         progress: makes a progress line for each of reading and evaluating.
         further_outputs: files that the caller writes afterwards, as a model card; checked before any work, as
             ``predictions`` is.
+        inspect: called with the rows, their predictions and their classes, as positions in the model's labels.
 
     Raises:
         UsageError: for a wrong option, a file that cannot be written or would replace one that is read, votes that
@@ -75,6 +81,8 @@ def evaluate_model(
     """
     if split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
+    if robustness_sample is not None and robustness_sample < 1:
+        raise UsageError(f"--robustness-sample must be at least 1. Got {robustness_sample} instead.")
     outputs = [Path(path) for path in (predictions, *further_outputs) if path is not None]
     for path in outputs:
         require_writable(path)
@@ -103,8 +111,10 @@ def evaluate_model(
         )
     if robustness:
         with progress("evaluating corrupted", "images") as report:
-            found = score_robustness(model, part, views=views, batch=batch, progress=report)
+            found = score_robustness(model, part, views=views, batch=batch, sample=robustness_sample, progress=report)
         evaluation = replace(evaluation, robustness=found)
+    if inspect is not None:
+        inspect(part, scored, truth_of(part, model.spec))
     if predictions is not None:
         deduplicated = without_duplicates(part, reference)
         write_rows(predictions, prediction_rows(part, scored, truth_of(part, model.spec), deduplicated))

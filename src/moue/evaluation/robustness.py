@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,10 @@ class CorruptedScore:
     """Share of the predictions that are uncertain."""
     selective_accuracy: float | None
     """Accuracy of the others; None where all are uncertain."""
+
+
+#: The scores of each condition.
+SCORES = tuple(field.name for field in fields(CorruptedScore))[3:]
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,43 @@ class Robustness:
             "clean": asdict(self.clean),
             "corrupted": [asdict(score) for score in self.corrupted],
         }
+
+    def to_record(self) -> dict[str, Any]:
+        """What a model's spec and ``results/`` keep: fractions to four digits, one list over the severities a score.
+
+        ``{"n", "mean_corruption_error", "uncertainty_correlation", "clean": {score: value}, "corrupted": {corruption:
+        {"strength" or score: [values]}}}``.
+        """
+
+        def rounded(value: float | None) -> float | None:
+            return None if value is None else round(value, 4)
+
+        corrupted: dict[str, dict[str, list[float | None]]] = {}
+        for score in self.corrupted:
+            columns = corrupted.setdefault(str(score.corruption), {name: [] for name in ("strength", *SCORES)})
+            for name, values in columns.items():
+                values.append(rounded(getattr(score, name)))
+        return {
+            "n": self.n,
+            "mean_corruption_error": rounded(self.mean_corruption_error),
+            "uncertainty_correlation": rounded(self.uncertainty_correlation),
+            "clean": {name: rounded(getattr(self.clean, name)) for name in SCORES},
+            "corrupted": corrupted,
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Robustness:
+        """The inverse of :meth:`to_record`, to its four digits.
+
+        Raises:
+            KeyError, TypeError, ValueError: for what is no such record.
+        """
+        corrupted = [
+            CorruptedScore(name, severity, **{key: values[severity - 1] for key, values in columns.items()})
+            for name, columns in record["corrupted"].items()
+            for severity in range(1, len(columns["accuracy"]) + 1)
+        ]
+        return cls(record["n"], CorruptedScore(None, 0, None, **record["clean"]), tuple(corrupted))
 
 
 def _ranks(values: NDArray[np.floating]) -> NDArray[np.float64]:

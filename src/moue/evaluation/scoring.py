@@ -119,7 +119,7 @@ def predict(
 
     for start in range(0, len(images), batch):
         pixels = to_inputs(images[start : start + batch], spec.size, spec.color)
-        logits[start : start + len(pixels)] = tta_logits(checked_logits, pixels, views, batch)
+        logits[start : start + len(pixels)] = tta_logits(checked_logits, pixels, views, batch, spec.crop_size)
         if progress:
             progress(start + len(pixels), len(images))
     return Predictions(class_probabilities(logits, spec), spec.labels, spec.uncertain_below)

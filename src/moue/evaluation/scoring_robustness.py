@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from moue.data.splits import stratified_sample
 from moue.data.table import ImageTable
 from moue.errors import DataError
 from moue.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
@@ -23,6 +24,7 @@ def score_robustness(
     *,
     views: int | None = None,
     batch: int | None = None,
+    sample: int | None = None,
     seed: int = 0,
     progress: Report | None = None,
 ) -> Robustness:
@@ -33,15 +35,18 @@ def score_robustness(
         part: the rows; they are brought to the model's size and color first.
         views: how many views of each face are averaged; by default what the spec says.
         batch: images that are read at a time; by default what suits the device of the model's engine.
-        seed: of what the corruptions draw.
+        sample: how many of the rows, drawn at random with each class in its share; by default all.
+        seed: of that draw, and of what the corruptions draw.
         progress: called after each batch, with images of all corruptions together.
 
     Raises:
         DataError: when there are no rows.
-        UsageError: when the table holds a class that the model does not know.
+        UsageError: when the table holds a class that the model does not know, or for a sample below 1.
     """
     if not len(part):
         raise DataError(f"{part.name or 'the data set'} has no rows to evaluate.")
+    if sample is not None:
+        part = part.take(stratified_sample(part.labels, sample, seed))
     spec, truth = model.spec, truth_of(part, model.spec)
     views = spec.views if views is None else views
     images = to_inputs(part.images, spec.size, spec.color)

@@ -23,8 +23,8 @@ def shipped_scores(model: Model, table: ImageTable, views: Iterable[int] = ()) -
 
     Returns:
         Fractions of 1: ``public_test``, ``…_se`` (standard error), ``…_ece`` (calibration error), ``…_at_80`` (accuracy
-        on the 80 % most confident); ``…_deduplicated`` and ``…_deduplicated_se`` where the set has Training rows; and
-        ``…_views_V`` for each number of views.
+        on the 80 % most confident), ``…_balanced_accuracy`` (macro recall) and ``…_macro_f1``; ``…_deduplicated`` and
+        ``…_deduplicated_se`` where the set has Training rows; and ``…_views_V`` for each number of views.
 
     Raises:
         DataError: when the set has no PublicTest rows.
@@ -37,6 +37,8 @@ def shipped_scores(model: Model, table: ImageTable, views: Iterable[int] = ()) -
         "_se": evaluation.accuracy_se,
         "_ece": evaluation.ece,
         "_at_80": evaluation.accuracy_at_80,
+        "_balanced_accuracy": evaluation.balanced_accuracy,
+        "_macro_f1": evaluation.macro_f1,
     }
     if (deduplicated := evaluation.deduplicated) is not None:
         scores |= {"_deduplicated": deduplicated.accuracy, "_deduplicated_se": deduplicated.accuracy_se}

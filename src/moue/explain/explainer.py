@@ -108,7 +108,9 @@ class Explainer:
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The model's class probabilities ``(N, K)`` of images, uint8 ``(N, C, S, S)``."""
-        return class_probabilities(tta_logits(self.model.logits, images, self.spec.views, BATCH), self.spec)
+        return class_probabilities(
+            tta_logits(self.model.logits, images, self.spec.views, BATCH, self.spec.crop_size), self.spec
+        )
 
     def explain(
         self, image: NDArray[np.uint8], label: str | None = None, landmarks: NDArray[np.floating] | None = None

@@ -30,11 +30,14 @@ def trace(network: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
     """Trace a network in evaluation mode; batch norms are fused into the convolutions before them.
 
     Returns:
-        A graph with one input ``images``, uint8 ``(N, C, size, size)``, and one output ``logits``, float32 ``(N, K)``.
+        A graph with one input ``images``, uint8 ``(N, C, size, size)``, or of any side for a network that was trained
+        on crops, and one output ``logits``, float32 ``(N, K)``.
         The same network gives the same bytes.
     """
     network.eval()
     example = torch.zeros(2, spec.channels, spec.size, spec.size, dtype=torch.uint8, device=_device(network))
+    # Trained on crops, a network is given both whole images and crops.
+    sides = {2: torch.export.Dim("height"), 3: torch.export.Dim("width")} if spec.crop_size else {}
     # Torch's exporter warns about packages that it could have used.
     with silenced():
         program = torch.onnx.export(
@@ -43,7 +46,7 @@ def trace(network: nn.Module, spec: ModelSpec) -> onnx.ModelProto:
             dynamo=True,
             input_names=["images"],
             output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("N")},),
+            dynamic_shapes=({0: torch.export.Dim("N"), **sides},),
             opset_version=OPSET,
             verbose=False,
         )

@@ -57,9 +57,8 @@ class TorchModel:
             UsageError: when the images are not of the spec's shape and type.
         """
         spec = self.spec
-        shape = (spec.channels, spec.size, spec.size)
-        if images.dtype != np.uint8 or images.shape[1:] != shape:
-            required = ", ".join(map(str, shape))
+        if images.dtype != np.uint8 or images.shape[1:] not in spec.input_shapes:
+            required = ", ".join(map(str, spec.input_shapes[0]))
             raise UsageError(
                 f"{quoted(spec.name)} takes uint8 (N, {required}). Got {images.dtype} {images.shape} instead."
             )

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from moue.evaluation.metrics import Evaluation
+from moue.evaluation.robustness import Robustness
 from moue.report.format import join, majority, not_above_majority, percent, with_error
+from moue.report.robustness import robustness_lines
 from moue.spec import VIEWS, ModelSpec
 
 LIMITS = """\
@@ -68,10 +70,21 @@ def model_card(spec: ModelSpec, evaluation: Evaluation | None = None) -> str:
         lines += [f"- {_words(key)}: {value:.4f}" for key, value in spec.scores.items()]
     else:
         lines.append("Not measured.")
+    lines += ["", "## Robustness", "", *_robustness(spec, evaluation)]
     if remarks := spec.trained.get("remarks"):
         lines += ["", "Remarks:", "", *(f"- {remark}." for remark in remarks)]
     limits = {"data": _limits_of_data(spec), "calibration": NOT_CALIBRATED if spec.temperature == 1 else CALIBRATED}
     return "\n".join([*lines, "", "## Limitations", "", LIMITS.format(**limits)])
+
+
+def _robustness(spec: ModelSpec, evaluation: Evaluation | None) -> list[str]:
+    """From the evaluation where it looked at corrupted images, else what the spec has on record."""
+    if evaluation is not None and evaluation.robustness is not None:
+        return robustness_lines(evaluation.robustness, f"images of {_words(evaluation.split)} in `{evaluation.data}`")
+    if not spec.robustness:
+        return ["Not measured."]
+    split = _words(str(spec.robustness.get("split", "a test set")))
+    return robustness_lines(Robustness.from_record(spec.robustness), f"images of {split}")
 
 
 def _limits_of_data(spec: ModelSpec) -> str:
@@ -102,9 +115,19 @@ def _data(trained: Mapping[str, Any]) -> list[str]:
         drawn = f" (data.split_seed={split.get('seed', 0)}, data.fold={split.get('fold', 0)})" if held_out else ""
         lines.append(
             f"- `{data.get('name')}`: trained on {data.get('train') or 0:,} images ({classes}); {part}{drawn}. "
-            f"Fingerprint `{data.get('fingerprint')}`."
+            f"Fingerprint `{data.get('fingerprint')}`." + _noise(data.get("noisy_labels"))
         )
     return lines
+
+
+def _noise(found: Mapping[str, Any] | None) -> str:
+    """What was done with the labels that annotators do not share."""
+    if not found:
+        return ""
+    return (
+        f" Of the training images {found.get('rows', 0):,} had labels that FER+'s annotators do not share: "
+        f"{found.get('treatment')}."
+    )
 
 
 def _scores(e: Evaluation) -> list[str]:

@@ -23,6 +23,7 @@ from moue.report.format import (
     join,
     latency,
     majority,
+    of_other_labels,
     p_value,
     percent,
     points,
@@ -63,6 +64,7 @@ def verdict(
             *_over_seeds(results, seed_pairs),
             *_ensembles(evaluated),
             *_not_above(ranked, above),
+            *_other_labels(evaluated),
             *_latency(ranked),
             *_hardest_class(evaluated),
             *_overfitting(evaluated),
@@ -122,6 +124,16 @@ def _not_above(ranked: Sequence[ModelResult], above: Sequence[ModelResult]) -> l
         return []
     names = join([r.name for r in others])
     return [Finding("Not above the majority baseline", f"{names}, at least not significantly: {majority(e)}.")]
+
+
+def _other_labels(evaluated: Sequence[ModelResult]) -> list[Finding]:
+    """The models that are scored on labels which they were not trained for."""
+    texts = {r.name: text for r in evaluated if r.evaluation is not None and (text := of_other_labels(r.evaluation))}
+    return (
+        [Finding("Scored on other labels", " ".join(f"{name} {text}." for name, text in texts.items()))]
+        if texts
+        else []
+    )
 
 
 def _lead(ranked: Sequence[ModelResult], pairs: Sequence[Pair]) -> list[Finding]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from moue.evaluation.metrics import Scores
+from moue.evaluation.metrics import Evaluation, Scores
 from moue.evaluation.model_result import ModelResult
+from moue.labels import FER2013, FERPLUS
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -31,6 +32,16 @@ def majority(scores: Scores) -> str:
 def not_above_majority(scores: Scores) -> str:
     """The remark on a model whose accuracy is not significantly above the majority baseline."""
     return f"Not significantly better than the majority baseline: {majority(scores)}."
+
+
+def of_other_labels(evaluation: Evaluation) -> str:
+    """The remark on a model of FER+'s classes that is scored on FER-2013's labels; "" for others."""
+    if evaluation.labels != FERPLUS.labels or evaluation.label_set != FER2013.name:
+        return ""
+    return (
+        "has learned what most of FER+'s ten annotators see. FER-2013's own labels agree with them for two images in "
+        "three, so this accuracy says little of it: score it with --labels ferplus --votes fer2013new.csv"
+    )
 
 
 def signed_points(fraction: float) -> str:

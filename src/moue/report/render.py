@@ -82,8 +82,8 @@ def render(
         "slugs": slugs,
         "provenance": provenance,
     }
-    environment = _environment()
-    html, markdown = (environment.get_template(f"comparison.{kind}.j2").render(context) for kind in ("html", "md"))
+    templates = environment()
+    html, markdown = (templates.get_template(f"comparison.{kind}.j2").render(context) for kind in ("html", "md"))
     return html, markdown
 
 
@@ -95,7 +95,12 @@ def _ordered(pairs: Sequence[Pair], best: ModelResult | None) -> list[Pair]:
     return sorted(turned, key=lambda pair: pair.a != best.name)
 
 
-def _environment() -> Any:
+def environment() -> Any:
+    """Jinja's, with the templates of this package and the filters that they use.
+
+    Raises:
+        MissingExtra: without jinja2.
+    """
     jinja2 = require("jinja2", "report")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER / "templates"),

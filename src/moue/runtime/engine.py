@@ -122,7 +122,8 @@ class Engine:
         """Classify face crops.
 
         Args:
-            images: uint8 ``(N, C, size, size)``, 0..255, in the spec's color; N may be 0.
+            images: uint8 ``(N, C, size, size)``, 0..255, in the spec's color, or crops of the spec's ``crop_size``; N
+                may be 0.
             batch_size: how many go through the graph at once, by default what suits its device; changes memory and
                 speed, not the results.
 
@@ -151,7 +152,8 @@ class Engine:
             UsageError: as :meth:`logits`, and for another number of views.
         """
         batch_size = self._checked(images, batch_size)
-        return tta_logits(lambda rows: self.logits(rows, max(batch_size, views)), images, views, batch_size)
+        crop_size = self.spec.crop_size
+        return tta_logits(lambda rows: self.logits(rows, max(batch_size, views)), images, views, batch_size, crop_size)
 
     def predict(self, images: NDArray[np.uint8], batch_size: int | None = None) -> Predictions:
         """Probabilities of face crops: logits, averaged over the spec's views, divided by the spec's temperature,
@@ -172,7 +174,7 @@ class Engine:
         batch_size = self.graph.batch_size if batch_size is None else batch_size
         if batch_size < 1:
             raise UsageError(f"batch_size must be at least 1. Got {quoted(batch_size)} instead.")
-        if images.dtype != np.uint8 or images.shape[1:] != (spec.channels, spec.size, spec.size):
+        if images.dtype != np.uint8 or images.shape[1:] not in spec.input_shapes:
             raise UsageError(
                 f"the model {quoted(spec.name)} takes uint8 (N, {spec.channels}, {spec.size}, {spec.size}). "
                 f"Got {images.dtype} {images.shape} instead."
@@ -207,7 +209,8 @@ def _check_port(spec: ModelSpec, kind: str, ports: Mapping[str, Port], expected:
     """The name of the graph's only input or output, which must have the expected dtype and shape."""
     if len(ports) == 1:
         [(name, port)] = ports.items()
-        if port == expected:
+        fits = all(side in (None, wanted) for side, wanted in zip(port[1], expected[1], strict=False))
+        if port[0] == expected[0] and len(port[1]) == len(expected[1]) and fits:
             return name
     found = ", ".join(_format_port(port) for port in ports.values()) or "none"
     raise ModelError(

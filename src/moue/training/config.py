@@ -39,6 +39,15 @@ class DataConfig:
     fold: Annotated[int, Range(0, 10_000)] = 0
     """Which of the 1 / ``validation`` parts of Training is held out, from 0: one run a part is a cross-validation, and
     their runs are teachers for ``optim.teachers_out_of_fold``."""
+    noisy_labels: Literal["keep", "weight", "drop", "relabel"] = "keep"
+    """What is done with training rows whose labels FER+'s annotators do not share: "keep" them, "weight" their loss by
+    ``noisy_weight``, "drop" them, or "relabel" them as more than half of the votes say, and drop those of which none
+    does. Validation and test rows keep their labels. Any other than "keep" needs data.votes."""
+    noisy_agreement: Annotated[float, Range(0, 1)] = 0.0
+    """Largest share of FER+'s votes that a noisy label has, where votes of one annotator alone do not count; 0 is a
+    label that no two of ten share, 0.2 one that two of them share."""
+    noisy_weight: Annotated[float, Range(0.01, 1)] = 0.3
+    """Weight of the noisy rows in the labels' loss; that of the others is 1."""
     class_weights: bool = False
     """Weight the loss inversely to class frequency (scikit-learn's "balanced")."""
     oversample: bool = False
@@ -60,7 +69,7 @@ class DataConfig:
     """Largest shift, as a fraction of the side."""
     random_crop: Annotated[int, Range(0, 1024)] = 0
     """Side in pixels of the part of each image, at its own scale, that is trained on; 0 is all of it. For networks that
-    take several sizes, and are then given whole images."""
+    take several sizes: they are then given whole images, and with ten views crops of this side."""
     brightness: Annotated[float, Range(0, 1)] = 0.2
     """Largest additive change, as a fraction of 255."""
     contrast: Annotated[float, Range(0, 1)] = 0.2
@@ -263,6 +272,13 @@ class Config:
             )
         if crop and self.optim.progressive_sizes:
             raise UsageError("data.random_crop and optim.progressive_sizes both set the side of images. Leave out one.")
+
+    @property
+    def needs_votes(self) -> str | None:
+        """The setting that needs FER+'s votes beside the labels, with the value that does not; None where none does."""
+        if self.optim.votes_weight > 0:
+            return "optim.votes_weight=0"
+        return None if self.data.noisy_labels == "keep" else "data.noisy_labels=keep"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for YAML or JSON."""

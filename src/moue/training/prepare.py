@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from moue.data.balance import bootstrap, class_weights
+from moue.data.label_noise import noisy_labels, relabel
 from moue.data.splits import Split, duplicate_groups, stratified_split
 from moue.data.table import ImageTable
 from moue.errors import DataError, UsageError
@@ -198,10 +199,10 @@ def _begin(
 def _networks(config: Config, table: ImageTable, rebuild: dict[str, Any] | None) -> tuple[Network, Network]:
     """The network to train, with first weights, and the one that the run keeps, for its shape."""
     labels, votes = table.label_set.labels, config.optim.votes_weight > 0
-    if votes and table.votes is None:
+    if config.needs_votes and table.votes is None:
         raise UsageError(
-            "optim.votes_weight needs FER+'s votes and FER-2013's labels: type --votes fer2013new.csv, or for "
-            "other data --set optim.votes_weight=0"
+            f"{config.needs_votes.partition('=')[0]} needs FER+'s votes and FER-2013's labels: type --votes "
+            f"fer2013new.csv, or for other data --set {config.needs_votes}"
         )
     model = config.model
     torch.manual_seed(config.run.seed)
@@ -241,10 +242,19 @@ def _rows(
     sample_weights: NDArray[np.floating] | None,
 ) -> tuple[Batch, Batch | None]:
     """The training rows, with whatever the task needs of them, and the validation rows."""
-    rows = split.train
-    if config.data.bootstrap:
+    data, rows = config.data, split.train
+    if data.bootstrap:
         rows = bootstrap_rows(table, rows, config.run.seed)
-    train = Batch.of(table, rows, network.input, device, votes=config.optim.votes_weight > 0)
+    cleaned, labels = table, data.noisy_labels
+    if labels != "keep":
+        noisy = noisy_labels(table, data.noisy_agreement)
+        if labels == "weight":
+            ones = np.ones(len(table)) if sample_weights is None else sample_weights
+            sample_weights = np.where(noisy, data.noisy_weight, 1) * ones
+        else:
+            cleaned, kept = relabel(table, noisy) if labels == "relabel" else (table, ~noisy)
+            rows = rows[kept[rows]]
+    train = Batch.of(cleaned, rows, network.input, device, votes=config.optim.votes_weight > 0)
     if sample_weights is not None:
         weights = sample_weights[rows] / sample_weights[rows].mean()
         train = replace(train, weights=torch.from_numpy(weights.astype(np.float32)).to(device))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moue.data.label_noise import noisy_labels
 from moue.data.readers.fer2013_csv import is_fer2013
 from moue.data.table import ImageTable
 from moue.trained.network import network_spec
@@ -23,6 +24,16 @@ def class_counts(table: ImageTable, rows: NDArray[np.int64]) -> dict[str, int]:
     """How many of these rows each class has."""
     counts = np.bincount(table.labels[rows], minlength=len(table.label_set))
     return dict(zip(table.label_set.labels, counts.tolist(), strict=True))
+
+
+def noise_of(config: Config, table: ImageTable, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """What was done with how many of the training rows for their noisy labels; nothing where all are kept."""
+    data = config.data
+    if data.noisy_labels == "keep":
+        return {}
+    done = {"weight": f"weighted by {data.noisy_weight:g}", "drop": "dropped", "relabel": "relabeled or dropped"}
+    noisy = int(noisy_labels(table, data.noisy_agreement)[rows].sum())
+    return {"noisy_labels": {"rows": noisy, "agreement": data.noisy_agreement, "treatment": done[data.noisy_labels]}}
 
 
 def license_of(config: Config, table: ImageTable) -> str:

@@ -34,7 +34,7 @@ from moue.run_folder import CONFIG, HISTORY, RECORD, SPEC, SPLIT, WEIGHTS, is_ru
 from moue.runtime.results import Predictions, softmax
 from moue.spec import ModelSpec
 from moue.training.config import MAY_DIFFER, Config
-from moue.training.provenance import LICENSE, class_counts, curves_of, license_of, machine_of, origin_of
+from moue.training.provenance import LICENSE, class_counts, curves_of, license_of, machine_of, noise_of, origin_of
 from moue.training.remarks import remarks
 
 if TYPE_CHECKING:
@@ -234,6 +234,7 @@ class Run:
                 "classes": class_counts(table, split.train),
                 "train": len(split.train),
                 "validation": len(split.validation),
+                **noise_of(config, table, split.train),
                 # With which the spec of a model without its run says which rows these were.
                 "split": {"seed": split.seed, "fraction": split.fraction, "fold": split.fold},
             },
@@ -299,6 +300,7 @@ class Run:
             labels=labels,
             size=network.input.size,
             color=network.input.color,
+            crop_size=config.data.random_crop if config.data.augment else 0,
             views=2,
             license=record.get("license", LICENSE),
             parameters=record.get("parameters", 0),
