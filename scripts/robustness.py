@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue import data
+from moue.evaluation.corruptions import CORRUPTIONS, SEVERITIES
 from moue.evaluation.robustness import Robustness
 from moue.evaluation.scoring_robustness import score_robustness
 from moue.evaluation.shipped_scores import SPLIT
@@ -33,6 +35,7 @@ from moue.training.machine import describe
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "robustness"
 FIGURES = ROOT / "docs" / "images"
+PAGE, BEGIN, END = ROOT / "docs" / "accuracy.md", "<!-- tables: scripts/robustness.py -->", "<!-- /tables -->"
 
 
 class Bfloat16:
@@ -107,6 +110,38 @@ def draw() -> None:
             found[name] = Robustness.from_record(result)
     for figure, drawing in robustness_curves(found).items():
         (FIGURES / f"robustness-{figure}.svg").write_bytes(drawing.svg)
+    text = PAGE.read_text(encoding="utf-8")
+    head, _, rest = text.partition(BEGIN)
+    PAGE.write_text(f"{head}{BEGIN}\n{tables(found)}{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+def tables(found: Mapping[str, Robustness]) -> str:
+    """The tables of docs/accuracy.md: a row a model, and a row a corruption with the accuracy at its worst severity."""
+    lines = [
+        "| model | images | right as they are | mean corruption error | uncertain as they are | uncertain at the "
+        "worst severity | right among the others there | rank correlation of uncertain and wrong |",
+        "|---|" + "---:|" * 7,
+    ]
+    for name, robustness in found.items():
+        clean = robustness.clean
+        worst = [score for score in robustness.corrupted if score.severity == SEVERITIES]
+        certain = [score.selective_accuracy for score in worst if score.selective_accuracy is not None]
+        lines.append(
+            f"| `{name}` | {robustness.n:,} | {clean.accuracy:.1%} | {robustness.mean_corruption_error:.1%} | "
+            f"{clean.uncertain:.0%} | {np.mean([score.uncertain for score in worst]):.0%} | {np.mean(certain):.0%} | "
+            f"{robustness.uncertainty_correlation or 0:.2f} |"
+        )
+    lines += ["", f"| right at the worst severity | {' | '.join(f'`{name}`' for name in found)} |"]
+    lines.append("|---|" + "---:|" * len(found))
+    for corruption, (_, strengths, unit) in CORRUPTIONS.items():
+        cells = [
+            f"{score.accuracy:.0%}"
+            for robustness in found.values()
+            for score in robustness.corrupted
+            if (score.corruption, score.severity) == (corruption, SEVERITIES)
+        ]
+        lines.append(f"| {corruption.replace('_', ' ')} ({unit}: {strengths[-1]:g}) | {' | '.join(cells)} |")
+    return "\n".join(lines).replace("%", " %") + "\n"
 
 
 def main(argv: list[str] | None = None) -> None:

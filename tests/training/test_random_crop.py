@@ -21,11 +21,9 @@ from moue.tta import make_views
 
 
 def test_training_sees_crops_of_the_scale_and_side_that_ten_views_have() -> None:
-    plain = {"rotation": 0.0, "scale": 0.0, "shift": 0.0, "flip": False, "brightness": 0.0, "contrast": 0.0}
+    plain = DataConfig(random_crop=40, rotation=0, scale=0, shift=0, flip=False, brightness=0, contrast=0)
     ramp = np.tile((5 * np.arange(48)).astype(np.uint8), (48, 1))[None, None]
-    seen = Augment(DataConfig(random_crop=40, **plain))(
-        torch.from_numpy(ramp).repeat(20, 1, 1, 1), torch.Generator().manual_seed(0)
-    ).numpy()
+    seen = Augment(plain)(torch.from_numpy(ramp).repeat(20, 1, 1, 1), torch.Generator().manual_seed(0)).numpy()
     views = make_views(ramp, 10, 40)
     assert seen.shape[1:] == views.shape[1:] == (1, 40, 40)
     np.testing.assert_allclose(np.diff(seen, axis=3), 5, atol=0.01)

@@ -35,7 +35,7 @@ class Confusion(NamedTuple):
 
     truth: str
     predicted: str
-    count: int
+    total: int
     """Of all errors of the kind, on the page or not."""
     errors: list[ErrorImage]
     """The surest first."""
