@@ -22,7 +22,7 @@ from moue.labels import FER2013
 from moue.report import plots, write
 from moue.report.card import model_card
 from moue.report.findings import verdict
-from moue.report.published import published_results
+from moue.report.published import published_results, published_scores
 from moue.report.write import write_comparison
 from moue.runtime.weights import list_models
 from moue.spec import ModelSpec
@@ -410,3 +410,18 @@ def test_the_card_of_every_shipped_model_names_its_set() -> None:
         card = model_card(ModelSpec.load(Path(model["path"]).with_suffix(".json")))
         assert "- `fer2013.csv.zip`: trained on 2" in card
         assert "FER-2013 holds" in card
+
+
+def test_what_others_report_is_in_the_results_with_rows_and_selection() -> None:
+    page = (Path(__file__).parents[2] / "results" / "models.md").read_text(encoding="utf-8")
+    scores = published_scores()
+    assert [score["accuracy"] for score in scores] == sorted((s["accuracy"] for s in scores), reverse=True)
+    for score in scores:
+        cells = (
+            score["name"],
+            f"{100 * score['accuracy']:.1f} %",
+            score["split"],
+            score["selection"],
+            score["weights"],
+        )
+        assert f"| {' | '.join(cells)} |" in page
