@@ -20,8 +20,8 @@ def published_results() -> list[ModelResult]:
 
 
 def published_scores() -> list[dict[str, Any]]:
-    """What others report on FER-2013, the best first: ``name``, ``accuracy`` (a fraction), ``split``, ``selection`` (how
-    the checkpoint was chosen), ``weights`` (whether they can be had) and ``source``. Nothing was measured here.
+    """What others report on FER-2013, the best first: ``name``, ``accuracy`` (a fraction), ``split``, ``selection``
+    (how the checkpoint was chosen), ``weights`` (whether they can be had) and ``source``. Nothing was measured here.
     """
     scores: list[dict[str, Any]] = _content()["others"]
     return sorted(scores, key=lambda score: -score["accuracy"])
