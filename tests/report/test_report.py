@@ -18,7 +18,7 @@ import pytest
 from moue.errors import MissingExtra, UsageError
 from moue.evaluation.model_result import ModelResult, PublishedClaims
 from moue.evaluation.ranking import compare_models
-from moue.labels import FER2013
+from moue.labels import FER2013, FERPLUS
 from moue.report import plots, write
 from moue.report.card import model_card
 from moue.report.findings import verdict
@@ -425,3 +425,13 @@ def test_what_others_report_is_in_the_results_with_rows_and_selection() -> None:
             score["weights"],
         )
         assert f"| {' | '.join(cells)} |" in page
+
+
+def test_a_model_of_other_labels_is_remarked_on() -> None:
+    assert STRONG.evaluation is not None
+    votes = replace(STRONG.evaluation, labels=FERPLUS.labels, label_set="fer2013")
+    texts = dict(verdict([WEAK, replace(STRONG, evaluation=votes)], []))
+    assert texts["Scored on other labels"].startswith("strong has learned what most of FER+'s ten annotators see.")
+    own = replace(votes, label_set="ferplus")
+    assert "Scored on other labels" not in dict(verdict([WEAK, replace(STRONG, evaluation=own)], []))
+    assert "Scored on other labels" not in dict(verdict([WEAK, STRONG], []))
