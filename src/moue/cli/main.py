@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 #: Subcommand to its line of help; "data info" is in ``moue.cli.data``.
 COMMANDS = {
     "predict": "read faces in photos, folders, videos or a camera",
+    "score": "read faces in archives: folders, tar shards, Parquet, lists, over many processes",
     "timeline": "tabulate what people in films showed, by person, by condition and around events",
     "data": "import, inspect or synthesize a data set",
     "networks": "list the networks that can be trained",

@@ -6,14 +6,13 @@ import argparse
 import sys
 from collections.abc import Iterable
 
-from moue.cli.clock import seconds
 from moue.cli.main import OK, PARTIAL
 from moue.cli.output import add_format
+from moue.cli.reading import add_large, add_model, add_video, check_reading, recognizer_options, video_options
 from moue.cli.result_table import TableSink
 from moue.cli.run_progress import RunProgress
 from moue.errors import UsageError
-from moue.image import MAX_PIXELS
-from moue.runtime.engine import ENGINES
+from moue.runtime.engine import OptimizeFor
 from moue.runtime.inputs.paths import require_list, require_one
 from moue.runtime.inputs.resolve import resolve
 from moue.runtime.inputs.source import Source
@@ -25,10 +24,8 @@ from moue.runtime.outputs.sinks import ParquetSink, ResultSink, TextFormatter, T
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.run import run as read_all
 from moue.runtime.validation import check_number
-from moue.runtime.video.smooth import SMOOTH
 from moue.runtime.weights import files_of
 from moue.runtime.workload import Workload, workload_of
-from moue.spec import VIEWS
 
 #: From this many images on, an engine that takes longer to start is worth it.
 MANY = 50
@@ -59,58 +56,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_format(results)
 
-    add = parser.add_argument_group("model").add_argument
-    add("--model", default="default", help="a name of `moue models`, an .onnx file or a run folder (default: default)")
-    add(
-        "--views",
-        type=int,
-        choices=tuple(VIEWS),
-        help="average each face with its mirror image (2), shifts too (6), or over ten crops (default: the model's)",
-    )
-    add("--uncertain", type=float, help="mark predictions below this probability, 0 to 1 (default: the model's own)")
-    add(
-        "--logit-adjustment",
-        type=float,
-        metavar="TAU",
-        help="favor rare classes: 0 for the likeliest class, 1 for the best mean recall (default: the model's, 0)",
-    )
-    add("--engine", default="auto", choices=ENGINES, help="what runs the graphs, a GPU's among them")
+    add_model(parser)
+    add = parser.add_argument_group("processor").add_argument
     add("--threads", type=int, default=0, help="CPU threads (default: all)")
-
-    add = parser.add_argument_group("faces").add_argument
-    add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
-    add("--min-score", type=float, default=0.5, help="the least score of a detected face, 0 to 1 (default: 0.5)")
-    add("--small-faces", action="store_true", help="search at the native size, not on 1280 pixels")
-
-    add = parser.add_argument_group("videos, cameras and streams").add_argument
-    add("--start", type=seconds, default=0.0, metavar="T", help="where to begin in a video: 90, 1:30 or 0:01:30")
-    add("--end", type=seconds, metavar="T", help="where to end in a video; frames keep the times of the whole video")
-    add("--every", type=int, default=1, metavar="N", help="read every Nth frame of a video")
-    add("--fps", type=float, help="read at most this many frames per second of a video")
-    add(
-        "--smooth",
-        type=float,
-        default=SMOOTH,
-        metavar="SECONDS",
-        help=f"smooth a video's probabilities over about that long; 0 for each frame's own (default: {SMOOTH})",
-    )
-
-    add(
+    videos = parser.add_argument_group("videos, cameras and streams")
+    add_video(videos)
+    videos.add_argument(
         "--reconnect",
         type=int,
         default=RETRIES,
         metavar="N",
         help=f"how often in a row a lost stream is connected to again (default: {RETRIES})",
     )
-
-    add = parser.add_argument_group("large and damaged inputs").add_argument
-    add("--max-pixels", type=int, default=MAX_PIXELS, help=f"refuse larger photos and videos (default: {MAX_PIXELS})")
-    add(
-        "--truncated",
-        default="read",
-        choices=("read", "refuse"),
-        help="a JPEG that breaks off: read it if nine tenths of its rows are there (default), or refuse it",
-    )
+    add_large(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -120,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         The exit code: 3 when something could not be read.
     """
     _check_flags(args)
-    video = VideoOptions(args.every, args.fps, args.smooth, args.start, args.end, args.window, args.reconnect)
+    video = video_options(args, window=args.window, reconnect=args.reconnect)
     require_one(args.sources)
     if "-" in args.sources:
         require_list(sys.stdin)
@@ -131,20 +89,8 @@ def run(args: argparse.Namespace) -> int:
     # A list on stdin may come from a program that is still writing it.
     if "-" not in args.sources:
         sources = list(sources)
-    recognizer = Recognizer(
-        args.model,
-        args.detector,
-        engine=args.engine,
-        threads=args.threads,
-        min_score=args.min_score,
-        uncertain_below=args.uncertain,
-        logit_adjustment=args.logit_adjustment,
-        small_faces=args.small_faces,
-        views=args.views,
-        max_pixels=args.max_pixels,
-        truncated=args.truncated,
-        optimize_for="throughput" if _are_many(sources) else "latency",
-    )
+    optimize_for: OptimizeFor = "throughput" if _are_many(sources) else "latency"
+    recognizer = Recognizer.from_options(recognizer_options(args, threads=args.threads, optimize_for=optimize_for))
     sinks = _stdout_sinks(args.format, recognizer.spec.labels)
     sink = None
     if folder is not None:
@@ -176,15 +122,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_flags(args: argparse.Namespace) -> None:
     """Refuse what cannot be used by the name that was typed, which the library does not know."""
-    check_number("--min-score", args.min_score, 0, 1)
-    if args.uncertain is not None:
-        check_number("--uncertain", args.uncertain, 0, 1)
+    check_reading(args)
     check_number("--threads", args.threads, 0, integer=True)
-    check_number("--max-pixels", args.max_pixels, 1, integer=True)
-    check_number("--every", args.every, 1, integer=True)
-    if args.fps is not None:
-        check_number("--fps", args.fps, 0, exclusive=True)
-    check_number("--smooth", args.smooth, 0)
     check_number("--reconnect", args.reconnect, 0, integer=True)
     if args.save_faces and not args.out:
         raise UsageError("--save-faces writes beside the results. Name a folder for them with --out.")

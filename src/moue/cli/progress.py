@@ -24,6 +24,8 @@ class Progress:
         self.stream = stream or sys.stderr
         self.enabled = self.stream.isatty()
         self.start = self.drawn = time.monotonic()
+        self.before = 0
+        """What was done at ``start``; it does not count for the rate."""
 
     def __enter__(self) -> Progress:
         return self
@@ -41,12 +43,16 @@ class Progress:
         if not self.enabled or (now - self.drawn < 0.1 and done != total):
             return
         self.drawn = now
-        rate = done / max(now - self.start, 1e-9)
+        rate = self.rate(done, now)
         text = f"{self.step} {done}" + (f"/{total}" if total else "") + f"  {rate:.3g} {self.unit}/s"
-        if total and done:
+        if total and rate:
             filled = round(24 * done / total)
             seconds_left = (total - done) / rate
             bar = "#" * filled + "." * (24 - filled)
             text = f"{self.step} [{bar}] {done}/{total}  {rate:.3g} {self.unit}/s  {clock(seconds_left)} left"
         self.stream.write(f"\r\x1b[K{text}")
         self.stream.flush()
+
+    def rate(self, done: int, now: float) -> float:
+        """What is done a second."""
+        return (done - self.before) / max(now - self.start, 1e-9)

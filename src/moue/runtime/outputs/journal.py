@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from moue.errors import UsageError
 from moue.files import append, naming_errors
@@ -49,7 +49,7 @@ class Journal:
         self._folder, self._path = folder, folder / JOURNAL
         with naming_errors(self._path):
             self._file = open(self._path, "a+b")  # noqa: SIM115
-        self._lock()
+        lock(self._file, folder)
         # Where the line of each complete input begins.
         self._offsets: dict[str, int] = {}
         self.stems: dict[str, str] = {}
@@ -128,20 +128,26 @@ class Journal:
         except OSError:
             return False
 
-    def _lock(self) -> None:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise UsageError(
-                f"another moue is writing to {self._folder}. Wait until it ends, or name another folder."
-            ) from None
-        except OSError:  # A file system without locks.
-            return
+
+def lock(file: IO[bytes], folder: Path) -> None:
+    """Keep other processes from writing to a folder of results until ``file``, which lies in it, is closed.
+
+    A file system without locks, and Windows, have none.
+
+    Raises:
+        UsageError: when another process has it; ``file`` is closed then.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UsageError(f"another moue is writing to {folder}. Wait until it ends, or name another folder.") from None
+    except OSError:  # A file system without locks.
+        return
 
 
 def fingerprint(path: str) -> list[Any] | None:
@@ -167,6 +173,12 @@ def identity(spec: ModelSpec, *options: Any) -> str:
         spec: the model's, with its hash.
         options: dataclasses; all their fields count, but for :data:`UNRELATED_OPTIONS` and the model's name.
     """
+    values = settings_of(spec, *options)
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=repr).encode()).hexdigest()[:32]
+
+
+def settings_of(spec: ModelSpec, *options: Any) -> dict[str, Any]:
+    """The values that :func:`identity` hashes, by name; those of the spec as ``spec.name``."""
     values = {
         f"spec.{field.name}": getattr(spec, field.name) for field in fields(spec) if field.name not in DESCRIPTIVE
     }
@@ -174,5 +186,4 @@ def identity(spec: ModelSpec, *options: Any) -> str:
         ignored = {*UNRELATED_OPTIONS, "model"}
         values |= {field.name: getattr(part, field.name) for field in fields(part) if field.name not in ignored}
     # 0 and 0.0 are the same option.
-    values = {name: float(v) if type(v) is int else v for name, v in values.items()}
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=repr).encode()).hexdigest()[:32]
+    return {name: float(v) if type(v) is int else v for name, v in values.items()}

@@ -1,0 +1,169 @@
+"""What the sources of a run are: files and shards, on this machine or wherever fsspec reaches."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from moue.errors import UsageError, quoted
+from moue.runtime.inputs.paths import expand, natural, require_one
+from moue.runtime.network.url import public_name
+from moue.runtime.outputs.mirror import absolute
+from moue.scale.storage import failure_of, is_address, open_filesystem
+from moue.signatures import IMAGE_SUFFIXES, SYSTEM_FILES, VIDEO_SUFFIXES
+
+EntryKind = Literal["image", "video", "tar", "parquet", "skipped", "unreadable"]
+
+#: Ends of the names of shards, and of lists, in lower case.
+TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+PARQUET_ENDINGS = (".parquet", ".pq")
+LIST_ENDINGS = (".txt", ".lst", ".list")
+
+#: WebDataset's notation of many shards: shard-{000000..000123}.tar
+_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file, and what to open it as."""
+
+    name: str
+    """A path or an address, with its secrets."""
+    kind: EntryKind
+    """A "tar" and a "parquet" hold many inputs; "skipped" and "unreadable" are not opened."""
+    reason: str | None = None
+    """Why it is skipped or unreadable."""
+
+
+def require_sources(sources: Iterable[str]) -> None:
+    """Refuse what does not end or cannot be read a second time, and sources of which not one is there.
+
+    Raises:
+        UsageError: in these cases; the message names the source.
+    """
+    names = list(sources)
+    for name in names:
+        if name == "-":
+            raise UsageError("a list on stdin cannot be read again to go on. Save it as FILE.txt and give that.")
+        if name.isdecimal() and not Path(name).exists():
+            raise UsageError(f"{name} is a camera, which has no end. Type: moue predict {name}")
+        if name.lower().startswith(("rtsp://", "rtsps://")):
+            raise UsageError(f"{public_name(name)} is a stream, which has no end. Type: moue predict ADDRESS")
+    if not any(is_address(name) or _BRACES.search(name) for name in names):
+        require_one(names)
+
+
+def discover(sources: Iterable[str], exclude: Path | None = None) -> Iterator[Entry]:
+    """The files of the sources, in order, each once.
+
+    Args:
+        sources: paths, folders, globs and addresses, where ``{000..123}`` stands for numbers; a ``.txt``, ``.lst`` or
+            ``.list`` file has a path, folder or address a line.
+        exclude: a folder that is not searched, because results lie there.
+
+    Raises:
+        UsageError: for an address that cannot be used.
+    """
+    # On disk, as the names of many millions of files take too much memory.
+    seen = sqlite3.connect("")
+    try:
+        seen.execute("create table seen (name text primary key) without rowid")
+        for source in sources:
+            for entry in _entries(source, exclude):
+                name = entry.name if is_address(entry.name) else absolute(entry.name)
+                key = name.encode("utf-8", "surrogateescape")
+                if seen.execute("insert or ignore into seen values (?)", (key,)).rowcount:
+                    yield entry
+    finally:
+        seen.close()
+
+
+def kind_by_name(name: str) -> EntryKind | None:
+    """What a file holds by the end of its name; None where that does not tell."""
+    lower = name.lower()
+    if lower.endswith(TAR_ENDINGS):
+        return "tar"
+    if lower.endswith(PARQUET_ENDINGS):
+        return "parquet"
+    suffix = PurePosixPath(lower).suffix
+    if suffix in IMAGE_SUFFIXES:
+        return "image"
+    return "video" if suffix in VIDEO_SUFFIXES else None
+
+
+def _entries(source: str, exclude: Path | None, in_list: bool = False) -> Iterator[Entry]:
+    for name in _numbered(source):
+        if is_address(name):
+            yield from _remote(name)
+        elif not in_list and name.lower().endswith(LIST_ENDINGS) and Path(name).is_file():
+            for line in _lines(Path(name)):
+                yield from _entries(line, exclude, in_list=True)
+        else:
+            # In a list a path is a path, whatever letters it has.
+            for found in expand(Path(name) if in_list else name, exclude=exclude):
+                kind = kind_by_name(found.name)
+                if kind in ("tar", "parquet") and Path(found.name).is_file():
+                    yield Entry(found.name, kind)
+                elif found.kind in ("image", "video", "skipped", "unreadable"):
+                    yield Entry(found.name, found.kind, found.reason)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    # Names of files need not be valid text.
+    with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+        for line in file:
+            name = line.rstrip("\r\n")
+            if "\0" in name:
+                raise UsageError(f"{path} is no list of paths or addresses, one a line: it holds binary data.")
+            if name.strip():
+                yield name
+
+
+def _numbered(name: str) -> Iterator[str]:
+    """The names that one with ``{000..123}`` stands for; zeros in front are kept."""
+    match = None if Path(name).exists() else _BRACES.search(name)
+    if match is None:
+        yield name
+        return
+    first, last = int(match[1]), int(match[2])
+    if first > last:
+        raise UsageError(f"{quoted(name)}: the first number must not be above the last. Got {match[0]} instead.")
+    for number in range(first, last + 1):
+        yield from _numbered(f"{name[: match.start()]}{number:0{len(match[1])}d}{name[match.end() :]}")
+
+
+def _remote(address: str) -> Iterator[Entry]:
+    """The files at an address: one, those of a folder, or those that a glob matches."""
+    filesystem, path = open_filesystem(address)
+    try:
+        paths = _listed(filesystem, path, address)
+    except Exception as error:
+        yield Entry(address, "unreadable", f"it cannot be listed: {failure_of(error, address)}")
+        return
+    if paths is None:
+        # A single file is opened as what its name says; nothing else tells.
+        yield Entry(address, kind_by_name(address.partition("?")[0]) or "image")
+        return
+    if not paths:
+        yield Entry(address, "unreadable", "nothing is there that could be read")
+    for found in paths:
+        parts = PurePosixPath(found).parts
+        if any(part.startswith(".") or part.lower() in SYSTEM_FILES for part in parts):
+            continue
+        kind = kind_by_name(found)
+        name = filesystem.unstrip_protocol(found)
+        yield Entry(name, kind) if kind else Entry(name, "skipped", "by its name neither an image nor a video")
+
+
+def _listed(filesystem: Any, path: str, address: str) -> list[str] | None:
+    """The files of a folder or glob; None for a single file."""
+    if "*" in path or "[" in path:
+        return sorted(filesystem.glob(path), key=natural)
+    # A web server lists folders at best as pages with links, which is tried where the address says that it is one.
+    if address.lower().startswith(("http://", "https://")) and not address.endswith("/"):
+        return None
+    return sorted(filesystem.find(path), key=natural) if filesystem.isdir(path) else None

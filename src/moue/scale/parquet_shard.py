@@ -1,0 +1,135 @@
+"""Shards as Parquet files that hold encoded images in a column of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from moue.errors import UsageError, require
+from moue.runtime.inputs.source import Source
+from moue.scale.discover import Entry
+from moue.scale.item import Item, source_of
+from moue.scale.storage import failure_of, open_filesystem, reading_errors, shown
+
+#: Names of columns that hold a row's key, the first of which counts.
+KEYS = ("key", "__key__", "id", "image_id", "path", "file_name", "filename", "url", "name")
+#: Rows that are held in memory at a time.
+ROWS = 16
+
+
+@dataclass(frozen=True)
+class ParquetColumns:
+    """Which columns of Parquet files are read; None to find them."""
+
+    image: str | None = None
+    """That of the images: bytes, or a struct with ``bytes`` as Hugging Face's data sets have it."""
+    key: str | None = None
+    """That of the keys."""
+
+
+def count_rows(path: str, columns: ParquetColumns) -> int | Entry:
+    """How many rows a Parquet file has; where none can be read, an entry that says why.
+
+    Raises:
+        UsageError: when the column of the images cannot be told, or a named one is not there.
+    """
+    try:
+        with _opened(path) as file:
+            schema = file.schema_arrow
+            rows = int(file.metadata.num_rows)
+    except reading_errors() as error:
+        return Entry(path, "unreadable", f"it cannot be read as Parquet: {failure_of(error, path)}")
+    name = shown(path)
+    if columns.key is not None and columns.key not in schema.names:
+        raise UsageError(f"{name} has no column {columns.key!r}. Its columns: {', '.join(schema.names)}.")
+    if columns.image is not None:
+        if columns.image not in schema.names:
+            raise UsageError(f"{name} has no column {columns.image!r}. Its columns: {', '.join(schema.names)}.")
+        if not _holds_bytes(schema.field(columns.image).type):
+            raise UsageError(f"the column {columns.image!r} of {name} holds no bytes.")
+        return rows
+    found = _image_columns(schema)
+    if len(found) > 1:
+        raise UsageError(f"{name} has several columns of bytes: {', '.join(found)}. Choose one with --image-column.")
+    return rows if found else Entry(path, "skipped", "a Parquet file without a column of bytes")
+
+
+def parquet_items(
+    path: str, start: int, stop: int, columns: ParquetColumns, *, patient: bool = False
+) -> Iterator[Item]:
+    """The rows of a Parquet file from ``start`` to ``stop``, an item each; one that says why where none can be read.
+
+    Args:
+        path: of the file, or its address.
+        start: the first row.
+        stop: the row after the last.
+        columns: what :func:`count_rows` has checked.
+        patient: whether to raise what reading the file raises, as the caller tries again.
+    """
+    name, row = shown(path), start
+    if start == stop:
+        yield Item(name, None, lambda: nullcontext(Source(name, "skipped", "a Parquet file without rows")))
+    try:
+        with _opened(path) as file:
+            for content, key in _rows(file, start, stop, columns):
+                yield _item(f"{name}#{row}", key, content)
+                row += 1
+    except reading_errors() as error:
+        if patient:
+            raise
+        why = f"the Parquet file cannot be read: {failure_of(error, path)}"
+        for number in range(row, stop):
+            yield Item(f"{name}#{number}", None, _unreadable(f"{name}#{number}", why))
+
+
+def _item(name: str, key: str | None, content: bytes | None) -> Item:
+    return Item(name, key, lambda: nullcontext(source_of(name, content)))
+
+
+def _unreadable(name: str, why: str) -> Any:
+    return lambda: nullcontext(Source(name, "unreadable", why))
+
+
+def _opened(path: str) -> Any:
+    filesystem, inside = open_filesystem(path)
+    parquet = require("pyarrow.parquet", "scale")
+    # Without the first, the whole of a column of a row group would be in memory at once.
+    return parquet.ParquetFile(filesystem.open(inside, "rb"), buffer_size=1 << 20, pre_buffer=False)
+
+
+def _rows(file: Any, start: int, stop: int, columns: ParquetColumns) -> Iterator[tuple[bytes | None, str | None]]:
+    """The image and the key of each row."""
+    schema = file.schema_arrow
+    image = columns.image or _image_columns(schema)[0]
+    key = columns.key or next((name for name in KEYS if name in schema.names and name != image), None)
+    groups, before, first = [], 0, None
+    for number in range(file.metadata.num_row_groups):
+        after = before + file.metadata.row_group(number).num_rows
+        if after > start and before < stop:
+            groups.append(number)
+            first = before if first is None else first
+        before = after
+    row = first or 0
+    for batch in file.iter_batches(ROWS, row_groups=groups, columns=[image, *([key] if key else [])]):
+        # Row by row, as a list of all would be a second copy of them.
+        for at in range(max(start - row, 0), min(stop - row, batch.num_rows)):
+            value = batch.column(image)[at].as_py()
+            content = value.get("bytes") if isinstance(value, dict) else value
+            label = batch.column(key)[at].as_py() if key else value.get("path") if isinstance(value, dict) else None
+            yield content, None if label is None else str(label)
+        row += batch.num_rows
+        if row >= stop:
+            return
+
+
+def _image_columns(schema: Any) -> list[str]:
+    return [field.name for field in schema if _holds_bytes(field.type)]
+
+
+def _holds_bytes(kind: Any) -> bool:
+    types = require("pyarrow", "scale").types
+    if types.is_struct(kind):
+        return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))

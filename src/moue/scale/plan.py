@@ -1,0 +1,143 @@
+"""The units of work of a run: written down once, before the first is read, so that a restart has the same ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from moue.errors import shortened
+from moue.scale.discover import Entry
+from moue.scale.parquet_shard import ParquetColumns, count_rows
+from moue.scale.storage import Storage
+from moue.scale.tar_shard import cut_tar
+
+#: The plan's file, a line a unit.
+PLAN = "_progress/plan.jsonl"
+
+#: Inputs of the first units of a run; each further eight have twice as many, up to the inputs of a part. So a small
+#: run keeps all workers busy, and a large one writes few files.
+FIRST_UNIT, UNITS_OF_A_SIZE = 16, 8
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of work for one worker."""
+
+    number: int
+    """From 0, in the order of the sources."""
+    kind: Literal["files", "tar", "parquet"]
+    """Single files, or a piece of a shard."""
+    inputs: int | None
+    """How many inputs it has; None where only reading it tells."""
+    files: tuple[Entry, ...] = ()
+    """The files; none of a shard."""
+    path: str = ""
+    """The shard's path or address."""
+    start: int = 0
+    """Where the piece of a shard begins: a byte of a tar file, a row of a Parquet file."""
+    stop: int | None = None
+    """Where it ends, exclusive; None: with the shard."""
+
+    @classmethod
+    def from_json(cls, line: bytes | str) -> Unit:
+        """A line of the plan."""
+        values = json.loads(line)
+        return cls(**{**values, "files": tuple(Entry(**file) for file in values["files"])})
+
+    def to_json(self) -> str:
+        """The line of the plan."""
+        return json.dumps(asdict(self))
+
+
+class Planner:
+    """Cuts the files of the sources into units.
+
+    Args:
+        part_inputs: inputs of a unit at most; shards that cannot be cut are one.
+        columns: of Parquet files.
+    """
+
+    def __init__(self, part_inputs: int, columns: ParquetColumns) -> None:
+        self._part_inputs, self._columns = part_inputs, columns
+        self._number = 0
+
+    def units(self, entries: Iterable[Entry]) -> Iterator[Unit]:
+        """The units, in the order of the entries.
+
+        Raises:
+            UsageError: when the columns of a Parquet file cannot be told.
+        """
+        waiting: list[Entry] = []
+        for entry in entries:
+            if entry.kind in ("tar", "parquet"):
+                yield from self._files(waiting)
+                yield from self._shard(entry)
+            elif entry.kind == "video":
+                yield from self._files(waiting)
+                # A film is work for minutes.
+                yield from self._files([entry])
+            else:
+                waiting.append(entry)
+                if len(waiting) >= self._size():
+                    yield from self._files(waiting)
+        yield from self._files(waiting)
+
+    def _size(self) -> int:
+        doublings = min(self._number // UNITS_OF_A_SIZE, 40)
+        return int(min(self._part_inputs, FIRST_UNIT << doublings))
+
+    def _files(self, entries: list[Entry]) -> Iterator[Unit]:
+        if entries:
+            yield self._unit(kind="files", inputs=len(entries), files=tuple(entries))
+            entries.clear()
+
+    def _shard(self, entry: Entry) -> Iterator[Unit]:
+        try:
+            if entry.kind == "parquet":
+                yield from self._parquet(entry.name)
+            else:
+                for start, stop, inputs in cut_tar(entry.name, self._size):
+                    yield self._unit(kind="tar", inputs=inputs, path=entry.name, start=start, stop=stop)
+        except OSError as error:
+            reason = shortened(error.strerror or str(error), 200)
+            yield from self._files([Entry(entry.name, "unreadable", reason)])
+
+    def _parquet(self, name: str) -> Iterator[Unit]:
+        rows = count_rows(name, self._columns)
+        if isinstance(rows, Entry):
+            yield from self._files([rows])
+            return
+        start = 0
+        while start < rows or not start:
+            stop = min(rows, start + self._size())
+            yield self._unit(kind="parquet", inputs=max(stop - start, 1), path=name, start=start, stop=stop)
+            start = max(stop, 1)
+
+    def _unit(self, **values: Any) -> Unit:
+        self._number += 1
+        return Unit(self._number - 1, **values)
+
+
+def write_plan(storage: Storage, units: Iterable[Unit]) -> None:
+    """Write the plan, as a whole or not at all."""
+    with storage.writing(PLAN) as part, open(part, "w", encoding="utf-8") as file:
+        for unit in units:
+            file.write(unit.to_json() + "\n")
+
+
+def read_plan(storage: Storage) -> Iterator[tuple[int, Unit]]:
+    """The units of the plan, each with the byte at which its line begins."""
+    offset = 0
+    with storage.open(PLAN) as file:
+        for line in file:
+            yield offset, Unit.from_json(line)
+            offset += len(line)
+
+
+def read_unit(storage: Storage, offset: int) -> Unit:
+    """The unit whose line begins at a byte of the plan."""
+    with storage.open(PLAN) as file:
+        file.seek(offset)
+        return Unit.from_json(file.readline())

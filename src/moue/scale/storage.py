@@ -1,0 +1,224 @@
+"""Files on any file system that fsspec knows: this machine's, an object store's, a web server's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from moue.damage import DECODING_ERRORS
+from moue.errors import MoueError, UsageError, require, shortened
+from moue.files import atomic_write
+from moue.runtime.network.url import ADDRESS, public_name
+from moue.runtime.outputs.journal import PART, lock
+
+#: How often something is fetched again after a failure, and the seconds before the first of these times; twice that
+#: before each further one.
+RETRIES, PAUSE = 3, 0.5
+#: Small files that are read at a time.
+READ_TOGETHER = 1000
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is an address such as ``s3://bucket/folder``, and no path of this machine."""
+    return ADDRESS.match(name) is not None and not os.path.lexists(name)
+
+
+def shown(name: str) -> str:
+    """A path, or an address without its secrets."""
+    return public_name(name) if is_address(name) else name
+
+
+def open_filesystem(address: str) -> tuple[Any, str]:
+    """fsspec's file system of a path or address, and the path in it.
+
+    Raises:
+        MissingExtra: without fsspec.
+        UsageError: for an unknown kind of address, or one whose driver is not installed; it names no secret.
+    """
+    fsspec = require("fsspec.core", "scale")
+    try:
+        filesystem, path = fsspec.url_to_fs(address)
+    except ImportError as error:
+        raise UsageError(f"{public_name(address)}: {shortened(error, 200)}") from None
+    except ValueError as error:
+        reason = shortened(str(error).replace(address, public_name(address)), 200)
+        raise UsageError(f"{public_name(address)} is no address that fsspec reads: {reason}") from None
+    return filesystem, str(path)
+
+
+def failure_of(error: BaseException, address: str) -> str:
+    """What an error of a file system says, as a part of a sentence that names no secret."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return shortened(str(text).replace(address, public_name(address)), 200)
+
+
+def reading_errors() -> tuple[type[Exception], ...]:
+    """What reading a file of any file system raises, where the file is damaged or cannot be had."""
+    # The drivers of web servers and object stores have exceptions of their own.
+    drivers = [sys.modules[name] for name in ("aiohttp", "fsspec.exceptions") if name in sys.modules]
+    own = [
+        getattr(module, name) for module in drivers for name in ("ClientError", "FSTimeoutError") if name in dir(module)
+    ]
+    return (*DECODING_ERRORS, OSError, TimeoutError, asyncio.TimeoutError, *own)
+
+
+def fetch(filesystem: Any, path: str, target: Path | None = None) -> bytes:
+    """A file's bytes, tried again where that fails; those of a large one go into the file ``target`` instead.
+
+    Raises:
+        Exception: of any kind that a driver has, when all attempts failed.
+    """
+    for attempt in range(RETRIES + 1):
+        try:
+            if target is not None:
+                filesystem.get_file(path, str(target))
+                return b""
+            return bytes(filesystem.cat_file(path))
+        except (FileNotFoundError, PermissionError, IsADirectoryError):
+            raise
+        except Exception:
+            if attempt == RETRIES:
+                raise
+            time.sleep(PAUSE * 2**attempt)
+    raise AssertionError
+
+
+class CannotWrite(MoueError):
+    """The data set cannot be written to: a full disk, a folder that is gone."""
+
+
+@contextmanager
+def writing_errors() -> Iterator[None]:
+    """Run what writes the data set, and raise :class:`CannotWrite` where it cannot."""
+    try:
+        yield
+    except OSError as error:
+        text = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        raise CannotWrite(f"the data set cannot be written: {shortened(text, 200)}") from error
+
+
+class Storage:
+    """The folder that a run writes: each file whole or not at all.
+
+    Args:
+        place: a path or an address; made where it is missing.
+
+    Raises:
+        UsageError: when there is a file of that name, or the address cannot be used.
+        OSError: when it cannot be made.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.folder = None if is_address(place) else Path(place)
+        """The folder on this machine; None where it is another one's."""
+        if self.folder is not None:
+            if self.folder.exists() and not self.folder.is_dir():
+                raise UsageError(f"{place} is a file; the data set needs a folder.")
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._filesystem, self._root = open_filesystem(place)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.place,)
+
+    def names(self, folder: str = "") -> set[str]:
+        """The names of the files in one of its folders; empty where there is none."""
+        with suppress(FileNotFoundError):
+            self._filesystem.invalidate_cache()
+            found = self._filesystem.ls(self._path(folder), detail=False)
+            return {str(path).rstrip("/").rpartition("/")[2] for path in found}
+        return set()
+
+    def open(self, name: str) -> IO[bytes]:
+        """A file to read."""
+        file: IO[bytes] = self._filesystem.open(self._path(name), "rb")
+        return file
+
+    def read(self, name: str) -> bytes | None:
+        """What a file holds; None where it does not exist."""
+        try:
+            return bytes(self._filesystem.cat_file(self._path(name)))
+        except FileNotFoundError:
+            return None
+
+    def read_all(self, folder: str) -> Iterator[tuple[str, bytes]]:
+        """The names of the files in one of its folders, and what they hold; drivers read many at a time."""
+        names = sorted(name for name in self.names(folder) if not name.startswith("."))
+        for start in range(0, len(names), READ_TOGETHER):
+            paths = [self._path(f"{folder}/{name}") for name in names[start : start + READ_TOGETHER]]
+            contents = self._filesystem.cat(paths, on_error="omit")
+            yield from ((str(path).rpartition("/")[2], bytes(content)) for path, content in contents.items())
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file."""
+        if self.folder is not None:
+            return (self.folder / name).exists()
+        self._filesystem.invalidate_cache()
+        return bool(self._filesystem.exists(self._path(name)))
+
+    def remove(self, name: str) -> None:
+        """Delete a file, if there is one."""
+        with suppress(FileNotFoundError):
+            self._filesystem.rm_file(self._path(name))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file in one step.
+
+        Raises:
+            CannotWrite: when it cannot be written; nothing of it is left then.
+        """
+        with writing_errors(), self.writing(name) as part:
+            part.write_bytes(content)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A temporary file of this machine, which becomes the file when the block ends; see
+        :func:`moue.files.atomic_write`. Object stores take an upload whole or not at all."""
+        if self.folder is not None:
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as part:
+                yield part
+            return
+        with tempfile.TemporaryDirectory(prefix="moue-") as folder:
+            part = Path(folder) / "part"
+            yield part
+            self._filesystem.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
+            self._filesystem.put_file(str(part), self._path(name))
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Keep other processes of this machine from writing here, and remove what killed ones left of files.
+
+        Raises:
+            UsageError: when another process writes here.
+        """
+        if self.folder is None:
+            yield
+            return
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a+b") as file:
+            lock(file, self.folder)
+            try:
+                self._clean(self.folder)
+                yield
+            finally:
+                self._clean(self.folder)
+
+    @staticmethod
+    def _clean(folder: Path) -> None:
+        for left in (path for path in folder.rglob(".*") if PART.fullmatch(path.name)):
+            left.unlink(missing_ok=True)
+
+    def _path(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}".rstrip("/")

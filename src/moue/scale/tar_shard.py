@@ -1,0 +1,166 @@
+"""Shards as tar files, in WebDataset's layout: the files of one sample share the beginning of their name, its key."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import PurePosixPath
+from typing import IO, Any
+
+from moue.damage import reason
+from moue.runtime.inputs.source import Source
+from moue.scale.discover import kind_by_name
+from moue.scale.item import MAX_BYTES, Item, source_of
+from moue.scale.storage import failure_of, is_address, open_filesystem, reading_errors, shown
+from moue.signatures import HEAD, SYSTEM_FILES, kind_of
+
+#: Bytes of a tar file's blocks.
+BLOCK = 512
+
+
+def cut_tar(path: str, size: Callable[[], int]) -> Iterator[tuple[int, int | None, int | None]]:
+    """Cut a tar file into pieces, which several workers can read.
+
+    A compressed file can only be read from its start, and of another machine's file the headers lie too far apart to
+    look at all of them first: these are one piece.
+
+    Args:
+        path: of the file, or its address.
+        size: tells how many inputs the next piece has at most.
+
+    Yields:
+        The byte where the piece begins and the one where it ends, or None for the file's end; and how many inputs it
+        has, or None where that is not known.
+    """
+    if is_address(path) or not path.lower().endswith(".tar"):
+        yield 0, None, None
+        return
+    start = inputs = 0
+    limit = size()
+    with open(path, "rb") as file:
+        for member in _members(file, 0, None):
+            if isinstance(member, tarfile.TarInfo):
+                if not _is_input(file, member):
+                    continue
+                if inputs >= limit:
+                    yield start, member.offset, inputs
+                    start, inputs, limit = member.offset, 0, size()
+            # What damages the file counts as an input, as it has a row.
+            inputs += 1
+    # So has a file without any.
+    yield start, None, inputs or 1
+
+
+def tar_items(path: str, start: int, stop: int | None, *, patient: bool = False) -> Iterator[Item]:
+    """The images and videos of a piece of a tar file.
+
+    Other files, such as a sample's labels, are no inputs. Where the file is damaged, the last item says so; one without
+    any image or video has one item, which is skipped.
+
+    Args:
+        path: of the file, or its address.
+        start: the byte of its first header.
+        stop: the byte before which headers begin; None for all.
+        patient: whether to raise what reading the archive itself raises, as the caller tries again.
+    """
+    name = shown(path)
+    seen = False
+    try:
+        with _opened(path) as file:
+            for member in _members(file, start, stop):
+                if isinstance(member, str):
+                    seen = True
+                    yield _failed(name, f"the archive is damaged: {member}; its other files are not read")
+                elif _is_input(file, member):
+                    seen = True
+                    yield _item(name, file, member, patient)
+    except reading_errors() as error:
+        if patient:
+            raise
+        seen = True
+        yield _failed(name, f"the archive cannot be read: {failure_of(error, path)}")
+    if not seen and not start and stop is None:
+        yield _failed(name, "an archive without images and videos", "skipped")
+
+
+def _item(archive: str, file: Any, member: tarfile.TarInfo, patient: bool) -> Item:
+    name = f"{archive}/{member.name}"
+    folder, _, last = member.name.rpartition("/")
+    key = "/".join(filter(None, (folder, last.partition(".")[0])))
+
+    @contextmanager
+    def opened() -> Iterator[Source]:
+        if member.size > MAX_BYTES:
+            yield Source(name, "unreadable", f"it is larger than {MAX_BYTES:,} bytes")
+            return
+        try:
+            file.seek(member.offset_data)
+            content = file.read(member.size)
+        except reading_errors() as error:
+            if patient:
+                raise
+            yield Source(name, "unreadable", reason(error))
+            return
+        if len(content) < member.size:
+            yield Source(name, "unreadable", "the archive breaks off in it")
+            return
+        yield source_of(name, content)
+
+    return Item(name, key, opened)
+
+
+def _failed(name: str, why: str, kind: Any = "unreadable") -> Item:
+    return Item(name, None, lambda: nullcontext(Source(name, kind, why)))
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    """The tar file's content as an open file that can be rewound."""
+    filesystem, inside = open_filesystem(path)
+    endings = {".tgz": "gzip", ".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
+    compression = endings.get(os.path.splitext(path.lower().partition("?")[0])[1])  # noqa: PTH122 - may be an address
+    with filesystem.open(inside, "rb", compression=compression) as file:
+        yield file
+
+
+def _members(file: IO[bytes], start: int, stop: int | None) -> Iterator[tarfile.TarInfo | str]:
+    """The headers of files, in order; at last a text where the archive is damaged.
+
+    ``tarfile`` takes most damage for the archive's end.
+    """
+    file.seek(start)
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            while (member := tar.next()) is not None:
+                if stop is not None and member.offset >= stop:
+                    return
+                # It keeps all headers otherwise.
+                tar.members = []  # type: ignore[attr-defined]
+                if member.isreg():
+                    yield member
+            end = tar.offset
+    except tarfile.ReadError as error:
+        yield reason(error)
+        return
+    if stop is not None:
+        return
+    size = file.seek(0, os.SEEK_END)
+    file.seek(min(end, size))
+    block = file.read(BLOCK)
+    # Some programs leave out the empty blocks at the end.
+    if end > size or (block and (len(block) < BLOCK or any(block))):
+        yield "it breaks off" if end > size or len(block) < BLOCK else "a header is wrong"
+
+
+def _is_input(file: IO[bytes], member: tarfile.TarInfo) -> bool:
+    """Whether a file is an image or a video, by its name or else by its first bytes."""
+    name = PurePosixPath(member.name).name
+    if name.startswith(".") or name.lower() in SYSTEM_FILES:
+        return False
+    kind = kind_by_name(name)
+    if kind is not None or not member.size:
+        return kind in ("image", "video")
+    file.seek(member.offset_data)
+    return kind_of(file.read(min(HEAD, member.size))) in ("image", "video")

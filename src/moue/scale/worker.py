@@ -1,0 +1,166 @@
+"""Scores one unit after the other, with a model that stays open: what each process of a run does."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+
+from moue.damage import reason
+from moue.runtime.inputs.source import Source
+from moue.runtime.options import RecognizerOptions, VideoOptions
+from moue.runtime.recognizer import Recognizer
+from moue.runtime.run import run
+from moue.scale.attempts import OPENING, Attempts
+from moue.scale.item import Item
+from moue.scale.parquet_shard import ParquetColumns
+from moue.scale.part import PartSink, Tally, part_name, read_tally
+from moue.scale.plan import Unit
+from moue.scale.storage import PAUSE, RETRIES, CannotWrite, Storage, is_address, reading_errors, shown
+from moue.scale.unit_items import unit_items
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all workers of a run have in common; it can be pickled."""
+
+    run: str
+    """Names the run."""
+    dataset: str
+    """The path or address of the data set."""
+    options: RecognizerOptions
+    """Of the recognizer."""
+    video: VideoOptions
+    """How films are read."""
+    columns: ParquetColumns
+    """Of Parquet files."""
+    part_inputs: int
+    """Inputs of a part at most."""
+
+
+class Scorer:
+    """Scores units.
+
+    Args:
+        job: what to do.
+        on_input: called before each input with its number in the unit, and at each frame of a film.
+
+    Raises:
+        MoueError, OSError: when the model or the data set cannot be opened.
+    """
+
+    def __init__(self, job: Job, on_input: Callable[[int], None] = lambda number: None) -> None:
+        self._job, self._on_input = job, on_input
+        self._storage = Storage(job.dataset)
+        self._recognizer = Recognizer.from_options(job.options)
+
+    def score(self, unit: Unit) -> Tally:
+        """Write the parts of a unit that are not there yet.
+
+        An input at which an exception is raised, or at which processes died before, is tried again; see
+        :class:`Attempts`.
+
+        Raises:
+            CannotWrite: when the data set cannot be written.
+        """
+        attempts = Attempts(self._storage, unit.number, self._job.run)
+        attempts.begin()
+        for failures in itertools.count():
+            # What cannot be had over the network may come back.
+            patient = is_address(unit.path) and failures < RETRIES
+            try:
+                tally = self._attempt(unit, attempts, patient)
+            except _Unreachable:
+                time.sleep(PAUSE * 2**failures)
+            except CannotWrite:
+                raise
+            except Exception as error:
+                attempts.failed(f"{type(error).__name__}: {reason(error)}")
+                attempts.begin()
+            else:
+                attempts.end()
+                return tally
+        raise AssertionError
+
+    def _attempt(self, unit: Unit, attempts: Attempts, patient: bool) -> Tally:
+        total = Tally()
+        items = _numbered(unit, self._job.columns, attempts, patient)
+        for number in itertools.count():
+            tally = self._part(part_name(unit.number, number), items, attempts, patient)
+            if tally is None:
+                break
+            total.add(tally)
+            if tally.inputs < self._job.part_inputs:
+                break
+        return total
+
+    def _part(self, name: str, items: Iterator[tuple[int, Item]], attempts: Attempts, patient: bool) -> Tally | None:
+        """Write a part; None where no items are left for it."""
+        tally = read_tally(self._storage, name)
+        if tally is not None:
+            for _ in itertools.islice(items, tally.inputs):
+                pass
+            return tally
+        first = next(items, None)
+        if first is None:
+            return None
+        chosen = itertools.chain([first], itertools.islice(items, self._job.part_inputs - 1))
+        with PartSink(self._storage, name, self._recognizer.spec.labels) as sink:
+            failed = run(
+                self._sources(chosen, sink, attempts, patient),
+                self._recognizer,
+                [sink],
+                self._job.video,
+                report=lambda done, total: self._on_input(attempts.place),
+                on_remark=lambda text: None,
+            )
+            return sink.commit(failed)
+
+    def _sources(
+        self, items: Iterator[tuple[int, Item]], sink: PartSink, attempts: Attempts, patient: bool
+    ) -> Iterator[Source]:
+        for index, item in items:
+            self._on_input(index)
+            sink.key = item.key
+            given_up = attempts.given_up(index)
+            if given_up is not None:
+                yield Source(item.name, "unreadable", given_up)
+                continue
+            attempts.at(index)
+            with ExitStack() as stack:
+                with _reaching(patient):
+                    source = stack.enter_context(item.open())
+                yield source
+
+
+class _Unreachable(Exception):
+    """A shard on another machine could not be read."""
+
+
+@contextmanager
+def _reaching(patient: bool) -> Iterator[None]:
+    """Run what reads a shard, and raise _Unreachable where that is to be tried again."""
+    try:
+        yield
+    except reading_errors() as error:
+        if not patient:
+            raise
+        raise _Unreachable from error
+
+
+def _numbered(unit: Unit, columns: ParquetColumns, attempts: Attempts, patient: bool) -> Iterator[tuple[int, Item]]:
+    """The inputs of a unit with their numbers; of one that cannot even be opened, one that says so."""
+    given_up = attempts.given_up(OPENING)
+    if given_up is not None:
+        name = shown(unit.path or unit.files[0].name)
+        yield 0, Item(name, None, lambda: nullcontext(Source(name, "unreadable", given_up)))
+        return
+    items = enumerate(unit_items(unit, columns, patient=patient))
+    while True:
+        with _reaching(patient):
+            item = next(items, None)
+        if item is None:
+            return
+        yield item

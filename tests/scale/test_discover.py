@@ -1,0 +1,114 @@
+"""What the sources of `moue score` are found to be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import pytest
+from shards import image
+
+from moue.errors import UsageError
+from moue.scale.discover import discover, require_sources
+
+
+def found(*sources: object, exclude: Path | None = None) -> list[tuple[str, str]]:
+    return [(entry.name, entry.kind) for entry in discover(map(str, sources), exclude)]
+
+
+def files(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image())
+    return folder
+
+
+def test_a_folder_holds_images_shards_and_what_is_skipped(tmp_path: Path) -> None:
+    files(tmp_path, "2.png", "10.png", "a.tar", "sub/b.parquet", ".hidden.png", "out/x.png")
+    (tmp_path / "note.txt").write_text("hello")
+    assert found(tmp_path, exclude=tmp_path / "out") == [
+        (f"{tmp_path}/2.png", "image"),
+        (f"{tmp_path}/10.png", "image"),
+        (f"{tmp_path}/a.tar", "tar"),
+        (f"{tmp_path}/note.txt", "skipped"),
+        (f"{tmp_path}/sub/b.parquet", "parquet"),
+    ]
+
+
+def test_a_file_that_is_given_twice_is_read_once(tmp_path: Path) -> None:
+    files(tmp_path, "a.png", "b.png", "c.tar")
+    assert len(found(tmp_path, tmp_path / "a.png", tmp_path / "." / "*.png", f"{tmp_path}/c.tar")) == 3
+
+
+def test_a_list_has_paths_folders_and_addresses(tmp_path: Path) -> None:
+    files(tmp_path, "a.png", "sub/b.png", "[1].png")
+    listed = tmp_path / "names.txt"
+    listed.write_text(f"\ufeff{tmp_path}/a.png\r\n\n{tmp_path}/sub\n{tmp_path}/[1].png\nhttps://host/c.jpg?token=x\n")
+    assert found(listed) == [
+        (f"{tmp_path}/a.png", "image"),
+        (f"{tmp_path}/sub/b.png", "image"),
+        (f"{tmp_path}/[1].png", "image"),
+        ("https://host/c.jpg?token=x", "image"),
+    ]
+
+
+def test_a_list_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_bytes(b"\0\1\2")
+    with pytest.raises(UsageError, match="is no list of paths"):
+        found(tmp_path / "names.txt")
+
+
+def test_braces_count_as_webdataset_has_them(tmp_path: Path) -> None:
+    files(tmp_path, "s-008.tar", "s-009.tar", "s-010.tar", "s-011.tar")
+    assert [Path(name).name for name, _ in found(tmp_path / "s-{008..010}.tar")] == [
+        "s-008.tar",
+        "s-009.tar",
+        "s-010.tar",
+    ]
+    with pytest.raises(UsageError, match="first number must not be above the last"):
+        found("s-{9..8}.tar")
+
+
+def test_a_shard_that_is_missing_is_no_silence(tmp_path: Path) -> None:
+    assert found(tmp_path / "s-{0..1}.tar") == [(f"{tmp_path}/s-0.tar", "image"), (f"{tmp_path}/s-1.tar", "image")]
+
+
+def test_other_file_systems_have_files_folders_and_globs() -> None:
+    memory = fsspec.filesystem("memory")
+    for name in ("a.png", "b.tar", "sub/film.mp4", "sub/labels.csv"):
+        memory.pipe_file(f"/archive/{name}", b"x")
+    try:
+        assert found("memory://archive/a.png") == [("memory://archive/a.png", "image")]
+        assert found("memory://archive") == [
+            ("memory:///archive/a.png", "image"),
+            ("memory:///archive/b.tar", "tar"),
+            ("memory:///archive/sub/film.mp4", "video"),
+            ("memory:///archive/sub/labels.csv", "skipped"),
+        ]
+        assert found("memory://archive/*.tar") == [("memory:///archive/b.tar", "tar")]
+        assert found("memory://archive/*.pq") == [("memory://archive/*.pq", "unreadable")]
+    finally:
+        memory.rm("/archive", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("-", "Save it as FILE.txt"),
+        ("0", "moue predict 0"),
+        ("rtsp://user:secret@camera/live", "moue predict ADDRESS"),
+        ("no/such/folder", "no such file or folder"),
+    ],
+)
+def test_what_cannot_be_read_again_is_refused(source: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as error:
+        require_sources([source])
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("address", ["nosuch://host/x", "abfs://user:secret@host/x"])
+def test_an_address_without_a_driver_says_so(address: str) -> None:
+    with pytest.raises(UsageError) as error:
+        found(address)
+    assert "secret" not in str(error.value)

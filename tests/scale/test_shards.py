@@ -1,0 +1,126 @@
+"""Tar files in WebDataset's layout and Parquet files of bytes: every image once, however they are cut and damaged."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shards import image, parquet_of, samples, tar_of
+
+from moue.errors import UsageError
+from moue.runtime.inputs.source import Source
+from moue.scale.discover import Entry
+from moue.scale.item import Item
+from moue.scale.parquet_shard import ParquetColumns, count_rows, parquet_items
+from moue.scale.tar_shard import cut_tar, tar_items
+
+
+def opened(items: Any) -> list[tuple[str, str | None, Source]]:
+    def read(item: Item) -> tuple[str, str | None, Source]:
+        with item.open() as source:
+            return item.name, item.key, source
+
+    return [read(item) for item in items]
+
+
+def tar_sources(path: Path, size: int = 1000) -> list[tuple[str, str | None, Source]]:
+    pieces = list(cut_tar(str(path), lambda: size))
+    sources = [opened(tar_items(str(path), start, stop)) for start, stop, _ in pieces]
+    for (_, _, inputs), found in zip(pieces, sources, strict=True):
+        assert inputs in (None, len(found))
+    return [source for found in sources for source in found]
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 1000])
+def test_the_pieces_of_a_tar_file_have_each_image_once(tmp_path: Path, size: int) -> None:
+    content = {"a/" * 60 + "long.name.png": image(1), "note": b"text", "photo": image(2), **samples(7)}
+    path = tar_of(tmp_path / "a.tar", content)
+    found = tar_sources(path, size)
+    images = [name for name, data in content.items() if data.startswith(b"\x89PNG")]
+    assert [(name, source.data) for name, _, source in found] == [(f"{path}/{n}", content[n]) for n in images]
+    assert [key for _, key, _ in found] == ["a/" * 60 + "long", "photo", *(f"{i:03d}" for i in range(7))]
+
+
+def test_hidden_files_and_links_of_a_tar_file_are_no_inputs(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "a.tar", {"._a.png": image(), "a.png": image(), "Thumbs.db": image()})
+    assert [name for name, _, _ in tar_sources(path)] == [f"{path}/a.png"]
+
+
+@pytest.mark.parametrize(("mode", "name"), [("w:gz", "a.tgz"), ("w:xz", "a.tar.xz")])
+def test_a_compressed_tar_file_is_one_piece(tmp_path: Path, mode: str, name: str) -> None:
+    path = tar_of(tmp_path / name, samples(3), mode)
+    assert list(cut_tar(str(path), lambda: 1)) == [(0, None, None)]
+    assert [source.data for _, _, source in tar_sources(path)] == [image(0), image(1), image(2)]
+    path.write_bytes(path.read_bytes()[:-60])
+    assert tar_sources(path)[-1][2].kind == "unreadable"
+
+
+def test_a_tar_file_that_breaks_off_says_so_after_the_images_before(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "a.tar", samples(5))
+    whole = path.read_bytes()
+    for length in random.Random(0).sample(range(1, len(whole) - 12_000), 40):
+        path.write_bytes(whole[:length])
+        for size in (2, 1000):
+            found = tar_sources(path, size)
+            assert found[-1][2].kind in ("unreadable", "image"), length
+            kinds = [source.kind for _, _, source in found]
+            assert "unreadable" in kinds or length % 512 == 0, length
+            assert [s.data for _, _, s in found if s.kind == "image"] == [image(i) for i in range(kinds.count("image"))]
+
+
+def test_a_wrong_header_is_no_silent_end(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "a.tar", samples(5))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"003.png")] ^= 1
+    path.write_bytes(data)
+    found = tar_sources(path)
+    assert [source.kind for _, _, source in found] == ["image"] * 3 + ["unreadable"]
+    assert "its other files are not read" in str(found[-1][2].reason)
+
+
+def test_an_archive_without_images_has_a_row(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "a.tar", {"a.json": b"{}"})
+    assert [(name, source.kind) for name, _, source in tar_sources(path)] == [(str(path), "skipped")]
+
+
+@pytest.mark.parametrize("size", [4, 100])
+def test_the_pieces_of_a_parquet_file_have_each_row_once(tmp_path: Path, size: int) -> None:
+    images = [image(i) if i != 3 else None for i in range(30)]
+    path = str(parquet_of(tmp_path / "a.parquet", {"id": list(range(100, 130)), "jpg": images}))
+    assert count_rows(path, ParquetColumns()) == 30
+    found = [
+        source
+        for start in range(0, 30, size)
+        for source in opened(parquet_items(path, start, min(start + size, 30), ParquetColumns()))
+    ]
+    assert [(name, key) for name, key, _ in found] == [(f"{path}#{i}", str(100 + i)) for i in range(30)]
+    assert [source.kind for _, _, source in found] == ["unreadable" if i == 3 else "image" for i in range(30)]
+    assert [source.content for _, _, source in found] == images
+
+
+def test_hugging_faces_images_are_read_with_their_paths(tmp_path: Path) -> None:
+    values = [{"bytes": image(i), "path": f"{i}.png"} for i in range(3)]
+    path = str(parquet_of(tmp_path / "a.parquet", {"image": values, "label": [0, 1, 2]}))
+    assert [key for _, key, _ in opened(parquet_items(path, 0, 3, ParquetColumns()))] == ["0.png", "1.png", "2.png"]
+
+
+def test_columns_that_cannot_be_told_are_asked_for(tmp_path: Path) -> None:
+    path = str(parquet_of(tmp_path / "a.parquet", {"a": [b"x"], "b": [b"y"], "c": ["z"]}))
+    with pytest.raises(UsageError, match=r"several columns of bytes: a, b. Choose one with --image-column"):
+        count_rows(path, ParquetColumns())
+    with pytest.raises(UsageError, match=r"has no column 'd'. Its columns: a, b, c"):
+        count_rows(path, ParquetColumns(image="d"))
+    with pytest.raises(UsageError, match=r"'c' of .* holds no bytes"):
+        count_rows(path, ParquetColumns(image="c"))
+    assert count_rows(path, ParquetColumns(image="b", key="c")) == 1
+
+
+def test_a_parquet_file_without_images_or_damaged_has_a_row(tmp_path: Path) -> None:
+    path = parquet_of(tmp_path / "a.parquet", {"a": [1]})
+    assert isinstance(entry := count_rows(str(path), ParquetColumns()), Entry)
+    assert entry.kind == "skipped"
+    path.write_bytes(path.read_bytes()[:50])
+    assert isinstance(entry := count_rows(str(path), ParquetColumns()), Entry)
+    assert entry.kind == "unreadable"
