@@ -1,0 +1,181 @@
+"""`moue score` from the command to the data set: what it prints, what it refuses, what it keeps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shards import image, rows_of, samples, score_here, tar_of
+
+from moue.cli.main import main
+from moue.runtime.options import RecognizerOptions
+from moue.scale import score as module
+from moue.scale.part import part_name
+from moue.scale.run_state import RunState
+from moue.scale.storage import Storage
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without worker processes, which `test_kills` has."""
+    monkeypatch.setattr(module, "score_locally", score_here)
+
+
+def command(folder: Path, model: Path, *more: str) -> int:
+    out = ["--out", str(folder / "out"), "--model", str(model), "--detector", "none", "--format", "json"]
+    # Of two values of an option the last counts.
+    sources = [name for name in more if name.endswith((".png", "-"))]
+    return main(["score", str(folder / "in"), *sources, *out, *(word for word in more if word not in sources)])
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    tar_of(tmp_path / "in" / "a.tar", samples(20))
+    (tmp_path / "in" / "b.jpg").write_bytes(b"\xff\xd8\xffdamaged")
+    return tmp_path
+
+
+def test_the_summary_says_what_the_data_set_holds(
+    archive: Path, tiny_onnx: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(archive, tiny_onnx) == 3
+    summary = json.loads(capsys.readouterr().out)
+    assert {name: summary[name] for name in ("inputs", "rows", "faces", "failed", "parts", "kept")} == {
+        **{"inputs": 21, "rows": 21, "faces": 20, "failed": 1, "parts": 3, "kept": 0}
+    }
+    assert summary["statuses"] == {"ok": 20, "unreadable": 1}
+    assert len(rows_of(archive / "out")) == 21
+    assert json.loads((archive / "out" / "_SUCCESS").read_text()) == summary
+    # Complete: nothing is read again, and the exit code is the same.
+    assert command(archive, tiny_onnx) == 3
+    assert json.loads(capsys.readouterr().out)["kept"] == 21
+
+
+def test_the_data_set_is_read_by_its_usual_readers(archive: Path, tiny_onnx: Path) -> None:
+    import pandas as pd
+    import pyarrow.dataset as ds
+
+    command(archive, tiny_onnx)
+    frame = pd.read_parquet(archive / "out")
+    assert frame["status"].value_counts().to_dict() == {"ok": 20, "unreadable": 1}
+    faces = frame.explode("faces").dropna(subset="faces")
+    assert faces["faces"].str["probabilities"].str["happy"].between(0, 1).all()
+    labels = ds.dataset(archive / "out").to_table(columns={"label": ds.field("faces")})
+    assert labels.num_rows == 21
+
+
+def test_a_part_that_was_lost_is_made_again(archive: Path, tiny_onnx: Path) -> None:
+    command(archive, tiny_onnx)
+    rows = rows_of(archive / "out")
+    (archive / "out" / part_name(1, 0)).unlink()
+    assert command(archive, tiny_onnx) == 3
+    assert rows_of(archive / "out") == rows
+
+
+def test_the_plan_of_a_data_set_does_not_change(archive: Path, tiny_onnx: Path) -> None:
+    command(archive, tiny_onnx)
+    rows = rows_of(archive / "out")
+    (archive / "in" / "0.png").write_bytes(image())
+    (archive / "out" / part_name(0, 0)).unlink()
+    command(archive, tiny_onnx)
+    assert rows_of(archive / "out") == rows
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--views", "2"], "out was made with spec.views"),
+        (["--min-score", "0.7"], "was made with min_score=0.5. This command asks for min_score=0.7."),
+        (["--every", "2"], "was made with every=1.0. This command asks for every=2.0."),
+        (["--part-inputs", "7"], "was made with part_inputs=512. This command asks for part_inputs=7."),
+        (["--model", "tiny"], "was scored by the model 'tiny_random'. This command asks for 'tiny'."),
+        (["elsewhere.png"], "elsewhere.png. Name another folder, or type the same command."),
+    ],
+)
+def test_another_run_in_the_same_folder_is_refused(
+    archive: Path, tiny_onnx: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
+) -> None:
+    command(archive, tiny_onnx)
+    capsys.readouterr()
+    assert command(archive, tiny_onnx, *more) == 2
+    assert message.replace("spec.views", "views=None. This command asks for views=2") in capsys.readouterr().err
+    # What does not change rows may change.
+    assert command(archive, tiny_onnx, "--workers", "3") == 3
+
+
+def test_a_folder_with_other_files_is_refused(
+    archive: Path, tiny_onnx: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (archive / "out").mkdir()
+    (archive / "out" / "thesis.tex").write_text("x")
+    assert command(archive, tiny_onnx) == 2
+    assert "holds other files, such as thesis.tex: name a new folder." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--workers", "-1"], "--workers must be"),
+        (["--engine", "spark"], "invalid choice: 'spark'"),
+        (["--part-inputs", "0"], "--part-inputs must be"),
+        (["-"], "Save it as FILE.txt"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_anything_is_written(
+    archive: Path, tiny_onnx: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
+) -> None:
+    try:
+        code = command(archive, tiny_onnx, *more)
+    except SystemExit as end:
+        code = int(end.code or 0)
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert not (archive / "out").exists()
+
+
+def test_two_runs_do_not_write_to_one_folder(
+    archive: Path, tiny_onnx: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Storage(str(archive / "out")).locked(module.LOCK):
+        assert command(archive, tiny_onnx) == 2
+    assert "another moue is writing to" in capsys.readouterr().err
+
+
+def test_progress_counts_what_is_under_way_and_guesses_what_is_not_known(archive: Path, tiny_onnx: Path) -> None:
+    tar_of(archive / "in" / "c.tgz", samples(30), "w:gz")
+    tar_of(archive / "in" / "d.tgz", samples(30), "w:gz")
+    told: list[tuple[int, int | None]] = []
+
+    def score_and_look(*arguments: Any) -> Any:
+        for number, tally in score_here(*arguments):
+            if number < 4:
+                arguments[3](number + 1, 1)
+            yield number, tally
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "score_locally", score_and_look)
+        summary = module.score(
+            [str(archive / "in")],
+            str(archive / "out"),
+            RecognizerOptions(str(tiny_onnx), "none"),
+            progress=lambda step, unit: _Told(told if step == "scoring" else []),
+        )
+    assert summary.tally.inputs == 81
+    assert told[0] == (0, None)
+    assert told[-1] == (81, 81)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert RunState(Storage(str(archive / "out"))).progress == (81, 81)
+
+
+class _Told:
+    def __init__(self, told: list[tuple[int, int | None]]) -> None:
+        self.told = told
+
+    def __enter__(self) -> Any:
+        return lambda done, total: self.told.append((done, total))
+
+    def __exit__(self, *error: object) -> None:
+        pass
