@@ -30,7 +30,7 @@ LAYERS = [
     {"evaluation", "trained", "doctor"},
     {"report", "timeline"},
     {"training", "export", "explain"},
-    {"comparison", "comparison_entries", "cross_validation", "search", "ensembles", "bench"},
+    {"comparison", "comparison_entries", "cross_validation", "search", "ensembles", "bench", "reporting"},
     {"cli", "server", "compat", "scale", "__main__"},
 ]
 LAYER = {unit: height for height, units in enumerate(LAYERS) for unit in units}

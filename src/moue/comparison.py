@@ -135,7 +135,7 @@ def compare(
         raise UsageError("only recipes are trained with several seeds: leave --seeds out, or name a recipe.")
     asked = [*settings, *changes, *(["run.seed"] if seeds > 1 else [])]
     entries = [validated(entry, read, asked) if isinstance(entry, PlannedRun) else entry for entry in entries]
-    results, n = _train_and_score(entries, read, split, log, training_progress)
+    results, n = train_and_score(entries, read, split, log, training_progress)
     entries, results = _grouped(entries, results)
     results = _timed(entries, results, log)
     if quote or any(name.removeprefix(RECIPE_PREFIX).startswith("study/") for name in names):
@@ -162,7 +162,7 @@ def compare(
     return results
 
 
-def _train_and_score(
+def train_and_score(
     entries: Sequence[Entry],
     read: Reader,
     split: str,

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from moue import timeline
 from moue.errors import DataError, MissingExtra, UnknownName, UsageError
+from moue.evaluation.intervals import t_quantile
 from moue.runtime.outputs.dataframe import to_frame, to_rows
 from moue.runtime.outputs.people import People, columns_of, to_row
 from moue.runtime.outputs.sinks import open_sink
 from moue.runtime.outputs.tabular import to_csv
 from moue.runtime.results import Faces, Predictions
-from moue.timeline.intervals import mean_over_units, t_quantile
+from moue.timeline.intervals import mean_over_units
 
 LABELS = ("calm", "happy", "uncertain")
 

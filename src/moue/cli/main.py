@@ -40,6 +40,8 @@ COMMANDS = {
     "evaluate": "score a model on a data set",
     "compare": "train missing runs, evaluate all models, write one page",
     "ensemble": "rank, vote, stack, bag and boost models",
+    "report": "write a report over trained models: data, networks, scores, errors, limits",
+    "audit": "compare how a model reads the faces of several groups of people",
     "explain": "show which parts of a face a prediction depends on",
     "export": "turn a run into an ONNX model, or a torch.export program",
     "bench": "time reading on this machine, beside another package",

@@ -64,6 +64,21 @@ class Robustness:
             return None
         return float(np.corrcoef(wrong, uncertain)[0, 1])
 
+    def by_severity(self) -> tuple[list[int], list[float], list[float | None]]:
+        """Severities from 0, which is the images as they are; the accuracy of each, averaged over the corruptions; and
+        that of the predictions that are not uncertain, None where all are.
+        """
+        severities = sorted({score.severity for score in self.corrupted})
+        groups = [[self.clean], *([s for s in self.corrupted if s.severity == n] for n in severities)]
+        selective = [[s.selective_accuracy for s in g if s.selective_accuracy is not None] for g in groups]
+        accuracies = [float(np.mean([s.accuracy for s in group])) for group in groups]
+        return [0, *severities], accuracies, [float(np.mean(values)) if values else None for values in selective]
+
+    def by_corruption(self) -> dict[str, float]:
+        """The accuracy under each corruption, averaged over its severities."""
+        names = dict.fromkeys(str(score.corruption) for score in self.corrupted)
+        return {n: float(np.mean([s.accuracy for s in self.corrupted if s.corruption == n])) for n in names}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON."""
         return {

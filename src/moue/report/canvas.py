@@ -185,12 +185,7 @@ class Canvas:
     def finish(self) -> None:
         """Save the figure as SVG and PNG."""
         self.lay_out()
-        files = {"svg": io.BytesIO(), "png": io.BytesIO()}
-        for kind, file in files.items():
-            metadata = {"Date": None} if kind == "svg" else {"Software": None}
-            self.figure.savefig(file, format=kind, dpi=200, transparent=kind == "svg", metadata=metadata)
-        svg = re.sub(rb"'DejaVu Sans'[^;\"]*", VIEWER_FONTS.encode(), files["svg"].getvalue())
-        self.drawing = Drawing(svg, files["png"].getvalue())
+        self.drawing = saved(self.figure)
 
     def _note(
         self,
@@ -228,6 +223,16 @@ def canvas(height: float, width: float = WIDTH) -> Iterator[Canvas]:
         plot = Canvas(figures.Figure(figsize=(width, height), layout="constrained"))
         yield plot
         plot.finish()
+
+
+def saved(figure: Any) -> Drawing:
+    """A figure as SVG, whose background is transparent, and as PNG; the same figure gives the same bytes."""
+    files = {"svg": io.BytesIO(), "png": io.BytesIO()}
+    for kind, file in files.items():
+        metadata = {"Date": None} if kind == "svg" else {"Software": None}
+        figure.savefig(file, format=kind, dpi=200, transparent=kind == "svg", metadata=metadata)
+    svg = re.sub(rb"'DejaVu Sans'[^;\"]*", VIEWER_FONTS.encode(), files["svg"].getvalue())
+    return Drawing(svg, files["png"].getvalue())
 
 
 def style_of(i: int) -> tuple[str, str, Any]:

@@ -13,7 +13,9 @@ from PIL import Image
 from moue.data.info import class_counts
 from moue.data.table import SPLITS, ImageTable
 from moue.errors import require, shortened
+from moue.fonts import figure_fonts
 from moue.labels import color
+from moue.report.canvas import STYLE, Drawing, saved
 
 #: An augmentation of a batch of images, uint8 ``(N, C, S, S)`` to the same.
 Augment = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -23,6 +25,9 @@ FILES = ("classes_bar.png", "classes_pie.png", "samples.png", "augmented.png")
 
 _COLUMNS = 10
 _ROWS = 6
+
+#: Share of a slice of the pie that is too thin for a number.
+_THIN = 0.012
 
 #: Characters of a class's or a data set's name that fit beside a chart or above it.
 _NAME = 24
@@ -45,14 +50,29 @@ def draw(table: ImageTable, folder: Path | str, augment: Augment | None = None, 
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    with figure_fonts(STYLE):
+        for name, figure in _figures(table, augment, seed).items():
+            paths.append(folder / f"{name}.png")
+            figure.savefig(paths[-1], dpi=110)
+    return paths
+
+
+def drawings(table: ImageTable, augment: Augment | None = None, seed: int = 0) -> dict[str, Drawing]:
+    """The same charts for a page, by their names.
+
+    Raises:
+        MissingExtra: without matplotlib.
+    """
+    with figure_fonts(STYLE):
+        return {name: saved(figure) for name, figure in _figures(table, augment, seed).items()}
+
+
+def _figures(table: ImageTable, augment: Augment | None, seed: int) -> dict[str, Any]:
     figures = {"classes_bar": _bars(table), "classes_pie": _pie(table), "samples": _samples(table, seed)}
     if augment is not None:
         figures["augmented"] = _augmented(table, augment, seed)
-    paths = []
-    for name, figure in figures.items():
-        paths.append(folder / f"{name}.png")
-        figure.savefig(paths[-1], dpi=110)
-    return paths
+    return figures
 
 
 def _figure(width: float, height: float) -> Any:
@@ -73,7 +93,7 @@ def _bars(table: ImageTable) -> Any:
     """Counts of each class, a bar a split."""
     splits = [s for s in SPLITS if (table.split == s).any()]
     names = table.label_set.labels
-    figure = _figure(max(6, 1.1 * len(names)), 4)
+    figure = _figure(max(5.6, 0.8 * len(names)), 3.6)
     axes = figure.add_subplot()
     width = 0.84 / len(splits)
     for i, split in enumerate(splits):
@@ -94,6 +114,7 @@ def _bars(table: ImageTable) -> Any:
         range(len(names)), _short(names), rotation=30 if slanted else 0, ha="right" if slanted else "center"
     )
     axes.set_ylabel("images")
+    axes.grid(False, axis="x")
     axes.set_title(f"{shortened(table.name, _NAME)}: {len(table):,} images by class and split")
     axes.margins(y=0.14)
     axes.spines[["top", "right"]].set_visible(False)
@@ -107,7 +128,7 @@ def _bars(table: ImageTable) -> Any:
 
 def _pie(table: ImageTable) -> Any:
     counts = {n: c for n, c in class_counts(table, np.ones(len(table), bool)).items() if c}
-    figure = _figure(7.5, max(4, 0.3 * len(counts)))
+    figure = _figure(5.6, max(3.6, 0.3 * len(counts)))
     axes = figure.add_subplot()
     wedges, _ = axes.pie(
         list(counts.values()),
@@ -117,7 +138,16 @@ def _pie(table: ImageTable) -> Any:
         wedgeprops={"linewidth": 1, "edgecolor": "white"},
     )
     # Names at the slices themselves would leave the picture, and lie on one another where classes are small.
-    labels = [f"{name}: {n:,} ({n / len(table):.1%})" for name, n in zip(_short(counts), counts.values(), strict=True)]
+    shares = [n / len(table) for n in counts.values()]
+    named = zip(_short(counts), counts.values(), shares, strict=True)
+    labels = [f"{i} {name}: {n:,} ({share:.1%})" for i, (name, n, share) in enumerate(named, start=1)]
+    # Numbers tell the slices apart where colors do not; those that are too thin for one are the legend's others.
+    angle = 0.0
+    for i, share in enumerate(shares, start=1):
+        middle = 2 * np.pi * (angle + share / 2)
+        if share >= _THIN:
+            axes.text(1.13 * np.sin(middle), 1.13 * np.cos(middle), str(i), ha="center", va="center", fontsize=8)
+        angle += share
     figure.legend(wedges, labels, loc="outside right center", frameon=False)
     figure.suptitle(f"{shortened(table.name, _NAME)}: shares of the classes")
     return figure
@@ -151,14 +181,15 @@ def _grid(rows: list[NDArray[np.uint8]], names: list[str], title: str) -> Any:
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
             sheet[i * step : i * step + side, j * step : j * step + side] = image.transpose(1, 2, 0)
-    # Enlarged without interpolation, so that pixels stay visible.
-    factor = max(1, round(96 / side))
+    # Small ones enlarged without interpolation, so that pixels stay visible.
+    factor = max(1, round(48 / side))
     enlarged = Image.fromarray(sheet).resize(
         (sheet.shape[1] * factor, sheet.shape[0] * factor), Image.Resampling.NEAREST
     )
     figure = _figure(_COLUMNS * 0.9 + 1, len(rows) * 0.9 + 0.5)
     axes = figure.add_subplot()
-    axes.imshow(np.asarray(enlarged))
+    axes.imshow(np.asarray(enlarged), interpolation="none")
+    axes.grid(False)
     axes.set_yticks([(i * step + side / 2) * factor for i in range(len(rows))], _short(names))
     axes.set_xticks([])
     axes.tick_params(length=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from moue.evaluation.curves import series
 from moue.evaluation.metrics import Evaluation
@@ -26,6 +26,8 @@ class Figure(NamedTuple):
     alt: str
     folded: bool = False
     """Whether the page shows it only when asked."""
+    kind: Literal["plot", "photos"] = "plot"
+    """"photos" shows images, whose colors stay as they are on a dark page, over the page's whole width."""
 
     @property
     def data_uri(self) -> str:

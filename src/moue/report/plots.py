@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from moue.evaluation.calibration import COVERAGE
 from moue.evaluation.curves import History, best_epoch, loss_limit, series
 from moue.evaluation.metrics import ClassScore, coverage_at, index_at, reliability, risk_coverage, row_shares
+from moue.evaluation.robustness import Robustness
 from moue.report.canvas import (
     FAINT,
     GRAY,
@@ -231,6 +232,25 @@ def risk_coverage_curve(
         axis.set_xlabel("predictions kept, the most confident first, per cent")
         axis.set_ylabel("wrong among them, per cent")
         plot.key(handles, names)
+    return plot.drawing
+
+
+def robustness_by_severity(found: Mapping[str, Robustness]) -> Drawing:
+    """Accuracy by severity, averaged over the corruptions, of several models; thin: of what is not uncertain."""
+    with canvas(3.4) as plot:
+        handles = []
+        for i, robustness in enumerate(found.values()):
+            color, marker, dash = style_of(i)
+            severities, accuracy, selective = robustness.by_severity()
+            look = {"color": color, "linestyle": dash, "marker": marker, "markersize": 5}
+            handles += plot.axis.plot(severities, [100 * a for a in accuracy], **look)
+            known = [(s, 100 * a) for s, a in zip(severities, selective, strict=True) if a is not None]
+            plot.axis.plot(*zip(*known, strict=True), **{**look, "linewidth": 0.9, "markerfacecolor": "white"})
+        plot.axis.set_title("Accuracy under corruptions")
+        plot.axis.set_ylim(0, 100)
+        plot.axis.set_xlabel("severity; thin and hollow: of predictions that are not uncertain")
+        plot.axis.set_ylabel("accuracy, per cent")
+        plot.key(handles, short_names(list(found)))
     return plot.drawing
 
 

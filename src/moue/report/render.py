@@ -36,6 +36,8 @@ def render(
     title: str,
     provenance: Mapping[str, Any],
     seed_pairs: Sequence[SeedPair] = (),
+    template: str = "comparison",
+    further: Mapping[str, Any] | None = None,
 ) -> tuple[str, str]:
     """The HTML page, and the Markdown.
 
@@ -49,6 +51,8 @@ def render(
         title: the page's title.
         provenance: how it was made; a mapping as a value is shown as its items.
         seed_pairs: tested differences over seeds.
+        template: "comparison", or one that extends it.
+        further: what that one shows.
 
     Raises:
         MissingExtra: without jinja2.
@@ -81,9 +85,10 @@ def render(
         "figures": [*shared, *(figure for figures in own.values() for figure in figures)],
         "slugs": slugs,
         "provenance": provenance,
+        **(further or {}),
     }
     templates = environment()
-    html, markdown = (templates.get_template(f"comparison.{kind}.j2").render(context) for kind in ("html", "md"))
+    html, markdown = (templates.get_template(f"{template}.{kind}.j2").render(context) for kind in ("html", "md"))
     return html, markdown
 
 

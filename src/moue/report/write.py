@@ -56,21 +56,12 @@ def write_comparison(
         MissingExtra: without matplotlib or jinja2.
         OSError: when a file cannot be written.
     """
-    if not results:
-        raise UsageError("there is nothing to compare: no model ran and none is quoted.")
-    names = [result.name for result in results]
-    if len(set(names)) < len(names):
-        duplicate = next(name for name in names if names.count(name) > 1)
-        raise UsageError(f"two models are called {duplicate!r}. Each model needs a name of its own.")
-    timed = {(result.engine, result.threads) for result in results if result.latency_ms}
-    if len(timed) > 1:
-        found = " and ".join(f"{engine} on {threads} threads" for engine, threads in sorted(timed, key=str))
-        raise UsageError(f"all models of a page are timed in one engine on as many threads. Got {found} instead.")
+    check_results(results)
     pairs = compare_models(results) if pairs is None else list(pairs)
     seed_pairs = compare_over_seeds(results)
     findings = verdict(results, pairs, seed_pairs)
     provenance = dict(provenance or {})
-    slugs = _slugs(names)
+    slugs = slugs_of([result.name for result in results])
     shared = comparison_figures(results)
     own = {result.name: model_figures(result, slugs[result.name]) for result in results}
     html, markdown = render(
@@ -93,18 +84,35 @@ def write_comparison(
             for kind, content in figure.drawing._asdict().items()
         },
     }
-    old = _existing_figures(out)
+    old = existing_figures(out / "comparison.md")
     written = atomic_write_many(contents)
     for path in old.difference(written):
         path.unlink(missing_ok=True)
     return written
 
 
-def _existing_figures(out: Path) -> set[Path]:
-    """The figures of the comparison that a folder holds, as its Markdown names them."""
-    page = out / "comparison.md"
+def check_results(results: Sequence[ModelResult]) -> None:
+    """Make sure that results can stand on one page.
+
+    Raises:
+        UsageError: when there are none, two share a name, or they were timed in different engines.
+    """
+    if not results:
+        raise UsageError("there is nothing to compare: no model ran and none is quoted.")
+    names = [result.name for result in results]
+    if len(set(names)) < len(names):
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"two models are called {duplicate!r}. Each model needs a name of its own.")
+    timed = {(result.engine, result.threads) for result in results if result.latency_ms}
+    if len(timed) > 1:
+        found = " and ".join(f"{engine} on {threads} threads" for engine, threads in sorted(timed, key=str))
+        raise UsageError(f"all models of a page are timed in one engine on as many threads. Got {found} instead.")
+
+
+def existing_figures(page: Path) -> set[Path]:
+    """The figures of an older page, as its Markdown names them."""
     names = re.findall(r"\(figures/([\w-]+\.svg)\)", page.read_text("utf-8", "replace")) if page.is_file() else []
-    return {(out / "figures" / name).with_suffix(suffix) for name in names for suffix in (".svg", ".png")}
+    return {(page.parent / "figures" / name).with_suffix(suffix) for name in names for suffix in (".svg", ".png")}
 
 
 def _json(
@@ -118,6 +126,17 @@ def _json(
     content = {
         "title": title,
         "verdict": [f._asdict() for f in findings],
+        **results_content(results, pairs, seed_pairs),
+        "provenance": provenance,
+    }
+    return json.dumps(jsonable(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def results_content(
+    results: Sequence[ModelResult], pairs: Sequence[Pair], seed_pairs: Sequence[SeedPair] = ()
+) -> dict[str, Any]:
+    """The models of a page and their differences."""
+    return {
         "rows": [
             {
                 **result.to_row(),
@@ -138,17 +157,15 @@ def _json(
         ],
         "pairs": [pair.to_dict() for pair in pairs],
         "seed_pairs": [pair.to_dict() for pair in seed_pairs],
-        "provenance": provenance,
     }
-    return json.dumps(_jsonable(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _jsonable(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
     """Plain JSON types; a number that is not finite (a loss that diverged) is null."""
     if isinstance(value, Mapping):
-        return {str(k): _jsonable(v) for k, v in value.items()}
+        return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_jsonable(v) for v in value]
+        return [jsonable(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
@@ -156,7 +173,7 @@ def _jsonable(value: Any) -> Any:
     return value if value is None or isinstance(value, (str, bool, int)) else str(value)
 
 
-def _slugs(names: Sequence[str]) -> dict[str, str]:
+def slugs_of(names: Sequence[str]) -> dict[str, str]:
     """File and anchor names; unique."""
     slugs: dict[str, str] = {}
     for name in names:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from moue.data.csv_rows import read_rows
 from moue.errors import DataError, UnknownName, UsageError, quoted, shortened
 from moue.runtime.validation import parse_time
 
@@ -52,7 +52,9 @@ def read_events(x: str | os.PathLike[str] | Iterable[Any]) -> list[Event]:
     """
     if isinstance(x, (str, os.PathLike)):
         path = Path(x)
-        return [_event(row, f"{path}, line {line}") for line, row in enumerate(_rows(path), start=2)]
+        return [
+            _event(row, f"{path}, line {line}") for line, row in enumerate(read_rows(path, COLUMNS, "event"), start=2)
+        ]
     rows: Iterable[Any] = x.to_dict("records") if hasattr(x, "to_dict") and hasattr(x, "columns") else x
     if not isinstance(rows, Iterable):
         raise UsageError(f"events must be a CSV file, a data frame or a list. Got {quoted(x)} instead.")
@@ -91,27 +93,6 @@ def in_films(events: Iterable[Event], sources: Sequence[str]) -> list[Event]:
 
 def _parts(name: str) -> tuple[str, ...]:
     return PurePosixPath(name.replace("\\", "/")).parts or ("",)
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}.") from error
-    except ValueError:
-        raise DataError(f"{path} is no text in UTF-8. Save it as CSV (UTF-8).") from None
-    if not text.strip():
-        raise DataError(f"{path} is empty. It needs a line with {','.join(COLUMNS)}, and one for each event.")
-    head, _, _ = text.partition("\n")
-    separator = max(",;\t", key=head.count)
-    try:
-        rows = list(csv.DictReader(text.splitlines(), delimiter=separator))
-    except csv.Error as error:
-        raise DataError(f"{path} is no CSV: {shortened(error)}.") from error
-    names = {name.strip().lower() for name in next(csv.reader([head], delimiter=separator), [])}
-    if not set(COLUMNS) <= names:
-        raise DataError(f"{path} needs the columns {', '.join(COLUMNS)}. Its first line has {shortened(head)} instead.")
-    return [{str(key).strip().lower(): value for key, value in row.items()} for row in rows]
 
 
 def _event(row: Any, where: str) -> Event:

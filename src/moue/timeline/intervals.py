@@ -10,12 +10,12 @@ belongs to one value alone: of many, such as the points of a curve, some will mi
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moue.evaluation.intervals import t_quantile
 from moue.runtime.validation import check_number
 
 
@@ -55,14 +55,3 @@ def mean_over_units(
         t = t_quantile((1 + confidence) / 2, number - 1)
         half[n == number] = t * np.sqrt(squares[n == number] / (number - 1) / number)
     return Means(mean, np.maximum(mean - half, bounds[0]), np.minimum(mean + half, bounds[1]), n)
-
-
-def t_quantile(p: float, df: int) -> float:
-    """The quantile ``p``, at least a half, of Student's t distribution.
-
-    With t = sqrt(df) tan(a), its density is proportional to cos(a)^(df - 1), which is integrated numerically.
-    """
-    angle = np.linspace(0, np.pi / 2, 100_001)
-    density = np.cos(angle) ** (df - 1)
-    area = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return math.sqrt(df) * math.tan(float(np.interp(2 * p - 1, area / area[-1], angle)))

@@ -1,0 +1,205 @@
+"""The report: what a page over finished models shows."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moue import reporting
+from moue.cli.main import main
+from moue.data.info import describe
+from moue.data.readers.synth import synthetic
+from moue.evaluation.hard_images import hardest, most_confused
+from moue.evaluation.label_agreement import accuracy_by_agreement, label_agreement
+from moue.evaluation.model_result import ModelResult
+from moue.evaluation.robustness import CorruptedScore, Robustness
+from moue.models.blocks import architecture
+from moue.report.study import ExplainedImage, Study, write_report
+from results import history, made_up
+
+
+@pytest.fixture
+def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The models' own figures are those of a comparison, and take most of the time."""
+    monkeypatch.setattr("moue.report.study.model_figures", lambda *_: [])
+    monkeypatch.setattr("moue.report.study.comparison_figures", lambda *_: [])
+
+
+def robust(accuracy: float) -> Robustness:
+    scores = [
+        CorruptedScore(name, s, 1.0, accuracy - s / 10, 0.5, 0.1, s / 10, None if s == 5 else 0.8)
+        for name in ("blur", "noise")
+        for s in range(1, 6)
+    ]
+    return Robustness(90, CorruptedScore(None, 0, None, accuracy, 0.5, 0.1, 0.1, 0.9), tuple(scores))
+
+
+def study_of(results: list[ModelResult]) -> Study:
+    table = synthetic(600, 2)
+    votes = np.eye(8, dtype=np.float32)[np.random.default_rng(0).integers(0, 8, 600)]
+    table = replace(table, votes=votes)
+    agreement = label_agreement(table)
+    assert agreement is not None
+    heatmap = np.full((192, 192, 3), 200, np.uint8)
+    return Study(
+        table,
+        table,
+        describe(table),
+        lambda images: 255 - images,
+        {"a <b>": architecture("compact", 7), "b": architecture("compact", 7)},
+        hardest(results, 9),
+        most_confused(results, 2, 3),
+        agreement,
+        {
+            result.name: accuracy_by_agreement(result.correct, agreement)
+            for result in results
+            if result.correct is not None
+        },
+        [ExplainedImage(table.images[0], heatmap, "happy", 0.7, False)],
+        "a <b>",
+        {"a <b>": robust(0.8), "b": robust(0.7)},
+        ["This is absent: type that."],
+    )
+
+
+@pytest.fixture
+def results() -> list[ModelResult]:
+    return [made_up("a <b>", 2.5, 0, history=history(6), latency_ms=None), made_up("b", 1.5, 1, latency_ms=None)]
+
+
+def write(results: list[ModelResult], out: Path, **provenance: Any) -> tuple[str, str, dict[str, Any]]:
+    write_report(results, study_of(results), out, title="A report", provenance={"Date": "2026-11-26", **provenance})
+    html, markdown = ((out / f"report.{kind}").read_text(encoding="utf-8") for kind in ("html", "md"))
+    return html, markdown, json.loads((out / "report.json").read_text(encoding="utf-8"))
+
+
+def test_page_markdown_and_json_have_every_section(
+    results: list[ModelResult], tmp_path: Path, few_figures: None
+) -> None:
+    html, markdown, values = write(results, tmp_path)
+    assert not re.search(r"<script|<link|<iframe|(src|href)=\"?https?:|url\(|@import", html)
+    anchors, links = re.findall(r' id="([^"]+)"', html), re.findall(r'href="#([^"]+)"', html)
+    assert len(anchors) == len(set(anchors))
+    assert set(links) <= set(anchors)
+    assert {"data", "networks", "results", "differences", "errors", "label-noise", "explanations"} <= set(links)
+    assert {"robustness", "limits", "provenance"} <= set(links)
+    assert "a <b>" not in html
+    for word in ("Data", "Network compact", "Results", "Errors", "Label noise", "Explanations", "Robustness", "Limits"):
+        assert f"\n## {word}" in markdown, word
+    for name in re.findall(r"\(figures/([\w-]+)\.svg\)", markdown):
+        assert (tmp_path / "figures" / f"{name}.svg").stat().st_size > 1000
+        assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 1000
+    first = values["rows"][0]
+    assert "seconds" not in first["evaluation"]
+    for text in (html, markdown):
+        assert f"{100 * first['accuracy']:.1f} ± " in text
+        assert "This is absent: type that." in text
+        assert f"{values['networks'][0]['parameters']:,}" in text
+        share = values["label_agreement"]["share"]
+        assert f"{share:.1%}" in text
+    assert values["networks"][0]["models"] == ["a <b>", "b"], "a network that two models share is shown once"
+    assert values["robustness"]["b"]["mean_corruption_error"] == pytest.approx(0.6)
+    assert values["hardest"][0]["source"].startswith("face ")
+    tables, captions = html.count("<table"), html.count("<caption>")
+    assert tables == captions
+    assert html.count("<img") == len(re.findall(r'<img [^>]*alt="[^"]+', html))
+
+
+def test_the_same_report_has_the_same_bytes_but_for_its_date(
+    results: list[ModelResult], tmp_path: Path, few_figures: None
+) -> None:
+    for folder, date in (("one", "2026-11-26"), ("two", "2027-01-01")):
+        write(results, tmp_path / folder, Date=date)
+    first, second = (
+        {p.relative_to(tmp_path / f): p.read_bytes() for p in sorted((tmp_path / f).rglob("*")) if p.is_file()}
+        for f in ("one", "two")
+    )
+    assert first.keys() == second.keys()
+    assert len(first) > 12
+    for path, content in first.items():
+        assert content == second[path].replace(b"2027-01-01", b"2026-11-26"), path
+
+
+def test_figures_of_an_older_report_go(results: list[ModelResult], tmp_path: Path, few_figures: None) -> None:
+    write(results, tmp_path)
+    assert (tmp_path / "figures" / "robustness.svg").is_file()
+    write_report(results, replace(study_of(results), robustness={}), tmp_path, title="A report", provenance={})
+    assert not (tmp_path / "figures" / "robustness.svg").exists()
+    assert (tmp_path / "figures" / "data-samples.png").is_file()
+
+
+def test_the_command_reports_on_models_and_says_what_is_not_shown(
+    tiny_onnx: Path, tmp_path: Path, few_figures: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = ["report", str(tiny_onnx), "--data", "synth:70:1", "-o", str(out), "--format", "json"]
+    assert main(command) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    values = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert values["rows"][0]["accuracy"] == row["accuracy"]
+    assert values["explanations"]
+    assert values["networks"] == []
+    absent = " ".join(values["absent"])
+    assert "there is no network named 'linear'" in absent
+    assert "Label noise is not shown" in absent
+    assert "Add --robustness" in absent
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert "Add --robustness" in html
+    assert "data-augmented" in (out / "report.md").read_text(encoding="utf-8")
+
+
+def test_without_torch_the_rest_is_reported(
+    tiny_onnx: Path, tmp_path: Path, few_figures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "find_spec", lambda name: None)
+    reporting.report([str(tiny_onnx)], data="synth:70:1", out=tmp_path, explain=0)
+    values = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert any("they need torch. Type: pip install 'moue[train]'" in text for text in values["absent"])
+    assert not (tmp_path / "figures" / "data-augmented.svg").exists()
+    assert (tmp_path / "figures" / "data-samples.svg").is_file()
+    assert values["explanations"] == []
+
+
+def test_a_model_that_cannot_be_opened_stands_on_the_page_with_the_reason(
+    tiny_onnx: Path, tmp_path: Path, few_figures: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"nothing")
+    command = [
+        "report",
+        str(tiny_onnx),
+        str(broken),
+        "--data",
+        "synth:70:1",
+        "-o",
+        str(tmp_path / "out"),
+        "--explain",
+        "0",
+    ]
+    assert main(command) == 3
+    assert "not run" in capsys.readouterr().err
+    assert "broken" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["nothing"], "there is no"),
+        (["tiny", "tiny"], "each model is reported once"),
+        (["tiny", "--explain", "-1"], "explain must be a whole number"),
+        (["tiny", "--data", "missing.csv"], "missing.csv does not exist"),
+    ],
+)
+def test_what_cannot_be_reported_is_said_in_a_sentence(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", "--data", "synth:70:1", "-o", str(tmp_path / "out"), *options]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert not (tmp_path / "out").exists()
