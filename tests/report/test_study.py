@@ -20,15 +20,23 @@ from moue.evaluation.label_agreement import accuracy_by_agreement, label_agreeme
 from moue.evaluation.model_result import ModelResult
 from moue.evaluation.robustness import CorruptedScore, Robustness
 from moue.models.blocks import architecture
+from moue.report.canvas import Drawing
 from moue.report.study import ExplainedImage, Study, write_report
 from results import history, made_up
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """The models' own figures are those of a comparison, and take most of the time."""
     monkeypatch.setattr("moue.report.study.model_figures", lambda *_: [])
     monkeypatch.setattr("moue.report.study.comparison_figures", lambda *_: [])
+
+
+@pytest.fixture
+def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn and not rendered."""
+    for module in ("canvas", "charts"):
+        monkeypatch.setattr(f"moue.report.{module}.saved", lambda figure: Drawing(b"<svg/>", b"png"))
 
 
 def robust(accuracy: float) -> Robustness:
@@ -68,8 +76,7 @@ def study_of(results: list[ModelResult]) -> Study:
     )
 
 
-@pytest.fixture
-def results() -> list[ModelResult]:
+def two_models() -> list[ModelResult]:
     return [made_up("a <b>", 2.5, 0, history=history(6), latency_ms=None), made_up("b", 1.5, 1, latency_ms=None)]
 
 
@@ -79,10 +86,21 @@ def write(results: list[ModelResult], out: Path, **provenance: Any) -> tuple[str
     return html, markdown, json.loads((out / "report.json").read_text(encoding="utf-8"))
 
 
-def test_page_markdown_and_json_have_every_section(
-    results: list[ModelResult], tmp_path: Path, few_figures: None
-) -> None:
-    html, markdown, values = write(results, tmp_path)
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str, str, dict[str, Any]]]:
+    """The same report twice, at different dates."""
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("model_figures", "comparison_figures"):
+            patch.setattr(f"moue.report.study.{name}", lambda *_: [])
+        for date in ("2026-11-26", "2027-01-01"):
+            folder = tmp_path_factory.mktemp("report")
+            found[date] = (folder, *write(two_models(), folder, Date=date))
+    return found
+
+
+def test_page_markdown_and_json_have_every_section(pages: dict[str, tuple[Path, str, str, dict[str, Any]]]) -> None:
+    folder, html, markdown, values = pages["2026-11-26"]
     assert not re.search(r"<script|<link|<iframe|(src|href)=\"?https?:|url\(|@import", html)
     anchors, links = re.findall(r' id="([^"]+)"', html), re.findall(r'href="#([^"]+)"', html)
     assert len(anchors) == len(set(anchors))
@@ -93,8 +111,8 @@ def test_page_markdown_and_json_have_every_section(
     for word in ("Data", "Network compact", "Results", "Errors", "Label noise", "Explanations", "Robustness", "Limits"):
         assert f"\n## {word}" in markdown, word
     for name in re.findall(r"\(figures/([\w-]+)\.svg\)", markdown):
-        assert (tmp_path / "figures" / f"{name}.svg").stat().st_size > 1000
-        assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 1000
+        assert (folder / "figures" / f"{name}.svg").stat().st_size > 1000
+        assert (folder / "figures" / f"{name}.png").stat().st_size > 1000
     first = values["rows"][0]
     assert "seconds" not in first["evaluation"]
     for text in (html, markdown):
@@ -112,13 +130,11 @@ def test_page_markdown_and_json_have_every_section(
 
 
 def test_the_same_report_has_the_same_bytes_but_for_its_date(
-    results: list[ModelResult], tmp_path: Path, few_figures: None
+    pages: dict[str, tuple[Path, str, str, dict[str, Any]]],
 ) -> None:
-    for folder, date in (("one", "2026-11-26"), ("two", "2027-01-01")):
-        write(results, tmp_path / folder, Date=date)
     first, second = (
-        {p.relative_to(tmp_path / f): p.read_bytes() for p in sorted((tmp_path / f).rglob("*")) if p.is_file()}
-        for f in ("one", "two")
+        {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+        for folder, *_ in pages.values()
     )
     assert first.keys() == second.keys()
     assert len(first) > 12
@@ -126,7 +142,8 @@ def test_the_same_report_has_the_same_bytes_but_for_its_date(
         assert content == second[path].replace(b"2027-01-01", b"2026-11-26"), path
 
 
-def test_figures_of_an_older_report_go(results: list[ModelResult], tmp_path: Path, few_figures: None) -> None:
+def test_figures_of_an_older_report_go(tmp_path: Path, blank_figures: None) -> None:
+    results = two_models()
     write(results, tmp_path)
     assert (tmp_path / "figures" / "robustness.svg").is_file()
     write_report(results, replace(study_of(results), robustness={}), tmp_path, title="A report", provenance={})
@@ -135,7 +152,7 @@ def test_figures_of_an_older_report_go(results: list[ModelResult], tmp_path: Pat
 
 
 def test_the_command_reports_on_models_and_says_what_is_not_shown(
-    tiny_onnx: Path, tmp_path: Path, few_figures: None, capsys: pytest.CaptureFixture[str]
+    tiny_onnx: Path, tmp_path: Path, blank_figures: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     command = ["report", str(tiny_onnx), "--data", "synth:70:1", "-o", str(out), "--format", "json"]
@@ -155,7 +172,7 @@ def test_the_command_reports_on_models_and_says_what_is_not_shown(
 
 
 def test_without_torch_the_rest_is_reported(
-    tiny_onnx: Path, tmp_path: Path, few_figures: None, monkeypatch: pytest.MonkeyPatch
+    tiny_onnx: Path, tmp_path: Path, blank_figures: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reporting, "find_spec", lambda name: None)
     reporting.report([str(tiny_onnx)], data="synth:70:1", out=tmp_path, explain=0)
@@ -167,7 +184,7 @@ def test_without_torch_the_rest_is_reported(
 
 
 def test_a_model_that_cannot_be_opened_stands_on_the_page_with_the_reason(
-    tiny_onnx: Path, tmp_path: Path, few_figures: None, capsys: pytest.CaptureFixture[str]
+    tiny_onnx: Path, tmp_path: Path, blank_figures: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"nothing")
