@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from moue.errors import UsageError, quoted, shortened
 from moue.models import builder, create
 from moue.models.load import without_weights
 from moue.spec import channels_of
@@ -68,7 +69,8 @@ def architecture(name: str, num_classes: int, **options: Any) -> Architecture:
         **options: the network's own.
 
     Raises:
-        UnknownName, UsageError, WeightsMissing: as :func:`moue.models.create`.
+        UnknownName, UsageError, WeightsMissing: as :func:`moue.models.create`; UsageError, too, where it cannot be run
+            without its weights.
     """
     with torch.device("meta"):
         network = create(name, num_classes, **{**options, **without_weights(name)}).eval()
@@ -86,10 +88,14 @@ def architecture(name: str, num_classes: int, **options: Any) -> Architecture:
     inner = [module for module in network.modules() if module is not network]
     hooks = [module.register_forward_pre_hook(begin) for module in inner]
     hooks += [module.register_forward_hook(end) for module in inner]
-    with torch.no_grad():
-        network(torch.zeros(1, channels, size, size, device="meta"))
-    for hook in hooks:
-        hook.remove()
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, channels, size, size, device="meta"))
+    except Exception as error:  # Networks that users bring raise of all kinds.
+        raise UsageError(f"the network {quoted(name)} cannot be followed: {shortened(str(error))}") from error
+    finally:
+        for hook in hooks:
+            hook.remove()
     total = sum(p.numel() for p in network.inference_parameters())
     parts = _parts(network, started, total)
     blocks = [

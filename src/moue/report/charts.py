@@ -115,7 +115,7 @@ def _bars(table: ImageTable) -> Any:
     )
     axes.set_ylabel("images")
     axes.grid(False, axis="x")
-    axes.set_title(f"{shortened(table.name, _NAME)}: {len(table):,} images by class and split")
+    axes.set_title(f"{shortened(table.name, _NAME)}: {len(table):,} images")
     axes.margins(y=0.14)
     axes.spines[["top", "right"]].set_visible(False)
     if len(splits) > 1:
