@@ -99,7 +99,8 @@ def _merge(args: argparse.Namespace) -> tuple[Path, ModelSpec, ImageTable | None
     note_shadowed_runs(args.sources)
     table = _read(args, args.sources[0], spec_of(args.sources[0]), args.out)
     spec = merge(args.sources, args.out, args.weights, store=args.store, data=table, name=args.name)
-    for remark in spec.trained.get("remarks", ()):
+    gain = [spec.trained["gain"]["summary"]] if "gain" in spec.trained else []
+    for remark in [*spec.trained.get("remarks", ()), *gain]:
         sys.stderr.write(f"moue: {remark}\n")
     return args.out, spec, table
 

@@ -251,7 +251,7 @@ def spec_of_ensemble(specs: Sequence[ModelSpec], shares: Sequence[float], name: 
             "sha256": s.sha256,
             "weight": round(share, 6),
             "temperature": s.temperature,
-            "trained": {key: value for key, value in s.trained.items() if key != "curves"},
+            "trained": {key: value for key, value in s.trained.items() if key not in ("curves", "gain")},
         }
         for s, share in zip(specs, shares, strict=True)
     ]

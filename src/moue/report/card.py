@@ -157,10 +157,15 @@ def _scores(e: Evaluation) -> list[str]:
 
 def _provenance(trained: Mapping[str, Any]) -> list[str]:
     """What made it, a line each, without what the card has elsewhere."""
-    elsewhere = ("curves", "data", "remarks", "members")
+    elsewhere = ("curves", "data", "remarks", "members", "gain")
     lines = [f"- {_words(key)}: {_value(value)}" for key, value in trained.items() if key not in elsewhere]
     members = [f"{member.get('name')} (weight {member.get('weight', 1):.2g})" for member in trained.get("members", [])]
-    return [*lines, *([f"- members: {', '.join(members)}"] if members else [])]
+    summary = trained.get("gain", {}).get("summary")
+    return [
+        *lines,
+        *([f"- members: {', '.join(members)}"] if members else []),
+        *([f"- gain: {summary}"] if summary else []),
+    ]
 
 
 def _value(value: object) -> str:
