@@ -80,7 +80,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, tmp_path_factory: pyt
     """The page of a case; what it asks of the network is an error."""
     folder = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "many":
+        if request.param in ("many", "ensembles"):
             # Each model's own figures are those of the other cases, and take a minute to draw.
             patch.setattr("moue.report.write.model_figures", lambda *_: [])
         write_comparison(CASES[request.param](), folder, title="A comparison of models", provenance=PROVENANCE)
