@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shards import image, rows_of, samples, score_here, tar_of
+from shards import image, parquet_of, rows_of, samples, score_here, tar_of
 
 from moue.cli.main import main
 from moue.runtime.options import RecognizerOptions
@@ -113,6 +113,17 @@ def test_a_folder_with_other_files_is_refused(
     (archive / "out" / "thesis.tex").write_text("x")
     assert command(archive, tiny_onnx) == 2
     assert "holds other files, such as thesis.tex: name a new folder." in capsys.readouterr().err
+    assert [path.name for path in (archive / "out").iterdir()] == ["thesis.tex"]
+
+
+def test_a_column_can_be_named_after_it_was_asked_for(
+    archive: Path, tiny_onnx: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parquet_of(archive / "in" / "c.parquet", {"a": [image()], "b": [b""]})
+    assert command(archive, tiny_onnx) == 2
+    assert "Choose one with --image-column." in capsys.readouterr().err
+    assert command(archive, tiny_onnx, "--image-column", "a") == 3
+    assert json.loads(capsys.readouterr().out)["inputs"] == 22
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from moue.runtime.outputs.journal import settings_of
 from moue.runtime.outputs.mirror import absolute
 from moue.runtime.validation import check_choice, check_number
 from moue.scale.parquet_shard import ParquetColumns
+from moue.scale.plan import PLAN
 from moue.scale.storage import Storage, is_address, shown
 from moue.spec import ModelSpec
 
@@ -74,17 +75,27 @@ class Header:
         return cls(spec.name, names, values)
 
 
+def require_own(storage: Storage) -> None:
+    """Refuse a folder that holds other files and no data set; nothing is written.
+
+    Raises:
+        UsageError: when it does.
+    """
+    if storage.exists(HEADER):
+        return
+    others = sorted(name for name in storage.names() if not name.startswith(("_progress", ".")))
+    if others:
+        raise UsageError(f"{storage.place} holds other files, such as {others[0]}: name a new folder.")
+
+
 def require_same(storage: Storage, header: Header) -> None:
-    """Refuse to go on with a data set of another header; a new one gets this one.
+    """Refuse to go on with a data set of another header. A new one, or one without a plan, gets this one.
 
     Raises:
         UsageError: says what is different.
     """
     content = storage.read(HEADER)
-    if content is None:
-        others = sorted(name for name in storage.names() if not name.startswith(("_progress", ".")))
-        if others:
-            raise UsageError(f"{storage.place} holds other files, such as {others[0]}: name a new folder.")
+    if content is None or not storage.exists(PLAN):
         storage.write(HEADER, json.dumps(asdict(header), indent=2).encode() + b"\n")
         return
     there = Header(**json.loads(content))

@@ -21,7 +21,7 @@ from moue.progress import ProgressFactory, Report, no_progress
 from moue.runtime.options import RecognizerOptions, VideoOptions
 from moue.runtime.weights import find_model
 from moue.scale.discover import discover, require_sources
-from moue.scale.header import Header, ScoreOptions, require_same
+from moue.scale.header import Header, ScoreOptions, require_own, require_same
 from moue.scale.local import cores, score_locally
 from moue.scale.part import Tally
 from moue.scale.plan import PLAN, Planner, Unit, write_plan
@@ -91,6 +91,7 @@ def score(
         require(module, "scale")
     require_sources(sources)
     storage = Storage(dataset)
+    require_own(storage)
     began = time.monotonic()
     with storage.locked(LOCK):
         _, spec = find_model(_name(options))

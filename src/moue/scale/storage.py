@@ -17,6 +17,7 @@ from moue.errors import MoueError, UsageError, require, shortened
 from moue.files import atomic_write
 from moue.runtime.network.url import ADDRESS, public_name
 from moue.runtime.outputs.journal import PART, lock
+from moue.runtime.outputs.mirror import absolute
 
 #: How often something is fetched again after a failure, and the seconds before the first of these times; twice that
 #: before each further one.
@@ -43,6 +44,9 @@ def open_filesystem(address: str) -> tuple[Any, str]:
         UsageError: for an unknown kind of address, or one whose driver is not installed; it names no secret.
     """
     fsspec = require("fsspec.core", "scale")
+    if not is_address(address):
+        # A path may have what means something in an address.
+        return fsspec.filesystem("file"), absolute(address)
     try:
         filesystem, path = fsspec.url_to_fs(address)
     except ImportError as error:
@@ -217,8 +221,9 @@ class Storage:
 
     @staticmethod
     def _clean(folder: Path) -> None:
-        for left in (path for path in folder.rglob(".*") if PART.fullmatch(path.name)):
-            left.unlink(missing_ok=True)
+        for left in (*folder.glob(".*"), *(folder / "_progress").rglob(".*")):
+            if PART.fullmatch(left.name):
+                left.unlink(missing_ok=True)
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}".rstrip("/")
