@@ -30,6 +30,7 @@ SMALL = {
     "compact": {},
     "vgg": {"widths": [8, 16, 16, 24]},
     "face-resnet": {"blocks": 5, "upsample": 64},
+    "concat": {"members": ["compact", {"network": "vgg", "options": {"widths": [8, 16], "size": 40, "color": "rgb"}}]},
 }
 
 

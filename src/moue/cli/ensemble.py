@@ -1,4 +1,4 @@
-"""`moue ensemble KIND …`: rank, vote, stack, bag and boost."""
+"""`moue ensemble KIND …`: rank, vote, stack, bag, boost, concat and hybrid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from moue.cli.ensemble_result import PERCENT, print_ensemble
 from moue.cli.export import weights_of
 from moue.cli.output import add_format, exit_code, note_shadowed_runs, write
 from moue.cli.progress import Progress
-from moue.cli.recipe import add_recipe, read_training
+from moue.cli.recipe import add_recipe, add_training, read_recipe, read_training
+from moue.ensembles.classifiers import CLASSIFIERS
+from moue.errors import UsageError, quoted, require
 
 if TYPE_CHECKING:
     from moue.data.table import ImageTable
@@ -60,6 +62,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
     boost = _kind(kinds, "boost", _boost, "train a recipe in rounds, each on what those before it got wrong (SAMME)")
     add_recipe(boost, "gets the rounds' runs, their weights and ensemble.onnx")
     boost.add_argument("--rounds", type=int, default=5, metavar="N", help="how many at most (default: 5)")
+    concat = _kind(kinds, "concat", _concat, "train one classifier of several models' features, as one network")
+    concat.add_argument(
+        "members", nargs="+", metavar="MODEL", help="two or more run folders or names of `moue models` but ensembles"
+    )
+    add_training(concat, "RUN", "the run folder to write", "change a setting, as in optim.epochs=5", "time budget")
+    concat.add_argument("--recipe", default="concat", metavar="R", help="a recipe or YAML file (default: concat)")
+    concat.add_argument("--unfreeze", action="store_true", help="train the models' own weights, too")
+    concat.add_argument("--resume", action="store_true", help="resume the run in --out")
+    concat.set_defaults(workers=None, ray=False)  # Of `train`.
+    hybrid = _kind(kinds, "hybrid", _hybrid, "fit a scikit-learn classifier on a model's features, as one file")
+    hybrid.add_argument(
+        "members", nargs=1, metavar="MODEL", help="a run folder, an .onnx file or a name of `moue models`"
+    )
+    hybrid.add_argument(
+        "--classifier",
+        default="linear-svm",
+        metavar="C",
+        help=f"{', '.join(CLASSIFIERS)} (default: linear-svm); knn-svm fits one for each face, on its nearest images",
+    )
+    add_dataset(hybrid, "the set to fit on; what the model held out of it is held out", required=True)
+    hybrid.add_argument("-o", "--out", required=True, type=Path, metavar="FILE", help="the .onnx file to write")
+    hybrid.add_argument("--name", metavar="NAME", help="the model's name (default: the file's)")
+    hybrid.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="K=V,V,…",
+        help="values of a setting to choose from, as in C=0.1,1",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -195,6 +226,61 @@ def _boost(args: argparse.Namespace) -> int:
         args, values["rounds"], values, result.spec, args.out / ENSEMBLE, runs, titles=ROUND_TITLES, notes=ROUND_NOTES
     )
     return given.code
+
+
+def _concat(args: argparse.Namespace) -> int:
+    from moue.cli.train import train
+
+    recipe, config, settings = read_recipe(args)
+    changes: dict[str, Any] = {"model.backbones": args.members}
+    if args.unfreeze:
+        changes |= {"model.options.frozen": False, "optim.cached_views": 0}
+    return train(args, recipe, config.override(changes=changes), [*settings, *changes])
+
+
+def _hybrid(args: argparse.Namespace) -> int:
+    from moue.ensembles.hybrid import hybrid
+
+    settings = dict(map(_values, args.set))
+    require("sklearn", "train")
+    table = _read(args)
+    assert table is not None  # --data is required.
+    with Progress("computing features of", "images") as progress:
+        result = hybrid(
+            args.members[0], args.out, table, args.classifier, settings=settings, name=args.name, progress=progress
+        )
+    spec = result.spec
+    trials = [
+        {**trial.settings, **{key: getattr(trial, key) for key in ("accuracy", "log_loss", "chosen")}}
+        for trial in result.trials
+    ]
+    values = {
+        "file": str(args.out),
+        "name": spec.name,
+        "kind": "hybrid",
+        "classifier": args.classifier,
+        "settings": spec.trained["settings"],
+        "held_out": spec.trained["data"]["validation"],
+        "validation": spec.scores.get("validation"),
+        "trials": trials,
+        "remarks": spec.trained.get("remarks", []),
+    }
+    rows = [{**trial, "log_loss": round(trial["log_loss"], 4)} for trial in trials] or [spec.trained["settings"]]
+    chosen = ", ".join(f"{key}={value:g}" for key, value in spec.trained["settings"].items())
+    note = f"{args.classifier} ({chosen}) on features of {spec.trained['members'][0]['name']}"
+    print_ensemble(args, rows, values, spec, args.out, args.members, notes=("", note))
+    return exit_code(table.left_out)
+
+
+def _values(text: str) -> tuple[str, list[float]]:
+    """A setting and its values, as they are typed."""
+    key, equals, values = text.partition("=")
+    try:
+        if equals:
+            return key.strip(), [float(value) for value in values.split(",")]
+    except ValueError:
+        pass
+    raise UsageError(f"--set takes a setting with a number or several, as in C=0.1,1. Got {quoted(text)} instead.")
 
 
 @contextmanager

@@ -39,7 +39,7 @@ COMMANDS = {
     "search": "find settings of a recipe within a budget of minutes",
     "evaluate": "score a model on a data set",
     "compare": "train missing runs, evaluate all models, write one page",
-    "ensemble": "rank, vote, stack, bag and boost models",
+    "ensemble": "rank, vote, stack, bag, boost or join models",
     "report": "write a report over trained models: data, networks, scores, errors, limits",
     "audit": "compare how a model reads the faces of several groups of people",
     "explain": "show which parts of a face a prediction depends on",

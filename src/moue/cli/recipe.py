@@ -45,12 +45,19 @@ def add_recipe(
         out: what the folder ``--out`` gets, for the help.
         set, minutes: the help of these options.
     """
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="a recipe's name, as `moue train --help` lists them, or a YAML file"
+    )
+    add_training(parser, "DIR", out, set, minutes)
+
+
+def add_training(parser: argparse.ArgumentParser, metavar: str, out: str, set: str, minutes: str) -> None:
+    """Add what :func:`add_recipe` adds but for RECIPE; ``metavar`` is what ``--out`` is called."""
     add = parser.add_argument
-    add("recipe", metavar="RECIPE", help="a recipe's name, as `moue train --help` lists them, or a YAML file")
     add_dataset(
         parser, SET_HELP, required=True, labels="the recipe's", votes="for --labels ferplus or optim.votes_weight"
     )
-    add("-o", "--out", required=True, metavar="DIR", type=Path, help=out)
+    add("-o", "--out", required=True, metavar=metavar, type=Path, help=out)
     add("--set", action="append", default=[], metavar="K=V", help=set)
     add("--minutes", type=float, metavar="M", help=minutes)
     add("--seed", type=int, metavar="S", help="random seed (default: the recipe's)")

@@ -22,7 +22,10 @@ from moue.cli.recipe import read_recipe, read_table
 from moue.errors import UsageError, require
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from moue.spec import ModelSpec
+    from moue.training.config import Config
     from moue.training.progress import Status
 
 
@@ -81,6 +84,20 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.settings:
         return _print_settings(args)
+    # A mistake in what was typed is an error before torch is loaded, which takes seconds.
+    return train(args, *read_recipe(args))
+
+
+def train(args: argparse.Namespace, recipe: Config, config: Config, settings: Sequence[str]) -> int:
+    """Train one run, or resume it, and say where it is.
+
+    Args:
+        args: with ``data``, ``out``, ``resume``, ``format`` and the options that say how data are read.
+        recipe, config, settings: as of :func:`moue.cli.recipe.read_recipe`.
+
+    Returns:
+        3 where rows of the data could not be read, else 0.
+    """
     from moue.training.recipe import resolve_init
 
     if args.workers is not None and (not args.ray or args.workers < 1):
@@ -88,8 +105,6 @@ def run(args: argparse.Namespace) -> int:
             f"--workers must be 1 or more, and goes with --ray. Got {args.workers}{'' if args.ray else ' alone'}. For "
             "several processes on this machine: torchrun --nproc-per-node N -m moue train …"
         )
-    # A mistake in what was typed is an error before torch is loaded, which takes seconds.
-    recipe, config, settings = read_recipe(args)
     require("lightning", "train")
     from moue.training import processes
     from moue.training.loop import fit

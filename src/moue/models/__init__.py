@@ -29,6 +29,7 @@ NETWORKS = Registry(
         "compact": "moue.models.compact:Compact",
         "vgg": "moue.models.vgg:VGG",
         "face-resnet": "moue.models.face_resnet:FaceResNet",
+        "concat": "moue.models.concat:Concat",
     },
 )
 
@@ -55,8 +56,14 @@ def create(name: str, num_classes: int, **options: Any) -> Network:
     for option in options:
         if option not in known:
             raise UnknownName(f"option of the network {quoted(name)}", option, known)
+    built = options
+    if "members" in known:
+        members = options.get("members", known["members"])
+        if not isinstance(members, (list, tuple)):
+            raise UsageError(f"members must be a list of networks. Got {quoted(members)} instead.")
+        built = {**options, "members": [_member(member, num_classes) for member in members]}
     try:
-        network: Network = build(num_classes=num_classes, **options)
+        network: Network = build(num_classes=num_classes, **built)
     except MoueError:
         raise
     except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError) as error:
@@ -64,6 +71,18 @@ def create(name: str, num_classes: int, **options: Any) -> Network:
         reason = str(error).partition("\n")[0]
         raise UsageError(f"the network {quoted(name)} cannot be built with {quoted(options)}: {reason}") from error
     return network
+
+
+def _member(member: Any, num_classes: int) -> Network:
+    """A network that is a part of another one, from its name, or from a mapping with its name and options."""
+    match {"network": member} if isinstance(member, str) else member:
+        case {"network": str() as name, **others} if others.keys() <= {"options"}:
+            options = others.get("options") or {}
+            if isinstance(options, dict):
+                return create(name, num_classes, **options)
+    raise UsageError(
+        f"a member is a network's name, or a section with network and options. Got {quoted(member)} instead."
+    )
 
 
 def builder(name: str) -> Callable[..., Network]:

@@ -47,6 +47,9 @@ class Network(nn.Module):
     weights."""
     spec: ModelSpec | None
     """Labels, input and temperature of a trained network; None before it is trained."""
+    fresh: tuple[str, ...] = ()
+    """Children that are initialized at random beside pretrained ones, besides the last layer: trained while those are
+    frozen, and at the full rate."""
     _mean: Tensor
     _scale: Tensor
 
@@ -112,3 +115,12 @@ class Network(nn.Module):
     def inference_parameters(self) -> Iterator[nn.Parameter]:
         """The weights that inference uses, hence an exported graph has: all but those of auxiliary classifiers."""
         return self.parameters()
+
+
+def in_color(images: Tensor, color: Color) -> Tensor:
+    """Float images ``(N, 1 or 3, H, W)`` in another network's color; gray is ITU-R 601 luma, as in preprocessing."""
+    if color == "rgb":
+        return images.expand(-1, 3, -1, -1)
+    if images.shape[1] == 1:
+        return images
+    return (images * torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)).sum(1, keepdim=True)

@@ -13,6 +13,7 @@ from moue.data.splits import Split, stratified_split
 from moue.data.table import ImageTable
 from moue.run_folder import EXPORTED, SPLIT
 from moue.runtime.weights import is_known
+from moue.spec import ModelSpec
 from moue.trained.open import spec_of
 
 
@@ -33,17 +34,36 @@ def split_of(name: str | Path, table: ImageTable) -> Split | None:
         DataError: when a run was trained on another set.
         UnknownName, ModelError, MissingExtra: as :func:`moue.trained.open.open_any`.
     """
-    path = Path(name)
-    folder = path.parent if path.name == EXPORTED else path
-    if not is_known(name) and (folder / SPLIT).is_file():
-        split = Split.load(folder / SPLIT)
+    split = _saved(name)
+    if split is not None:
         split.check(table)
         return split
     return _split_again(spec_of(name).trained, table)
 
 
+def split_of_spec(name: str | Path, spec: ModelSpec, table: ImageTable) -> Split | None:
+    """:func:`split_of` with the model's spec at hand, and None, too, for a run that was trained on another set.
+
+    Args:
+        name: a run folder, or any other name, of which only the spec counts.
+        spec: the model's.
+        table: the whole set, as it was read for training.
+    """
+    split = _saved(name)
+    if split is not None:
+        return split if split.fingerprint == table.fingerprint else None
+    return _split_again(spec.trained, table)
+
+
+def _saved(name: str | Path) -> Split | None:
+    path = Path(name)
+    folder = path.parent if path.name == EXPORTED else path
+    return Split.load(folder / SPLIT) if not is_known(name) and (folder / SPLIT).is_file() else None
+
+
 def _split_again(trained: Mapping[str, Any], table: ImageTable) -> Split | None:
-    if members := trained.get("members"):
+    own = _own_split(trained.get("data", {}), table)
+    if own is None and (members := trained.get("members")):
         splits = [_split_again(member.get("trained", {}), table) for member in members]
         known = [split for split in splits if split is not None]
         if len(known) < len(splits):
@@ -51,7 +71,10 @@ def _split_again(trained: Mapping[str, Any], table: ImageTable) -> Split | None:
         train = functools.reduce(np.union1d, [split.train for split in known])
         validation = functools.reduce(np.intersect1d, [split.validation for split in known])
         return Split(train, validation, known[0].seed, known[0].fraction, table.fingerprint)
-    data = trained.get("data", {})
+    return own
+
+
+def _own_split(data: Mapping[str, Any], table: ImageTable) -> Split | None:
     if data.get("fingerprint") != table.fingerprint:
         return None
     match {"fold": 0, **data["split"]} if isinstance(data.get("split"), dict) else None:

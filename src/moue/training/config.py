@@ -99,6 +99,9 @@ class ModelConfig:
     """What to start from: a finished run, or a shipped model ("default", "ferplus", "tiny", "googlenet", "resnet50v2",
     "vit", "full/wide" and the other members of `full`; needs moue-models). It must be of the same network. The rows of
     its last layer are mapped by the classes' names; those of new classes are initialized at random."""
+    backbones: tuple[str, ...] = ()
+    """Trained models, as ``init`` takes them, whose features the network "concat" joins. They stay as they are, unless
+    ``model.options.frozen`` is false."""
 
     @property
     def size(self) -> int:
@@ -118,8 +121,20 @@ class ModelConfig:
             raise UsageError(
                 'model.network "init" is the network of model.init: set that, too, as in model.init=ferplus'
             )
+        self._check_backbones()
         if (color := self.options.get("color", "gray")) not in ("gray", "rgb"):
             raise UsageError(f"model.options.color must be 'gray' or 'rgb'. Got {quoted(color)} instead.")
+
+    def _check_backbones(self) -> None:
+        names = self.backbones
+        if not names:
+            return
+        if self.network != "concat" or self.init is not None:
+            raise UsageError('model.backbones is for model.network "concat", without model.init.')
+        if len(names) < 2:
+            raise UsageError(f"model.backbones must be two models or more. Got {quoted(list(names))} instead.")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UsageError(f"{twice[0]} is given twice in model.backbones.")
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from moue.models import create, devices, options_of
 from moue.models.base import Network
 from moue.models.load import without_weights
 from moue.spec import channels_of
-from moue.trained.network import open_network
+from moue.trained.network import network_spec, open_network
 from moue.training import optimizers, processes, tasks
+from moue.training.backbones import load_backbones
 from moue.training.batch import Batch
 from moue.training.budget import Budget, measure
 from moue.training.config import Config
@@ -32,6 +33,7 @@ from moue.training.run_folder import Run
 from moue.training.sampler import steps_per_epoch
 from moue.training.tasks import Task
 from moue.training.teachers import teacher_mask
+from moue.training.unseen import unseen_split
 from moue.training.warm_start import heads_of, warm_start
 
 
@@ -113,7 +115,7 @@ def prepare(
     if config.optim.cached_views and network.frozen_shape is None:
         raise UsageError(
             "optim.cached_views is for a network whose first layers are frozen: vit, unless model.options."
-            "trainable_layers is -1. Type: --set optim.cached_views=0"
+            "trainable_layers is -1, and concat with model.options.frozen. Type: --set optim.cached_views=0"
         )
     train, validation = _rows(config, table, split, network, device, sample_weights)
     labels, classes = train.labels.cpu().numpy(), len(table.label_set)
@@ -148,7 +150,8 @@ def prepare(
         validation=validation,
         network=network,
         kept=kept,
-        head=heads_of(network, config.model),
+        head=heads_of(network, config.model)
+        | {name for name, _ in network.named_parameters() if name.partition(".")[0] in network.fresh},
         task=task,
         steps=steps,
         schedule=optimizers.schedule(config.optim, steps * config.optim.epochs),
@@ -186,8 +189,7 @@ def _begin(
     """
     if not run.exists:
         config = resolve_init(replace(config, data=replace(config.data, labels=table.label_set.name)))
-        data = config.data
-        return True, None, config, stratified_split(table, data.validation, data.split_seed, data.fold)
+        return True, None, config, _split(config, table)
     if not resume:
         raise UsageError(f"{run.folder} holds a run already. Type --resume to resume it, or choose another folder.")
     saved = run.config()
@@ -219,12 +221,33 @@ def _networks(config: Config, table: ImageTable, rebuild: dict[str, Any] | None)
     network = create(model.network, len(labels) + votes * len(FERPLUS), **options)
     if init is not None:
         warm_start(network, init, model, labels)
+    elif model.backbones and rebuild is None:
+        load_backbones(network, model.backbones)
     for size in {network.input.size, config.data.random_crop or network.input.size, *config.optim.progressive_sizes}:
         _require_size(network, size)
     if not votes:
         return network, network
     same = {**model.options, **without_weights(model.network), **network.rebuild}
     return network, create(model.network, len(labels), **same)
+
+
+def _split(config: Config, table: ImageTable) -> Split:
+    """The rows to train on and those to hold out, none of which a backbone was trained on."""
+    data, backbones = config.data, config.model.backbones
+    if not backbones:
+        return stratified_split(table, data.validation, data.split_seed, data.fold)
+    split = unseen_split([(name, network_spec(name)) for name in backbones], table, data)
+    if data.validation and not len(split.validation):
+        raise UsageError(
+            f"the models of model.backbones ({', '.join(backbones)}) held out no row of {table.name or 'this set'} in "
+            "common to validate on. Give others, or do without a validation score: --set data.validation=0"
+        )
+    if data.fold and split.fold != data.fold:
+        raise UsageError(
+            f"what the models of model.backbones held out is held out, fold {split.fold}: another data.fold, as "
+            f"{data.fold}, would be validated on rows that they were trained on."
+        )
+    return split
 
 
 def bootstrap_rows(table: ImageTable, rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from moue.data.label_noise import noisy_labels
 from moue.data.readers.fer2013_csv import is_fer2013
+from moue.data.splits import Split
 from moue.data.table import ImageTable
+from moue.spec import ModelSpec
 from moue.trained.network import network_spec
 from moue.trained.open import spec_of
 from moue.training.config import Config
@@ -37,10 +39,10 @@ def noise_of(config: Config, table: ImageTable, rows: NDArray[np.int64]) -> dict
 
 
 def license_of(config: Config, table: ImageTable) -> str:
-    """What binds the weights: the licenses of the images, of ``model.init`` and of the teachers."""
+    """What binds the weights: the licenses of the images, of what it starts from, and of the teachers."""
     inherited = [spec_of(name).license for name in config.optim.teachers]
-    if config.model.init:
-        inherited.insert(0, network_spec(config.model.init).license)
+    started_from = [config.model.init] if config.model.init else config.model.backbones
+    inherited = [*(network_spec(name).license for name in started_from), *inherited]
     return "; ".join(dict.fromkeys(filter(None, [LICENSE if is_fer2013(table) else "", *inherited])))
 
 
@@ -64,4 +66,41 @@ def origin_of(config: Config) -> dict[str, Any]:
     return {
         **({"init": Path(init).name} if init is not None else {}),
         **({"teachers": [Path(t).name for t in teachers]} if teachers else {}),
+    }
+
+
+def record_of(names: Sequence[str]) -> list[dict[str, Any]]:
+    """What a spec says of each backbone: name, network, hash, and its own training without curves."""
+    return [member_record(network_spec(name), name) for name in names]
+
+
+def member_record(spec: ModelSpec, name: str | None = None) -> dict[str, Any]:
+    """What the spec of a model says of one that is a part of it.
+
+    Args:
+        spec: the part's.
+        name: what it is called; by default its own name.
+    """
+    return {
+        "name": spec.name if name is None else Path(name).name,
+        "network": spec.network,
+        "sha256": spec.sha256,
+        "trained": {key: value for key, value in spec.trained.items() if key != "curves"},
+    }
+
+
+def data_record(table: ImageTable, split: Split) -> dict[str, Any]:
+    """What a spec says of the data set: its name and fingerprint, how many rows of which classes were trained on, and
+    how many were held out, with the settings from which the split can be made again.
+    """
+    return {
+        "name": table.name,
+        "fer2013": is_fer2013(table),
+        "fingerprint": table.fingerprint,
+        "labels": list(table.label_set.labels),
+        "classes": class_counts(table, split.train),
+        "train": len(split.train),
+        "validation": len(split.validation),
+        # With which the spec of a model without its run says which rows these were.
+        "split": {"seed": split.seed, "fraction": split.fraction, "fold": split.fold},
     }

@@ -38,9 +38,10 @@ def load_recipe(name: str | Path) -> Config:
 
 
 def resolve_init(config: Config) -> Config:
-    """The configuration with the network of ``model.init`` by its name, where it says "init".
+    """The configuration with the network of ``model.init`` by its name, where it says "init", and with those of
+    ``model.backbones`` as the members of its network.
 
-    Options that the configuration sets have precedence over those of ``model.init``.
+    Options that the configuration sets have precedence over those of these models.
 
     Raises:
         UnknownName, UsageError, ModelError, MissingExtra: as :func:`moue.trained.network.network_spec`, whenever
@@ -49,6 +50,10 @@ def resolve_init(config: Config) -> Config:
     model = config.model
     if model.init is not None:
         network_spec(model.init)
+    if model.backbones:
+        from moue.training.backbones import resolve_backbones
+
+        return resolve_backbones(config)
     if model.init is None or model.network != "init":
         return config
     network, options = architecture_of(model.init)

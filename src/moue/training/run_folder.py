@@ -21,7 +21,6 @@ import numpy as np
 
 from moue._version import __version__
 from moue.damage import decoding, read_json
-from moue.data.readers.fer2013_csv import is_fer2013
 from moue.data.splits import Split
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError, shortened
@@ -34,7 +33,16 @@ from moue.run_folder import CONFIG, HISTORY, RECORD, SPEC, SPLIT, WEIGHTS, is_ru
 from moue.runtime.results import Predictions, softmax
 from moue.spec import ModelSpec
 from moue.training.config import MAY_DIFFER, Config
-from moue.training.provenance import LICENSE, class_counts, curves_of, license_of, machine_of, noise_of, origin_of
+from moue.training.provenance import (
+    LICENSE,
+    curves_of,
+    data_record,
+    license_of,
+    machine_of,
+    noise_of,
+    origin_of,
+    record_of,
+)
 from moue.training.remarks import remarks
 
 if TYPE_CHECKING:
@@ -57,6 +65,7 @@ _RECORD: dict[str, type] = {
     "data": dict,
     "machine": dict,
     "rebuild": dict,
+    "members": list,
     "recipe": dict,
     "asked": dict,
 }
@@ -226,20 +235,10 @@ class Run:
             "recipe": recipe and recipe.to_dict(),
             "asked": requested and requested.to_dict(),
             "license": license_of(config, table),
-            "data": {
-                "name": table.name,
-                "fer2013": is_fer2013(table),
-                "fingerprint": table.fingerprint,
-                "labels": list(table.label_set.labels),
-                "classes": class_counts(table, split.train),
-                "train": len(split.train),
-                "validation": len(split.validation),
-                **noise_of(config, table, split.train),
-                # With which the spec of a model without its run says which rows these were.
-                "split": {"seed": split.seed, "fraction": split.fraction, "fold": split.fold},
-            },
+            "data": {**data_record(table, split), **noise_of(config, table, split.train)},
             "machine": dict(machine),
             "rebuild": network.rebuild,
+            "members": record_of(config.model.backbones),
             "begun": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         self._write(RECORD, record)
@@ -312,6 +311,7 @@ class Run:
                 **({"core_hours": round(cores / 3600, 4)} if cores else {}),
                 "seed": config.run.seed,
                 **origin_of(config),
+                **({"ensemble": "concat", "members": record["members"]} if record.get("members") else {}),
                 "machine": machine_of(record),
                 "data": record.get("data", {}),
                 "moue": __version__,

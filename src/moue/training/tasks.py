@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from moue.models.base import Network
-from moue.spec import Color
+from moue.models.base import Network, in_color
 from moue.training import processes
 from moue.training.augment import scaled
 from moue.training.batch import Batch
@@ -191,15 +190,6 @@ class DistillationTask:
             mean = mean + probs.new_zeros(len(images), probs.shape[1]).index_put((on,), weight[on, None] * probs)
         assert isinstance(mean, Tensor)
         return mean
-
-
-def in_color(images: Tensor, color: Color) -> Tensor:
-    """Float images ``(N, 1 or 3, H, W)`` in another network's color; gray is ITU-R 601 luma, as in preprocessing."""
-    if color == "rgb":
-        return images.expand(-1, 3, -1, -1)
-    if images.shape[1] == 1:
-        return images
-    return (images * torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def build(

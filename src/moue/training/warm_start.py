@@ -71,6 +71,8 @@ def freeze(network: Network, trainable: Iterable[nn.Parameter], head: Collection
         frozen: whether the others, batch norms' statistics among them, stay as they are.
     """
     network.train(not frozen)
+    for child in network.fresh:
+        network.get_submodule(child).train()
     last = {id(p) for name, p in network.named_parameters() if name in head}
     for parameter in trainable:
         parameter.requires_grad_(not frozen or id(parameter) in last)

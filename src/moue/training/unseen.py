@@ -1,0 +1,64 @@
+"""The rows of a data set that none of some trained models has seen, to validate on what is made of these models."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from moue.data.readers.fer2013_csv import is_fer2013
+from moue.data.splits import Split, stratified_split
+from moue.data.table import ImageTable
+from moue.errors import UsageError
+from moue.spec import ModelSpec
+from moue.trained.split_of import split_of_spec
+from moue.training.config import DataConfig
+
+
+def unseen_split(models: Sequence[tuple[str, ModelSpec]], table: ImageTable, data: DataConfig) -> Split:
+    """A split whose validation rows none of some models was trained on.
+
+    They are the rows that all those held out that were trained on this set. Where none was, the split is that of the
+    settings.
+
+    Args:
+        models: what each is called, and its spec.
+        table: the whole set.
+        data: the settings of the split.
+
+    Returns:
+        The split; without validation rows where the settings hold out none, or the models held out none in common.
+
+    Raises:
+        UsageError: where a model was trained on these images and does not say on which.
+    """
+    plain = stratified_split(table, data.validation, data.split_seed, data.fold)
+    if not len(plain.validation):
+        return plain
+    known: list[Split] = []
+    for name, spec in models:
+        if (split := split_of_spec(name, spec, table)) is not None:
+            known.append(split)
+        elif _may_have_seen(spec, table):
+            raise UsageError(
+                f"{name} was trained on images of {table.name or 'this set'}, and nothing says which of these rows it "
+                "held out, as for another version of the set or with other labels. Give a run folder of this set with "
+                "these labels."
+            )
+    if not known:
+        return plain
+    validation = functools.reduce(np.intersect1d, [split.validation for split in known])
+    rows = functools.reduce(np.union1d, [np.union1d(split.train, split.validation) for split in known])
+    first = known[0]
+    return Split(np.setdiff1d(rows, validation), validation, first.seed, first.fraction, table.fingerprint, first.fold)
+
+
+def _may_have_seen(spec: ModelSpec, table: ImageTable) -> bool:
+    """Whether a model without a split of a table may have been trained on its images."""
+    members = [member.get("trained", {}) for member in spec.trained.get("members", [])]
+    data = [part["data"] for part in (spec.trained, *members) if part.get("data")]
+    if any(part.get("fingerprint") == table.fingerprint for part in data):
+        return True
+    fer2013 = "FER-2013" in spec.license or any(part.get("fer2013") for part in data)
+    return is_fer2013(table) and (fer2013 or not data)
