@@ -6,8 +6,8 @@
 
 Exports a run (weights stored as float16 or int8) or takes an ``.onnx`` file as it is, scores the file that is shipped
 on PublicTest, once: all of it, the rows without a duplicate in Training, and all of it with every number of views.
-These scores go into its spec. Run ``python scripts/golden.py default`` and ``python scripts/robustness.py default --data
-fer2013.csv.zip --sample 300`` next.
+These scores go into its spec. Next, run ``python scripts/golden.py default`` and
+``python scripts/robustness.py default --data fer2013.csv.zip --sample 300``.
 """
 
 from __future__ import annotations
