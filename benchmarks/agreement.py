@@ -3,7 +3,8 @@
 Usage: python benchmarks/agreement.py fer2013new.csv
 
 Prints, over all images that were judged to be a face: how often two of its annotators gave the same answer, and how
-often one gave the answer that most of the others gave (ties count as their share). "Unknown" is an answer, too.
+often one gave the answer that most of the others gave (ties count as their share). "Unknown" is an answer, too. Then how often
+two agree within each of FER-2013's parts.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def read_votes(path: str) -> NDArray[np.int64]:
-    """Votes ``(N, K)`` of the rows that have an image name, which FER+ leaves out where there is no face."""
+def read_votes(path: str, part: str | None = None) -> NDArray[np.int64]:
+    """Votes ``(N, K)`` of the rows that have an image name, which FER+ leaves out where there is no face; of all parts
+    ("Training", "PublicTest", "PrivateTest"), or of one.
+    """
     with open(path, encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["Image name"]]
+        rows = [row for row in csv.DictReader(file) if row["Image name"] and part in (None, row["Usage"])]
     return np.array([[int(v) for k, v in row.items() if k not in ("Usage", "Image name")] for row in rows])
 
 
@@ -44,3 +47,6 @@ if __name__ == "__main__":
     print(f"{len(answers):,} faces")
     print(f"two annotators agree: {pair_agreement(answers):.1%}")
     print(f"an annotator agrees with most of the others: {agreement_with_others(answers):.1%}")
+    for part in ("Training", "PublicTest", "PrivateTest"):
+        if len(votes := read_votes(sys.argv[1], part)):
+            print(f"two annotators agree in {part}: {pair_agreement(votes):.1%} of {len(votes):,} faces")

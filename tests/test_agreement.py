@@ -27,4 +27,7 @@ def test_rows_that_are_no_face_do_not_count(tmp_path: Path) -> None:
     table.write_text("Usage,Image name,neutral,happiness\nTraining,1.png,5,5\nTraining,,0,0\nTraining,3.png,10,0\n")
     command = [sys.executable, str(SCRIPT), str(table)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-    assert done.stdout.splitlines()[0] == "2 faces"
+    lines = done.stdout.splitlines()
+    assert lines[0] == "2 faces"
+    # 2 × 20 of 90 ordered pairs agree in the first, all in the other.
+    assert lines[3:] == ["two annotators agree in Training: 72.2% of 2 faces"]
