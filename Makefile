@@ -23,7 +23,7 @@ READING_TOOLS := pytest pytest-timeout hypothesis onnx pandas scikit-image rtsp
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-scale test-matrix coverage lint format docs bench bench-all fuzz check-scores check-privacy wheel docker-test browser clean
+.PHONY: help install demo test test-scale test-matrix coverage lint format docs bench bench-all fuzz check-scores check-privacy wheel test-pythons release docker-test browser clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 22
@@ -80,9 +80,9 @@ format: install  ## let ruff fix what it can and format the rest
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: install  ## build docs/ into site/, and the help of the server's page
+docs: install  ## build the documentation site into site/, and the help of the server's page
 	@$(BIN)/python scripts/help_page.py
-	@$(BIN)/python scripts/docs.py site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 # PEER is the Python of an environment that has `fer` (docs/models.md says how to make it), DATA is fer2013.csv.zip.
 bench: install  ## time reading, beside fer with PEER=path/to/its/python, into results/bench.md, and README's ratios
@@ -106,6 +106,12 @@ check-privacy: install  ## watch a reader and a server for 40 s: they may ask th
 wheel: install  ## build the wheels and read a photo with the base install alone
 	@$(BIN)/python scripts/astronaut.py build/astronaut.png
 	@$(BIN)/python scripts/check_wheel.py build/astronaut.png
+
+test-pythons: install  ## build the wheel, install it on each Python of 3.10 to 3.13, and compare with recorded results
+	@$(BIN)/python scripts/release.py --pythons-only
+
+release: install  ## all of a release but its upload: builds, checks, SBOM, licenses, known vulnerabilities
+	@$(BIN)/python scripts/release.py --report results/release.md
 
 docker-test: install  ## build the container image with docker or podman, and read a photo with it (BUILD="arguments")
 	@$(BIN)/python scripts/astronaut.py build/astronaut.png

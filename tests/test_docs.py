@@ -32,7 +32,7 @@ from moue.training.loop import fit
 from moue.training.recipe import about, recipes
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 IDS = [p.relative_to(ROOT).as_posix() for p in PAGES]
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -261,15 +261,3 @@ def test_the_server_s_settings_in_the_docs_are_those_that_there_are() -> None:
     text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(\w+)` \| `(.+?)` \| \S", text.rpartition("| field | default |")[2], re.MULTILINE)
     assert listed == [(field.name, repr(field.default)) for field in dataclasses.fields(Settings)]
-
-
-def test_the_pages_build(tmp_path: Path) -> None:
-    build = [sys.executable, str(ROOT / "scripts" / "docs.py"), str(tmp_path)]
-    subprocess.run(build, check=True, capture_output=True, timeout=60)
-    index = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert 'href="training.html"' in index
-    assert "<table>" in index
-    for page in tmp_path.glob("*.html"):
-        for link in re.findall(r'href="([^":#]+)["#]', page.read_text(encoding="utf-8")):
-            target = tmp_path / link if "/" not in link else ROOT / link.removeprefix("../")
-            assert target.exists(), (page.name, link)
