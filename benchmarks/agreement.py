@@ -3,8 +3,8 @@
 Usage: python benchmarks/agreement.py fer2013new.csv
 
 Prints, over all images that were judged to be a face: how often two of its annotators gave the same answer, and how
-often one gave the answer that most of the others gave (ties count as their share). "Unknown" is an answer, too. Then how
-often two agree within each of FER-2013's parts.
+often one gave the answer that most of the others gave (ties count as their share). "Unknown" is an answer, too. Then
+how often two agree within each of FER-2013's parts.
 """
 
 from __future__ import annotations

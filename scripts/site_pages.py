@@ -91,6 +91,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     return LINK.sub(link, markdown)
 
 
+def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
+    """Docstrings name other objects as Sphinx does, which Markdown leaves as it is: their names alone."""
+    return re.sub(r":(?:func|class|data|meth|mod|attr):<code>~?(?:[\w.]+\.)?(\w+)</code>", r"<code>\1</code>", html)
+
+
 def cards() -> dict[str, str]:
     """Model to the page of its card, from its spec."""
     return {

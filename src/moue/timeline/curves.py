@@ -87,7 +87,8 @@ def event_locked(
     Args:
         observations: as :func:`moue.timeline.read` gives them, but for ``people.csv``.
         events: whose starts matter; their ends do not.
-        before, after: seconds before and after the start.
+        before: seconds before the start.
+        after: seconds after it.
         step: seconds from one point to the next.
         baseline: seconds from the start, such as ``(-1, 0)``: the mean there is subtracted from each curve. A curve
             without frames there is left out.

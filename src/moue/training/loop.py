@@ -54,10 +54,15 @@ def fit(
     """Train one network: :func:`~moue.training.prepare.prepare`, then :func:`train`.
 
     Args:
-        config, table, folder, resume, task, recipe, sample_weights: as of :func:`~moue.training.prepare.prepare`; with
-            ``resume`` a finished run is returned as it is.
+        config: all settings, as of :func:`~moue.training.recipe.load_recipe`.
+        table: the data set; its "train" rows are trained on, less a validation part.
+        folder: of the run; must be empty, or hold a run of these settings to ``resume``.
+        resume: whether to go on with the run in the folder; a finished one is returned as it is.
         progress: called every ten steps and at the end of each epoch with a :class:`~moue.training.progress.Status`.
         announce: called with a remark before the first step where files of gigabytes are to be written.
+        task: see :func:`~moue.training.prepare.prepare`.
+        recipe: see there.
+        sample_weights: see there.
 
     Returns:
         The finished run.

@@ -1,0 +1,116 @@
+"""Numbers of the tracker: its motion model in closed form, distance-IoU against its definition, borders of a match."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moue.runtime.video import track as module
+from moue.runtime.video.track import MEASUREMENT_NOISE, PROCESS_NOISE, VELOCITY_DECAY, Tracker, diou
+
+FEW = settings(max_examples=25, deadline=None)
+BOXES = st.tuples(st.floats(-50, 50), st.floats(-50, 50), st.floats(1, 40), st.floats(1, 40))
+
+
+def test_the_state_is_predicted_as_the_model_says() -> None:
+    track = module._Track(1, 0.0, np.array([10.0, 20.0, 30.0, 40.0]))
+    assert track.covariance.tolist() == [[MEASUREMENT_NOISE**2, 0], [0, 1.0]]
+    track.velocity = np.array([4.0, -2.0, 1.0, 0.0])
+    track.predict(0.3)
+    decay = math.exp(-0.3 / VELOCITY_DECAY)
+    reach = VELOCITY_DECAY * (1 - decay)
+    assert track.position == pytest.approx([10 + 4 * reach, 20 - 2 * reach, 30 + reach, 40])
+    assert track.velocity == pytest.approx(np.array([4.0, -2.0, 1.0, 0.0]) * decay)
+    q = PROCESS_NOISE**2
+    assert track.covariance == pytest.approx(
+        np.array(
+            [
+                [MEASUREMENT_NOISE**2 + reach**2 + q * 0.009, reach * decay + q * 0.045],
+                [reach * decay + q * 0.045, decay**2 + q * 0.3],
+            ]
+        )
+    )
+
+
+def test_a_face_never_gets_smaller_than_a_pixel() -> None:
+    track = module._Track(1, 0.0, np.array([-9.0, -9.0, 3.0, 2.0]))
+    track.velocity = np.array([0.0, 0.0, -1e4, 0.0])
+    track.predict(1.0)
+    assert track.position.tolist() == [-9.0, -9.0, 1.0, 2.0]
+
+
+def test_a_measurement_is_weighed_against_the_prediction() -> None:
+    track = module._Track(1, 0.0, np.zeros(4))
+    track.covariance = np.array([[3.0, 1.0], [1.0, 2.0]])
+    track.misses = 4
+    noise = MEASUREMENT_NOISE**2
+    track.update(np.array([1.0, 2.0, 3.0, 4.0]), 0.5)
+    gain = np.array([3.0, 1.0]) / (3 + noise)
+    assert track.position == pytest.approx(gain[0] * np.array([1, 2, 3, 4]))
+    assert track.velocity == pytest.approx(gain[1] * np.array([1, 2, 3, 4]))
+    assert track.covariance == pytest.approx(np.array([[3, 1], [1, 2]]) - np.outer(gain, [3, 1]))
+    assert (track.last_seen, track.misses) == (0.5, 0)
+
+
+def definition(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    """Distance-IoU as Zheng et al. (2020), equation 7, write it."""
+    (ax, ay, aw, ah), (bx, by, bw, bh) = a, b
+    width = max(0.0, min(ax + aw, bx + bw) - max(ax, bx))
+    height = max(0.0, min(ay + ah, by + bh) - max(ay, by))
+    inside = width * height
+    across = (max(ax + aw, bx + bw) - min(ax, bx)) ** 2 + (max(ay + ah, by + bh) - min(ay, by)) ** 2
+    apart = (ax + aw / 2 - bx - bw / 2) ** 2 + (ay + ah / 2 - by - bh / 2) ** 2
+    return inside / (aw * ah + bw * bh - inside) - apart / across
+
+
+@FEW
+@given(st.lists(BOXES, min_size=1, max_size=3), st.lists(BOXES, min_size=1, max_size=3))
+def test_distance_iou_is_its_definition(a: list[tuple[float, ...]], b: list[tuple[float, ...]]) -> None:
+    assert diou(np.array(a), np.array(b)) == pytest.approx(
+        np.array([[definition(x, y) for y in b] for x in a]), abs=1e-6
+    )
+
+
+def ids(tracker: Tracker, boxes: list[list[float]], timestamp: float) -> list[int]:
+    return tracker.update(np.array(boxes, float).reshape(-1, 4), np.ones(len(boxes)), timestamp).tolist()
+
+
+@pytest.mark.parametrize(("side", "same"), [(1.9, True), (2.1, False), (0.55, True), (0.45, False)])
+def test_no_face_doubles_or_halves_its_side(side: float, same: bool) -> None:
+    tracker = Tracker(min_diou=-1)
+    [first] = ids(tracker, [[0, 0, 20, 20]], 0.0)
+    middle = 10 - 10 * side
+    [second] = ids(tracker, [[middle, middle, 20 * side, 20 * side]], 0.04)
+    assert (first == second) is same
+
+
+def test_one_missed_frame_ends_no_track_and_a_long_absence_does() -> None:
+    tracker = Tracker(max_lost_seconds=0.5)
+    box = [[0.0, 0, 20, 20]]
+    assert ids(tracker, box, 0.0) == [1]
+    assert ids(tracker, [], 5.0) == []
+    # Missed once, however long ago.
+    assert ids(tracker, box, 5.1) == [1]
+    assert ids(tracker, [], 5.2) == []
+    assert ids(tracker, [], 5.5) == []
+    assert ids(tracker, box, 5.6) == [1]
+    assert ids(tracker, [], 5.9) == []
+    assert ids(tracker, [], 6.2) == []
+    assert ids(tracker, box, 6.3) == [2]
+
+
+@pytest.mark.parametrize(("x", "y", "same_place"), [(9, 0, True), (11, 0, False), (0, 19, True), (0, 21, False)])
+def test_what_counts_as_the_same_place(monkeypatch: pytest.MonkeyPatch, x: float, y: float, same_place: bool) -> None:
+    """Half a face's width and height from where the track was predicted."""
+    seen = []
+    track = module._Track(1, 0.0, np.array([100.0, 50.0, 20.0, 40.0]))
+    monkeypatch.setattr(
+        type(track.appearance), "continues", lambda self, face, timestamp, same_place: seen.append(same_place) or True
+    )
+    for sign in (1, -1):
+        assert track.continues(np.array([100 + sign * x, 50 + sign * y, 20, 40]), None, 0.0)
+    assert seen == [same_place, same_place]
