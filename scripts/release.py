@@ -117,17 +117,20 @@ def centerface() -> str:
 
 
 def check_builds(report: Report, python: Path, folder: Path) -> list[Path]:
-    """Build twice, the second time in another folder, and compare the bytes."""
-    shutil.rmtree(folder / "dist", ignore_errors=True)
-    files = build(python, folder / "dist", ROOT)
-    copy = folder / "copy"
-    shutil.rmtree(copy, ignore_errors=True)
-    must("git", "clone", "-q", "--depth", "1", f"file://{ROOT}", copy)
-    others = build(python, folder / "again", copy)
-    digests = [{p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in made} for made in (files, others)]
-    shutil.rmtree(copy)
+    """Build the commit twice, in two folders, and compare the bytes."""
+    made = []
+    for name in ("dist", "again"):
+        copy = folder / f"checkout-for-{name}"
+        for old in (folder / name, copy):
+            shutil.rmtree(old, ignore_errors=True)
+        must("git", "clone", "-q", "--depth", "1", f"file://{ROOT}", copy)
+        made.append(build(python, folder / name, copy))
+        shutil.rmtree(copy)
+    files = made[0]
+    digests = [{p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths} for paths in made]
+    differ = [name for name, digest in digests[0].items() if digests[1].get(name) != digest]
     shutil.rmtree(folder / "again")
-    report.add("two builds, same bytes", digests[0] == digests[1], "in the checkout and in a clone of it elsewhere")
+    report.add("two builds, same bytes", not differ, ", ".join(differ) or "of two clones, in two folders")
     for path in files:
         size = f"{path.stat().st_size / 1e6:.1f} MB"
         report.add(f"`{path.name}`", True, f"{size}, sha256 `{digests[0][path.name][:16]}…`")
