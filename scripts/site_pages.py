@@ -92,7 +92,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
-    """Docstrings name other objects as Sphinx does, which Markdown leaves as it is: their names alone."""
+    """Docstrings name other objects as Sphinx does, which Markdown leaves as it is: their names alone; so with "::"."""
+    html = html.replace("<p>::</p>", "")
     return re.sub(r":(?:func|class|data|meth|mod|attr):<code>~?(?:[\w.]+\.)?(\w+)</code>", r"<code>\1</code>", html)
 
 
