@@ -6,12 +6,16 @@ global settings are left unchanged.
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
 
 from moue.errors import require, shortened
 from moue.fonts import LAYOUT_FONT, figure_fonts, no_glyph_warnings
@@ -62,6 +66,10 @@ STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "moue",
 }
+
+
+#: An image in an SVG.
+_EMBEDDED = re.compile(rb"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
 
 
 class Drawing(NamedTuple):
@@ -232,7 +240,18 @@ def saved(figure: Any) -> Drawing:
         metadata = {"Date": None} if kind == "svg" else {"Software": None}
         figure.savefig(file, format=kind, dpi=200, transparent=kind == "svg", metadata=metadata)
     svg = re.sub(rb"'DejaVu Sans'[^;\"]*", VIEWER_FONTS.encode(), files["svg"].getvalue())
-    return Drawing(svg, files["png"].getvalue())
+    return Drawing(_EMBEDDED.sub(_gray, svg), files["png"].getvalue())
+
+
+def _gray(found: re.Match[bytes]) -> bytes:
+    """An image in an SVG, which matplotlib writes in color, as gray where it is: a third of the bytes."""
+    image = Image.open(io.BytesIO(base64.b64decode(found[1]))).convert("RGBA")
+    pixels = np.asarray(image)
+    if (pixels[..., :3] != pixels[..., :1]).any() or (pixels[..., 3] != 255).any():
+        return found[0]
+    file = io.BytesIO()
+    Image.fromarray(pixels[..., 0]).save(file, "PNG", optimize=True)
+    return b"data:image/png;base64," + base64.b64encode(file.getvalue())
 
 
 def style_of(i: int) -> tuple[str, str, Any]:
