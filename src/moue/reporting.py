@@ -265,17 +265,24 @@ def _with_robustness(
     measure: bool,
     progress: ProgressFactory,
 ) -> Study:
+    """The robustness that is measured now, or the one that a model has on record."""
     found: dict[str, Robustness] = {}
+    absent = list(study.absent)
     for entry, result in opened:
         if measure:
             model = open_any(entry.model)
             part, _ = rows_of(read(model.spec.size, model.spec.color), split, entry.model)
             with progress(f"corrupting for {result.name}", "images") as step:
                 found[result.name] = score_robustness(model, part, progress=step)
+        elif record := spec_of(entry.model).robustness:
+            found[result.name] = Robustness.from_record(record)
+            where = str(record.get("split", "its test set")).replace("_", " ")
+            absent.append(f"The robustness of {result.name} is what its file has on record, on images of {where}.")
     if len(found) < len(opened):
-        text = "Robustness to corrupted images was not measured. Add --robustness, which takes 65 times as long."
-        return replace(study, robustness=found, absent=[*study.absent, text])
-    return replace(study, robustness=found)
+        absent.append(
+            "Robustness to corrupted images was not measured. Add --robustness, which takes 65 times as long."
+        )
+    return replace(study, robustness=found, absent=absent)
 
 
 def _origin(spec: ModelSpec) -> Mapping[str, Any]:
