@@ -110,7 +110,7 @@ def crop_face(
     center, side, angle = _square(box, landmarks, margin, align)
     # Work at up to 4× the output size: the affine step samples points, the resize after it averages areas.
     work = int(min(max(math.ceil(side), size), 4 * size))
-    patch = square_window(convert(image, color), center, side, angle, work)
+    patch = square_window(image, center, side, angle, work, color)
     return to_input(patch, size, color)
 
 
@@ -149,7 +149,14 @@ def _square(
     return np.array([x + width / 2, y + height / 2]), max(1.0, max(width, height) * (1 + 2 * margin)), angle
 
 
-def square_window(image: ImageArray, center: NDArray[np.floating], side: float, angle: float, work: int) -> ImageArray:
+def square_window(
+    image: ImageArray,
+    center: NDArray[np.floating],
+    side: float,
+    angle: float,
+    work: int,
+    color: Color | None = None,
+) -> ImageArray:
     """A rotated square out of an image; outside of it, its nearest edge pixels are repeated.
 
     Args:
@@ -158,6 +165,7 @@ def square_window(image: ImageArray, center: NDArray[np.floating], side: float, 
         side: its side in pixels.
         angle: by which it is rotated, in radians, clockwise as seen in the image.
         work: at how many points a side it is sampled.
+        color: of the square; None for the image's.
 
     Returns:
         uint8 ``(work, work)`` or ``(work, work, 3)``.
@@ -165,9 +173,15 @@ def square_window(image: ImageArray, center: NDArray[np.floating], side: float, 
     reach = math.ceil(side / 2 * (abs(math.cos(angle)) + abs(math.sin(angle)))) + 2
     left, top = math.floor(center[0]) - reach, math.floor(center[1]) - reach
     right, bottom = math.floor(center[0]) + reach + 1, math.floor(center[1]) + reach + 1
-    rows = np.clip(np.arange(top, bottom), 0, image.shape[0] - 1)
-    columns = np.clip(np.arange(left, right), 0, image.shape[1] - 1)
-    region = Image.fromarray(np.ascontiguousarray(image[rows[:, None], columns[None, :]]))
+    if top >= 0 and left >= 0 and bottom <= image.shape[0] and right <= image.shape[1]:
+        around = image[top:bottom, left:right]
+    else:
+        rows = np.clip(np.arange(top, bottom), 0, image.shape[0] - 1)
+        columns = np.clip(np.arange(left, right), 0, image.shape[1] - 1)
+        around = image[rows[:, None], columns[None, :]]
+    # Only what is cut out is converted: a photo may be a hundred times as large.
+    around = np.ascontiguousarray(around)
+    region = Image.fromarray(around if color is None else convert(around, color))
     # Shrink large regions by area before sampling points from them.
     shrink = max(1, int(side // work))
     if shrink > 1:

@@ -60,7 +60,7 @@ def test_one_run_measures_both_and_writes_json_and_markdown(
     assert "photos per second" in capsys.readouterr().out
     report = json.loads((out / "bench.json").read_text())
     speeds = {(row["task"], row["reader"]): row for row in report["speeds"]}
-    assert len(speeds) == 6
+    assert len(speeds) == 10
     assert speeds["film frames", str(tiny_onnx)]["found"] == 1.0
     assert speeds["photos", str(tiny_onnx)]["found"] == 0.5
     assert all(row["times"] > 0 and row["cpu_times"] > 0 for row in report["speeds"])

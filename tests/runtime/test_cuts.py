@@ -13,7 +13,7 @@ from videos import SquareReader, make_video
 
 from moue.labels import FER2013
 from moue.runtime.results import Faces, Predictions
-from moue.runtime.video.cuts import Appearance, CutDetector, face_images
+from moue.runtime.video.cuts import Appearance, CutDetector, _difference, face_images, least_difference
 from moue.runtime.video.stream import stream_video
 from moue.runtime.video.track import Tracker
 
@@ -242,3 +242,14 @@ def test_a_restarted_tracker_gives_no_number_twice() -> None:
         if i % 2:
             tracker.restart()
     assert given == [1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_all_displacements_at_once_give_what_one_after_the_other_gives(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    face = draw.normal(128, (30, 3)[seed == 4], (16, 16)).astype(np.float32)
+    other = (np.roll(face, (seed % 3 - 1, seed % 4 - 2), (0, 1)) + draw.normal(0, 9, (16, 16))).astype(np.float32)
+    if seed == 3:
+        other[:, :9] = 7  # Without content: displacements that leave only this are not believed.
+    expected = _difference(face, other, (2, 2))
+    assert least_difference(face, other, (2, 2)) == pytest.approx(expected, abs=1e-6)

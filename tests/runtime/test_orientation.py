@@ -14,7 +14,7 @@ from PIL import Image
 from moue import Recognizer
 from moue.preprocess import ImageArray
 from moue.runtime.crop import crop_faces
-from moue.runtime.detect import CenterFace, Detections
+from moue.runtime.detect import COARSE, TURNS, CenterFace, Detections
 from moue.runtime.orientation import Arrays, are_faces, look_again, rolls
 
 #: Eyes, nose and corners of the mouth of an upright face, in a box of 80 × 100 at the origin.
@@ -31,9 +31,11 @@ class _Counting:
 
     def __init__(self, finder: CenterFace) -> None:
         self.calls, self.finder, run = 0, finder, finder._graph
+        self.pixels: list[int] = []
 
         def counted(feed: dict[str, NDArray[np.float32]], release: bool = False) -> list[NDArray[np.float32]]:
             self.calls += 1
+            self.pixels += [array[0, 0].size for array in feed.values()]
             return run(feed, release=release)
 
         finder._graph = counted  # type: ignore[assignment]
@@ -130,6 +132,31 @@ def test_a_photo_without_faces_is_searched_in_four_orientations_and_a_frame_in_o
     assert counting.calls == 2
 
 
+def test_a_large_photo_is_searched_in_other_orientations_only_where_a_smaller_copy_shows_faces(
+    astronaut: ImageArray,
+) -> None:
+    counting = _Counting(CenterFace(threads=1))
+    plain = np.zeros((960, 1280, 3), np.uint8)
+    plain[::2, ::3] = 60
+    assert len(counting.finder.detect(plain)) == 0
+    # Once at full size, three times at a quarter of its pixels, and the thumbnails.
+    full = plain.shape[0] * plain.shape[1]
+    assert sum(pixels == full for pixels in counting.pixels) == 1
+    assert sum(pixels > 1e5 for pixels in counting.pixels) == 4
+    scene = plain.copy()
+    scene[300:556, 500:756] = astronaut
+    found = counting.finder.detect(turned(scene, 90))
+    counting.pixels.clear()
+    [again] = counting.finder.detect(turned(scene, 90)).boxes
+    assert found.reliable is not None
+    assert found.reliable.tolist() == [True]
+    # Found as in the upright photo, at full size.
+    [upright] = counting.finder.detect(scene).boxes
+    middle = upright[:2] + upright[2:] / 2
+    np.testing.assert_allclose(again[:2] + again[2:] / 2, [960 - middle[1], middle[0]], atol=3)
+    assert max(counting.pixels) > COARSE**2
+
+
 def test_the_work_is_bounded_where_everything_looks_like_a_face() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3)).astype(np.uint8)
     counting = _Counting(CenterFace(threads=1))
@@ -145,7 +172,7 @@ def test_the_work_is_bounded_where_everything_looks_like_a_face() -> None:
         boxes = np.stack([np.arange(n) * 10, np.zeros(n), np.full(n, 5), np.full(n, 5)], 1).astype(np.float32)
         return boxes, np.full(n, 0.9, np.float32), np.zeros((n, 5, 2), np.float32)
 
-    (boxes, _, _), reliable = look_again(noise, everywhere(noise), everywhere, everywhere, everywhere=True)
+    (boxes, _, _), reliable = look_again(noise, everywhere(noise), everywhere, everywhere, turns=lambda: TURNS)
     assert len(boxes) == 500
     assert not reliable.any()
     assert counting.calls == 1 + 4 * 50
@@ -203,13 +230,13 @@ def test_a_face_that_is_found_in_another_orientation_alone(degrees: int) -> None
     image = turned(image, degrees)
     search = _search(lambda copy: copy[0].min() == 255)
     nothing: Arrays = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
-    (boxes, _, landmarks), reliable = look_again(image, nothing, search, search, everywhere=True)
+    (boxes, _, landmarks), reliable = look_again(image, nothing, search, search, turns=lambda: TURNS)
     assert reliable.tolist() == [True]
     middle = np.array(image.shape[1::-1]) / 2
     np.testing.assert_allclose(boxes[0, :2] + boxes[0, 2:] / 2, middle, atol=0.01)
     assert tuple(boxes[0, 2:]) == ((100, 80) if degrees % 180 else (80, 100))
     assert abs((rolls(landmarks)[0] - degrees + 180) % 360 - 180) < 1e-3
-    (boxes, _, _), _ = look_again(image, nothing, search, search, everywhere=False)
+    (boxes, _, _), _ = look_again(image, nothing, search, search, turns=tuple)
     assert len(boxes) == 0
 
 

@@ -12,7 +12,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,10 @@ from moue.runtime.weights import find_model
 from moue.training.machine import describe
 
 Kind = Literal["faces", "photos", "frames"]
+
+#: Quicker options that are measured beside the default ones: the film with every so many frames searched as a whole,
+#: the photos searched at so many pixels.
+DETECT_EVERY, LONG_SIDE = 8, 640
 
 #: Units of a task, for tables.
 UNITS: dict[str, str] = {"faces": "cropped faces", "photos": "photos", "frames": "film frames"}
@@ -177,10 +181,17 @@ def _gflop(model: str) -> float | None:
     return gflop(find_model(model).path)
 
 
+def _name(kind: Kind, arguments: Mapping[str, Any]) -> str:
+    options = arguments.get("options", {})
+    return UNITS[kind] + "".join(f", --{name.replace('_', '-')} {value}" for name, value in options.items())
+
+
 def _tasks(options: BenchOptions, inputs: Inputs) -> list[tuple[Kind, dict[str, Any]]]:
     tasks: list[tuple[Kind, dict[str, Any]]] = [("faces", {"batch": batch}) for batch in options.batches]
-    tasks.append(("photos", {"paths": inputs.photos, "faces": inputs.faces}))
-    tasks.append(("frames", {"path": inputs.film, "frames": inputs.frames}))
+    photos = {"paths": inputs.photos, "faces": inputs.faces}
+    tasks += [("photos", photos), ("photos", {**photos, "options": {"long_side": LONG_SIDE}})]
+    film = {"path": inputs.film, "frames": inputs.frames}
+    tasks += [("frames", film), ("frames", {**film, "options": {"detect_every": DETECT_EVERY}})]
     return tasks
 
 
@@ -208,7 +219,7 @@ def _speeds(
         peers = [p for p, other in enumerate(readers) if other.model == "fer" and other.threads == reader.threads]
         rate = statistics.median(turn["items"] / turn["wall"] for turn in turns)
         row: dict[str, Any] = {
-            "task": UNITS[kind],
+            "task": _name(kind, arguments),
             "at_once": arguments.get("batch"),
             "reader": reader.model,
             "engine": reader.engine,

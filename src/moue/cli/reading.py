@@ -7,6 +7,7 @@ from typing import Any
 
 from moue.cli.clock import seconds
 from moue.image import MAX_PIXELS
+from moue.runtime.detect import STRIDE
 from moue.runtime.engine import ENGINES, OptimizeFor
 from moue.runtime.options import RecognizerOptions, VideoOptions
 from moue.runtime.validation import check_number
@@ -42,6 +43,13 @@ def add_model(parser: argparse.ArgumentParser, engine: str = "--engine") -> None
     add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
     add("--min-score", type=float, default=0.5, help="the least score of a detected face, 0 to 1 (default: 0.5)")
     add("--small-faces", action="store_true", help="search at the native size, not on 1280 pixels")
+    add(
+        "--long-side",
+        type=int,
+        default=1280,
+        metavar="PIXELS",
+        help="search photos at this size: 640 is faster and misses small faces (default: 1280)",
+    )
 
 
 def add_video(group: Any) -> None:
@@ -51,6 +59,13 @@ def add_video(group: Any) -> None:
     add("--end", type=seconds, metavar="T", help="where to end in a video; frames keep the times of the whole video")
     add("--every", type=int, default=1, metavar="N", help="read every Nth frame of a video")
     add("--fps", type=float, help="read at most this many frames per second of a video")
+    add(
+        "--detect-every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="search the whole of every Nth frame, and others around the faces found: faster (default: 1)",
+    )
     add(
         "--smooth",
         type=float,
@@ -86,6 +101,8 @@ def check_reading(args: argparse.Namespace) -> None:
     if args.fps is not None:
         check_number("--fps", args.fps, 0, exclusive=True)
     check_number("--smooth", args.smooth, 0)
+    check_number("--long-side", args.long_side, STRIDE, integer=True)
+    check_number("--detect-every", args.detect_every, 1, integer=True)
 
 
 def recognizer_options(
@@ -101,6 +118,8 @@ def recognizer_options(
         uncertain_below=args.uncertain,
         logit_adjustment=args.logit_adjustment,
         small_faces=args.small_faces,
+        long_side=args.long_side,
+        detect_every=args.detect_every,
         views=args.views,
         max_pixels=args.max_pixels,
         truncated=args.truncated,

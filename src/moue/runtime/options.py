@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from moue.errors import UsageError
 from moue.image import MAX_PIXELS, Truncated
-from moue.runtime.detect import STRIDE, Detector
+from moue.runtime.detect import STRIDE, CenterFace, Detector
 from moue.runtime.engine import Engine, EngineName, OptimizeFor
 from moue.runtime.network.retry import RETRIES
 from moue.runtime.validation import check_choice, check_number
@@ -48,6 +49,9 @@ class RecognizerOptions:
     smaller faces."""
     video_side: int = 384
     """The same for frames of videos and cameras."""
+    detect_every: int = 1
+    """Of videos, search the whole of every Nth frame at least, and between them around the faces of the frame before,
+    see :mod:`moue.runtime.follow`. 1 searches the whole of each frame. Needs the detector "centerface"."""
     views: int | None = None
     """How many views of a face are averaged, one of :data:`moue.spec.VIEWS`; the model's own number where None."""
     batch_size: int | None = None
@@ -73,6 +77,9 @@ class RecognizerOptions:
         check_number("max_pixels", self.max_pixels, 1, integer=True)
         for name in ("long_side", "video_side"):
             check_number(name, getattr(self, name), STRIDE)
+        check_number("detect_every", self.detect_every, 1, integer=True)
+        if self.detect_every > 1 and not (self.detector == "centerface" or isinstance(self.detector, CenterFace)):
+            raise UsageError("detect_every needs the detector centerface, which can search around a face.")
         if self.views is not None:
             check_views(self.views)
         check_choice("value of truncated", self.truncated, get_args(Truncated))

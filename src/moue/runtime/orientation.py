@@ -108,7 +108,7 @@ class _Found:
 
 
 def look_again(
-    view: ImageArray, found: Arrays, search: Search, search_region: Search, *, everywhere: bool
+    view: ImageArray, found: Arrays, search: Search, search_region: Search, *, turns: Callable[[], tuple[int, ...]]
 ) -> tuple[Arrays, NDArray[np.bool_]]:
     """Look again at what is not plainly upright, and correct it.
 
@@ -121,7 +121,7 @@ def look_again(
         found: its faces.
         search: finds those of an image.
         search_region: finds the large faces of a small image.
-        everywhere: whether to search the image in its other three orientations where nothing is found.
+        turns: by which right angles, in degrees, an image in which nothing is found may be turned; those are searched.
 
     Returns:
         The faces, in the view, and bool ``(F,)``: whether the landmarks of each are reliable. The box of a turned face
@@ -129,10 +129,10 @@ def look_again(
     """
     faces = _resolve(view, _faces(found), search_region)
     turned = Counter(round(face.roll / 90) * 90 % 360 for face in faces if face.reliable)
-    turns: tuple[int, ...] = (90, 180, 270) if everywhere and not faces else ()
+    likely = () if faces else turns()
     if turned and (most := turned.most_common(1)[0][0]):
-        turns = (most,)
-    around = max((_turned(view, turn, search, search_region) for turn in turns), key=_total, default=[])
+        likely = (most,)
+    around = max((_turned(view, turn, search, search_region) for turn in likely), key=_total, default=[])
     return _arrays(_distinct([*around, *faces]))
 
 

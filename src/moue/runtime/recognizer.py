@@ -18,6 +18,7 @@ from moue.preprocess import ImageArray
 from moue.runtime.crop import DetectedFaces, detect_faces
 from moue.runtime.detect import CenterFace, Detector, PrecomputedDetector, open_detector
 from moue.runtime.engine import Engine, EngineName, OptimizeFor, open_model
+from moue.runtime.follow import FollowingDetector
 from moue.runtime.inputs.resolve import is_input, resolve, resolve_single
 from moue.runtime.inputs.source import Source
 from moue.runtime.network.retry import RETRIES
@@ -57,6 +58,7 @@ class Recognizer:
         small_faces: bool = False,
         long_side: int = 1280,
         video_side: int = 384,
+        detect_every: int = 1,
         views: int | None = None,
         batch_size: int | None = None,
         optimize_for: OptimizeFor = "latency",
@@ -74,6 +76,7 @@ class Recognizer:
             small_faces=small_faces,
             long_side=long_side,
             video_side=video_side,
+            detect_every=detect_every,
             views=views,
             batch_size=batch_size,
             optimize_for=optimize_for,
@@ -118,13 +121,16 @@ class Recognizer:
         """This recognizer as videos and cameras use it; it shares the graphs.
 
         It searches on ``video_side``, and averages two views at most unless ``views`` asks for more: smoothing over
-        time does for a video what many views do for a photo.
+        time does for a video what many views do for a photo. With ``detect_every`` above 1 it is for one video, whose
+        frames come in their order.
         """
         views = self.options.views or min(self.spec.views, 2)
         options = replace(self.options, long_side=self.options.video_side, views=views)
         detector = self.detector
         if isinstance(detector, CenterFace):
             detector = detector.for_video(options.search_side)
+            if options.detect_every > 1:
+                detector = FollowingDetector(detector, options.detect_every)
         recognizer = type(self).__new__(type(self))
         recognizer._open(options, detector, self._engine)
         return recognizer

@@ -131,7 +131,7 @@ class Appearance:
         self._gray, self._timestamp = gray, timestamp
         if before is None or not same_place:
             return True
-        difference, usual = _difference(before, gray, _FACE_SHIFTS), self._usual
+        difference, usual = least_difference(before, gray, _FACE_SHIFTS), self._usual
         limit = _FACE_DIFFERENCE if soon and usual is not None else _LATER_FACE_DIFFERENCE
         self._usual = difference if usual is None else 0.75 * usual + 0.25 * difference
         return difference <= max(limit, _FACE_RATIO * (usual or 0.0))
@@ -159,9 +159,9 @@ def face_images(image: NDArray[np.uint8], boxes: NDArray[np.floating]) -> list[G
 
 def _scene(image: NDArray[np.uint8], timestamp: float) -> _Scene:
     sampled = _thinned(image, (8 * _SCENE[0], 8 * _SCENE[1]))
-    bins = sampled // (256 // _BINS) + np.array([0, _BINS, 2 * _BINS], np.uint8)
-    histogram = np.bincount(bins.ravel(), minlength=3 * _BINS) / bins.size
-    return _Scene(timestamp, _small(image, _SCENE), histogram, float((sampled >= 250).mean()))
+    counts = np.array(Image.fromarray(np.ascontiguousarray(sampled)).histogram()).reshape(3, 256)
+    histogram = counts.reshape(3 * _BINS, -1).sum(axis=1) / sampled.size
+    return _Scene(timestamp, _small(image, _SCENE), histogram, float(counts[:, 250:].sum() / sampled.size))
 
 
 def _small(image: NDArray[np.uint8], size: tuple[int, int]) -> GrayImage:
@@ -197,6 +197,42 @@ def _difference(a: GrayImage, b: GrayImage, shifts: tuple[int, int], enough: flo
             if lowest <= enough:
                 break
     return lowest
+
+
+def least_difference(a: GrayImage, b: GrayImage, shifts: tuple[int, int]) -> float:
+    """The lowest of :func:`_difference` over all displacements, which are tried at once.
+
+    Args:
+        a: float32 ``(h, w)``.
+        b: float32 ``(h, w)``.
+        shifts: how far to the sides, and up and down, ``b`` is displaced.
+    """
+    sources, inside = _overlaps(a.shape, shifts)
+    count = inside.sum(axis=(1, 2), keepdims=True)
+
+    def centered(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Images of mean 0 where they overlap and 0 elsewhere; their deviations."""
+        images = (images - (images * inside).sum(axis=(1, 2), keepdims=True) / count) * inside
+        return images, np.sqrt((images * images).sum(axis=(1, 2), keepdims=True) / count)
+
+    (part, part_deviation), (other, other_deviation) = centered(a[None]), centered(b.ravel()[sources])
+    scaled = part / np.maximum(part_deviation, 1e-6) - other / np.maximum(other_deviation, 1e-6)
+    differences = np.abs(scaled).sum(axis=(1, 2)) / count[:, 0, 0]
+    usable = np.minimum(part_deviation, other_deviation)[:, 0, 0] >= _CONTRAST
+    usable[0] = True
+    return float(differences[usable].min())
+
+
+@cache
+def _overlaps(shape: tuple[int, int], shifts: tuple[int, int]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """For each displacement, ``(D, h, w)``: where in ``b`` the pixel is that meets one of ``a``; 1 where it exists."""
+    height, width = shape
+    moves = np.array(_displacements(*shifts))[:, :, None, None]
+    rows = np.arange(height)[None, :, None] - moves[:, 1]
+    columns = np.arange(width)[None, None, :] - moves[:, 0]
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    sources = np.clip(rows, 0, height - 1) * width + np.clip(columns, 0, width - 1)
+    return sources, inside.astype(np.float32)
 
 
 @cache
