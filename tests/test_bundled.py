@@ -66,7 +66,11 @@ def test_its_logits_are_those_of_its_golden_file(name: str, engine: str, script:
     expected = np.array(golden["logits"], np.float32)
     logits = model.logits(script.inputs(model.spec))
     assert np.abs(logits - expected).max() <= golden["tolerance"]
-    assert np.array_equal(logits.argmax(1), expected.argmax(1))
+    # In 8 bits, engines may disagree about what is a tie within the tolerance.
+    best = np.sort(expected, axis=1)
+    clear = best[:, -1] - best[:, -2] > 2 * golden["tolerance"]
+    assert clear.sum() >= 4
+    assert np.array_equal(logits.argmax(1)[clear], expected.argmax(1)[clear])
 
 
 def test_golden_files_are_of_shipped_models() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -115,3 +116,28 @@ def test_options_that_cannot_be_used_are_refused_before_any_work(tmp_path: Path)
         BenchOptions(rounds=0)
     with pytest.raises(UsageError, match="environment that has fer"):
         BenchOptions(peer=tmp_path / "python")
+
+
+def test_readme_has_the_ratios_of_the_last_report() -> None:
+    """`make bench` writes them; nobody types them."""
+    root = Path(__file__).resolve().parent.parent.parent
+    spec = importlib.util.spec_from_file_location("readme_ratios", root / "scripts" / "readme_ratios.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    whats = ("one photo from a cold start", "photos per second", "film frames per second")
+    report = {
+        "machine": {"processor": "A, 2 cores"},
+        "installed": [{"reader": "fer", "versions": {"fer": "1.0"}}],
+        "ratios": [{"what": what, "times": times} for what in whats for times in (1.5, 2.25)],
+    }
+    readme = f"before\n{script.BEGIN}\nold\n{script.END}\nafter"
+    written = script.with_ratios(readme, report)
+    assert "old" not in written
+    assert written.count("2.2") == 3
+    assert script.with_ratios(written, report) == written
+    readme, file = (root / "README.md").read_text(encoding="utf-8"), root / "results" / "bench.json"
+    assert script.BEGIN in readme
+    if file.exists():
+        assert script.with_ratios(readme, json.loads(file.read_text(encoding="utf-8"))) == readme

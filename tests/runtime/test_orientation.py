@@ -172,7 +172,9 @@ def test_the_work_is_bounded_where_everything_looks_like_a_face() -> None:
         boxes = np.stack([np.arange(n) * 10, np.zeros(n), np.full(n, 5), np.full(n, 5)], 1).astype(np.float32)
         return boxes, np.full(n, 0.9, np.float32), np.zeros((n, 5, 2), np.float32)
 
-    (boxes, _, _), reliable = look_again(noise, everywhere(noise), everywhere, everywhere, turns=lambda: TURNS)
+    (boxes, _, _), reliable = look_again(
+        noise, everywhere(noise), _turns_of(noise, everywhere), everywhere, turns=lambda: TURNS
+    )
     assert len(boxes) == 500
     assert not reliable.any()
     assert counting.calls == 1 + 4 * 50
@@ -210,6 +212,11 @@ def test_landmarks_of_a_face_are_one_at_any_angle_and_size_and_others_are_not() 
             assert not are_faces(face[wrong][None])[0]
 
 
+def _turns_of(image: ImageArray, search: Callable[[ImageArray], Arrays]) -> Callable[[int], Arrays]:
+    """Searches an image in any orientation; what is turned clockwise is turned back counterclockwise."""
+    return lambda turn: search(np.rot90(image, turn // 90))
+
+
 def _search(find: Callable[[ImageArray], bool]) -> Callable[[ImageArray], Arrays]:
     """A search that finds a face in the middle of an image, or nothing."""
 
@@ -230,13 +237,13 @@ def test_a_face_that_is_found_in_another_orientation_alone(degrees: int) -> None
     image = turned(image, degrees)
     search = _search(lambda copy: copy[0].min() == 255)
     nothing: Arrays = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
-    (boxes, _, landmarks), reliable = look_again(image, nothing, search, search, turns=lambda: TURNS)
+    (boxes, _, landmarks), reliable = look_again(image, nothing, _turns_of(image, search), search, turns=lambda: TURNS)
     assert reliable.tolist() == [True]
     middle = np.array(image.shape[1::-1]) / 2
     np.testing.assert_allclose(boxes[0, :2] + boxes[0, 2:] / 2, middle, atol=0.01)
     assert tuple(boxes[0, 2:]) == ((100, 80) if degrees % 180 else (80, 100))
     assert abs((rolls(landmarks)[0] - degrees + 180) % 360 - 180) < 1e-3
-    (boxes, _, _), _ = look_again(image, nothing, search, search, turns=tuple)
+    (boxes, _, _), _ = look_again(image, nothing, _turns_of(image, search), search, turns=tuple)
     assert len(boxes) == 0
 
 

@@ -223,56 +223,62 @@ class CenterFace:
         """The faces in an image, uint8 ``(H, W, 3)`` RGB, that score ``min_score`` or more, best first."""
         left, top, width, height = content = trim_border(image)
         view = image[top : top + height, left : left + width]
-        search = functools.partial(self._search, min_score=min_score)
+        # Scaled once, and turned and scaled on from there: a large photo takes longer to scale than to search.
+        scale = self.search_scale(view)
+        small = _scaled(view, scale)
+        release = height * width > LARGE_PIXELS
+
+        def search(turn: int) -> Arrays:
+            boxes, scores, landmarks = self._search(np.rot90(small, turn // 90), min_score, release)
+            return boxes / np.float32(scale), scores, landmarks / np.float32(scale)
+
         search_region = functools.partial(self.search_region, min_score=min_score)
-        (boxes, scores, landmarks), reliable = look_again(
-            view, search(view), search, search_region, turns=functools.partial(self._turns, view, min_score)
-        )
+        turns = functools.partial(self._turns, small, min_score)
+        (boxes, scores, landmarks), reliable = look_again(view, search(0), search, search_region, turns=turns)
         boxes[:, :2] += (left, top)
         return Detections(boxes, scores, landmarks + np.array([left, top], np.float32), content, reliable)
 
     def search_region(self, image: ImageArray, min_score: float) -> Arrays:
         """The faces of a small image as it is, in one orientation: boxes, scores and landmarks in its pixels."""
-        return self._search_scaled(image, 1.0, 0, min_score)
+        return self._run(image, 0, min_score)
 
     def search_scale(self, image: ImageArray) -> float:
         """By what an image without a border is scaled to be searched, 1 at most."""
         long: int = max(image.shape[:2])
         return min(1.0, (self.long_side or long) / long)
 
-    def _turns(self, view: ImageArray, min_score: float) -> tuple[int, ...]:
-        """The right angles by which an image may be turned that shows no upright face."""
+    def _turns(self, small: ImageArray, min_score: float) -> tuple[int, ...]:
+        """The right angles by which an image may be turned that shows no upright face, given it as it is searched."""
         if not self.orientations:
             return ()
-        scale = COARSE / max(view.shape[:2])
-        if self.long_side is None or scale >= self.search_scale(view):
+        coarse = COARSE / max(small.shape[:2])
+        if self.long_side is None or coarse >= 1:
             return TURNS
         # Most images without upright faces have none at all: a smaller copy tells, at a quarter of the work.
-        height, width = (max(1, round(side * scale)) for side in view.shape[:2])
-        small = _resized(view, width, height)
+        small = _scaled(small, coarse)
         return tuple(turn for turn in TURNS if len(self._search(np.rot90(small, turn // 90), min_score)[0]))
 
-    def _search(self, view: ImageArray, min_score: float) -> Arrays:
-        """The faces in one orientation, in pixels of ``view``."""
-        long = max(view.shape[:2])
-        found = self._search_scaled(view, self.search_scale(view), 0, min_score)
+    def _search(self, image: ImageArray, min_score: float, release: bool = False) -> Arrays:
+        """The faces of an image in one orientation, as it is or else on a thumbnail, in its pixels."""
+        found = self._run(image, 0, min_score, release)
         if not len(found[0]):
-            found = self._search_scaled(view, THUMBNAIL / long, THUMBNAIL // 2, min_score)
+            scale = THUMBNAIL / max(image.shape[:2])
+            boxes, scores, landmarks = self._run(_scaled(image, scale), THUMBNAIL // 2, min_score, release)
+            found = boxes / np.float32(scale), scores, landmarks / np.float32(scale)
         return found
 
-    def _search_scaled(self, view: ImageArray, scale: float, margin: int, min_score: float) -> Arrays:
-        """Run the graph over the scaled image with a gray margin; the results are in pixels of ``view``."""
-        height, width = (max(1, round(side * scale)) for side in view.shape[:2])
-        # Beside a large image there is no room for memory that waits for the next run.
-        large = view.shape[0] * view.shape[1] > LARGE_PIXELS
-        if (height, width) != view.shape[:2]:
-            view = _resized(view, width, height)
+    def _run(self, image: ImageArray, margin: int, min_score: float, release: bool = False) -> Arrays:
+        """Run the graph over an image with a gray margin; the results are in its pixels.
+
+        With ``release`` its memory is given back: beside a large photo there is no room for what waits for a next run.
+        """
+        height, width = image.shape[:2]
         canvas_height, canvas_width = (math.ceil((side + 2 * margin) / STRIDE) * STRIDE for side in (height, width))
         canvas = np.full((1, 3, canvas_height, canvas_width), GRAY if margin else 0, np.float32)
-        canvas[0, :, margin : margin + height, margin : margin + width] = view.transpose(2, 0, 1)
-        boxes, scores, landmarks = _decode(self._graph({self._input: canvas}, release=large), min_score)
+        canvas[0, :, margin : margin + height, margin : margin + width] = image.transpose(2, 0, 1)
+        boxes, scores, landmarks = _decode(self._graph({self._input: canvas}, release=release), min_score)
         boxes[:, :2] -= margin
-        return boxes / np.float32(scale), scores, (landmarks - margin) / np.float32(scale)
+        return boxes, scores, landmarks - margin
 
 
 def trim_border(image: ImageArray) -> tuple[int, int, int, int]:
@@ -349,6 +355,12 @@ def _verified(path: Path) -> Path:
             f"{path} is damaged: its sha256 must be {recorded[:12]}…. Got {found[:12]}… instead. Install again."
         )
     return path
+
+
+def _scaled(image: ImageArray, scale: float) -> ImageArray:
+    """An image scaled by a factor; as it is where that leaves its size."""
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    return image if (height, width) == image.shape[:2] else _resized(image, width, height)
 
 
 def _resized(image: ImageArray, width: int, height: int) -> ImageArray:

@@ -108,7 +108,12 @@ class _Found:
 
 
 def look_again(
-    view: ImageArray, found: Arrays, search: Search, search_region: Search, *, turns: Callable[[], tuple[int, ...]]
+    view: ImageArray,
+    found: Arrays,
+    search: Callable[[int], Arrays],
+    search_region: Search,
+    *,
+    turns: Callable[[], tuple[int, ...]],
 ) -> tuple[Arrays, NDArray[np.bool_]]:
     """Look again at what is not plainly upright, and correct it.
 
@@ -119,7 +124,8 @@ def look_again(
     Args:
         view: uint8 ``(H, W, 3)`` RGB.
         found: its faces.
-        search: finds those of an image.
+        search: finds those of the view, turned so that what is turned by that right angle, in degrees, is upright; in
+            pixels of that.
         search_region: finds the large faces of a small image.
         turns: by which right angles, in degrees, an image in which nothing is found may be turned; those are searched.
 
@@ -136,12 +142,11 @@ def look_again(
     return _arrays(_distinct([*around, *faces]))
 
 
-def _turned(view: ImageArray, turn: int, search: Search, search_region: Search) -> list[_Found]:
+def _turned(view: ImageArray, turn: int, search: Callable[[int], Arrays], search_region: Search) -> list[_Found]:
     """The faces of an image in which what is turned by that right angle is upright."""
-    # np.rot90 turns counterclockwise, which levels what is turned clockwise.
-    copy = np.rot90(view, turn // 90)  # A view: the search scales a large image down a strip at a time.
-    center, origin = np.array(copy.shape[1::-1]) / 2, np.array(view.shape[1::-1]) / 2
-    return _resolve(view, _faces(search(copy), center, origin, 1.0, turn), search_region)
+    origin = np.array(view.shape[1::-1]) / 2
+    center = origin[::-1] if turn % 180 else origin
+    return _resolve(view, _faces(search(turn), center, origin, 1.0, turn), search_region)
 
 
 def _total(faces: list[_Found]) -> tuple[float, float]:

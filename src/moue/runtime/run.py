@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from moue.errors import Unreadable
 from moue.preprocess import ImageArray
 from moue.progress import Report
+from moue.runtime.ahead import read_ahead, threads_ahead
 from moue.runtime.frames import opened, stream_frames
 from moue.runtime.inputs.source import Source
 from moue.runtime.options import VideoOptions
@@ -20,6 +23,9 @@ from moue.runtime.video.stream import FaceReader
 
 #: Statuses that are no failures: a file that is neither image nor video, and a camera that was unplugged.
 NOT_FAILED = ("skipped", "camera_lost")
+
+#: A result, and the image that it is of.
+_Result: TypeAlias = "tuple[Faces, ImageArray | None]"
 
 #: Every frame of a video.
 _DEFAULT = VideoOptions()
@@ -52,9 +58,12 @@ def run(
         OSError: when a sink cannot write.
     """
     failed, complete = 0, False
+    # What comes one by one, as a list on stdin, is read as it comes.
+    threads = threads_ahead(recognizer.options.threads) if isinstance(sources, list) and len(sources) > 1 else 0
     try:
-        for source in sources:
-            failed += _read_into(sinks, source, recognizer, video, report, on_remark)
+        with closing(read_ahead(sources, partial(_read_photo, recognizer), threads)) as turns:
+            for source, photo in turns:
+                failed += _read_into(sinks, source, photo, recognizer, video, report, on_remark)
         complete = True
     finally:
         with ExitStack() as stack:
@@ -66,6 +75,7 @@ def run(
 def _read_into(
     sinks: Sequence[ResultSink],
     source: Source,
+    photo: Callable[[], _Result],
     recognizer: Recognizer,
     video: VideoOptions,
     report: Report | None,
@@ -78,7 +88,9 @@ def _read_into(
         annotated = [path for sink in sinks if (path := sink.begin(source)) is not None]
         # Closing it completes an annotated video.
         annotated_path = annotated[0] if annotated else None
-        results = stack.enter_context(closing(_read(source, recognizer, video, annotated_path, report, on_remark)))
+        results = stack.enter_context(
+            closing(_read(source, photo, recognizer, video, annotated_path, report, on_remark))
+        )
         for faces, image in results:
             failed += not faces.readable and faces.status not in NOT_FAILED
             for sink in sinks:
@@ -88,24 +100,27 @@ def _read_into(
     return failed
 
 
+def _read_photo(recognizer: Recognizer, source: Source) -> _Result:
+    # Opened once, as it may come through a pipe.
+    try:
+        photo = recognizer.open(source.data)
+        return recognizer.faces(photo, source.name), photo.pixels
+    except Unreadable as error:
+        return recognizer.failed(source.name, error.status, str(error)), None
+
+
 def _read(
     source: Source,
+    photo: Callable[[], _Result],
     recognizer: Recognizer,
     options: VideoOptions,
     annotated: Path | None,
     report: Report | None,
     on_remark: Callable[[str], object] | None,
-) -> Generator[tuple[Faces, ImageArray | None], None, None]:
+) -> Generator[_Result, None, None]:
     """The results of one input, with the images in which they were found."""
     if source.kind == "image":
-        # Opened once, as it may come through a pipe.
-        try:
-            photo = recognizer.open(source.data)
-            faces = recognizer.faces(photo, source.name)
-        except Unreadable as error:
-            yield recognizer.failed(source.name, error.status, str(error)), None
-        else:
-            yield faces, photo.pixels
+        yield photo()
     elif source.kind in ("skipped", "unreadable"):
         yield recognizer.failed(source.name, source.kind, source.reason or ""), None
     else:
