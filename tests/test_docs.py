@@ -200,7 +200,7 @@ def test_names_that_the_docs_take_from_moue_exist() -> None:
 @pytest.mark.parametrize("page", ["docs/models.md", "results/models.md"])
 def test_scores_in_the_docs_are_those_of_the_shipped_models(page: str) -> None:
     specs = {m["name"]: ModelSpec.load(Path(m["path"]).with_suffix(".json")) for m in list_models()}
-    rows = re.findall(r"^\| `(\w+)[^|]*\|(.*%.*)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)[^|]*\|(.*%.*)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
     assert {name for name, _ in rows} == specs.keys(), "a shipped model is missing, or one is gone"
     for name, cells in rows:
         measured = {f"{100 * score:.1f}" for score in specs[name].scores.values()}

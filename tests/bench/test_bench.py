@@ -132,9 +132,9 @@ def test_readme_has_the_ratios_of_the_last_report() -> None:
         "installed": [{"reader": "fer", "versions": {"fer": "1.0"}}],
         "ratios": [{"what": what, "times": times} for what in whats for times in (1.5, 2.25)],
     }
-    readme = f"before\n{script.BEGIN}\nold\n{script.END}\nafter"
+    readme = f"before\n{script.BEGIN}\nstale\n{script.END}\nafter"
     written = script.with_ratios(readme, report)
-    assert "old" not in written
+    assert "stale" not in written
     assert written.count("2.2") == 3
     assert script.with_ratios(written, report) == written
     readme, file = (root / "README.md").read_text(encoding="utf-8"), root / "results" / "bench.json"

@@ -37,7 +37,7 @@ def complete(script: str, *words: str) -> set[str]:
         (["moue", "data", ""], {"info", "import", "synth"}),
         (["moue", "predict", "--form"], {"--format"}),
         (["moue", "predict", "photo.jpg", "--format", "js"], {"json", "jsonl"}),
-        (["moue", "predict", "--model", "fer"], {"ferplus"}),
+        (["moue", "predict", "--model", "fer"], {"ferplus", "ferplus-int8"}),
         (["moue", "train", "study/g"], {"study/googlenet"}),
         (["moue", "data", "info", "--labels", "f"], {"fer2013", "ferplus", "folders"}),
         # A file: the shell's own completion is next.
