@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator, Iterable
+from contextlib import ExitStack, redirect_stdout
 from typing import Any
 
 from moue.errors import MoueError
@@ -59,7 +61,17 @@ def score_on_ray(job: Job, units: Iterable[tuple[int, int]], workers: int) -> Ge
     if not rows:
         return
     workers = min(workers, len(rows))
-    _connect(ray, workers)
+    with ExitStack() as stack:
+        # Stdout is for the results; Ray prints on it what it has to say about actors that died.
+        stack.enter_context(redirect_stdout(sys.stderr))
+        _connect(ray, workers)
+        stack.callback(ray.shutdown)
+        yield from _scored(ray, data, job, rows, workers)
+
+
+def _scored(
+    ray: Any, data: Any, job: Job, rows: list[dict[str, int]], workers: int
+) -> Generator[tuple[int, Tally], None, None]:
     try:
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -74,8 +86,6 @@ def score_on_ray(job: Job, units: Iterable[tuple[int, int]], workers: int) -> Ge
             yield row["unit"], Tally.from_json(row["tally"])
     except ray.exceptions.RayError as error:
         raise MoueError(f"the Ray cluster ended the run: {error}. The same command goes on.") from error
-    finally:
-        ray.shutdown()
 
 
 def _connect(ray: Any, workers: int) -> None:
