@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from moue.data.table import ImageTable
 from moue.errors import UsageError
 from moue.models import create
 from moue.models.vit import ViT
+from moue.training import budget
 from moue.training.config import Config
 from moue.training.loop import fit
+from moue.training.prepare import prepare
 from moue.training.progress import Status
 
 SHAPE = {"model_type": "vit", "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2}
@@ -144,3 +147,29 @@ def test_what_cannot_be_cached_is_a_usage_error(faces: ImageTable, tmp_path: Pat
     with pytest.raises(UsageError, match=r"optim\.mixup changes"):
         Config().override(["optim.cached_views=2", "optim.mixup=0.1"])
     assert not (tmp_path / "run").exists()
+
+
+def test_a_time_budget_knows_that_later_epochs_are_cheap(
+    faces: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[int] = []
+
+    def clock(step: Callable[[int], None], seeds: Iterable[int]) -> float:
+        before = len(passes)
+        step(0)
+        timed.append(len(passes) - before)
+        return 0.1 if timed[-1] else 0.01
+
+    passes: list[int] = []
+    whole = ViT.forward_features
+
+    def counted(self: ViT, x: Tensor) -> Tensor:
+        passes.append(len(x))
+        return whole(self, x)
+
+    monkeypatch.setattr(ViT, "forward_features", counted)
+    monkeypatch.setattr(budget, "_median_time", clock)
+    plan = prepare(config_of("run.minutes=1", "optim.epochs=1000"), faces, tmp_path / "run")
+    assert timed == [1, 0], "the frozen layers run in the first one alone"
+    assert plan.budget is not None
+    assert plan.budget.seconds_of(plan.config.optim, 2) < 0.4 * plan.budget.seconds_of(plan.config.optim, 1)

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from moue.models.base import Network
 from moue.training import optimizers, processes
@@ -35,9 +36,9 @@ class Budget:
     first: Mapping[int, float]
     """Seconds of a step by the size of its images in pixels."""
     again: Mapping[int, float]
-    """The same where teachers do not run, as their probabilities are cached."""
+    """The same where teachers or frozen layers do not run, as what they give is cached."""
     views: int
-    """Epochs after which they are; 0 without such teachers."""
+    """Epochs after which it is; 0 where nothing is cached."""
     checking: float
     """Seconds of the validation that each epoch ends with."""
     steps: int
@@ -111,9 +112,9 @@ def measure(
     # A process's part of a step; all of them are timed at once, and the first one's times are taken.
     batch = train.take(slice(max(2, config.optim.batch_size // processes.count())))
 
-    def step(size: int, seed: int) -> None:
+    def step(size: int, seed: int, features: Tensor | None = None) -> None:
         generator = torch.Generator().manual_seed(seed)
-        augmented = replace(batch, images=augment(batch.images, generator))
+        augmented = replace(batch, images=augment(batch.images, generator) if features is None else features)
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=precision == "bf16"):
             loss = task(probe, augmented, generator, size).loss
         optim.zero_grad()
@@ -127,8 +128,13 @@ def measure(
     # Each size has seeds of its own: teachers whose probabilities are cached run again for other views alone.
     seeds = {size: range(i * REPEATS, (i + 1) * REPEATS) for i, size in enumerate(sizes)}
     one = {size: _median_time(partial(step, size), seeds[size]) for size in sizes}
-    views = config.optim.teacher_views if config.optim.teachers else 0
-    again = {size: _median_time(partial(step, size), seeds[size]) for size in sizes} if views else one
+    views, features = config.optim.teacher_views if config.optim.teachers else 0, None
+    if config.optim.cached_views:
+        views = config.optim.cached_views
+        with torch.no_grad():
+            features = probe.forward_frozen(batch.images).float()
+    cached = partial(step, features=features)
+    again = {size: _median_time(partial(cached, size), seeds[size]) for size in sizes} if views else one
     # A forward pass is about a third of a step; both are measured in whole batches.
     each = len(batch) * processes.count()
     checking = 0.0 if validation is None else len(validation) / each * one[full] / 3
