@@ -59,11 +59,12 @@ def main() -> None:
                 if status.step == status.steps and not status.ended:
                     seconds[names[status.epoch - 1]].append(time.process_time() - begun[-1])
                     losses[names[status.epoch - 1]].append(status.loss)
+                    sys.stderr.write(f"{names[status.epoch - 1]} {seconds[names[status.epoch - 1]][-1]:.2f} s\n")
 
             with tempfile.TemporaryDirectory() as folder:
                 run = fit(config.override(settings), table, Path(folder) / "run", progress=note)
-                trained = run.record()["data"]["train"]
-    whole = statistics.median(seconds["images"])
+                record = run.record()
+    trained, whole = record["data"]["train"], statistics.median(seconds["images"])
     lines = [
         f"| {name} | {statistics.median(each):.2f} | {min(each):.2f} to {max(each):.2f} "
         f"| {trained / statistics.median(each):.2f} | {whole / statistics.median(each):.1f} |"
@@ -76,7 +77,7 @@ def main() -> None:
     text = f"""# Fine-tuning ViT-B/16's last layer on cached features
 
 `python benchmarks/{" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])}`
-{about["processor"]}, {about["system"]}; {versions}; precision {run.record()["precision"]}.
+{about["processor"]}, {about["system"]}; {versions}; precision {record["precision"]}.
 
 Epochs of {trained} images in batches of 16, {args.rounds} rounds in turn. Seconds are the processor's, of all threads,
 without validation; training loss of the first epoch on images {first[0]}, on the same views as features {first[1]}.

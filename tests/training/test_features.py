@@ -153,18 +153,18 @@ def test_a_time_budget_knows_that_later_epochs_are_cheap(
     faces: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timed: list[int] = []
+    runs: list[int] = []
 
     def clock(step: Callable[[int], None], seeds: Iterable[int]) -> float:
-        before = len(passes)
+        before = len(runs)
         step(0)
-        timed.append(len(passes) - before)
+        timed.append(len(runs) - before)
         return 0.1 if timed[-1] else 0.01
 
-    passes: list[int] = []
     whole = ViT.forward_features
 
     def counted(self: ViT, x: Tensor) -> Tensor:
-        passes.append(len(x))
+        runs.append(len(x))
         return whole(self, x)
 
     monkeypatch.setattr(ViT, "forward_features", counted)
