@@ -95,7 +95,7 @@ def test_brackets_in_texts_are_no_depth(tiny_onnx: Path, tmp_path: Path) -> None
 def test_what_is_no_model_says_what_would_be(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="Did you mean default"):
         find_model("defualt")
-    with pytest.raises(UnknownName, match="Known: default, ferplus, full"):
+    with pytest.raises(UnknownName, match="Known: default, default-int8, ferplus"):
         find_model("xyz")
     with pytest.raises(ModelError, match="no such model file or run folder"):
         find_model(tmp_path / "nothing" / "xyz.qqq")
