@@ -30,11 +30,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: Module to the tests that must notice.
 TESTS = {
-    "moue.preprocess": ["tests/test_preprocess.py", "tests/test_properties.py"],
+    "moue.preprocess": ["tests/test_preprocess.py"],
     "moue.spec": ["tests/test_spec.py"],
     "moue.evaluation.metrics": ["tests/evaluation/test_metrics.py", "tests/evaluation/test_metric_values.py"],
-    "moue.data.splits": ["tests/data/test_splits.py"],
-    "moue.runtime.video.track": ["tests/runtime/test_track.py"],
+    "moue.data.splits": ["tests/data/test_splits.py", "tests/data/test_split_values.py"],
+    "moue.runtime.video.track": ["tests/runtime/test_track.py", "tests/runtime/test_track_values.py"],
 }
 #: A mutant that loops for ever is killed by the clock.
 SECONDS = 120
@@ -197,7 +197,7 @@ def run(mutant: Mutant, path: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("modules", nargs="*", default=list(TESTS), choices=[*TESTS, []], metavar="MODULE")
+    parser.add_argument("modules", nargs="*", default=list(TESTS), metavar="MODULE", help=", ".join(TESTS))
     parser.add_argument("--minutes", type=float, default=20, help="of processor time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
