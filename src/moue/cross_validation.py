@@ -174,11 +174,13 @@ def cross_validate(
         progress: makes the progress callback of a training from its name.
 
     Raises:
-        UsageError: for another number of folds, a set with a validation part of its own, a recipe that trains on
-            another part of Training, or an ``out`` with runs of other settings or data.
+        UsageError: for another number of folds, a recipe that starts from a model of this set, a set with a validation
+            part of its own, a recipe that trains on another part of Training, or an ``out`` with runs of other settings
+            or data.
         DataError, TrainingError: as :func:`moue.training.loop.fit`.
     """
     from moue.training.loop import fit
+    from moue.training.unseen import require_unseen
 
     if not 2 <= folds <= 20:
         raise UsageError(f"folds must be between 2 and 20. Got {quoted(folds)} instead.")
@@ -192,6 +194,7 @@ def cross_validate(
     for name in ("data.validation", "data.fold"):
         if any(setting.partition("=")[0] == name for setting in settings):
             raise UsageError(f"cross-validation sets {name} itself: leave it out, and give --folds.")
+    require_unseen(config, table, "cross-validation")
     require_directory(out)
     runs = tuple(out / f"fold-{fold}" for fold in range(folds))
     _require_room(out, folds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,23 @@ import torch
 from small import SMALL
 
 from moue.cli.main import main
+from moue.cross_validation import cross_validate
 from moue.data.readers.store import save
 from moue.data.readers.synth import synthetic
 from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
+from moue.ensembles.bagging import bag
+from moue.ensembles.boosting import boost
+from moue.ensembles.concatenation import compare_with_members
 from moue.errors import UsageError
 from moue.evaluation.scoring import score
 from moue.export import export
 from moue.models import create
 from moue.models.concat import Concat
 from moue.models.load import load_run
+from moue.run_folder import SPEC
 from moue.runtime.engine import open_model
+from moue.spec import ModelSpec
 from moue.trained.open import open_any
 from moue.trained.split_of import split_of
 from moue.training.config import Config
@@ -229,6 +236,37 @@ def test_members_that_are_none_are_refused(options: dict[str, object], message: 
         create("concat", 5, **options)
 
 
+@pytest.mark.parametrize("make", [bag, boost, cross_validate], ids=["bag", "boost", "cross-validate"])
+@pytest.mark.parametrize("setting", ["model.backbones", "model.init"])
+def test_models_of_the_set_start_nothing_that_scores_rows_they_have_seen(
+    make: Callable[..., object], setting: str, runs: list[Path], table: ImageTable, tmp_path: Path
+) -> None:
+    config = settings(runs) if setting == "model.backbones" else SMALL.override(changes={setting: str(runs[0])})
+    with pytest.raises(UsageError, match=rf"scores rows as new that {runs[0]}, of {setting}, was trained on"):
+        make(config, table, tmp_path / "out", 2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_it_stands_beside_its_members_on_the_rows_that_all_held_out(
+    joined: Path, runs: list[Path], table: ImageTable, tmp_path: Path
+) -> None:
+    shutil.copytree(joined, tmp_path / "joined")
+    spec, scored = compare_with_members(Run(tmp_path / "joined"), [*map(str, runs)], table)
+    part = table.take(Run(joined).split(table).validation)
+    found = spec.trained["gain"]
+    assert scored == [*map(str, runs)]
+    expected = [score(open_any(run), part, views=spec.views)[0].accuracy for run in (*runs, joined)]
+    assert [*found["member_accuracies"], found["accuracy"]] == pytest.approx(expected)
+    assert found["accuracy"] == pytest.approx(spec.scores["validation"])
+    assert export(tmp_path / "joined", tmp_path / "joined.onnx").trained["gain"] == found
+    # A member of other classes cannot be scored.
+    shutil.copytree(runs[1], tmp_path / "other")
+    other = ModelSpec.load(tmp_path / "other" / SPEC)
+    other.replace(labels=tuple(reversed(other.labels))).save(tmp_path / "other" / SPEC)
+    members = [str(runs[0]), str(tmp_path / "other")]
+    assert compare_with_members(Run(tmp_path / "joined"), members, table)[1] == members[:1]
+
+
 def test_the_command_trains_and_resumes(
     runs: list[Path], table: ImageTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -236,7 +274,10 @@ def test_the_command_trains_and_resumes(
     words = ["ensemble", "concat", *map(str, runs), "--data", str(tmp_path / "set.npz"), "-o", str(tmp_path / "run")]
     words += ["--set=optim.epochs=2", "--set=run.threads=1", "--set=model.options.hidden=16"]
     assert main(words) == 0
-    assert re.search(r"run: concat, 2 epochs in .*% on validation", capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert re.search(r"run: concat, 2 epochs in .*% on validation", printed)
+    assert "its best member" in printed
+    assert "McNemar's p" in printed
     assert main(words) == 2
     assert "--resume" in capsys.readouterr().err
     whole = (tmp_path / "run" / "weights.safetensors").read_bytes()

@@ -23,6 +23,7 @@ from moue.errors import UsageError, quoted, require
 if TYPE_CHECKING:
     from moue.data.table import ImageTable
     from moue.spec import ModelSpec
+    from moue.training.run_folder import Run
 
 #: Of the table of `boost`.
 ROUND_TITLES = {
@@ -235,7 +236,19 @@ def _concat(args: argparse.Namespace) -> int:
     changes: dict[str, Any] = {"model.backbones": args.members}
     if args.unfreeze:
         changes |= {"model.options.frozen": False, "optim.cached_views": 0}
-    return train(args, recipe, config.override(changes=changes), [*settings, *changes])
+    return train(args, recipe, config.override(changes=changes), [*settings, *changes], _print_concat)
+
+
+def _print_concat(args: argparse.Namespace, run: Run, table: ImageTable) -> None:
+    from moue.cli.train import line_of, summary_of
+    from moue.ensembles.concatenation import compare_with_members
+
+    spec, scored = compare_with_members(run, args.members, table)
+    accuracies = dict(zip(scored, spec.trained.get("gain", {}).get("member_accuracies", []), strict=False))
+    names = zip(args.members, spec.trained["members"], strict=True)
+    rows = [{"member": name, "network": m["network"], "accuracy": accuracies.get(name)} for name, m in names]
+    values = {**summary_of(run.folder, spec), "members": rows, "remarks": spec.trained.get("remarks", [])}
+    print_ensemble(args, rows, values, spec, run.folder, scored, notes=("", line_of(run.folder, spec)))
 
 
 def _hybrid(args: argparse.Namespace) -> int:

@@ -24,9 +24,11 @@ from moue.errors import UsageError, require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from moue.data.table import ImageTable
     from moue.spec import ModelSpec
     from moue.training.config import Config
     from moue.training.progress import Status
+    from moue.training.run_folder import Run
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -88,12 +90,19 @@ def run(args: argparse.Namespace) -> int:
     return train(args, *read_recipe(args))
 
 
-def train(args: argparse.Namespace, recipe: Config, config: Config, settings: Sequence[str]) -> int:
+def train(
+    args: argparse.Namespace,
+    recipe: Config,
+    config: Config,
+    settings: Sequence[str],
+    report: Callable[[argparse.Namespace, Run, ImageTable], None] | None = None,
+) -> int:
     """Train one run, or resume it, and say where it is.
 
     Args:
         args: with ``data``, ``out``, ``resume``, ``format`` and the options that say how data are read.
         recipe, config, settings: as of :func:`moue.cli.recipe.read_recipe`.
+        report: prints the finished run, which was trained on that table; by default, :func:`print_run` does.
 
     Returns:
         3 where rows of the data could not be read, else 0.
@@ -135,31 +144,41 @@ def train(args: argparse.Namespace, recipe: Config, config: Config, settings: Se
             finished = train(config, table, args.out, resume=args.resume, progress=progress, recipe=recipe)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("the same command with --resume resumes the run") from None
-    return _report(args, finished.spec(), code) if first else OK
+    if not first:
+        return OK
+    if report is not None:
+        report(args, finished, table)
+    else:
+        print_run(args, finished.spec())
+    return code
 
 
 def _remark(text: str) -> None:
     sys.stderr.write(f"moue: {text}\n")
 
 
-def _report(args: argparse.Namespace, spec: ModelSpec, code: int) -> int:
-    """Print a finished run; returns the exit code."""
-    epochs = spec.trained["epochs"]
+def print_run(args: argparse.Namespace, spec: ModelSpec) -> None:
+    """Print a finished run, and its remarks to stderr."""
     for remark in spec.trained.get("remarks", ()):
         sys.stderr.write(f"moue: {remark}\n")
-    if args.format != "table":
-        write([_summary(args.out, spec)], args.format)
-        return code
-    line = f"{args.out}: {spec.network}, {epochs} epoch{'s' * (epochs != 1)} in {clock(spec.trained['hours'] * 3600)}"
+    if args.format == "table":
+        sys.stdout.write(line_of(args.out, spec) + "\n")
+    else:
+        write([summary_of(args.out, spec)], args.format)
+
+
+def line_of(run: Path, spec: ModelSpec) -> str:
+    """What a finished run is, in a line."""
+    epochs = spec.trained["epochs"]
+    line = f"{run}: {spec.network}, {epochs} epoch{'s' * (epochs != 1)} in {clock(spec.trained['hours'] * 3600)}"
     if "validation" in spec.scores:
         line += f", {spec.scores['validation']:.1%} on validation (face and mirror image)"
     if "validation_majority_baseline" in spec.scores:
         line += f", majority baseline {spec.scores['validation_majority_baseline']:.1%}"
-    sys.stdout.write(line + "\n")
-    return code
+    return line
 
 
-def _summary(run: Path, spec: ModelSpec) -> dict[str, Any]:
+def summary_of(run: Path, spec: ModelSpec) -> dict[str, Any]:
     """A finished run as a row of plain values."""
     return {
         "run": str(run),

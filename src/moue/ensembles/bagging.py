@@ -81,13 +81,16 @@ def bag(
         progress: makes the progress callback of a training from its name.
 
     Raises:
-        UsageError: for another number of members, or an ``out`` with runs of other settings or data.
+        UsageError: for another number of members, a recipe that starts from a model of this set, or an ``out`` with
+            runs of other settings or data.
         DataError, TrainingError: as :func:`moue.training.loop.fit`.
     """
     from moue.training.loop import fit
+    from moue.training.unseen import require_unseen
 
     if not 2 <= members <= 100:
         raise UsageError(f"members must be between 2 and 100. Got {quoted(members)} instead.")
+    require_unseen(config, table, "bagging")
     require_directory(out)
     runs = tuple(out / f"member-{i}" for i in range(members))
     for i, folder in enumerate(runs):

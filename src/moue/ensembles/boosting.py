@@ -100,17 +100,19 @@ def boost(
         recipe, settings, progress: as of :func:`moue.ensembles.bagging.bag`.
 
     Raises:
-        UsageError: for another number of rounds, a recipe with ``data.bootstrap``, or an ``out`` with runs of other
-            settings or data.
+        UsageError: for another number of rounds, a recipe that starts from a model of this set, a recipe with
+            ``data.bootstrap``, or an ``out`` with runs of other settings or data.
         TrainingError: where the first network is no better than chance; as :func:`moue.training.loop.fit`.
         DataError: as :func:`moue.training.loop.fit`.
     """
     from moue.training.loop import fit
+    from moue.training.unseen import require_unseen
 
     if not 2 <= rounds <= 100:
         raise UsageError(f"rounds must be between 2 and 100. Got {quoted(rounds)} instead.")
     if config.data.bootstrap:
         raise UsageError("boosting weights all training rows, and data.bootstrap leaves some out. Choose one of them.")
+    require_unseen(config, table, "boosting")
     require_directory(out)
     out.mkdir(parents=True, exist_ok=True)
     data = config.data

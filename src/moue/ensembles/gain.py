@@ -32,8 +32,8 @@ def with_gain(
 
     Args:
         spec: the ensemble's.
-        logits: ``(N, K)`` of the ensemble, for rows that every member held out.
-        members: name and logits of each one that was given.
+        logits: ``(N, K)`` of the ensemble, for rows that every member held out; or its probabilities.
+        members: name and logits, or probabilities, of each one that was given.
         truth: int64 ``(N,)``.
         fitted: whether the ensemble was fitted on these rows.
     """

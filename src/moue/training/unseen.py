@@ -12,8 +12,9 @@ from moue.data.splits import Split, stratified_split
 from moue.data.table import ImageTable
 from moue.errors import UsageError
 from moue.spec import ModelSpec
+from moue.trained.network import network_spec
 from moue.trained.split_of import split_of_spec
-from moue.training.config import DataConfig
+from moue.training.config import Config, DataConfig
 
 
 def unseen_split(models: Sequence[tuple[str, ModelSpec]], table: ImageTable, data: DataConfig) -> Split:
@@ -52,6 +53,30 @@ def unseen_split(models: Sequence[tuple[str, ModelSpec]], table: ImageTable, dat
     rows = functools.reduce(np.union1d, [np.union1d(split.train, split.validation) for split in known])
     first = known[0]
     return Split(np.setdiff1d(rows, validation), validation, first.seed, first.fraction, table.fingerprint, first.fold)
+
+
+def require_unseen(config: Config, table: ImageTable, what: str) -> None:
+    """Refuse a recipe that starts from a model which has seen a set's images.
+
+    Args:
+        config: the recipe's, whose ``model.init`` or ``model.backbones`` are such models.
+        table: the whole set.
+        what: what would score each of the set's rows by models that must not have been trained on it.
+
+    Raises:
+        UsageError: names the model.
+        UnknownName, UsageError, ModelError, MissingExtra: as :func:`moue.trained.network.network_spec`.
+    """
+    model = config.model
+    setting, names = ("model.init", [model.init]) if model.init else ("model.backbones", model.backbones)
+    for name in names:
+        spec = network_spec(name)
+        if split_of_spec(name, spec, table) is not None or _may_have_seen(spec, table):
+            raise UsageError(
+                f"{what} scores rows as new that {name}, of {setting}, was trained on: it has seen images of "
+                f"{table.name or 'this set'}. Give a model of another set, or a recipe that starts from none. Several "
+                "models of this set are joined by moue ensemble vote, stack or concat."
+            )
 
 
 def _may_have_seen(spec: ModelSpec, table: ImageTable) -> bool:
