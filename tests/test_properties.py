@@ -102,17 +102,20 @@ def test_an_orientation_tag_changes_nothing(recognizer: moue.Recognizer, orienta
     file = io.BytesIO()
     stored.save(file, "PNG", exif=exif)
     read = recognizer.read(file.getvalue())
+    assert isinstance(read, moue.Faces)
     assert (read.width, read.height) == (44, 30)
     assert np.array_equal(probabilities(read), probabilities(recognizer.read(upright)))
 
 
-NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",), exclude_characters="\0\r"), max_size=20)
+NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=20)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=64)
 
 
 def test_a_row_comes_back_from_json(recognizer: moue.Recognizer) -> None:
     for image in (noise((30, 30), 1), noise((4, 9), 2, 3)):
-        row = recognizer.read(image).to_dict()
+        faces = recognizer.read(image)
+        assert isinstance(faces, moue.Faces)
+        row = faces.to_dict()
         assert json.loads(json.dumps(row, allow_nan=False)) == row
         assert sum(row["faces"][0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
 

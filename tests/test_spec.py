@@ -107,6 +107,7 @@ def test_curves_are_lists_of_one_length() -> None:
         {"epoch": 2, "loss": None, "accuracy": 0.4},
     ]
     assert spec().history == []
+    curves: object
     for curves in ([], {"a": 1}, {"a": ["x"]}, {"a": [1.0], "b": [1.0, 2.0]}, {"a": [float("nan")]}):
         with pytest.raises(ModelError, match="equally long"):
             spec(trained={"curves": curves})

@@ -106,11 +106,14 @@ def test_one_missed_frame_ends_no_track_and_a_long_absence_does() -> None:
 @pytest.mark.parametrize(("x", "y", "same_place"), [(9, 0, True), (11, 0, False), (0, 19, True), (0, 21, False)])
 def test_what_counts_as_the_same_place(monkeypatch: pytest.MonkeyPatch, x: float, y: float, same_place: bool) -> None:
     """Half a face's width and height from where the track was predicted."""
-    seen = []
+    seen: list[bool] = []
     track = module._Track(1, 0.0, np.array([100.0, 50.0, 20.0, 40.0]))
-    monkeypatch.setattr(
-        type(track.appearance), "continues", lambda self, face, timestamp, same_place: seen.append(same_place) or True
-    )
+
+    def continues(self: object, face: object, timestamp: float, same_place: bool) -> bool:
+        seen.append(same_place)
+        return True
+
+    monkeypatch.setattr(type(track.appearance), "continues", continues)
     for sign in (1, -1):
         assert track.continues(np.array([100 + sign * x, 50 + sign * y, 20, 40]), None, 0.0)
     assert seen == [same_place, same_place]
