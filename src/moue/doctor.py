@@ -31,6 +31,7 @@ EXTRAS = {
     "report": "figures and pages",
     "train": "training, evaluation of runs, export",
     "serve": "the web page and the HTTP API",
+    "scale": "scoring archives and training on a cluster",
     "models": "the larger models, and the weights for fine-tuning",
 }
 

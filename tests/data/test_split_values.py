@@ -40,6 +40,9 @@ def test_a_position_just_beyond_the_table_is_refused() -> None:
     table = synthetic(20)
     inside = Split(np.arange(19), np.array([19]), 0, 0.05, table.fingerprint)
     inside.check(table)
+    # An empty side has no position beyond.
+    Split(np.array([], np.int64), np.arange(20), 0, 0.5, table.fingerprint).check(table)
+    Split(np.arange(20), np.array([], np.int64), 0, 0.0, table.fingerprint).check(table)
     for train, validation in ((np.arange(19), np.array([20])), (np.array([20]), np.arange(19))):
         with pytest.raises(DataError, match="beyond the 20 rows"):
             Split(train, validation, 0, 0.05, table.fingerprint).check(table)

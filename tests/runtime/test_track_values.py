@@ -117,3 +117,11 @@ def test_what_counts_as_the_same_place(monkeypatch: pytest.MonkeyPatch, x: float
     for sign in (1, -1):
         assert track.continues(np.array([100 + sign * x, 50 + sign * y, 20, 40]), None, 0.0)
     assert seen == [same_place, same_place]
+
+
+def test_a_head_that_is_not_seen_stops_within_half_of_its_speed_s_second() -> None:
+    track = module._Track(1, 0.0, np.array([0.0, 0.0, 20.0, 20.0]))
+    track.velocity = np.array([100.0, 0.0, 0.0, 0.0])
+    for _ in range(100):
+        track.predict(0.1)
+    assert track.position[0] == pytest.approx(50, abs=0.5)
