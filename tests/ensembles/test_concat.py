@@ -280,6 +280,8 @@ def test_the_command_trains_and_resumes(
     assert "McNemar's p" in printed
     assert main(words) == 2
     assert "--resume" in capsys.readouterr().err
+    assert main(["ensemble", "concat", "tiny", "--data", "synth:300:1", "-o", str(tmp_path / "one")]) == 2
+    assert "two models or more. Got tiny alone" in capsys.readouterr().err
     whole = (tmp_path / "run" / "weights.safetensors").read_bytes()
     for name in ("weights.safetensors", "spec.json"):
         (tmp_path / "run" / name).unlink()

@@ -16,6 +16,7 @@ from moue.cli.main import main
 from moue.data import load
 from moue.data.splits import stratified_split
 from moue.ensembles.rank_subsets import SubsetScore, rank_subsets
+from moue.ensembles.stacking import stack
 from moue.ensembles.voting import merge
 from moue.errors import DataError, ModelError, UsageError
 from moue.evaluation.calibration import fit_temperature
@@ -106,7 +107,7 @@ def test_validation_rows_that_a_member_was_trained_on_do_not_calibrate(make: Mak
     assert spec.temperature == pytest.approx(fit_temperature(logits, truth), rel=1e-3)
     # The same images before some of them were filed under validation: most of those were trained on.
     stratified_split(whole, 0.4, seed=0).save(a.parent / "split.json")
-    with pytest.raises(DataError, match=r"a/model\.onnx: the saved split was not cut.*Or export without --data"):
+    with pytest.raises(DataError, match=r"a/model\.onnx: the saved split was not cut.*also work without --data"):
         merge([c, a], tmp_path / "other.onnx", data=own)
     assert not (tmp_path / "other.onnx").exists()
 
@@ -125,8 +126,13 @@ def test_members_with_few_held_out_rows_in_common_are_merged_with_a_remark(
     make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, (a, b) = table(), (make("a", 1), make("b", 2))
-    with pytest.raises(DataError, match="does not say which rows it held out"):
+    with pytest.raises(DataError, match=r"does not say which rows it held out.*moue ensemble vote"):
         merge([a, b], tmp_path / "full.onnx", data=whole)
+    # What no other rows would mend is said first.
+    other = make("c", 3, labels=FERPLUS.labels)
+    for make_one in (merge, stack):
+        with pytest.raises(ModelError, match="must share their labels"):
+            make_one([a, other], tmp_path / "full.onnx", data=whole)
     first, second = (stratified_split(whole, 0.1, seed=seed) for seed in (0, 1))
     first.save(a.parent / "split.json")
     second.save(b.parent / "split.json")

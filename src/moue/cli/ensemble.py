@@ -232,6 +232,8 @@ def _boost(args: argparse.Namespace) -> int:
 def _concat(args: argparse.Namespace) -> int:
     from moue.cli.train import train
 
+    if len(args.members) < 2:
+        raise UsageError(f"a concatenation joins two models or more. Got {args.members[0]} alone.")
     recipe, config, settings = read_recipe(args)
     changes: dict[str, Any] = {"model.backbones": args.members}
     if args.unfreeze:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     from moue.export.graph import Store
 
+#: Added to what is wrong with the rows that a member held out.
+WITHOUT_DATA = "moue ensemble vote and moue export also work without --data."
+
 #: What the members must share: one crop, one input, one order of labels.
 SHARED = ("labels", "size", "color", "margin", "align")
 
@@ -300,12 +303,12 @@ def held_out_positions(member: str | Path, data: ImageTable) -> NDArray[np.int64
     try:
         split = split_of(member, data)
     except DataError as error:
-        raise DataError(f"{member}: {error} Or export without --data.") from error
+        raise DataError(f"{member}: {error} {WITHOUT_DATA}") from error
     validation = np.flatnonzero(data.split == "validation")
     if split is None and not len(validation):
         raise DataError(
-            f"{member} does not say which rows it held out. Give run folders, or a data set with validation rows "
-            "of its own; moue export also works without --data."
+            f"{member} does not say which rows it held out. Give run folders, or a data set with validation rows of "
+            f"its own. {WITHOUT_DATA}"
         )
     return validation if split is None else split.validation
 

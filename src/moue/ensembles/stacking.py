@@ -20,6 +20,7 @@ from moue.ensembles.members import (
     calibrated,
     held_out_positions,
     open_members,
+    require_compatible,
     require_distinct,
     require_ensemble_file,
     spec_of_ensemble,
@@ -32,6 +33,7 @@ from moue.evaluation.scoring import truth_of
 from moue.preprocess import to_inputs
 from moue.runtime.results import softmax
 from moue.spec import ModelSpec
+from moue.trained.open import spec_of
 
 if TYPE_CHECKING:
     from moue.export.graph import Store
@@ -86,6 +88,7 @@ def stack(
             _mean_of_folds(Path(member), Path(folder) / f"{i}.onnx", store) if i in crossed else member
             for i, member in enumerate(members)
         ]
+        require_compatible([spec_of(member) for member in names])
         rows = functools.reduce(
             np.intersect1d,
             [crossed[i].rows if i in crossed else held_out_positions(m, data) for i, m in enumerate(members)],

@@ -26,6 +26,7 @@ from moue.ensembles.members import (
     calibrated,
     held_out_rows,
     open_members,
+    require_compatible,
     require_ensemble_file,
     spec_of_ensemble,
     with_remarks,
@@ -36,6 +37,7 @@ from moue.evaluation.calibration import MIN_ROWS
 from moue.evaluation.scoring import truth_of
 from moue.preprocess import to_inputs
 from moue.spec import ModelSpec
+from moue.trained.open import spec_of
 
 if TYPE_CHECKING:
     from moue.export.graph import Store
@@ -92,7 +94,10 @@ def merge(
     if fit and (data is None or weights is not None or kind != "soft"):
         raise UsageError("weights are fitted for a soft vote, on --data: leave --weights out, and give --data SET.")
     shares = _shares(weights, len(members))
-    held_out = None if data is None or len(members) < 2 else held_out_rows(members, data)
+    held_out = None
+    if data is not None and len(members) > 1:
+        require_compatible([spec_of(member) for member in members])  # Other rows would not help those that differ.
+        held_out = held_out_rows(members, data)
     with open_members(members, store) as opened:
         given, remarks, images, truth = opened, [], None, None
         if held_out is not None:
