@@ -205,6 +205,22 @@ def test_features_are_what_enters_the_last_layer(tmp_path: Path) -> None:
         assert np.allclose(logits, expected, atol=1e-4)
 
 
+def test_a_network_that_was_trained_on_crops_is_judged_on_the_views_of_service(
+    table: ImageTable, tmp_path: Path
+) -> None:
+    from moue.export.files import write_model
+    from moue.export.graph import trace
+
+    spec = ModelSpec("c", "compact", table.label_set.labels, views=10, crop_size=40)
+    write_model(tmp_path / "c.onnx", trace(create("compact", 7, widths=[8, 16]).eval(), spec), spec)
+    fitting = compute_features(tmp_path / "c.onnx", table)
+    result = fit_hybrid(fitting, tmp_path / "h.onnx", "linear-svm", settings={"C": [1]})
+    assert result.spec.crop_size == 40
+    served = open_model(tmp_path / "h.onnx", engine="onnxruntime")
+    logits = served.tta_logits(table.images[fitting.split.validation], 10)
+    assert np.allclose(logits, fitting.held_out_logits(result.classifier), atol=1e-3)
+
+
 def test_a_network_that_saw_all_rows_leaves_none_to_choose_on(table: ImageTable, tmp_path: Path) -> None:
     fit(SMALL.override(["optim.epochs=1", "data.validation=0"]), table, tmp_path / "all")
     result = hybrid(tmp_path / "all", tmp_path / "h.onnx", table, settings={"C": [0.05]})

@@ -22,6 +22,7 @@ from moue.evaluation.robustness import CorruptedScore, Robustness
 from moue.models.blocks import architecture
 from moue.report.canvas import Drawing
 from moue.report.study import ExplainedImage, Study, write_report
+from moue.spec import ModelSpec
 from results import history, made_up
 
 
@@ -169,6 +170,29 @@ def test_the_command_reports_on_models_and_says_what_is_not_shown(
     html = (out / "report.html").read_text(encoding="utf-8")
     assert "Add --robustness" in html
     assert "data-augmented" in (out / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_robustness_that_a_model_has_on_record_is_shown(
+    tiny_onnx: Path, tmp_path: Path, blank_figures: None
+) -> None:
+    for name in ("known", "unknown"):
+        (tmp_path / f"{name}.onnx").write_bytes(tiny_onnx.read_bytes())
+        spec = ModelSpec.load(tiny_onnx.with_suffix(".json")).replace(name=name)
+        record = {**robust(0.8).to_record(), "split": "public_test"} if name == "known" else {}
+        spec.replace(robustness=record).save(tmp_path / f"{name}.json")
+    models = [str(tmp_path / f"{name}.onnx") for name in ("known", "unknown")]
+    reporting.report(models, data="synth:70:1", out=tmp_path / "out", explain=0)
+    values = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    [found] = values["robustness"].values()
+    assert found["n"] == 90
+    assert found["mean_corruption_error"] == pytest.approx(0.5)
+    absent = " ".join(values["absent"])
+    assert re.search(r"robustness of \S*known\S* is what its file has on record, on images of public test", absent)
+    assert "Add --robustness" in absent, "the other model has none"
+    for kind in ("html", "md"):
+        text = (tmp_path / "out" / f"report.{kind}").read_text(encoding="utf-8")
+        assert "mean corruption error" in text
+        assert "has on record" in text
 
 
 def test_without_torch_the_rest_is_reported(

@@ -81,13 +81,13 @@ def run(args: argparse.Namespace) -> int:
         left_out=lambda rows: codes.append(report_left_out(rows)),
         progress=Progress,
     )
-    for n, what in (
-        (result.groups.without, f"images have no line in {args.groups}: they are in no group"),
-        (result.groups.unused, f"lines of {args.groups} are of no image of the set"),
-        (result.several, "images show more than one face: the largest was read"),
+    for n, label in (
+        (result.groups.without, f"images without a line in {args.groups}, which are in no group"),
+        (result.groups.unused, f"lines of {args.groups} that are of no image of the set"),
+        (result.several, "images with more than one face, of which the largest was read"),
     ):
         if n:
-            sys.stderr.write(f"moue: {n:,} {what}\n")
+            sys.stderr.write(f"moue: {label}: {n:,}\n")
     if args.out is not None:
         provenance = {
             "Command": "moue " + " ".join(map(shlex.quote, sys.argv[1:])),

@@ -44,7 +44,8 @@ class Trunk:
         """Features ``(N, D)``, and the network's logits ``(N, K)``.
 
         Args:
-            images: uint8 ``(N, C, H, W)`` of any size and color; N may be 0.
+            images: uint8 ``(N, C, H, W)`` of any size and color; N may be 0. Crops of the spec's ``crop_size`` in its
+                color stay as they are.
             progress: called after each batch.
         """
         graph = open_graph(self.whole.SerializeToString(), engine="onnxruntime")
@@ -52,7 +53,9 @@ class Trunk:
         spec, found = self.spec, []
         # Without images the graph is run too, for the number of features.
         for start in range(0, len(images), BATCH_SIZE) or [0]:
-            pixels = to_inputs(images[start : start + BATCH_SIZE], spec.size, spec.color)
+            pixels = images[start : start + BATCH_SIZE]
+            if pixels.shape[1:] not in spec.input_shapes:
+                pixels = to_inputs(pixels, spec.size, spec.color)
             found.append(graph({name: np.ascontiguousarray(pixels)}))
             if progress:
                 progress(start + len(pixels), len(images))

@@ -152,7 +152,8 @@ def compute_features(model: str | Path, data: ImageTable, progress: Report | Non
             f"{data.name or 'the data set'} has no training rows of the class {names}. Add some, or, for class folders "
             "of your own, type --labels folders."
         )
-    pixels = make_views(to_inputs(data.images[split.validation], spec.size, spec.color), spec.views)
+    faces = to_inputs(data.images[split.validation], spec.size, spec.color)
+    pixels = make_views(faces, spec.views, spec.crop_size)
     total = len(split.train) + len(pixels)
 
     def report(done: int, _: int | None = None) -> None:

@@ -47,4 +47,4 @@ def member_logits(path: Path, spec: ModelSpec, images: NDArray[np.uint8]) -> lis
         return np.asarray(output)
 
     pixels = to_inputs(images, spec.size, spec.color)
-    return np.split(tta_logits(logits, pixels, spec.views, BATCH_SIZE), len(names), axis=1)
+    return np.split(tta_logits(logits, pixels, spec.views, BATCH_SIZE, spec.crop_size), len(names), axis=1)

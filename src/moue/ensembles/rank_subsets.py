@@ -80,7 +80,8 @@ def rank_subsets(members: Sequence[str | Path], data: ImageTable, progress: Repo
     images = to_inputs(held_out.images, specs[0].size, specs[0].color)
     logits: list[NDArray[np.floating]] = []
     for i, model in enumerate(models):
-        logits.append(tta_logits(model.logits, images, views, 64, model.spec.crop_size) / model.spec.temperature)
+        # Without the members' own crops: an ensemble gives all of them the same views.
+        logits.append(tta_logits(model.logits, images, views, 64) / model.spec.temperature)
         if progress is not None:
             progress(i + 1, len(models))
     predicted = [values.argmax(axis=1) for values in logits]
