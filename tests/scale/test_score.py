@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from shards import image, parquet_of, rows_of, samples, score_here, tar_of
 
 from moue.cli.main import main
 from moue.runtime.options import RecognizerOptions
+from moue.runtime.outputs.journal import settings_of
+from moue.runtime.weights import find_model
 from moue.scale import score as module
 from moue.scale.part import part_name
 from moue.scale.run_state import RunState
@@ -89,7 +92,7 @@ def test_the_plan_of_a_data_set_does_not_change(archive: Path, tiny_onnx: Path) 
     [
         (["--views", "2"], "out was made with spec.views"),
         (["--min-score", "0.7"], "was made with min_score=0.5. This command asks for min_score=0.7."),
-        (["--every", "2"], "was made with every=1.0. This command asks for every=2.0."),
+        (["--every", "2"], "was made with every=1. This command asks for every=2."),
         (["--part-inputs", "7"], "was made with part_inputs=512. This command asks for part_inputs=7."),
         (["--model", "tiny"], "was scored by the model 'tiny_random'. This command asks for 'tiny'."),
         (["elsewhere.png"], "elsewhere.png. Name another folder, or type the same command."),
@@ -101,9 +104,34 @@ def test_another_run_in_the_same_folder_is_refused(
     command(archive, tiny_onnx)
     capsys.readouterr()
     assert command(archive, tiny_onnx, *more) == 2
-    assert message.replace("spec.views", "views=None. This command asks for views=2") in capsys.readouterr().err
+    assert message.replace("spec.views", "views not set. This command asks for views=2") in capsys.readouterr().err
     # What does not change rows may change.
     assert command(archive, tiny_onnx, "--workers", "3") == 3
+
+
+def test_a_run_goes_on_from_another_folder(archive: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (archive / "in" / "c.png").write_bytes(image())
+    parquet_of(archive / "in" / "d.parquet", {"image": [image(3)]})
+    (archive / "elsewhere").mkdir()
+    options = ["--out", str(archive / "out"), "--model", str(tiny_onnx), "--detector", "none"]
+    monkeypatch.chdir(archive)
+    main(["score", "in", *options])
+    rows = rows_of(archive / "out")
+    for part in (archive / "out").glob("part-*"):
+        part.unlink()
+    monkeypatch.chdir(archive / "elsewhere")
+    main(["score", "../in", *options])
+    assert "no such file" not in {row["reason"] for row in rows}
+    assert rows_of(archive / "out") == rows
+
+
+def test_what_only_describes_a_model_is_no_setting() -> None:
+    spec = replace(find_model("tiny").spec, robustness={})
+    measured = replace(
+        spec, robustness={"n": 9, "clean": {"accuracy": 0.7}, "corrupted": {"blur": {"accuracy": [0.5]}}}
+    )
+    settings = [settings_of(one, RecognizerOptions()) for one in (spec, measured)]
+    assert settings[0] == settings[1]
 
 
 def test_a_folder_with_other_files_is_refused(

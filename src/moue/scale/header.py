@@ -111,8 +111,14 @@ def _difference(there: Header, asked: Header) -> str:
     names = [name for name in asked.settings if asked.settings[name] != there.settings.get(name)]
     if any(name.startswith("spec.") for name in names) or not names:
         return f"was scored by another version of the model {quoted(there.model)}."
-    before, now = (", ".join(f"{name}={values.settings.get(name)}" for name in names) for values in (there, asked))
+    before, now = (", ".join(_said(name, values.settings.get(name)) for name in names) for values in (there, asked))
     return f"was made with {before}. This command asks for {now}."
+
+
+def _said(name: str, value: Any) -> str:
+    if value is None:
+        return f"{name} not set"
+    return f"{name}={value:g}" if type(value) is float else f"{name}={value}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -57,7 +57,7 @@ def count_rows(path: str, columns: ParquetColumns) -> int | Entry:
 
 
 def parquet_items(
-    path: str, start: int, stop: int, columns: ParquetColumns, *, patient: bool = False
+    path: str, start: int, stop: int, columns: ParquetColumns, *, folder: str = "", patient: bool = False
 ) -> Iterator[Item]:
     """The rows of a Parquet file from ``start`` to ``stop``, an item each; one that says why where none can be read.
 
@@ -66,13 +66,14 @@ def parquet_items(
         start: the first row.
         stop: the row after the last.
         columns: what :func:`count_rows` has checked.
+        folder: where a relative path begins, if not in the working folder.
         patient: whether to raise what reading the file raises, as the caller tries again.
     """
     name, row = shown(path), start
     if start == stop:
         yield Item(name, None, lambda: nullcontext(Source(name, "skipped", "a Parquet file without rows")))
     try:
-        with _opened(path) as file:
+        with _opened(path, folder) as file:
             for content, key in _rows(file, start, stop, columns):
                 yield _item(f"{name}#{row}", key, content)
                 row += 1
@@ -92,8 +93,8 @@ def _unreadable(name: str, why: str) -> Any:
     return lambda: nullcontext(Source(name, "unreadable", why))
 
 
-def _opened(path: str) -> Any:
-    filesystem, inside = open_filesystem(path)
+def _opened(path: str, folder: str = "") -> Any:
+    filesystem, inside = open_filesystem(path, folder)
     parquet = require("pyarrow.parquet", "scale")
     # Without the first, the whole of a column of a row group would be in memory at once.
     return parquet.ParquetFile(filesystem.open(inside, "rb"), buffer_size=1 << 20, pre_buffer=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -39,6 +40,8 @@ class Unit:
     """Where the piece of a shard begins: a byte of a tar file, a row of a Parquet file."""
     stop: int | None = None
     """Where it ends, exclusive; None: with the shard."""
+    folder: str = ""
+    """The folder that relative paths begin in: a run may go on from another one."""
 
     @classmethod
     def from_json(cls, line: bytes | str) -> Unit:
@@ -61,7 +64,7 @@ class Planner:
 
     def __init__(self, part_inputs: int, columns: ParquetColumns) -> None:
         self._part_inputs, self._columns = part_inputs, columns
-        self._number = 0
+        self._number, self._folder = 0, os.getcwd()  # noqa: PTH109 - a string is written
 
     def units(self, entries: Iterable[Entry]) -> Iterator[Unit]:
         """The units, in the order of the entries.
@@ -117,7 +120,7 @@ class Planner:
 
     def _unit(self, **values: Any) -> Unit:
         self._number += 1
-        return Unit(self._number - 1, **values)
+        return Unit(self._number - 1, folder=self._folder, **values)
 
 
 def write_plan(storage: Storage, units: Iterable[Unit]) -> None:

@@ -36,8 +36,12 @@ def shown(name: str) -> str:
     return public_name(name) if is_address(name) else name
 
 
-def open_filesystem(address: str) -> tuple[Any, str]:
+def open_filesystem(address: str, folder: str = "") -> tuple[Any, str]:
     """fsspec's file system of a path or address, and the path in it.
+
+    Args:
+        address: the path or address.
+        folder: where a relative path begins, if not in the working folder.
 
     Raises:
         MissingExtra: without fsspec.
@@ -46,7 +50,7 @@ def open_filesystem(address: str) -> tuple[Any, str]:
     fsspec = require("fsspec.core", "scale")
     if not is_address(address):
         # A path may have what means something in an address.
-        return fsspec.filesystem("file"), absolute(address)
+        return fsspec.filesystem("file"), absolute(str(Path(folder, address)))
     try:
         filesystem, path = fsspec.url_to_fs(address)
     except ImportError as error:

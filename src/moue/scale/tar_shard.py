@@ -53,7 +53,7 @@ def cut_tar(path: str, size: Callable[[], int]) -> Iterator[tuple[int, int | Non
     yield start, None, inputs or 1
 
 
-def tar_items(path: str, start: int, stop: int | None, *, patient: bool = False) -> Iterator[Item]:
+def tar_items(path: str, start: int, stop: int | None, *, folder: str = "", patient: bool = False) -> Iterator[Item]:
     """The images and videos of a piece of a tar file.
 
     Other files, such as a sample's labels, are no inputs. Where the file is damaged, the last item says so; one without
@@ -63,12 +63,13 @@ def tar_items(path: str, start: int, stop: int | None, *, patient: bool = False)
         path: of the file, or its address.
         start: the byte of its first header.
         stop: the byte before which headers begin; None for all.
+        folder: where a relative path begins, if not in the working folder.
         patient: whether to raise what reading the archive itself raises, as the caller tries again.
     """
     name = shown(path)
     seen = False
     try:
-        with _opened(path) as file:
+        with _opened(path, folder) as file:
             for member in _members(file, start, stop):
                 if isinstance(member, str):
                     seen = True
@@ -116,9 +117,9 @@ def _failed(name: str, why: str, kind: Any = "unreadable") -> Item:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Any]:
+def _opened(path: str, folder: str) -> Iterator[Any]:
     """The tar file's content as an open file that can be rewound."""
-    filesystem, inside = open_filesystem(path)
+    filesystem, inside = open_filesystem(path, folder)
     endings = {".tgz": "gzip", ".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
     compression = endings.get(os.path.splitext(path.lower().partition("?")[0])[1])  # noqa: PTH122 - may be an address
     with filesystem.open(inside, "rb", compression=compression) as file:

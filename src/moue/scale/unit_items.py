@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,23 +28,27 @@ def unit_items(unit: Unit, columns: ParquetColumns, *, patient: bool = False) ->
             says so.
     """
     if unit.kind == "tar":
-        yield from tar_items(unit.path, unit.start, unit.stop, patient=patient)
+        yield from tar_items(unit.path, unit.start, unit.stop, folder=unit.folder, patient=patient)
     elif unit.kind == "parquet":
-        yield from parquet_items(unit.path, unit.start, unit.stop or 0, columns, patient=patient)
+        yield from parquet_items(unit.path, unit.start, unit.stop or 0, columns, folder=unit.folder, patient=patient)
     else:
         for entry in unit.files:
-            yield _file(entry)
+            yield _file(entry, unit.folder)
 
 
-def _file(entry: Entry) -> Item:
+def _file(entry: Entry, folder: str) -> Item:
     name = shown(entry.name)
 
     @contextmanager
     def opened() -> Iterator[Source]:
         # A shard is never among the files.
         kind = cast(Kind, entry.kind)
-        if entry.reason is not None or not is_address(entry.name):
+        if entry.reason is not None:
             yield Source(name, kind, entry.reason)
+        elif not is_address(entry.name):
+            # A name that leads there has its file read ahead.
+            elsewhere = folder not in ("", os.getcwd())  # noqa: PTH109 - the plan has a string
+            yield Source(name, kind, content=Path(folder, entry.name) if elsewhere else None)
         else:
             with ExitStack() as stack:
                 yield _fetched(entry, name, stack)

@@ -29,7 +29,7 @@ SAMPLE = 65536
 #: Options that do not change what is read in a file. All others count, also those that will be added.
 UNRELATED_OPTIONS = frozenset({"engine", "threads", "batch_size", "optimize_for", "window", "reconnect"})
 #: Fields of a spec that only describe.
-DESCRIPTIVE = frozenset({"name", "network", "license", "parameters", "scores", "trained"})
+DESCRIPTIVE = frozenset({"name", "network", "license", "parameters", "scores", "robustness", "trained"})
 
 
 class Journal:
