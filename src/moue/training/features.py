@@ -195,7 +195,7 @@ def open_features(plan: Plan, announce: Callable[[str], None] | None) -> Feature
     cache = FeatureCache(folder, origin, shape, rows)
     if announce is not None and processes.is_first():
         each = " for each process" if processes.count() > 1 else ""
-        announce(f"the frozen layers' features take {cache.bytes / 1e9:.3g} GB{each}, in {folder}")
+        announce(f"the frozen layers' features take {cache.bytes / 1e6:,.0f} MB{each}, in {folder}")
     return cache
 
 

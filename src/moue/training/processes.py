@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from moue.errors import DataError, ModelError, MoueError, TrainingError, UsageError, quoted, shortened
+from moue.errors import DataError, ModelError, MoueError, TrainingError, UsageError, quoted
 from moue.models import devices
 
 T = TypeVar("T")
@@ -105,8 +105,7 @@ def explain_lost_process() -> Iterator[None]:
             raise
         raise TrainingError(
             "another process of this training has ended; what it said, if anything, is above or in its log. The last "
-            "checkpoint is kept: the same command with --resume resumes the run, with any number of processes "
-            f"({shortened(error)})"
+            "checkpoint is kept: the same command with --resume resumes the run, with any number of processes."
         ) from error
 
 
