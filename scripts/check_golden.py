@@ -24,6 +24,8 @@ GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden"
 PHOTO = Path(moue.__file__).parent / "server" / "static" / "sample.jpg"
 #: Decoders of JPEG and resampling differ by a gray level between versions of Pillow.
 PROBABILITY, PIXELS = 0.02, 2.0
+#: 8-bit arithmetic rounds differently on other processors, as the tolerance of its logits says.
+PROBABILITY_INT8 = 0.05
 
 
 def face_of_the_photo(model: str) -> dict[str, Any]:
@@ -45,7 +47,8 @@ def differences(model: str, recorded: dict[str, Any]) -> list[str]:
     face = face_of_the_photo(model)
     moved = float(np.abs(np.subtract(face["box"], recorded["box"])).max())
     changed = max(abs(face["probabilities"][name] - p) for name, p in recorded["probabilities"].items())
-    if face["label"] != recorded["label"] or moved > PIXELS or changed > PROBABILITY:
+    allowed = PROBABILITY_INT8 if model.endswith("-int8") else PROBABILITY
+    if face["label"] != recorded["label"] or moved > PIXELS or changed > allowed:
         found.append(f"{model}: the photo's face is {face}, {recorded} was recorded")
     return found
 
