@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from moue.evaluation.metrics import confusion_matrix, reliability, row_shares, top_k
+from moue.errors import UsageError
+from moue.evaluation.metrics import confusion_matrix, reliability, row_shares, scores, top_k
+from moue.runtime.results import Predictions
 
 
 def test_rows_of_one_image_and_of_none() -> None:
@@ -30,3 +32,19 @@ def test_of_equal_probabilities_the_first_class_is_higher() -> None:
     equal = np.full((3, 3), 1 / 3)
     assert top_k(equal, np.array([0, 1, 2]), 1) == pytest.approx(1 / 3)
     assert top_k(equal, np.array([0, 1, 2]), 2) == pytest.approx(2 / 3)
+
+
+def test_calibration_and_coverage_are_of_the_predictions_that_are_right() -> None:
+    confidence = np.array([0.9, 0.9, 0.9, 0.9, 0.6], np.float32)
+    predictions = Predictions(np.stack([confidence, 1 - confidence], axis=1), ("a", "b"))
+    found = scores(predictions, np.array([0, 0, 0, 0, 1]))
+    # Four of 0.9 that are right are off by 0.1, one of 0.6 that is wrong by 0.6.
+    assert found.ece == pytest.approx((4 * 0.1 + 0.6) / 5, abs=1e-6)
+    assert found.accuracy_at_80 == 1
+    assert found.accuracy == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("truth", [[2], [-1]])
+def test_a_truth_beyond_the_classes_is_refused(truth: list[int]) -> None:
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        scores(Predictions(np.array([[0.5, 0.5]], np.float32), ("a", "b")), np.array(truth))
