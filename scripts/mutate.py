@@ -232,15 +232,15 @@ def main() -> None:
             break
         mutant.outcome = run(mutant, paths[mutant.module])
         done.append(mutant)
+        if args.json:  # After each, so that an end at any moment loses none.
+            rows = [{k: v for k, v in asdict(m).items() if k != "source"} for m in done]
+            args.json.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         if mutant.outcome == "survived":
             print(f"{mutant.module}:{mutant.line}  {mutant.change}", flush=True)
     for module in args.modules:
         ours = [m for m in done if m.module == module]
         alive = sum(m.outcome == "survived" for m in ours)
         print(f"{module}: {len(ours)} of {sum(m.module == module for m in todo)} mutants tried, {alive} survived")
-    if args.json:
-        rows = [{k: v for k, v in asdict(m).items() if k != "source"} for m in done]
-        args.json.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

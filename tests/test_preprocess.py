@@ -87,9 +87,10 @@ def test_padding_with_edge_pixels_changes_no_crop(x: int, y: int, width: int, he
 
 
 def eyes(center: tuple[float, float], angle: float) -> NDArray[np.float64]:
-    """Five points of which the eyes are 10 pixels apart, on a line of that angle in radians."""
+    """Five points of which the eyes are 10 pixels apart, on a line of that angle in radians; the others are below."""
     across = 5 * np.array([np.cos(angle), np.sin(angle)])
-    return np.array([np.array(center) - across, np.array(center) + across, *[center] * 3])
+    below = np.array(center) + np.array([-across[1], across[0]])
+    return np.array([np.array(center) - across, np.array(center) + across, *[below] * 3])
 
 
 def test_alignment_levels_the_eyes() -> None:
@@ -153,3 +154,23 @@ def test_a_window_keeps_its_place_when_it_is_averaged() -> None:
     window = square_window(image, np.array([100.0, 100.0]), 160.0, 0.0, 40)
     # Column i is the mean around 20 + 4 i + 2.
     assert np.abs(window[20].astype(int) - (20 + 4 * np.arange(40) + 1.5)).max() <= 1
+
+
+def test_a_face_of_less_than_a_pixel_is_cut_as_one_pixel() -> None:
+    arguments = {"margin": 0.0, "align": False, "size": 48}
+    [point] = in_crop(np.array([[11.0, 10.5]]), (10.4, 10.4, 0.2, 0.2), **arguments)  # type: ignore[arg-type]
+    # Half a pixel from the center is half of the crop.
+    assert point == pytest.approx([48, 24])
+
+
+@pytest.mark.parametrize("angle", [0.4, 1.2, -2.0])
+def test_the_eyes_line_is_from_the_first_to_the_second(angle: float) -> None:
+    points = eyes((40, 40), angle)
+    moved = in_crop(points[:2], (30, 30, 20, 20), points, margin=0, align=True, size=20)
+    assert moved == pytest.approx(np.array([[5, 10], [15, 10]]))
+
+
+def test_a_crop_that_is_not_scaled_keeps_every_pixel() -> None:
+    image = noise(24, 24, seed=4)
+    crop = crop_face(image, (0, 0, 24, 24), margin=0, align=False, size=24, color="gray")
+    assert np.array_equal(crop[0], image)

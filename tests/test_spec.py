@@ -74,6 +74,7 @@ BORDERS: dict[str, tuple[list[Any], list[Any]]] = {
     "temperature": ([0.001, 50], [0, -1, float("inf"), True]),
     "uncertain_below": ([0, 1], [-0.1, 1.1]),
     "parameters": ([0, 5], [-1, 1.5, True]),
+    "crop_size": ([0, 48], [-1, 1.5, True, 49]),
     "scores": ([{}, {"a": 0.5}], [{"a": "x"}, {"a": True}, [], {"a": float("nan")}]),
     "trained": (
         [{}, {"data": {}}, {"members": [{"trained": {}}, {}]}],
@@ -146,6 +147,7 @@ def test_defaults_of_a_spec() -> None:
     made = ModelSpec("a", "b", LABELS)
     assert (made.size, made.color, made.margin, made.align) == (48, "gray", 0.0, True)
     assert (made.temperature, made.uncertain_below, made.views, made.parameters) == (1.0, 0.4, 1, 0)
+    assert (made.crop_size, made.logit_adjustment, made.class_frequencies) == (0, 0.0, ())
 
 
 def test_the_file_is_read_by_people_and_by_versions(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from moue.data.readers.synth import synthetic
-from moue.data.splits import Split, stratified_split
+from moue.data.splits import Split, stratified_sample, stratified_split
 from moue.data.table import ImageTable
 from moue.errors import DataError
 from moue.labels import FER2013
@@ -61,3 +61,11 @@ def test_a_saved_split_that_is_none_is_refused(tmp_path: Path, changes: dict[str
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(DataError):
         Split.load(path)
+
+
+def test_a_sample_takes_equal_steps_through_each_class() -> None:
+    labels = np.repeat([0, 1], [30, 10])
+    rows = stratified_sample(labels, 8)
+    assert np.bincount(labels[rows]).tolist() == [6, 2]
+    assert rows.tolist() == sorted(rows.tolist())
+    assert len(stratified_sample(labels, 100)) == 40

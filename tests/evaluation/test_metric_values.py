@@ -48,3 +48,8 @@ def test_calibration_and_coverage_are_of_the_predictions_that_are_right() -> Non
 def test_a_truth_beyond_the_classes_is_refused(truth: list[int]) -> None:
     with pytest.raises(UsageError, match="between 0 and 1"):
         scores(Predictions(np.array([[0.5, 0.5]], np.float32), ("a", "b")), np.array(truth))
+
+
+def test_a_bin_is_one_of_those_that_there_are() -> None:
+    counts, _, _ = reliability(np.array([1.0, np.nextafter(1.0, 2.0)]), np.ones(2, bool), bins=4)
+    assert counts.tolist() == [0, 0, 0, 2]

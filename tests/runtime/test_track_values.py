@@ -125,3 +125,21 @@ def test_a_head_that_is_not_seen_stops_within_half_of_its_speed_s_second() -> No
     for _ in range(100):
         track.predict(0.1)
     assert track.position[0] == pytest.approx(50, abs=0.5)
+
+
+def test_a_track_begins_at_the_center_of_its_box() -> None:
+    tracker = Tracker()
+    ids(tracker, [[10, 20, 30, 50]], 0.0)
+    assert tracker._tracks[0].position.tolist() == [25, 45, 30, 50]
+
+
+def test_one_close_pair_is_worth_more_than_two_distant_ones() -> None:
+    tracker = Tracker()
+    assert ids(tracker, [[0, 0, 20, 20], [11, 0, 20, 20]], 0.0) == [1, 2]
+    # The first detection is nearly where track 1 was; the other could be 1 as well, which would leave the first to 2.
+    assert ids(tracker, [[2, 0, 20, 20], [-9, 0, 20, 20]], 0.0) == [1, 3]
+
+
+def test_boxes_below_a_pixel_overlap_as_others_do() -> None:
+    small = np.array([[0.0, 0.0, 0.1, 0.1]])
+    assert diou(small, small)[0, 0] == pytest.approx(1, abs=1e-5)
