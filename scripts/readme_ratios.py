@@ -31,7 +31,8 @@ def sentence(report: dict[str, Any]) -> str:
     return (
         f"- **Speed**: one photo from a cold start {cold:.1f} times as fast as `fer` {versions['fer']['fer']}, photos "
         f"of all sizes {photos['times']:.1f} times, frames of a 640×480 film {frames['times']:.1f} times\n"
-        f"  ({report['machine']['processor']}, one run). [All figures](results/bench.md), by `moue bench`."
+        f"  with `{photos['reader']}` ({report['machine']['processor']}, one run). [All figures](results/bench.md), by "
+        "`moue bench`."
     )
 
 

@@ -130,7 +130,7 @@ def test_readme_has_the_ratios_of_the_last_report() -> None:
     report = {
         "machine": {"processor": "A, 2 cores"},
         "installed": [{"reader": "fer", "versions": {"fer": "1.0"}}],
-        "ratios": [{"what": what, "times": times} for what in whats for times in (1.5, 2.25)],
+        "ratios": [{"what": what, "reader": "tiny", "times": times} for what in whats for times in (1.5, 2.25)],
     }
     readme = f"before\n{script.BEGIN}\nstale\n{script.END}\nafter"
     written = script.with_ratios(readme, report)
