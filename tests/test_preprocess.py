@@ -174,3 +174,13 @@ def test_a_crop_that_is_not_scaled_keeps_every_pixel() -> None:
     image = noise(24, 24, seed=4)
     crop = crop_face(image, (0, 0, 24, 24), margin=0, align=False, size=24, color="gray")
     assert np.array_equal(crop[0], image)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 90), (90, 40)])
+@pytest.mark.parametrize(("x", "y"), [(4, 4), (4, 16), (16, 4), (60, 20), (20, 60)])
+def test_a_crop_of_a_wide_or_tall_image_is_what_is_there(height: int, width: int, x: int, y: int) -> None:
+    """Inside of the image, at its lower and its right border, and beyond."""
+    image = noise(height, width, seed=5)
+    crop = crop_face(image, (x, y, 24, 24), margin=0, align=False, size=24, color="gray")
+    rows, columns = (np.clip(np.arange(24) + start, 0, end - 1) for start, end in ((y, height), (x, width)))
+    assert np.array_equal(crop[0], image[rows[:, None], columns])

@@ -11,7 +11,7 @@ import pytest
 from moue.data.readers.synth import synthetic
 from moue.data.splits import Split, stratified_sample, stratified_split
 from moue.data.table import ImageTable
-from moue.errors import DataError
+from moue.errors import DataError, UsageError
 from moue.labels import FER2013
 
 
@@ -69,3 +69,6 @@ def test_a_sample_takes_equal_steps_through_each_class() -> None:
     assert np.bincount(labels[rows]).tolist() == [6, 2]
     assert rows.tolist() == sorted(rows.tolist())
     assert len(stratified_sample(labels, 100)) == 40
+    assert len(stratified_sample(labels, 1)) == 1
+    with pytest.raises(UsageError):
+        stratified_sample(labels, 0)

@@ -143,3 +143,21 @@ def test_one_close_pair_is_worth_more_than_two_distant_ones() -> None:
 def test_boxes_below_a_pixel_overlap_as_others_do() -> None:
     small = np.array([[0.0, 0.0, 0.1, 0.1]])
     assert diou(small, small)[0, 0] == pytest.approx(1, abs=1e-5)
+
+
+def test_distant_boxes_below_a_pixel_are_as_far_as_others() -> None:
+    small, next_to_it = np.array([[0.0, 0.0, 0.1, 0.1]]), np.array([[0.3, 0.0, 0.1, 0.1]])
+    assert diou(small, next_to_it) == pytest.approx(diou(small * 100, next_to_it * 100), abs=1e-5)
+
+
+@pytest.mark.parametrize("times", [(0.0, 0.1), (3.0, 3.1)])
+def test_a_track_is_predicted_for_the_time_that_passed(times: tuple[float, float]) -> None:
+    tracker = Tracker()
+    ids(tracker, [[0, 0, 20, 20]], times[0])
+    tracker._tracks[0].velocity = np.array([100.0, 0.0, 0.0, 0.0])
+    ids(tracker, [], times[1])
+    expected = module._Track(1, 0.0, np.array([10.0, 10.0, 20.0, 20.0]))
+    expected.velocity = np.array([100.0, 0.0, 0.0, 0.0])
+    expected.predict(times[1] - times[0])
+    assert tracker._tracks[0].position == pytest.approx(expected.position)
+    assert tracker._tracks[0].covariance == pytest.approx(expected.covariance)
