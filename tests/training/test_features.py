@@ -86,7 +86,7 @@ def test_frozen_layers_run_once_for_each_view(faces: ImageTable, tmp_path: Path,
     assert sum(passes) == 2 * trained + held_out
     assert not (tmp_path / "run" / "features").exists()
     [size] = said
-    assert "GB, in" in size
+    assert "MB, in" in size
     plain = fit(config_of("optim.cached_views=0"), faces, tmp_path / "plain")
     # The first two epochs see the same views, to the rounding of what is kept.
     for a, b in zip(run.history()[:2], plain.history()[:2], strict=True):
