@@ -235,7 +235,9 @@ def test_errors_of_several_processes_say_what_to_type(
     with pytest.raises(UsageError, match="--nproc-per-node 2"):
         processes.device_of("auto", 3)
     with (
-        pytest.raises(TrainingError, match=r"another process of this training has ended.*--resume.*any number of processes\.$"),
+        pytest.raises(
+            TrainingError, match=r"another process of this training has ended.*--resume.*any number of processes\.$"
+        ),
         processes.explain_lost_process(),
     ):
         raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]")
