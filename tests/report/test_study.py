@@ -224,7 +224,9 @@ def test_a_model_that_cannot_be_opened_stands_on_the_page_with_the_reason(
         "0",
     ]
     assert main(command) == 3
-    assert "not run" in capsys.readouterr().err
+    output = capsys.readouterr()
+    assert "not run" in output.err
+    assert re.search(r"tiny_random +ok +\d+\.\d+%", output.out)
     assert "broken" in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
 
 

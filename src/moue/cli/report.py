@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from moue.cli.compare import COLUMNS
+from moue.cli.compare import COLUMNS, PERCENT
 from moue.cli.dataset import SET_HELP, add_dataset, reading_options
 from moue.cli.evaluate import SPLITS
 from moue.cli.main import PARTIAL, USAGE_ERROR
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     )
     rows = [result.to_row() for result in results]
     if args.format == "table":
-        write([{key: row[key] for key in COLUMNS} for row in rows], "table")
+        write([{key: row[key] for key in COLUMNS} for row in rows], "table", percent=PERCENT)
         sys.stdout.write(f"\n{args.out / 'report.html'}\n")
     else:
         write(rows, args.format)

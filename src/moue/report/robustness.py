@@ -8,6 +8,7 @@ from typing import NamedTuple
 from moue.evaluation.robustness import CorruptedScore, Robustness
 from moue.report.canvas import Drawing, canvas, short_names, style_of
 from moue.report.format import percent
+from moue.report.plots import robustness_by_severity
 
 
 class Axis(NamedTuple):
@@ -45,7 +46,7 @@ def robustness_curves(found: Mapping[str, Robustness]) -> dict[str, Drawing]:
         found: by the model's name.
     """
     drawings = {name: _curves(found, axis) for name, axis in AXES.items()}
-    return {**drawings, "uncertain": _uncertain(found)}
+    return {**drawings, "uncertain": robustness_by_severity(found)}
 
 
 def robustness_lines(found: Robustness, images: str = "images") -> list[str]:
@@ -115,24 +116,3 @@ def _curves(found: Mapping[str, Robustness], axis: Axis) -> Drawing:
 def _tick(axis: Axis, strength: float) -> str:
     value = axis.scale * (strength + axis.offset)
     return f"{value:+.0f}".replace("-", "−") if axis.offset else f"{value:.3g}"
-
-
-def _uncertain(found: Mapping[str, Robustness]) -> Drawing:
-    """Over all corruptions, by severity: accuracy of all predictions, and of those that are not uncertain (hollow)."""
-    with canvas(3.4) as plot:
-        handles = []
-        for i, robustness in enumerate(found.values()):
-            color, marker, dash = style_of(i)
-            severities = sorted({score.severity for score in robustness.corrupted})
-            groups = [[robustness.clean], *([s for s in robustness.corrupted if s.severity == n] for n in severities)]
-            everything = [100 * _mean([s.accuracy for s in group]) for group in groups]
-            certain = [100 * _mean([s.selective_accuracy or 0.0 for s in group]) for group in groups]
-            look = {"color": color, "linestyle": dash, "marker": marker, "markersize": 5}
-            handles += plot.axis.plot([0, *severities], everything, **look)
-            plot.axis.plot([0, *severities], certain, markerfacecolor="white", **{**look, "linewidth": 1.0})
-        plot.axis.set_xticks(range(6))
-        plot.axis.set_xlabel("severity; hollow: predictions that are not uncertain")
-        plot.axis.set_ylabel("accuracy, per cent")
-        plot.axis.set_ylim(bottom=0)
-        plot.key(handles, short_names(list(found)))
-    return plot.drawing
