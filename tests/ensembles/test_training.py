@@ -61,7 +61,7 @@ def bagged(config: Config, table: ImageTable, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def boosted(config: Config, table: ImageTable, tmp_path_factory: pytest.TempPathFactory) -> Boost:
-    return boost(config, table, tmp_path_factory.mktemp("boost"), 3)
+    return boost(config, table, tmp_path_factory.mktemp("boost"), 3, learning_rate=0.5)
 
 
 def test_a_bootstrap_sample_has_whole_groups() -> None:
@@ -132,20 +132,24 @@ def test_a_round_raises_the_weight_of_missed_rows_as_the_formula_says() -> None:
     wrong = np.array([True, False, False, False, False])
     assert vote_weight(0.2, 3) == pytest.approx(np.log(8))
     assert np.allclose(reweighted(weights, wrong, vote_weight(0.2, 3)), np.array([8, 1, 1, 1, 1]) / 12)
+    # A third of the vote: log 2.
+    assert vote_weight(0.2, 3, 1 / 3) == pytest.approx(np.log(2))
+    assert np.allclose(reweighted(weights, wrong, vote_weight(0.2, 3, 1 / 3)), np.array([2, 1, 1, 1, 1]) / 6)
 
 
-def test_votes_and_errors_are_those_of_scikit_learn() -> None:
+@pytest.mark.parametrize("rate", [1.0, 0.3])
+def test_votes_and_errors_are_those_of_scikit_learn(rate: float) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 4))
     y = (x[:, 0] + 0.5 * x[:, 1] ** 2 > 0).astype(int) + (x[:, 2] > 0.8)
-    theirs = AdaBoostClassifier(DecisionTreeClassifier(max_depth=2, random_state=0), n_estimators=6, random_state=0)
-    theirs.fit(x, y)
+    tree = DecisionTreeClassifier(max_depth=2, random_state=0)
+    theirs = AdaBoostClassifier(tree, n_estimators=6, learning_rate=rate, random_state=0).fit(x, y)
     weights = np.full(300, 1 / 300)
     for tree, error, vote in zip(theirs.estimators_, theirs.estimator_errors_, theirs.estimator_weights_, strict=True):
         wrong = tree.predict(x) != y
         assert weights @ wrong == pytest.approx(error)
-        assert vote_weight(float(weights @ wrong), 3) == pytest.approx(vote)
-        weights = reweighted(weights, wrong, vote_weight(float(weights @ wrong), 3))
+        assert vote_weight(float(weights @ wrong), 3, rate) == pytest.approx(vote)
+        weights = reweighted(weights, wrong, vote_weight(float(weights @ wrong), 3, rate))
 
 
 def test_rounds_are_trained_on_the_weights_of_those_before(boosted: Boost, table: ImageTable) -> None:
@@ -168,6 +172,24 @@ def test_rounds_are_trained_on_the_weights_of_those_before(boosted: Boost, table
         assert np.allclose(ratio[wrong] / ratio[~wrong][0], np.exp(vote), rtol=1e-3)
         assert float(rounds[i - 1]["error"]) == pytest.approx((weights[wrong, i - 1]).mean() * wrong.mean(), abs=1e-4)
         assert float(after["effective_rows"]) < len(rows)
+        assert vote == pytest.approx(vote_weight(float(rounds[i - 1]["error"]), 7, 0.5))
+
+
+def test_rounds_go_on_with_the_learning_rate_that_they_follow_from(
+    boosted: Boost, config: Config, table: ImageTable, tmp_path: Path
+) -> None:
+    assert boosted.spec.trained["learning_rate"] == 0.5
+    folder = tmp_path / "boost"
+    shutil.copytree(Path(boosted.rounds[0].run).parent, folder)
+    before = (folder / "rounds.csv").read_bytes()
+    with pytest.raises(UsageError, match=r"follow from a learning rate of '0\.5'\. Got 1 instead"):
+        boost(config, table, folder, 3)
+    assert (folder / "rounds.csv").read_bytes() == before
+    again = boost(config, table, folder, 3, learning_rate=0.5)
+    assert [(r.error, r.weight) for r in again.rounds] == [(r.error, r.weight) for r in boosted.rounds]
+    for rate in (0, 1.5, float("nan")):
+        with pytest.raises(UsageError, match="learning_rate must be a number above 0 to 1"):
+            boost(config, table, tmp_path / "x", learning_rate=rate)
 
 
 def test_sample_weights_reach_the_loss(config: Config, table: ImageTable, tmp_path: Path) -> None:

@@ -63,6 +63,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     boost = _kind(kinds, "boost", _boost, "train a recipe in rounds, each on what those before it got wrong (SAMME)")
     add_recipe(boost, "gets the rounds' runs, their weights and ensemble.onnx")
     boost.add_argument("--rounds", type=int, default=5, metavar="N", help="how many at most (default: 5)")
+    boost.add_argument(
+        "--learning-rate",
+        type=float,
+        default=1.0,
+        metavar="R",
+        help="factor of each round's vote, and of how far it changes the weights, above 0 to 1 (default: 1); less suits"
+        " labels of which many are wrong. That of the optimizer is --set optim.lr",
+    )
     concat = _kind(kinds, "concat", _concat, "train one classifier of several models' features, as one network")
     concat.add_argument(
         "members", nargs="+", metavar="MODEL", help="two or more run folders or names of `moue models` but ensembles"
@@ -217,6 +225,7 @@ def _boost(args: argparse.Namespace) -> int:
             given.table,
             args.out,
             args.rounds,
+            learning_rate=args.learning_rate,
             recipe=given.recipe,
             settings=given.settings,
             progress=lambda name: TrainingProgress(f"{name}: "),

@@ -1,4 +1,6 @@
-"""Boosting: SAMME over networks (Zhu, Zou, Rosset and Hastie, "Multi-class AdaBoost", 2009)."""
+"""Boosting: SAMME over networks (Zhu, Zou, Rosset and Hastie, "Multi-class AdaBoost", 2009), with shrinkage (Friedman,
+"Greedy function approximation: a gradient boosting machine", 2001).
+"""
 
 from __future__ import annotations
 
@@ -28,6 +30,7 @@ from moue.errors import TrainingError, UsageError, quoted
 from moue.evaluation.scoring import predict, truth_of
 from moue.files import atomic_write, require_directory
 from moue.preprocess import to_inputs
+from moue.runtime.validation import check_number
 from moue.spec import ModelSpec
 from moue.trained.open import open_any
 from moue.training.config import Config
@@ -48,7 +51,7 @@ class Round:
     error: float
     """Weighted share of the training rows that its network gets wrong."""
     weight: float
-    """Of its vote: log((1 - error) / error) + log(K - 1)."""
+    """Of its vote, see :func:`vote_weight`."""
     train_accuracy: float
     """Share of the training rows that it gets right, each counted once."""
     validation: float | None
@@ -83,6 +86,7 @@ def boost(
     out: Path,
     rounds: int = 5,
     *,
+    learning_rate: float = 1.0,
     recipe: Config | None = None,
     settings: Sequence[str] = (),
     progress: Callable[[str], ProgressCallback] | None = None,
@@ -97,23 +101,27 @@ def boost(
         out: gets the runs ``round-0`` …, ``rounds.csv``, ``weights.csv`` (a line a training row, a column a round; 1 on
             average) and the ensemble, ``ensemble.onnx`` with its ``.json``: a weighted vote.
         rounds: how many at most, 2 to 100.
+        learning_rate: the shrinkage, above 0 to 1: what each vote is multiplied with, as of :func:`vote_weight`, and
+            with it how far a round changes the weights. It is not that of the optimizer, which is ``optim.lr``.
         recipe, settings, progress: as of :func:`moue.ensembles.bagging.bag`.
 
     Raises:
-        UsageError: for another number of rounds, a recipe that starts from a model of this set, a recipe with
-            ``data.bootstrap``, or an ``out`` with runs of other settings or data.
+        UsageError: for another number of rounds, another learning rate, a recipe that starts from a model of this set,
+            a recipe with ``data.bootstrap``, or an ``out`` with runs of other settings or data, or with rounds that
+            follow from another learning rate.
         TrainingError: where the first network is no better than chance; as :func:`moue.training.loop.fit`.
         DataError: as :func:`moue.training.loop.fit`.
     """
     from moue.training.loop import fit
     from moue.training.unseen import require_unseen
 
-    if not 2 <= rounds <= 100:
-        raise UsageError(f"rounds must be between 2 and 100. Got {quoted(rounds)} instead.")
+    check_number("rounds", rounds, 2, 100, integer=True)
+    check_number("learning_rate", learning_rate, 0, 1, exclusive=True)
     if config.data.bootstrap:
         raise UsageError("boosting weights all training rows, and data.bootstrap leaves some out. Choose one of them.")
     require_unseen(config, table, "boosting")
     require_directory(out)
+    _require_same_rate(out, learning_rate)
     out.mkdir(parents=True, exist_ok=True)
     data = config.data
     rows = stratified_split(table, data.validation, data.split_seed, data.fold).train
@@ -139,29 +147,34 @@ def boost(
         if error >= 1 - 1 / k:
             ended = f"round {i} is no better than chance: it gets {error:.1%} of the weighted rows wrong"
             break
-        vote = vote_weight(error, k)
+        vote = vote_weight(error, k, learning_rate)
         effective = float(1 / (weights**2).sum())
         held_out = model.spec.scores.get("validation")
         done.append(Round(str(folder), error, vote, float(1 - wrong.mean()), held_out, effective))
-        _write_rounds(out / ROUNDS, done)
+        _write_rounds(out / ROUNDS, done, learning_rate)
         if error <= 0:
             ended = f"round {i} gets every training row right: there is nothing left to weight"
             break
         weights = reweighted(weights, wrong, vote)
     if len(done) < 2:
         raise TrainingError(f"boosting needs two rounds: {ended}. Change how long, or how regularized, each trains.")
-    return Boost(tuple(done), ended, _write(done, ended, table, config, out))
+    return Boost(tuple(done), ended, _write(done, ended, table, config, out, learning_rate))
 
 
-def vote_weight(error: float, k: int) -> float:
-    """The weight of a network's vote (Zhu et al., 2009, algorithm 2, step c).
+def vote_weight(error: float, k: int, learning_rate: float = 1.0) -> float:
+    """The weight of a network's vote, ``learning_rate * (log((1 - error) / error) + log(k - 1))``: that of Zhu et al.,
+    2009 (algorithm 2, step c), shrunk as by scikit-learn's ``AdaBoostClassifier``.
+
+    With 1, the network of a round is exactly at chance on the weights of the next one, however few rows it got wrong;
+    where labels are wrong, the next network then learns little else than those. Less than 1 takes more rounds.
 
     Args:
         error: its weighted error, 0 to below 1 - 1 / k. Of 0, that of a hundred thousandth is given.
         k: number of classes.
+        learning_rate: above 0 to 1.
     """
     error = max(error, 1e-5)
-    return math.log((1 - error) / error) + math.log(k - 1)
+    return learning_rate * (math.log((1 - error) / error) + math.log(k - 1))
 
 
 def reweighted(weights: NDArray[np.float64], wrong: NDArray[np.bool_], vote: float) -> NDArray[np.float64]:
@@ -178,7 +191,9 @@ def reweighted(weights: NDArray[np.float64], wrong: NDArray[np.bool_], vote: flo
     return scaled
 
 
-def _write(done: Sequence[Round], ended: str, table: ImageTable, config: Config, out: Path) -> ModelSpec:
+def _write(
+    done: Sequence[Round], ended: str, table: ImageTable, config: Config, out: Path, learning_rate: float
+) -> ModelSpec:
     """The rounds' weighted vote, calibrated on the rows that were held out."""
     data = config.data
     held_out = table.take(stratified_split(table, data.validation, data.split_seed, data.fold).validation)
@@ -186,6 +201,7 @@ def _write(done: Sequence[Round], ended: str, table: ImageTable, config: Config,
     shares = [r.weight / total for r in done]
     with open_members([r.run for r in done]) as opened:
         spec = with_remarks(spec_of_ensemble(opened.specs, shares, out.name, "boost"), ended)
+        spec = spec.replace(trained={**spec.trained, "learning_rate": learning_rate})
         combination = WeightedVote(tuple(shares))
         images = to_inputs(held_out.images, spec.size, spec.color)
         if len(images):
@@ -196,11 +212,25 @@ def _write(done: Sequence[Round], ended: str, table: ImageTable, config: Config,
         return write_ensemble(opened, combination, spec, out / ENSEMBLE, images if len(images) else None)
 
 
-def _write_rounds(path: Path, rounds: Sequence[Round]) -> None:
+def _require_same_rate(out: Path, learning_rate: float) -> None:
+    """Check that the rounds of a folder follow from the same learning rate; the first one follows from none."""
+    if not (out / ROUNDS).is_file() or not Run(out / "round-1").exists:
+        return
+    with open(out / ROUNDS, newline="", encoding="utf-8", errors="replace") as file:
+        was = next(csv.DictReader(file), {}).get("learning_rate", "1")  # Earlier versions had no other.
+    if was != f"{learning_rate:g}":
+        raise UsageError(
+            f"the rounds of {out} follow from a learning rate of {quoted(was)}. Got {learning_rate:g} instead. Give "
+            "that one, or another --out."
+        )
+
+
+def _write_rounds(path: Path, rounds: Sequence[Round], learning_rate: float) -> None:
+    rows = [{"round": i, **asdict(r), "learning_rate": f"{learning_rate:g}"} for i, r in enumerate(rounds)]
     with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=["round", *asdict(rounds[0])])
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
-        writer.writerows({"round": i, **asdict(r)} for i, r in enumerate(rounds))
+        writer.writerows(rows)
 
 
 def _write_weights(
