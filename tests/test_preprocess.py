@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -184,3 +186,21 @@ def test_a_crop_of_a_wide_or_tall_image_is_what_is_there(height: int, width: int
     crop = crop_face(image, (x, y, 24, 24), margin=0, align=False, size=24, color="gray")
     rows, columns = (np.clip(np.arange(24) + start, 0, end - 1) for start, end in ((y, height), (x, width)))
     assert np.array_equal(crop[0], image[rows[:, None], columns])
+
+
+@given(
+    st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    st.tuples(st.integers(-160, 240), st.integers(-160, 240)),
+    st.integers(1, 50),
+    st.sampled_from(["gray", "rgb", None]),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_window_that_leaves_the_image_is_one_of_the_image_with_its_edges_repeated(
+    shape: tuple[int, int], quarters: tuple[int, int], side: int, color: Any
+) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    padded = np.pad(image, ((120, 120), (120, 120), (0, 0)), mode="edge")
+    # Quarters of a pixel are exact wherever they are.
+    center = np.array(quarters) / 4
+    window = square_window(image, center, side, 0.3, 16, color)
+    assert (window == square_window(padded, center + 120, side, 0.3, 16, color)).all()

@@ -173,15 +173,15 @@ def square_window(
     reach = math.ceil(side / 2 * (abs(math.cos(angle)) + abs(math.sin(angle)))) + 2
     left, top = math.floor(center[0]) - reach, math.floor(center[1]) - reach
     right, bottom = math.floor(center[0]) + reach + 1, math.floor(center[1]) + reach + 1
-    if top >= 0 and left >= 0 and bottom <= image.shape[0] and right <= image.shape[1]:
-        around = image[top:bottom, left:right]
-    else:
-        rows = np.clip(np.arange(top, bottom), 0, image.shape[0] - 1)
-        columns = np.clip(np.arange(left, right), 0, image.shape[1] - 1)
-        around = image[rows[:, None], columns[None, :]]
-    # Only what is cut out is converted: a photo may be a hundred times as large.
-    around = np.ascontiguousarray(around)
-    region = Image.fromarray(around if color is None else convert(around, color))
+    rows, above, below = _inside(top, bottom, image.shape[0])
+    columns, before, after = _inside(left, right, image.shape[1])
+    # Only what is cut out is converted: a photo may be a hundred times as large. What repeats it is not.
+    around = np.ascontiguousarray(image[rows, columns])
+    around = around if color is None else convert(around, color)
+    if above or below or before or after:
+        depth = ((0, 0),) * (around.ndim - 2)
+        around = np.pad(around, ((above, below), (before, after), *depth), mode="edge")
+    region = Image.fromarray(around)
     # Shrink large regions by area before sampling points from them.
     shrink = max(1, int(side // work))
     if shrink > 1:
@@ -192,3 +192,10 @@ def square_window(
     half = work / 2
     affine = (cos, -sin, cx - half * cos + half * sin, sin, cos, cy - half * sin - half * cos)
     return np.asarray(region.transform((work, work), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR))
+
+
+def _inside(start: int, stop: int, length: int) -> tuple[slice, int, int]:
+    """The part of a range that is within ``0..length``, one element at least; how many are before it and after it."""
+    first, last = min(max(start, 0), length - 1), min(max(stop - 1, 0), length - 1)
+    before = min(max(first - start, 0), stop - start - 1)
+    return slice(first, last + 1), before, stop - start - before - (last + 1 - first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,3 +154,17 @@ def test_each_face_of_a_crowd_is_measured(head: Image.Image) -> None:
     image = np.hstack([np.asarray(head), np.zeros((136, 104, 3), np.uint8)])
     faces = Recognizer("tiny", Two(), threads=1, uncertain_below=0).faces(image)
     assert faces.uncertain.tolist() == [False, True]
+
+
+def test_what_the_faces_of_a_crowd_share_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    faces, computed = _faces([[0.8, 0.1, 0.1]] * 9, [[0, 0, 0]] * 9), []
+    for cls, name in ((Faces, "uncertain"), (Predictions, "class_names")):
+        compute = getattr(cls, name).fget
+
+        def counted(self: Any, compute: Any = compute, name: str = name) -> Any:
+            computed.append(name)
+            return compute(self)
+
+        monkeypatch.setattr(cls, name, property(counted))
+    assert len(list(faces)) == 9
+    assert sorted(computed) == ["class_names", "uncertain"]

@@ -82,6 +82,8 @@ class Detections(ArrayEquality):
 
     def scaled(self, horizontally: float, vertically: float) -> Detections:
         """The same faces in an image of another size."""
+        if horizontally == vertically == 1:
+            return self
         scale = np.array([horizontally, vertically], np.float32)
         content = None
         if self.content is not None:
@@ -99,6 +101,8 @@ class Detections(ArrayEquality):
 
     def left_to_right(self) -> Detections:
         """The same faces ordered by where their centers are: the numbers that people give them too."""
+        if len(self) < 2:
+            return self
         order = np.argsort(self.boxes[:, 0] + self.boxes[:, 2] / 2, kind="stable")
         per_face = ("boxes", "scores", "landmarks", "reliable")
         return replace(self, **{n: value[order] for n in per_face if (value := getattr(self, n)) is not None})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ TILT = 10.0
 #: Eyes, nose and corners of the mouth of a frontal head: x to the right of the image, y down, z away from the camera,
 #: in distances of the eyes, about the middle of the four that are nearly in a plane.
 _HEAD = np.array([[-0.5, -0.46, 0.0], [0.5, -0.46, 0.0], [0.0, 0.07, -0.45], [-0.43, 0.46, -0.05], [0.43, 0.46, -0.05]])
+#: Which landmarks' positions make the rows of the camera that fits them best: ``(3, 5)``.
+_FIT = np.linalg.pinv(_HEAD - _HEAD.mean(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +82,7 @@ class Quality(ArrayEquality):
             "flaws": [name for name, has in self.flaws.items() if has[i]],
         }
 
-    @property
+    @cached_property
     def flaws(self) -> dict[str, NDArray[np.bool_]]:
         """By name of a flaw, bool ``(F,)``: which faces have it."""
         yaw, pitch, roll = self.pose.T
@@ -177,9 +180,8 @@ def poses(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
     cos, sin = np.cos(roll), np.sin(roll)
     level = points @ np.stack([np.stack([cos, -sin], 1), np.stack([sin, cos], 1)], 1)
     level = level - level.mean(1, keepdims=True)
-    head = _HEAD - _HEAD.mean(0)
     # Rows of the camera: (F, 2, 3), scaled; their directions are the first two rows of a rotation.
-    camera = np.einsum("hp,fpc->fch", np.linalg.pinv(head), level)
+    camera = np.einsum("hp,fpc->fch", _FIT, level)
     scale = np.linalg.norm(camera, axis=2).mean(1)
     forward = np.cross(camera[:, 0], camera[:, 1]) / np.maximum(scale, 1e-9)[:, None] ** 2
     forward /= np.maximum(np.linalg.norm(forward, axis=1), 1e-9)[:, None]

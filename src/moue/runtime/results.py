@@ -6,7 +6,7 @@ Coordinates are pixels of the upright image, times are seconds, probabilities fr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -197,12 +197,12 @@ class Faces(ArrayEquality):
         """One face, by number; or the same result with some of its faces: ``faces[faces.scores > 0.8]``."""
         rows = _indices(index, len(self))
         if isinstance(index, (int, np.integer)):
-            return self._face(int(rows[0]))
+            return next(self._faces(rows.tolist()))
         per_face = ("boxes", "scores", "landmarks", "predictions", "tracks", "quality")
         return self.replace(**{n: v[rows] for n in per_face if (v := getattr(self, n)) is not None})
 
     def __iter__(self) -> Iterator[Face]:
-        return (self._face(i) for i in range(len(self)))
+        return self._faces(range(len(self)))
 
     def __repr__(self) -> str:
         frame = "" if self.frame is None else f", frame {self.frame}"
@@ -278,19 +278,22 @@ class Faces(ArrayEquality):
         pixels = read_photo(image).pixels
         return [upright_crop(pixels, face, scale=pixels.shape[1] / (self.width or pixels.shape[1])) for face in self]
 
-    def _face(self, i: int) -> Face:
-        prediction = self.predictions[i]
-        return Face(
-            box=self.boxes[i],
-            score=float(self.scores[i]),
-            label=prediction.class_names[0],
-            confidence=float(prediction.confidence[0]),
-            uncertain=bool(self.uncertain[i]),
-            probabilities=dict(zip(prediction.labels, prediction.probabilities[0].tolist(), strict=True)),
-            landmarks=None if self.landmarks is None else self.landmarks[i],
-            track=None if self.tracks is None else int(self.tracks[i]),
-            quality=None if self.quality is None else self.quality.to_dict(i),
-        )
+    def _faces(self, rows: Iterable[int]) -> Iterator[Face]:
+        """Some of the faces; what they have in common is computed once."""
+        predictions, uncertain = self.predictions, self.uncertain
+        names, confidence = predictions.class_names, predictions.confidence
+        for i in rows:
+            yield Face(
+                box=self.boxes[i],
+                score=float(self.scores[i]),
+                label=names[i],
+                confidence=float(confidence[i]),
+                uncertain=bool(uncertain[i]),
+                probabilities=dict(zip(predictions.labels, predictions.probabilities[i].tolist(), strict=True)),
+                landmarks=None if self.landmarks is None else self.landmarks[i],
+                track=None if self.tracks is None else int(self.tracks[i]),
+                quality=None if self.quality is None else self.quality.to_dict(i),
+            )
 
 
 def _indices(rows: int | Rows, n: int) -> NDArray[np.int64]:

@@ -152,27 +152,28 @@ def face_images(image: NDArray[np.uint8], boxes: NDArray[np.floating]) -> list[G
     for x, y, w, h in np.asarray(boxes, np.float64).tolist():
         left, top, right, bottom = (round(v) for v in (max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)))
         crop = image[top:bottom, left:right]
-        gray = _small(crop, (_FACE, _FACE)) if min(crop.shape[:2]) >= 2 else None
+        gray = _small(_thinned(crop, (_FACE, _FACE)), (_FACE, _FACE)) if min(crop.shape[:2]) >= 2 else None
         found.append(None if gray is None or gray.std() < _CONTRAST else gray)
     return found
 
 
 def _scene(image: NDArray[np.uint8], timestamp: float) -> _Scene:
-    sampled = _thinned(image, (8 * _SCENE[0], 8 * _SCENE[1]))
-    counts = np.array(Image.fromarray(np.ascontiguousarray(sampled)).histogram()).reshape(3, 256)
-    histogram = counts.reshape(3 * _BINS, -1).sum(axis=1) / sampled.size
-    return _Scene(timestamp, _small(image, _SCENE), histogram, float(counts[:, 250:].sum() / sampled.size))
+    sampled = _thinned(image, _SCENE)
+    counts = np.array(sampled.histogram()).reshape(3, 256)
+    values = 3 * sampled.width * sampled.height
+    histogram = counts.reshape(3 * _BINS, -1).sum(axis=1) / values
+    return _Scene(timestamp, _small(sampled, _SCENE), histogram, float(counts[:, 250:].sum() / values))
 
 
-def _small(image: NDArray[np.uint8], size: tuple[int, int]) -> GrayImage:
+def _small(image: Image.Image, size: tuple[int, int]) -> GrayImage:
     """The image in gray, float32 0 to 255, averaged down to ``size`` (width, height)."""
-    gray = Image.fromarray(np.ascontiguousarray(_thinned(image, (8 * size[0], 8 * size[1])))).convert("L")
-    return np.asarray(gray.convert("F").resize(size, Image.Resampling.BOX), np.float32)
+    return np.asarray(image.convert("L").convert("F").resize(size, Image.Resampling.BOX), np.float32)
 
 
-def _thinned(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Each Nth row and column, so that at least ``size`` (width, height) are left."""
-    return image[:: max(1, image.shape[0] // size[1]), :: max(1, image.shape[1] // size[0])]
+def _thinned(image: NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
+    """Each Nth row and column, so that at least eight times ``size`` (width, height) are left."""
+    rows, columns = max(1, image.shape[0] // (8 * size[1])), max(1, image.shape[1] // (8 * size[0]))
+    return Image.fromarray(np.ascontiguousarray(image[::rows, ::columns]))
 
 
 def _difference(a: GrayImage, b: GrayImage, shifts: tuple[int, int], enough: float = 0.0) -> float:

@@ -78,7 +78,8 @@ class TrackSmoother:
         tracks = self._tracker.update(faces.boxes, faces.scores, faces.timestamp, looks)
         smoothed = self._smoother(tracks, faces.predictions.probabilities, faces.timestamp)
         faces = faces.replace(tracks=tracks, predictions=replace(faces.predictions, probabilities=smoothed))
-        return faces[np.argsort(tracks)]
+        order = np.argsort(tracks)
+        return faces if np.array_equal(order, np.arange(len(faces))) else faces[order]
 
 
 def stream_video(
