@@ -6,10 +6,12 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.registry import known_implementations
 from shards import image
 
 from moue.errors import UsageError
 from moue.scale.discover import discover, require_sources
+from moue.scale.storage import DRIVERS, open_filesystem
 
 
 def found(*sources: object, exclude: Path | None = None) -> list[tuple[str, str]]:
@@ -51,6 +53,23 @@ def test_a_list_has_paths_folders_and_addresses(tmp_path: Path) -> None:
         (f"{tmp_path}/[1].png", "image"),
         ("https://host/c.jpg?token=x", "image"),
     ]
+
+
+def test_empty_lines_and_comments_of_a_list_are_no_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(files(tmp_path, "a.png", "#1.png", " b.png"))
+    (tmp_path / "names.txt").write_text("# my photos\n\n   \n  a.png  \n#1.png\n b.png\n#missing.png\n")
+    assert found("names.txt") == [("a.png", "image"), ("#1.png", "image"), (" b.png", "image")]
+
+
+def test_a_list_may_have_an_address() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/archive/names.txt", b"# photos\nmemory://archive/a.png\n")
+    try:
+        assert found("memory://archive/names.txt") == [("memory://archive/a.png", "image")]
+        with pytest.raises(UsageError, match=r"memory://archive/no\.txt cannot be read: no such file"):
+            found("memory://archive/no.txt")
+    finally:
+        memory.rm("/archive", recursive=True)
 
 
 def test_a_list_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -107,8 +126,33 @@ def test_what_cannot_be_read_again_is_refused(source: str, message: str) -> None
     assert "secret" not in str(error.value)
 
 
-@pytest.mark.parametrize("address", ["nosuch://host/x", "abfs://user:secret@host/x"])
-def test_an_address_without_a_driver_says_so(address: str) -> None:
+@pytest.mark.parametrize(
+    ("address", "remedy"),
+    [
+        ("nosuch://host/x", "is no address that fsspec reads"),
+        ("abfs://user:secret@host/x", "its driver is not installed. Type: pip install adlfs"),
+        ("s3://bucket/x", "its driver is not installed. Type: pip install s3fs"),
+        ("https://host/x.png", "its driver is not installed. Type: pip install 'moue[scale]'"),
+    ],
+)
+def test_an_address_without_a_driver_says_what_to_type(
+    address: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(address: str) -> None:
+        if "nosuch" in address:
+            raise ValueError("Protocol not known: nosuch")
+        raise ImportError("Install something to access this")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", missing)
+    monkeypatch.setattr("fsspec.url_to_fs", missing)
     with pytest.raises(UsageError) as error:
-        found(address)
+        open_filesystem(address)
+    assert remedy in str(error.value)
     assert "secret" not in str(error.value)
+
+
+def test_drivers_are_those_that_fsspec_asks_for() -> None:
+    for scheme, package in DRIVERS.items():
+        text = known_implementations.get(scheme, {}).get("err", "")
+        # The extra brings what the web needs; of Hugging Face's, which is fsspec's entry point, fsspec says nothing.
+        assert package in text or not text or scheme in ("http", "https", "hf"), scheme

@@ -46,15 +46,15 @@ def test_the_summary_says_what_the_data_set_holds(
 ) -> None:
     assert command(archive, tiny_onnx) == 3
     summary = json.loads(capsys.readouterr().out)
-    assert {name: summary[name] for name in ("inputs", "rows", "faces", "failed", "parts", "kept")} == {
-        **{"inputs": 21, "rows": 21, "faces": 20, "failed": 1, "parts": 3, "kept": 0}
+    assert {name: summary[name] for name in ("inputs", "rows", "faces", "failed", "parts", "already_scored")} == {
+        **{"inputs": 21, "rows": 21, "faces": 20, "failed": 1, "parts": 3, "already_scored": 0}
     }
     assert summary["statuses"] == {"ok": 20, "unreadable": 1}
     assert len(rows_of(archive / "out")) == 21
     assert json.loads((archive / "out" / "_SUCCESS").read_text()) == summary
     # Complete: nothing is read again, and the exit code is the same.
     assert command(archive, tiny_onnx) == 3
-    assert json.loads(capsys.readouterr().out)["kept"] == 21
+    assert json.loads(capsys.readouterr().out)["already_scored"] == 21
 
 
 def test_the_data_set_is_read_by_its_usual_readers(archive: Path, tiny_onnx: Path) -> None:
@@ -106,7 +106,7 @@ def test_another_run_in_the_same_folder_is_refused(
     assert command(archive, tiny_onnx, *more) == 2
     assert message.replace("spec.views", "views not set. This command asks for views=2") in capsys.readouterr().err
     # What does not change rows may change.
-    assert command(archive, tiny_onnx, "--workers", "3") == 3
+    assert command(archive, tiny_onnx, "--workers", "3", "--timeout", "9") == 3
 
 
 def test_a_run_goes_on_from_another_folder(archive: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,12 +154,74 @@ def test_a_column_can_be_named_after_it_was_asked_for(
     assert json.loads(capsys.readouterr().out)["inputs"] == 22
 
 
+def nothing(folder: Path) -> None:
+    """Sources that hold nothing to score."""
+    (folder / "empty").mkdir()
+    (folder / "texts").mkdir()
+    (folder / "texts" / "a.csv").write_text("x")
+    (folder / "empty.txt").write_text("# no line\n\n")
+    (folder / "wrong.txt").write_text("no/such.png\n")
+    tar_of(folder / "labels.tar", {"a.json": b"{}"})
+    parquet_of(folder / "numbers.parquet", {"a": [1]})
+    parquet_of(folder / "two.parquet", {"a": [b"x"], "b": [b"y"]})
+    (folder / "damaged.parquet").write_bytes(b"PAR1")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            "s-{007..009}.tar",
+            "nothing to score in s-{007..009}.tar. s-007.tar: no such file; s-008.tar: no such file; ",
+        ),
+        ("no-*.tar", "nothing to score in no-*.tar. no-*.tar: nothing matches this pattern."),
+        ("empty", "empty: an empty folder."),
+        ("texts", "nothing to score in texts. texts/a.csv: neither an image nor a video."),
+        ("empty.txt", "nothing to score in empty.txt. It lists nothing."),
+        ("wrong.txt", "nothing to score in wrong.txt. no/such.png: no such file."),
+        ("labels.tar", "labels.tar: an archive without images and videos."),
+        ("numbers.parquet", "numbers.parquet: a Parquet file without a column of bytes."),
+        ("damaged.parquet", "damaged.parquet: it cannot be read as Parquet: "),
+        ("two.parquet", "Choose one with --image-column."),
+        ("memory://nothing/", "memory://nothing/: no such file."),
+        ("memory://nothing/s-{0..1}.tar", "memory://nothing/s-0.tar: no such file; memory://nothing/s-1.tar: no"),
+        ("http://127.0.0.1:1/a.png", "http://127.0.0.1:1/a.png: it cannot be reached: "),
+        ("nosuch://host/x", "is no address that fsspec reads"),
+    ],
+)
+def test_sources_that_hold_nothing_are_refused_and_leave_no_data_set(
+    tmp_path: Path,
+    tiny_onnx: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    source: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    nothing(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for out in ("out", "mine"):
+        assert main(["score", source, "--out", out, "--model", str(tiny_onnx), "--detector", "none"]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    # A folder that was there stays.
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_what_is_missing_beside_other_inputs_has_its_row(archive: Path, tiny_onnx: Path) -> None:
+    assert command(archive, tiny_onnx, str(archive / "missing.png")) == 3
+    rows = rows_of(archive / "out")
+    assert [row["reason"] for row in rows if row["source"].endswith("missing.png")] == ["no such file"]
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         (["--workers", "-1"], "--workers must be"),
         (["--engine", "spark"], "invalid choice: 'spark'"),
         (["--part-inputs", "0"], "--part-inputs must be"),
+        (["--timeout", "-1"], "--timeout must be"),
+        (["--model", "nosuch"], "nosuch"),
         (["-"], "Save it as FILE.txt"),
     ],
 )

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from shards import image, parquet_of, samples, tar_of
 
@@ -82,7 +83,14 @@ def test_a_wrong_header_is_no_silent_end(tmp_path: Path) -> None:
 
 def test_an_archive_without_images_has_a_row(tmp_path: Path) -> None:
     path = tar_of(tmp_path / "a.tar", {"a.json": b"{}"})
-    assert [(name, source.kind) for name, _, source in tar_sources(path)] == [(str(path), "skipped")]
+    # The plan says so where the file can be looked through, and else the one who reads it.
+    assert list(cut_tar(str(path), lambda: 9)) == [(0, None, 0)]
+    assert [(item.name, source.kind) for item, source in _skipped(path)] == [(str(path), "skipped")]
+
+
+def _skipped(path: Path) -> list[tuple[Item, Source]]:
+    items = list(tar_items(str(path), 0, None))
+    return [(item, opened([item])[0][2]) for item in items]
 
 
 @pytest.mark.parametrize("size", [4, 100])
@@ -121,6 +129,9 @@ def test_a_parquet_file_without_images_or_damaged_has_a_row(tmp_path: Path) -> N
     path = parquet_of(tmp_path / "a.parquet", {"a": [1]})
     assert isinstance(entry := count_rows(str(path), ParquetColumns()), Entry)
     assert entry.kind == "skipped"
+    parquet_of(path, {"a": pa.array([], pa.binary())})
+    assert isinstance(entry := count_rows(str(path), ParquetColumns(image="a")), Entry)
+    assert (entry.kind, entry.reason) == ("skipped", "a Parquet file without rows")
     path.write_bytes(path.read_bytes()[:50])
     assert isinstance(entry := count_rows(str(path), ParquetColumns()), Entry)
     assert entry.kind == "unreadable"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 from collections.abc import Iterable
 from dataclasses import replace
@@ -164,6 +165,36 @@ def test_deaths_at_one_input_are_counted_and_those_of_another_run_are_not(tmp_pa
     assert attempt("b", 5) is None
     Attempts(storage, 0, "b").end()
     assert not storage.names("_progress/attempts")
+
+
+def test_a_death_after_the_time_limit_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, now = Storage(str(tmp_path)), [1000.0]
+    monkeypatch.setattr("moue.scale.attempts.time.time", lambda: now[0])
+    for seconds in (0, 60, 60):
+        attempts = Attempts(storage, 0, "a", timeout=60)
+        attempts.begin()
+        attempts.at(5)
+        now[0] += seconds
+    last = Attempts(storage, 0, "a", timeout=60)
+    last.begin()
+    assert last.given_up(5) == "given up after 2 attempts: no result within 60 s, or the worker process died"
+
+
+def test_the_time_limit_is_that_of_each_input_and_of_each_batch_of_frames(
+    tmp_path: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda seconds, **_: steps.append(f"start {seconds}"))
+    monkeypatch.setattr(faulthandler, "cancel_dump_traceback_later", lambda: steps.append("stop"))
+    make_video(tmp_path / "b.mp4", [scene(i) for i in range(70)])
+    tar_of(tmp_path / "a.tar", {"a.png": image(), "b.mp4": (tmp_path / "b.mp4").read_bytes()})
+    scored(Scorer(job(tmp_path / "out", tiny_onnx, timeout=60)), units(tmp_path / "a.tar"))
+    assert steps[:3] == ["start 60", "stop", "start 60"]
+    assert steps[3:].count("start 60") >= 2
+    assert steps[-2:] == ["stop", "stop"]
+    steps.clear()
+    scored(Scorer(job(tmp_path / "other", tiny_onnx)), units(tmp_path / "a.tar"))
+    assert steps == []
 
 
 def test_a_full_disk_ends_the_run_and_blames_no_input(tmp_path: Path, tiny_onnx: Path) -> None:

@@ -14,7 +14,7 @@ from moue.cli.progress import Progress
 from moue.cli.reading import add_large, add_model, add_video, check_reading, recognizer_options, video_options
 from moue.progress import Report
 from moue.runtime.validation import check_number
-from moue.scale.header import ENGINES, PART_INPUTS, ScoreOptions
+from moue.scale.header import ENGINES, MAX_TIMEOUT, PART_INPUTS, TIMEOUT, ScoreOptions
 from moue.scale.parquet_shard import ParquetColumns
 from moue.scale.score import score
 
@@ -45,6 +45,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="local: processes of this machine (default); ray: a cluster, the one that RAY_ADDRESS names",
     )
     add("--workers", type=int, default=0, metavar="N", help="processes, of a thread each (default: one a core)")
+    add(
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help=f"give up an input without a result for so long; 0 for no limit (default: {TIMEOUT:g})",
+    )
     add("--image-column", metavar="NAME", help="of Parquet files: the column of images (default: the one of bytes)")
     add("--key-column", metavar="NAME", help="of Parquet files: the column of keys (default: key, id, path, …)")
     add_model(parser, engine="--graph-engine")
@@ -61,8 +68,9 @@ def run(args: argparse.Namespace) -> int:
     check_reading(args)
     check_number("--workers", args.workers, 0, integer=True)
     check_number("--part-inputs", args.part_inputs, 1, integer=True)
+    check_number("--timeout", args.timeout, 0, MAX_TIMEOUT)
     columns = ParquetColumns(args.image_column, args.key_column)
-    scoring = ScoreOptions(args.engine, args.workers, args.part_inputs, columns)
+    scoring = ScoreOptions(args.engine, args.workers, args.part_inputs, args.timeout, columns)
 
     def progress(step: str, unit: str) -> AbstractContextManager[Report]:
         return _Progress(step, unit, quiet=args.quiet)

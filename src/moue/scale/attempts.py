@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from moue.errors import MoueError
@@ -26,11 +27,12 @@ class Attempts:
         storage: where.
         unit: its number.
         run: names the run. What an earlier run left says nothing, as the whole program may have been stopped.
+        timeout: seconds after which a process ends itself at an input; 0 for never.
     """
 
-    def __init__(self, storage: Storage, unit: int, run: str) -> None:
+    def __init__(self, storage: Storage, unit: int, run: str, timeout: float = 0.0) -> None:
         self._storage, self._name = storage, f"_progress/attempts/{unit:07d}.json"
-        self._run = run
+        self._run, self._timeout = run, timeout
         self.place = OPENING
         """The number of the input that is read."""
         self._deaths: dict[int, int] = {}
@@ -52,6 +54,10 @@ class Attempts:
             # Of the first attempt nobody knows where it was.
             if self._count > 1:
                 self._deaths[left["at"]] = self._deaths.get(left["at"], 0) + 1
+                if self._timeout and time.time() - left["time"] >= self._timeout:
+                    # A process that ends itself cannot say so: its lock of Python's may be held.
+                    reason = f"no result within {self._timeout:g} s, or the worker process died"
+                    self._reasons.setdefault(left["at"], reason)
         given_up = [at for at, deaths in self._deaths.items() if deaths >= MAX_DEATHS]
         if len(given_up) > MAX_GIVEN_UP or self._deaths.get(OPENING, 0) > MAX_DEATHS:
             self.end()
@@ -86,6 +92,6 @@ class Attempts:
         self._storage.remove(self._name)
 
     def _write(self) -> None:
-        values = {"run": self._run, "count": self._count, "at": self.place}
+        values = {"run": self._run, "count": self._count, "at": self.place, "time": time.time()}
         values |= {"deaths": self._deaths, "reasons": self._reasons}
         self._storage.write(self._name, json.dumps(values).encode())

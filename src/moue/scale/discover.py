@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from moue.errors import UsageError, quoted
-from moue.runtime.inputs.paths import expand, natural, require_one
+from moue.runtime.inputs.paths import expand, listed, natural, require_one
 from moue.runtime.network.url import public_name
 from moue.runtime.outputs.mirror import absolute
-from moue.scale.storage import failure_of, is_address, open_filesystem
+from moue.scale.storage import failure_of, fetch, is_address, open_filesystem, shown
 from moue.signatures import IMAGE_SUFFIXES, SYSTEM_FILES, VIDEO_SUFFIXES
 
 EntryKind = Literal["image", "video", "tar", "parquet", "skipped", "unreadable"]
@@ -62,11 +64,12 @@ def discover(sources: Iterable[str], exclude: Path | None = None) -> Iterator[En
 
     Args:
         sources: paths, folders, globs and addresses, where ``{000..123}`` stands for numbers; a ``.txt``, ``.lst`` or
-            ``.list`` file has a path, folder or address a line.
+            ``.list`` file has a path, folder or address a line, see
+            :func:`moue.runtime.inputs.paths.listed`.
         exclude: a folder that is not searched, because results lie there.
 
     Raises:
-        UsageError: for an address that cannot be used.
+        UsageError: for an address that cannot be used, and a list that cannot be read.
     """
     # On disk, as the names of many millions of files take too much memory.
     seen = sqlite3.connect("")
@@ -80,6 +83,20 @@ def discover(sources: Iterable[str], exclude: Path | None = None) -> Iterator[En
                     yield entry
     finally:
         seen.close()
+
+
+def why_not(entry: Entry) -> str | None:
+    """Why an entry cannot be opened, as far as a look at its name and place tells; None where it can."""
+    if entry.kind in ("skipped", "unreadable"):
+        return entry.reason
+    if not is_address(entry.name):
+        return None if os.path.lexists(entry.name) else "no such file"
+    filesystem, path = open_filesystem(entry.name)
+    try:
+        filesystem.info(path)
+    except Exception as error:
+        return failure_of(error, entry.name)
+    return None
 
 
 def kind_by_name(name: str) -> EntryKind | None:
@@ -97,11 +114,11 @@ def kind_by_name(name: str) -> EntryKind | None:
 
 def _entries(source: str, exclude: Path | None, in_list: bool = False) -> Iterator[Entry]:
     for name in _numbered(source):
-        if is_address(name):
+        if not in_list and _is_list(name):
+            for path in _listed_in(name):
+                yield from _entries(path, exclude, in_list=True)
+        elif is_address(name):
             yield from _remote(name)
-        elif not in_list and name.lower().endswith(LIST_ENDINGS) and Path(name).is_file():
-            for line in _lines(Path(name)):
-                yield from _entries(line, exclude, in_list=True)
         else:
             # In a list a path is a path, whatever letters it has.
             for found in expand(Path(name) if in_list else name, exclude=exclude):
@@ -112,15 +129,32 @@ def _entries(source: str, exclude: Path | None, in_list: bool = False) -> Iterat
                     yield Entry(found.name, found.kind, found.reason)
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _is_list(name: str) -> bool:
+    if is_address(name):
+        return name.partition("?")[0].lower().endswith(LIST_ENDINGS)
+    return name.lower().endswith(LIST_ENDINGS) and Path(name).is_file()
+
+
+def _listed_in(name: str) -> Iterator[str]:
+    """The paths and addresses that a list has."""
     # Names of files need not be valid text.
-    with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+    with io.TextIOWrapper(_opened(name), encoding="utf-8-sig", errors="surrogateescape") as file:
         for line in file:
-            name = line.rstrip("\r\n")
-            if "\0" in name:
-                raise UsageError(f"{path} is no list of paths or addresses, one a line: it holds binary data.")
-            if name.strip():
-                yield name
+            if "\0" in line:
+                raise UsageError(f"{shown(name)} is no list of paths or addresses, one a line: it holds binary data.")
+            path = listed(line)
+            if path is not None:
+                yield path
+
+
+def _opened(name: str) -> IO[bytes]:
+    if not is_address(name):
+        return open(name, "rb")
+    filesystem, path = open_filesystem(name)
+    try:
+        return io.BytesIO(fetch(filesystem, path))
+    except Exception as error:
+        raise UsageError(f"{shown(name)} cannot be read: {failure_of(error, name)}.") from error
 
 
 def _numbered(name: str) -> Iterator[str]:

@@ -22,6 +22,9 @@ ENGINES: tuple[str, ...] = get_args(Engine)
 
 #: Inputs of a part at most.
 PART_INPUTS = 512
+#: Seconds without a result at an input.
+TIMEOUT = 300.0
+MAX_TIMEOUT = 86400.0
 #: Where the header is.
 HEADER = "_progress/run.json"
 
@@ -41,6 +44,9 @@ class ScoreOptions:
     """Processes or actors, of a thread each; 0 for one a core."""
     part_inputs: int = PART_INPUTS
     """Inputs of a part at most."""
+    timeout: float = TIMEOUT
+    """Seconds without a result, of the image or of the film's next frames, after which an input is given up; 0 for no
+    limit."""
     columns: ParquetColumns = field(default_factory=ParquetColumns)
     """Which columns of Parquet files are read."""
 
@@ -48,6 +54,7 @@ class ScoreOptions:
         check_choice("engine", self.engine, ENGINES)
         check_number("workers", self.workers, 0, integer=True)
         check_number("part_inputs", self.part_inputs, 1, integer=True)
+        check_number("timeout", self.timeout, 0, MAX_TIMEOUT)
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class Header:
         video: VideoOptions,
         scoring: ScoreOptions,
     ) -> Header:
-        """That of a run; engine and workers do not count."""
+        """That of a run; engine, workers and the time limit do not count."""
         names = [shown(name) if is_address(name) else absolute(name) for name in sources]
         settings = settings_of(spec, options, video, scoring.columns) | {"part_inputs": scoring.part_inputs}
         # As it comes back from the file.

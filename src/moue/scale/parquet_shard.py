@@ -49,11 +49,12 @@ def count_rows(path: str, columns: ParquetColumns) -> int | Entry:
             raise UsageError(f"{name} has no column {columns.image!r}. Its columns: {', '.join(schema.names)}.")
         if not _holds_bytes(schema.field(columns.image).type):
             raise UsageError(f"the column {columns.image!r} of {name} holds no bytes.")
-        return rows
-    found = _image_columns(schema)
+    found = [columns.image] if columns.image is not None else _image_columns(schema)
     if len(found) > 1:
         raise UsageError(f"{name} has several columns of bytes: {', '.join(found)}. Choose one with --image-column.")
-    return rows if found else Entry(path, "skipped", "a Parquet file without a column of bytes")
+    if not found:
+        return Entry(path, "skipped", "a Parquet file without a column of bytes")
+    return rows or Entry(path, "skipped", "a Parquet file without rows")
 
 
 def parquet_items(
@@ -70,8 +71,6 @@ def parquet_items(
         patient: whether to raise what reading the file raises, as the caller tries again.
     """
     name, row = shown(path), start
-    if start == stop:
-        yield Item(name, None, lambda: nullcontext(Source(name, "skipped", "a Parquet file without rows")))
     try:
         with _opened(path, folder) as file:
             for content, key in _rows(file, start, stop, columns):

@@ -12,7 +12,7 @@ from moue.errors import shortened
 from moue.scale.discover import Entry
 from moue.scale.parquet_shard import ParquetColumns, count_rows
 from moue.scale.storage import Storage
-from moue.scale.tar_shard import cut_tar
+from moue.scale.tar_shard import NO_INPUTS, cut_tar
 
 #: The plan's file, a line a unit.
 PLAN = "_progress/plan.jsonl"
@@ -42,6 +42,11 @@ class Unit:
     """Where it ends, exclusive; None: with the shard."""
     folder: str = ""
     """The folder that relative paths begin in: a run may go on from another one."""
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The files that it is in."""
+        return self.files if self.kind == "files" else (Entry(self.path, self.kind),)
 
     @classmethod
     def from_json(cls, line: bytes | str) -> Unit:
@@ -102,7 +107,10 @@ class Planner:
                 yield from self._parquet(entry.name)
             else:
                 for start, stop, inputs in cut_tar(entry.name, self._size):
-                    yield self._unit(kind="tar", inputs=inputs, path=entry.name, start=start, stop=stop)
+                    if inputs == 0:
+                        yield from self._files([Entry(entry.name, "skipped", NO_INPUTS)])
+                    else:
+                        yield self._unit(kind="tar", inputs=inputs, path=entry.name, start=start, stop=stop)
         except OSError as error:
             reason = shortened(error.strerror or str(error), 200)
             yield from self._files([Entry(entry.name, "unreadable", reason)])
@@ -113,10 +121,10 @@ class Planner:
             yield from self._files([rows])
             return
         start = 0
-        while start < rows or not start:
+        while start < rows:
             stop = min(rows, start + self._size())
-            yield self._unit(kind="parquet", inputs=max(stop - start, 1), path=name, start=start, stop=stop)
-            start = max(stop, 1)
+            yield self._unit(kind="parquet", inputs=stop - start, path=name, start=start, stop=stop)
+            start = stop
 
     def _unit(self, **values: Any) -> Unit:
         self._number += 1

@@ -10,28 +10,30 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from moue.errors import UsageError, require
+from moue.errors import MoueError, UsageError, require, shortened
 from moue.progress import ProgressFactory, Report, no_progress
 from moue.runtime.options import RecognizerOptions, VideoOptions
 from moue.runtime.weights import find_model
-from moue.scale.discover import discover, require_sources
+from moue.scale.discover import discover, require_sources, why_not
 from moue.scale.header import Header, ScoreOptions, require_own, require_same
 from moue.scale.local import cores, score_locally
 from moue.scale.part import Tally
 from moue.scale.plan import PLAN, Planner, Unit, write_plan
 from moue.scale.ray_data import score_on_ray
 from moue.scale.run_state import RunState
-from moue.scale.storage import Storage
+from moue.scale.storage import Storage, shown
 from moue.scale.worker import Job
 
 #: A file that lets one run at a time write, and the one that is there when all is done.
 LOCK, SUCCESS = "_progress/lock", "_SUCCESS"
+#: Sources that are not there, of which an error says why.
+SHOWN = 3
 
 _RECOGNIZER, _VIDEO, _SCORING = RecognizerOptions(), VideoOptions(), ScoreOptions()
 
@@ -42,7 +44,7 @@ class Summary:
 
     dataset: str
     tally: Tally
-    kept: int
+    already_scored: int
     """Inputs that earlier runs had scored."""
     seconds: float
     """Of this run."""
@@ -52,9 +54,9 @@ class Summary:
         return {
             "dataset": self.dataset,
             **self.tally.to_dict(),
-            "kept": self.kept,
+            "already_scored": self.already_scored,
             "seconds": round(self.seconds, 3),
-            "inputs_per_second": round((self.tally.inputs - self.kept) / max(self.seconds, 1e-9), 2),
+            "inputs_per_second": round((self.tally.inputs - self.already_scored) / max(self.seconds, 1e-9), 2),
         }
 
 
@@ -82,33 +84,33 @@ def score(
         What the data set holds.
 
     Raises:
-        UsageError: when the sources cannot be used, or the data set is of other sources, another model or other
-            options.
+        UsageError: when the sources cannot be used or hold nothing to score, which leaves no data set behind; when the
+            data set is of other sources, another model or other options.
         MissingExtra: without the extra ``scale``.
         MoueError: when workers cannot start, or the data set cannot be written.
     """
     for module in ("fsspec", "pyarrow.parquet", *(["ray"] if scoring.engine == "ray" else [])):
         require(module, "scale")
     require_sources(sources)
+    _, spec = find_model(_name(options))
     storage = Storage(dataset)
     require_own(storage)
     began = time.monotonic()
     with storage.locked(LOCK):
-        _, spec = find_model(_name(options))
         require_same(storage, Header.of(sources, spec, options, video, scoring))
         _plan(storage, sources, scoring, progress)
         state = RunState(storage)
-        kept = state.tally.inputs
+        before = state.tally.inputs
         if state.is_complete and storage.exists(SUCCESS):
-            return Summary(dataset, state.tally, kept, time.monotonic() - began)
+            return Summary(dataset, state.tally, before, time.monotonic() - began)
         storage.remove(SUCCESS)
         options = replace(options, threads=options.threads or 1, optimize_for="throughput")
-        job = Job(uuid.uuid4().hex, dataset, options, video, scoring.columns, scoring.part_inputs)
+        job = Job(uuid.uuid4().hex, dataset, options, video, scoring.columns, scoring.part_inputs, scoring.timeout)
         with progress("scoring", "inputs") as report, closing(_scored(job, state, scoring, report)) as results:
             for number, tally in results:
                 state.complete(number, tally)
                 report(*state.progress)
-        summary = Summary(dataset, state.tally, kept, time.monotonic() - began)
+        summary = Summary(dataset, state.tally, before, time.monotonic() - began)
         storage.write(SUCCESS, json.dumps(summary.to_dict(), indent=2).encode() + b"\n")
     return summary
 
@@ -142,9 +144,31 @@ def _plan(storage: Storage, sources: Sequence[str], scoring: ScoreOptions, progr
 
         def counted() -> Iterator[Unit]:
             inputs = 0
-            for unit in planner.units(discover(sources, storage.folder)):
+            for unit in _require_any(planner.units(discover(sources, storage.folder)), sources):
                 inputs += unit.inputs or 0
                 report(inputs, None)
                 yield unit
 
-        write_plan(storage, counted())
+        try:
+            write_plan(storage, counted())
+        except MoueError:
+            storage.discard()
+            raise
+
+
+def _require_any(units: Iterable[Unit], sources: Sequence[str]) -> Iterator[Unit]:
+    """Pass units on, and refuse them in the end where not one of their inputs is there."""
+    missing: list[str] = []
+    is_any = False
+    for unit in units:
+        for entry in () if is_any else unit.entries:
+            reason = why_not(entry)
+            if reason is None:
+                is_any = True
+                break
+            if len(missing) < SHOWN:
+                missing.append(f"{shown(entry.name)}: {reason}")
+        yield unit
+    if not is_any:
+        names = shortened(", ".join(map(shown, sources)), 200)
+        raise UsageError(f"there is nothing to score in {names}. {'; '.join(missing) or 'It lists nothing'}.")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from moue.damage import DECODING_ERRORS
 from moue.errors import MoueError, UsageError, require, shortened
@@ -24,6 +25,18 @@ from moue.runtime.outputs.mirror import absolute
 RETRIES, PAUSE = 3, 0.5
 #: Small files that are read at a time.
 READ_TOGETHER = 1000
+
+#: The package that brings the driver of an address's scheme; the extra ``scale`` brings that of the web.
+DRIVERS = {
+    **dict.fromkeys(("s3", "s3a"), "s3fs"),
+    **dict.fromkeys(("gs", "gcs"), "gcsfs"),
+    **dict.fromkeys(("az", "abfs", "abfss"), "adlfs"),
+    **dict.fromkeys(("http", "https"), "'moue[scale]'"),
+    **dict.fromkeys(("sftp", "ssh"), "paramiko"),
+    **{"hf": "huggingface_hub", "oci": "ocifs", "oss": "ossfs", "smb": "smbprotocol", "webdav": "webdav4"},
+}
+
+T = TypeVar("T")
 
 
 def is_address(name: str) -> bool:
@@ -54,29 +67,55 @@ def open_filesystem(address: str, folder: str = "") -> tuple[Any, str]:
     try:
         filesystem, path = fsspec.url_to_fs(address)
     except ImportError as error:
-        raise UsageError(f"{public_name(address)}: {shortened(error, 200)}") from None
+        raise UsageError(f"{public_name(address)}: {_remedy(address, error)}") from None
     except ValueError as error:
         reason = shortened(str(error).replace(address, public_name(address)), 200)
         raise UsageError(f"{public_name(address)} is no address that fsspec reads: {reason}") from None
     return filesystem, str(path)
 
 
+def _remedy(address: str, error: ImportError) -> str:
+    scheme = address.partition("://")[0].lower()
+    if scheme not in DRIVERS:
+        return shortened(error, 200)
+    return f"its driver is not installed. Type: pip install {DRIVERS[scheme]}"
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether an error says that a file does not exist, and not that nothing could be learned about it."""
+    if not isinstance(error, FileNotFoundError):
+        return False
+    # Of a web server that cannot be reached, too, fsspec says that the file was not found.
+    cause = error.__cause__
+    return not isinstance(cause, _network_errors()) or getattr(cause, "status", None) in (404, 410)
+
+
 def failure_of(error: BaseException, address: str) -> str:
     """What an error of a file system says, as a part of a sentence that names no secret."""
-    if isinstance(error, FileNotFoundError):
+    if is_missing(error):
         return "no such file"
+    if isinstance(error, FileNotFoundError) and error.__cause__ is not None:
+        error = error.__cause__
+    if status := getattr(error, "status", None):
+        # The whole text has the address as the server knows it.
+        return shortened(f"the server answers {status} {getattr(error, 'message', '')}".rstrip(), 200)
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return shortened(str(text).replace(address, public_name(address)), 200)
+    unreachable = "it cannot be reached: " if isinstance(error, _network_errors()) else ""
+    return shortened(unreachable + str(text).replace(address, public_name(address)), 200)
 
 
 def reading_errors() -> tuple[type[Exception], ...]:
     """What reading a file of any file system raises, where the file is damaged or cannot be had."""
+    return (*DECODING_ERRORS, OSError, *_network_errors())
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
     # The drivers of web servers and object stores have exceptions of their own.
     drivers = [sys.modules[name] for name in ("aiohttp", "fsspec.exceptions") if name in sys.modules]
     own = [
         getattr(module, name) for module in drivers for name in ("ClientError", "FSTimeoutError") if name in dir(module)
     ]
-    return (*DECODING_ERRORS, OSError, TimeoutError, asyncio.TimeoutError, *own)
+    return (TimeoutError, asyncio.TimeoutError, *own)
 
 
 def fetch(filesystem: Any, path: str, target: Path | None = None) -> bytes:
@@ -85,16 +124,25 @@ def fetch(filesystem: Any, path: str, target: Path | None = None) -> bytes:
     Raises:
         Exception: of any kind that a driver has, when all attempts failed.
     """
+    if target is None:
+        return bytes(patiently(lambda: filesystem.cat_file(path)))
+    patiently(lambda: filesystem.get_file(path, str(target)))
+    return b""
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """What a call of a file system returns, tried again where it fails for a reason that may pass.
+
+    Raises:
+        Exception: of any kind that a driver has, when all attempts failed.
+    """
     for attempt in range(RETRIES + 1):
         try:
-            if target is not None:
-                filesystem.get_file(path, str(target))
-                return b""
-            return bytes(filesystem.cat_file(path))
-        except (FileNotFoundError, PermissionError, IsADirectoryError):
+            return call()
+        except (PermissionError, IsADirectoryError):
             raise
-        except Exception:
-            if attempt == RETRIES:
+        except Exception as error:
+            if attempt == RETRIES or is_missing(error):
                 raise
             time.sleep(PAUSE * 2**attempt)
     raise AssertionError
@@ -132,6 +180,7 @@ class Storage:
         if self.folder is not None:
             if self.folder.exists() and not self.folder.is_dir():
                 raise UsageError(f"{place} is a file; the data set needs a folder.")
+            self._is_new = not self.folder.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
         self._filesystem, self._root = open_filesystem(place)
 
@@ -202,6 +251,17 @@ class Storage:
             yield part
             self._filesystem.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
             self._filesystem.put_file(str(part), self._path(name))
+
+    def discard(self) -> None:
+        """Remove what a run has left that never began: its notes, and the folder where it made it."""
+        if self.folder is None:
+            with suppress(FileNotFoundError):
+                self._filesystem.rm(self._path("_progress"), recursive=True)
+            return
+        shutil.rmtree(self.folder / "_progress", ignore_errors=True)
+        if self._is_new:
+            with suppress(OSError):
+                self.folder.rmdir()
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:

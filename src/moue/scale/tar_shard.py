@@ -18,6 +18,8 @@ from moue.signatures import HEAD, SYSTEM_FILES, kind_of
 
 #: Bytes of a tar file's blocks.
 BLOCK = 512
+#: Why an archive is skipped.
+NO_INPUTS = "an archive without images and videos"
 
 
 def cut_tar(path: str, size: Callable[[], int]) -> Iterator[tuple[int, int | None, int | None]]:
@@ -32,7 +34,7 @@ def cut_tar(path: str, size: Callable[[], int]) -> Iterator[tuple[int, int | Non
 
     Yields:
         The byte where the piece begins and the one where it ends, or None for the file's end; and how many inputs it
-        has, or None where that is not known.
+        has, or None where that is not known. A file without any is one piece with none.
     """
     if is_address(path) or not path.lower().endswith(".tar"):
         yield 0, None, None
@@ -49,8 +51,7 @@ def cut_tar(path: str, size: Callable[[], int]) -> Iterator[tuple[int, int | Non
                     start, inputs, limit = member.offset, 0, size()
             # What damages the file counts as an input, as it has a row.
             inputs += 1
-    # So has a file without any.
-    yield start, None, inputs or 1
+    yield start, None, inputs
 
 
 def tar_items(path: str, start: int, stop: int | None, *, folder: str = "", patient: bool = False) -> Iterator[Item]:
@@ -83,7 +84,7 @@ def tar_items(path: str, start: int, stop: int | None, *, folder: str = "", pati
         seen = True
         yield _failed(name, f"the archive cannot be read: {failure_of(error, path)}")
     if not seen and not start and stop is None:
-        yield _failed(name, "an archive without images and videos", "skipped")
+        yield _failed(name, NO_INPUTS, "skipped")
 
 
 def _item(archive: str, file: Any, member: tarfile.TarInfo, patient: bool) -> Item:

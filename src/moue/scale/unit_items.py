@@ -14,7 +14,7 @@ from moue.scale.discover import Entry
 from moue.scale.item import MAX_BYTES, Item, source_of
 from moue.scale.parquet_shard import ParquetColumns, parquet_items
 from moue.scale.plan import Unit
-from moue.scale.storage import failure_of, fetch, is_address, open_filesystem, reading_errors, shown
+from moue.scale.storage import failure_of, fetch, is_address, open_filesystem, patiently, reading_errors, shown
 from moue.scale.tar_shard import tar_items
 
 
@@ -65,7 +65,7 @@ def _fetched(entry: Entry, name: str, stack: ExitStack) -> Source:
             target = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="moue-"))) / "film"
             fetch(filesystem, path, target)
             return Source(name, "video", content=stack.enter_context(open(target, "rb")))
-        size = filesystem.size(path)
+        size = patiently(lambda: filesystem.size(path))
         if size is not None and size > MAX_BYTES:
             return Source(name, "unreadable", f"it is larger than {MAX_BYTES:,} bytes")
         return source_of(name, fetch(filesystem, path))

@@ -14,6 +14,7 @@ from moue.runtime.options import RecognizerOptions, VideoOptions
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.run import run
 from moue.scale.attempts import OPENING, Attempts
+from moue.scale.deadline import Deadline
 from moue.scale.item import Item
 from moue.scale.parquet_shard import ParquetColumns
 from moue.scale.part import PartSink, Tally, part_name, read_tally
@@ -38,6 +39,8 @@ class Job:
     """Of Parquet files."""
     part_inputs: int
     """Inputs of a part at most."""
+    timeout: float = 0.0
+    """Seconds without a result, of an image or of a film's next frames, after which the process ends; 0: no limit."""
 
 
 class Scorer:
@@ -55,6 +58,7 @@ class Scorer:
         self._job, self._on_input = job, on_input
         self._storage = Storage(job.dataset)
         self._recognizer = Recognizer.from_options(job.options)
+        self._deadline = Deadline(job.timeout)
 
     def score(self, unit: Unit) -> Tally:
         """Write the parts of a unit that are not there yet.
@@ -65,13 +69,14 @@ class Scorer:
         Raises:
             CannotWrite: when the data set cannot be written.
         """
-        attempts = Attempts(self._storage, unit.number, self._job.run)
+        attempts = Attempts(self._storage, unit.number, self._job.run, self._job.timeout)
         attempts.begin()
         for failures in itertools.count():
             # What cannot be had over the network may come back.
             patient = is_address(unit.path) and failures < RETRIES
             try:
-                tally = self._attempt(unit, attempts, patient)
+                with self._deadline:
+                    tally = self._attempt(unit, attempts, patient)
             except _Unreachable:
                 time.sleep(PAUSE * 2**failures)
             except CannotWrite:
@@ -113,7 +118,7 @@ class Scorer:
                 self._recognizer,
                 [sink],
                 self._job.video,
-                report=lambda done, total: self._on_input(attempts.place),
+                report=lambda done, total: self._at_frame(attempts.place),
                 on_remark=lambda text: None,
             )
             return sink.commit(failed)
@@ -132,7 +137,14 @@ class Scorer:
             with ExitStack() as stack:
                 with _reaching(patient):
                     source = stack.enter_context(item.open())
+                self._deadline.restart()
                 yield source
+                # What another machine has to send has limits of its own.
+                self._deadline.stop()
+
+    def _at_frame(self, place: int) -> None:
+        self._deadline.restart()
+        self._on_input(place)
 
 
 class _Unreachable(Exception):

@@ -27,8 +27,8 @@ def expand(
     Args:
         name: a file; a folder, searched with all its folders and those that links lead to, in natural order (``2.jpg``
             before ``10.jpg``), hidden files ignored; a glob with ``*``, ``?``, ``[…]`` or ``**``; a camera's number; an
-            address; or ``-`` for a list on stdin, a path a line, where a folder counts as above but nothing is a glob,
-            a number, an address or ``-``. A path object is always a file or folder, or ``-``.
+            address; or ``-`` for a list on stdin, a path a line (see :func:`listed`), where a folder counts as above
+            but nothing is a glob, a number, an address or ``-``. A path object is always a file or folder, or ``-``.
         stdin: where ``-`` reads from.
         exclude: a folder that is not searched where another one is, because results lie there.
 
@@ -44,9 +44,8 @@ def expand(
     text = os.fspath(name)
     if text == "-":
         for line in _lines(stdin or sys.stdin):
-            # Text files of editors and of PowerShell begin with an invisible byte order mark.
-            path = line.rstrip("\r\n").removeprefix("\ufeff")
-            if path.strip():
+            path = listed(line)
+            if path is not None:
                 yield from _path(path, exclude)
     elif os.path.lexists(text) or not isinstance(name, str):
         yield from _path(text, exclude)
@@ -67,6 +66,17 @@ def expand(
             yield from _path(path, exclude)
     else:
         yield from _path(text, exclude)
+
+
+def listed(line: str) -> str | None:
+    """The path or address on a line of a list, without white space around it; None for an empty line and for a comment,
+    which begins with ``#``. A file of exactly that name comes first, as names may hold both."""
+    # Text files of editors and of PowerShell begin with an invisible byte order mark.
+    name = line.rstrip("\r\n").removeprefix("\ufeff")
+    if os.path.lexists(name):
+        return name
+    name = name.strip()
+    return None if not name or name.startswith("#") else name
 
 
 def is_single_file(name: str | os.PathLike[str]) -> bool:
