@@ -356,7 +356,7 @@ def test_interrupted_it_prints_what_was_read(
 def test_list_on_stdin(
     predict: Predict, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{photos / 'a.png'}\n{photos / 'sub'}\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"# photos\n\n {photos / 'a.png'} \n{photos / 'sub'}\n"))
     assert predict("-", "--format", "jsonl") == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
 

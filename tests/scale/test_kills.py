@@ -16,7 +16,7 @@ from shards import image, rows_of, samples, tar_of
 #: Runs the command with workers that do what an input says: b"KILL <process> <signal> <times>", or b"HANG", which
 #: never returns and keeps Python's lock, as a decoder in C may.
 SCRIPT = """
-import ctypes, os, pathlib, sys
+import ctypes, os, pathlib, sys, tempfile
 from moue.runtime.recognizer import Recognizer
 
 opened = Recognizer.open
@@ -28,6 +28,7 @@ def obey(self, x, *rest):
         done = len(mark.read_bytes()) if mark.exists() else 0
         if done < int(times):
             mark.write_bytes(bytes(done + 1))
+            tempfile.mkstemp()
             os.kill({b"worker": os.getpid(), b"first": os.getppid()}[process], int(number))
         x = bytes.fromhex(os.environ["IMAGE"])
     if x.startswith(b"HANG"):
@@ -49,6 +50,7 @@ class Command:
     def __init__(self, folder: Path, model: Path) -> None:
         self.folder, self.model, self.out = folder, model, folder / "out"
         (folder / "marks").mkdir()
+        (folder / "temporary").mkdir()
         (folder / "script.py").write_text(SCRIPT)
 
     def run(self, *sources: Path, workers: int = 1, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -58,7 +60,12 @@ class Command:
             [sys.executable, str(self.folder / "script.py"), "score", *map(str, sources), *options],
             capture_output=True,
             text=True,
-            env={**os.environ, "MARKS": str(self.folder / "marks"), "IMAGE": image().hex()},
+            env={
+                **os.environ,
+                "MARKS": str(self.folder / "marks"),
+                "IMAGE": image().hex(),
+                "TMPDIR": str(self.folder / "temporary"),
+            },
             timeout=120,
         )
 
@@ -96,6 +103,7 @@ def test_a_killed_worker_loses_nothing_and_one_input_that_kills_them_all_is_give
     assert json.loads(done.stdout)["failed"] == 1
     [row] = [row for row in rows_of(command.out) if row["status"] == "unreadable"]
     assert (row["key"], row["reason"]) == ("020", "given up after 2 attempts: the worker process died")
+    assert list((tmp_path / "temporary").iterdir()) == []
     # Once without a note of where, twice with one.
     assert len((tmp_path / "marks" / "worker").read_bytes()) == 3
 

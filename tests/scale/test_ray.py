@@ -1,4 +1,4 @@
-"""`moue score --engine ray` on a cluster of its own: one input kills every actor that reads it."""
+"""`moue score --engine ray` on a cluster of its own: one input kills every actor that reads it, another hangs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from shards import rows_of, samples, tar_of
 
-#: The command, whose actors die by SIGKILL at an input "KILL".
+#: The command, whose actors die by SIGKILL at an input "KILL", and never return from "HANG", with Python's lock held.
 SCRIPT = """
-import os, pathlib, sys
+import ctypes, os, pathlib, sys
 from moue.scale import ray_data
 from moue.cli.main import main
 
@@ -30,6 +30,8 @@ class Mortal(ray_data.Actor):
                 with DEATHS.open("a") as file:
                     file.write("x")
                 os.kill(os.getpid(), 9)
+            if x == b"HANG":
+                ctypes.PyDLL(None).pause()
             return opened(recognizer, x, *rest)
         Recognizer.open = obey
 
@@ -42,9 +44,9 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.timeout(900)
 def test_killed_actors_lose_nothing(tmp_path: Path, tiny_onnx: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
-    source = tar_of(tmp_path / "a.tar", samples(40) | {"020.png": b"KILL"})
+    source = tar_of(tmp_path / "a.tar", samples(40) | {"020.png": b"KILL", "036.png": b"HANG"})
     command = [sys.executable, str(tmp_path / "script.py"), "score", str(source), "--out", str(tmp_path / "out")]
-    command += ["--engine", "ray", "--workers", "2", "--model", str(tiny_onnx), "--detector", "none"]
+    command += ["--engine", "ray", "--workers", "2", "--model", str(tiny_onnx), "--detector", "none", "--timeout", "5"]
     done = subprocess.run(
         [*command, "--format", "json"],
         capture_output=True,
@@ -53,11 +55,13 @@ def test_killed_actors_lose_nothing(tmp_path: Path, tiny_onnx: Path) -> None:
         timeout=800,
     )
     assert done.returncode == 3, done.stderr
-    assert json.loads(done.stdout)["statuses"] == {"ok": 39, "unreadable": 1}
+    assert json.loads(done.stdout)["statuses"] == {"ok": 38, "unreadable": 2}
     rows = rows_of(tmp_path / "out")
     assert Counter(row["key"] for row in rows) == Counter({f"{i:03d}": 1 for i in range(40)})
-    [row] = [row for row in rows if row["status"] == "unreadable"]
-    assert (row["key"], row["reason"]) == ("020", "given up after 2 attempts: the worker process died")
+    killed, hung = [row for row in rows if row["status"] == "unreadable"]
+    assert (killed["key"], hung["key"]) == ("020", "036")
+    assert killed["reason"].endswith("the worker process died")
+    assert hung["reason"] == "given up after 2 attempts: no result within 5 s, or the worker process died"
     # Once without a note of where, twice with one.
     assert (tmp_path / "deaths").read_text() == "xxx"
     assert (tmp_path / "out" / "_SUCCESS").exists()

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -54,11 +55,13 @@ def score_locally(
     Raises:
         MoueError: when workers cannot start, or cannot write the data set.
     """
-    pool = _Pool(job, iter(units), workers, on_input)
-    try:
-        yield from pool.run()
-    finally:
-        pool.close()
+    # A worker that is ended leaves what it had fetched.
+    with tempfile.TemporaryDirectory(prefix="moue-", ignore_cleanup_errors=True) as scratch:
+        pool = _Pool(job, iter(units), workers, on_input, scratch)
+        try:
+            yield from pool.run()
+        finally:
+            pool.close()
 
 
 @dataclass
@@ -75,6 +78,7 @@ class _Pool:
     units: Iterator[Unit]
     size: int
     on_input: OnInput
+    scratch: str
     workers: list[_Worker] = field(default_factory=list)
     # Units whose worker died.
     again: deque[Unit] = field(default_factory=deque)
@@ -143,7 +147,7 @@ class _Pool:
         # A fork would inherit locks and threads of the libraries that are loaded.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self.job), name="moue-score", daemon=True)
+        process = context.Process(target=_serve, args=(theirs, self.job, self.scratch), name="moue-score", daemon=True)
         process.start()
         # Or the pipe would not end with the process.
         theirs.close()
@@ -164,10 +168,11 @@ class _Pool:
                 )
 
 
-def _serve(connection: Connection, job: Job) -> None:
+def _serve(connection: Connection, job: Job, scratch: str) -> None:
     """What a worker does: it ends when its pipe does."""
     # Ctrl-C goes to all processes of a terminal, and the first of them decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tempfile.tempdir = scratch
     reported = 0.0
 
     def on_input(number: int) -> None:
