@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from servers import content, web_server
 from shards import image, parquet_of, samples, tar_of
 
 from moue.errors import UsageError
@@ -135,3 +136,12 @@ def test_a_parquet_file_without_images_or_damaged_has_a_row(tmp_path: Path) -> N
     path.write_bytes(path.read_bytes()[:50])
     assert isinstance(entry := count_rows(str(path), ParquetColumns()), Entry)
     assert entry.kind == "unreadable"
+
+
+def test_a_parquet_file_of_a_server_that_sends_no_parts_says_what_to_do(tmp_path: Path) -> None:
+    path = parquet_of(tmp_path / "a.parquet", {"a": [random.Random(0).randbytes(200_000)]})
+    with web_server() as server:
+        server.answers["/a.parquet"] = content(path.read_bytes(), "application/octet-stream", ranges=False)
+        entry = count_rows(server.url("/a.parquet"), ParquetColumns())
+    assert isinstance(entry, Entry)
+    assert str(entry.reason).endswith("sends files only as a whole (no range requests): save it and give its path")
