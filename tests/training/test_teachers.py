@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from small import SMALL
+from torch import Tensor
 
 from moue.data.readers.synth import synthetic
 from moue.data.table import ImageTable
@@ -16,7 +21,10 @@ from moue.export import export
 from moue.labels import LabelSet
 from moue.models.load import load_run
 from moue.trained.split_of import split_of
+from moue.training import checkpoints
 from moue.training.loop import fit
+from moue.training.progress import Status
+from moue.training.tasks import DistillationTask
 from moue.training.teachers import teacher_mask
 
 
@@ -74,3 +82,47 @@ def test_each_image_is_taught_by_the_teachers_that_held_it_out(table: ImageTable
     assert not (tmp_path / "unknown").exists()
     with pytest.raises(UsageError, match="needs two teachers or more"):
         SMALL.override([*taught, f"optim.teachers=[{names[0]}]"])
+
+
+def test_a_resumed_run_asks_its_teachers_for_views_alone_that_it_has_not_seen(
+    table: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = fit(SMALL.override(["optim.epochs=1", "optim.steps=1"]), table, tmp_path / "teacher")
+    settings = ["optim.epochs=4", "optim.steps=2", "optim.teacher_views=3", f"optim.teachers=[{teacher.folder}]"]
+    config, asked = SMALL.override([*settings, "data.augment=false"]), list[int]()
+    ask = DistillationTask.teacher_probs
+
+    def counted(self: DistillationTask, images: Tensor, mask: Tensor | None = None) -> Tensor:
+        asked.append(len(images))
+        return ask(self, images, mask)
+
+    monkeypatch.setattr(DistillationTask, "teacher_probs", counted)
+    whole = fit(config, table, tmp_path / "whole")
+    assert len(asked) == 3 * 2
+    kept = Path("checkpoints") / "teachers.safetensors"
+    assert not (tmp_path / "whole" / kept).exists()
+
+    def stop(status: Status) -> None:
+        if status.epoch == 3 and not status.ended:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, table, tmp_path / "broken", progress=stop)
+
+    def resume(name: str) -> tuple[int, bool]:
+        """How many batches the teachers saw, and whether the weights are those of the run that was not broken."""
+        asked.clear()
+        run = fit(config, table, tmp_path / name, resume=True)
+        assert not (run.folder / kept).exists()
+        a, b = (load_file(r.folder / "weights.safetensors") for r in (whole, run))
+        return len(asked), all(torch.equal(a[key], b[key]) for key in a)
+
+    for name in ("damaged", "other"):
+        shutil.copytree(tmp_path / "broken", tmp_path / name)
+    assert resume("broken") == (2, True)
+    # Damaged, or of something else: computed again.
+    (tmp_path / "damaged" / kept).write_bytes(b"x")
+    state: dict[str, Any] = checkpoints.load(tmp_path / "other" / kept)
+    state["probabilities"] = {seed: probs * 0 for seed, probs in state["probabilities"].items()}
+    checkpoints.save({**state, "origin": {**state["origin"], "teachers": ["0"]}}, tmp_path / "other" / kept)
+    assert resume("damaged") == resume("other") == (4, True)

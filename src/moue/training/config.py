@@ -257,7 +257,8 @@ class RunConfig:
     """"auto", "cpu", "cuda", "mps"."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """"auto" takes bf16 where the hardware multiplies it faster (CUDA of compute capability 8 on, CPUs with AMX
-    or AVX512-BF16)."""
+    or AVX512-BF16); on CPUs not for networks with strided depthwise convolutions, as effnet-lite, whose gradients torch
+    computes slowly in bf16."""
     threads: Annotated[int, Range(0, 4096)] = 0
     """CPU threads; 0 lets torch choose."""
     features: str | None = None

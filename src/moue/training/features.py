@@ -180,15 +180,7 @@ def open_features(plan: Plan, announce: Callable[[str], None] | None) -> Feature
     if validation:
         first, last = own_rows(validation)
         rows["validation"] = last - first
-    drawn = {"seed": config.run.seed, "batch_size": config.optim.batch_size, "steps": plan.steps}
-    origin = {
-        "weights": _checksum_of_frozen(plan.network),
-        "data": plan.table.fingerprint,
-        "rows": _checksum([plan.split.train, plan.split.validation]),
-        "augmentation and settings": {**dataclasses.asdict(config.data), **drawn},
-        "precision": plan.precision,
-        "processes": processes.count(),
-    }
+    origin = {"weights": _checksum_of_frozen(plan.network), **origin_of_views(plan)}
     folder = Path(config.run.features or plan.run.folder / "features")
     if processes.count() > 1:
         folder = folder / str(processes.rank())
@@ -199,6 +191,19 @@ def open_features(plan: Plan, announce: Callable[[str], None] | None) -> Feature
     return cache
 
 
+def origin_of_views(plan: Plan) -> dict[str, Any]:
+    """What the views of a planned training depend on, and the rounding of what is computed of them: plain values."""
+    config = plan.config
+    drawn = {"seed": config.run.seed, "batch_size": config.optim.batch_size, "steps": plan.steps}
+    return {
+        "data": plan.table.fingerprint,
+        "rows": checksum([plan.split.train, plan.split.validation]),
+        "augmentation and settings": {**dataclasses.asdict(config.data), **drawn},
+        "precision": plan.precision,
+        "processes": processes.count(),
+    }
+
+
 def view_name(view: int) -> str:
     """The file of a view."""
     return f"view-{view}"
@@ -206,10 +211,11 @@ def view_name(view: int) -> str:
 
 def _checksum_of_frozen(network: Network) -> str:
     frozen = sorted((name, p) for name, p in network.named_parameters() if not p.requires_grad)
-    return _checksum(value.detach().cpu().contiguous().view(-1).numpy() for _, value in frozen)
+    return checksum(value.detach().cpu().contiguous().view(-1).numpy() for _, value in frozen)
 
 
-def _checksum(parts: Iterable[NDArray[Any]]) -> str:
+def checksum(parts: Iterable[NDArray[Any]]) -> str:
+    """Of the bytes of arrays."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         digest.update(np.ascontiguousarray(part).view(np.uint8).data)

@@ -34,6 +34,7 @@ from moue.training.progress import Meter, ProgressCallback, Status
 from moue.training.run_folder import Run, rank
 from moue.training.sampler import draw_epoch, seed_step
 from moue.training.tasks import Task
+from moue.training.teacher_cache import open_teacher_cache
 from moue.training.views import Views
 from moue.training.warm_start import first_outputs, freeze
 from moue.training.whole_batch import share_batches
@@ -118,7 +119,7 @@ def train(plan: Plan, progress: ProgressCallback | None = None, announce: Callab
         best = run.checkpoint("best")
         # Read again at the end; damage is found now, and not after hours.
         _best_weights(best, ema)
-        views = Views(plan, open_features(plan, announce), fabric.autocast)
+        views = Views(plan, open_features(plan, announce), open_teacher_cache(plan), fabric.autocast)
         meter = Meter(began, optim.epochs, plan.steps, plan.device)
 
         while epoch < optim.epochs and not _stalled(run, optim.patience, epoch):

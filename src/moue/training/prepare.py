@@ -110,8 +110,8 @@ def prepare(
             f"needs two images. Type: --set optim.batch_size={2 * processes.count()}"
         )
     device = processes.device_of(config.run.device)
-    precision = processes.from_first(lambda: devices.precision(config.run.precision, device))
     network, kept = _networks(config, table, rebuild)
+    precision = processes.from_first(lambda: devices.precision(config.run.precision, device, network))
     if config.optim.cached_views and network.frozen_shape is None:
         raise UsageError(
             "optim.cached_views is for a network whose first layers are frozen: vit, unless model.options."

@@ -19,6 +19,7 @@ from moue.training.prepare import Plan
 from moue.training.processes import Part, part_of
 from moue.training.sampler import augmentation_epoch
 from moue.training.tasks import draw_mixup, mixup
+from moue.training.teacher_cache import TeacherCache
 
 
 class Views:
@@ -27,13 +28,18 @@ class Views:
     Args:
         plan: whose rows they are of.
         features: what its network's frozen layers give, where that is cached.
+        teachers: what its teachers give, where that is cached.
         autocast: makes the context that the network runs in.
     """
 
     def __init__(
-        self, plan: Plan, features: FeatureCache | None, autocast: Callable[[], AbstractContextManager[Any]]
+        self,
+        plan: Plan,
+        features: FeatureCache | None,
+        teachers: TeacherCache | None,
+        autocast: Callable[[], AbstractContextManager[Any]],
     ) -> None:
-        self.plan, self.features, self.autocast = plan, features, autocast
+        self.plan, self.features, self.teachers, self.autocast = plan, features, teachers, autocast
         self.augment = Augment(plan.config.data)
         self.own = len(part_of(plan.config.optim.batch_size).rows)
 
@@ -76,14 +82,17 @@ class Views:
 
     def flush(self) -> None:
         """Write down what is cached so far."""
-        if self.features is not None:
-            self.features.flush()
+        for cache in (self.features, self.teachers):
+            if cache is not None:
+                cache.flush()
 
     def close(self) -> None:
         """Remove what is cached for this run alone."""
         self.flush()
         if self.features is not None and self.plan.config.run.features is None:
             self.features.delete()
+        if self.teachers is not None:
+            self.teachers.delete()
 
     def _frozen(self, images: Tensor) -> Tensor:
         """What the frozen layers give for images, in evaluation mode."""
