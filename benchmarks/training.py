@@ -6,7 +6,8 @@
 A step is augmentation, forward pass with loss, backward pass and update, on a batch that lies on the device, as in
 `moue train`; teachers and published weights are left out. All precisions and numbers of threads of a recipe take turns,
 step by step. Other work on the machine does not change the CPU's clock (the default) much: a step's milliseconds are
-those of all threads together, so two threads that share the work without loss take as many as one.
+those of all threads together. Threads that wait for each other count as work on that clock, so that several threads are
+timed by the wall clock alone, on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def main() -> None:
     parser.add_argument("recipes", nargs="*", default=RECIPES, help="recipes (default: one for each network)")
     parser.add_argument("--data", help="a data set; synthetic faces by default")
     parser.add_argument("--set", nargs="+", default=[], metavar="K=V", help="settings of all of them")
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="default: 1 2")
+    parser.add_argument("--threads", nargs="+", type=int, help="default: 1, by the wall clock 1 2")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], help="default: fp32 bf16")
     parser.add_argument("--steps", type=int, default=3, help="steps that are timed, after one that is not (default: 3)")
     parser.add_argument("--clock", choices=["cpu", "wall"], help="default: cpu, on a GPU wall")
@@ -68,6 +69,7 @@ def main() -> None:
     args = parser.parse_args()
     device = devices.choose()
     clock = args.clock or ("cpu" if device.type == "cpu" else "wall")
+    args.threads = args.threads or ([1] if clock == "cpu" else [1, 2])
     about = {**machine.describe(), **devices.describe(device)}
     sys.stderr.write(f"{about['processor']}, {about['accelerator']}\n")
 
@@ -93,12 +95,13 @@ def main() -> None:
 def write(out: Path, about: dict[str, Any], clock: str, reading: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     versions = ", ".join(f"{name} {about['versions'][name]}" for name in ("moue", "torch", "lightning", "numpy"))
     unit = "of the processor, all threads together" if clock == "cpu" else "by the clock"
+    alone = " Several threads are not compared: while they wait for each other they count as work." * (clock == "cpu")
     text = f"""# Where a training step's time goes
 
 `python benchmarks/{" ".join([Path(sys.argv[0]).name, *sys.argv[1:]])}`
 {about["processor"]}, {about["accelerator"]}, {about["system"]}; {versions}.
 
-Milliseconds are {unit}; images a second are a batch over these. Teachers are left out, and the images are drawn.
+Milliseconds are {unit}; images a second are a batch over these. Teachers are left out, and the images are drawn.{alone}
 Networks that work at 224 pixels are timed with {LARGE} images a step, the others with their recipe's batch.
 
 {markdown([reading])}

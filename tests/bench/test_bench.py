@@ -62,10 +62,14 @@ def test_one_run_measures_both_and_writes_json_and_markdown(
     report = json.loads((out / "bench.json").read_text())
     speeds = {(row["task"], row["reader"]): row for row in report["speeds"]}
     assert len(speeds) == 10
-    assert speeds["film frames", str(tiny_onnx)]["found"] == 1.0
-    assert speeds["photos", str(tiny_onnx)]["found"] == 0.5
+    assert speeds["film frames", str(tiny_onnx)]["share_with_face"] == 1.0
+    assert speeds["photos", str(tiny_onnx)]["share_with_face"] == 0.5
     assert all(row["times"] > 0 and row["cpu_times"] > 0 for row in report["speeds"])
     assert {row["what"] for row in report["ratios"]} >= {"one photo from a cold start", "film frames per second"}
+    # Memory is that of a process which reads the film, and nothing else.
+    film = {row["reader"]: row for row in report["processes"] if row["process"] == "read the film"}
+    assert film["moue"]["megabytes"] > film["fer"]["megabytes"] > 0
+    assert all("megabytes" not in row for row in report["speeds"])
     ours, theirs = report["installed"]
     # The fake's own file, what it requires, and neither bytecode nor extras.
     assert (theirs["megabytes"], theirs["versions"].keys()) == (0.5, {"fer", "other", "python"})

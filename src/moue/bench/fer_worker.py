@@ -76,7 +76,7 @@ def main() -> None:
         return {"accuracy": float(np.mean(right)), "n": len(right)}
 
     makers = {"faces": faces, "photos": photos, "frames": frames}
-    answers = {"memory": protocol.peak_memory, "installed": protocol.installed, "accuracy": accuracy}
+    answers = {"installed": protocol.installed, "accuracy": accuracy}
     protocol.serve(lambda task: makers[task["task"]](task), answers)
 
 

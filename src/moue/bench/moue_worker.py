@@ -59,7 +59,6 @@ def main() -> None:
 
     makers = {"faces": faces, "photos": photos, "frames": frames}
     answers = {
-        "memory": protocol.peak_memory,
         "installed": protocol.installed,
         "peak": peak,
         "engine": lambda _: {"engine": network.graph.engine, "views": network.spec.views},

@@ -25,10 +25,9 @@ _SPEEDS = {
     "per_cpu_second": "per processor second",
     "times": "times `fer`",
     "cpu_times": "by processor time",
-    "found": "with a face",
+    "share_with_face": "share with a face",
     "gflops": "GFLOP/s",
-    "of_peak": "of the peak",
-    "megabytes": "MB",
+    "gflops_over_peak": "GFLOP/s over the peak",
 }
 _PROCESSES = {
     "process": "process",
@@ -65,9 +64,12 @@ def to_markdown(report: Mapping[str, Any], command: str) -> str:
         table(report["speeds"], _SPEEDS),
         "Cropped faces are classified with the model's own views. Photos are of 0.3 to 12 megapixels, one in five "
         "without a face, read from their files; the film is 640 × 480, decoded, searched and tracked. "
-        f"The machine's peak, measured by a product of float32 matrices: {peaks}.",
+        f"*{_SPEEDS['share_with_face']}*: of all photos or frames, those in which the reader found a face. "
+        f"*{_SPEEDS['gflops_over_peak']}*: how far the model is from what the machine can do. A product of "
+        f"float32 matrices reached {peaks}; products of 8-bit numbers, and convolutions, can be above that.",
         "## Whole processes",
         table(report["processes"], _PROCESSES),
+        "The memory of a process is the most that it held.",
         "## Size on disk",
         table(report["installed"], {"reader": "package", "megabytes": "MB with all that it requires"}),
     ]

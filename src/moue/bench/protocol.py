@@ -64,15 +64,6 @@ def serve(make: Callable[[dict[str, Any]], Work], answers: Mapping[str, Callable
         out.flush()
 
 
-def peak_memory(_: dict[str, Any]) -> float:
-    """Megabytes that this process has held at most since it was started; 0 where the system does not tell."""
-    try:
-        with open("/proc/self/status", encoding="ascii") as file:
-            return next(int(line.split()[1]) * 1024 / 1e6 for line in file if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        return 0.0
-
-
 def installed(task: dict[str, Any]) -> dict[str, Any]:
     """What a distribution and all that it requires take on disk.
 

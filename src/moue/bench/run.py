@@ -35,6 +35,18 @@ DETECT_EVERY, LONG_SIDE = 8, 640
 #: Units of a task, for tables.
 UNITS: dict[str, str] = {"faces": "cropped faces", "photos": "photos", "frames": "film frames"}
 
+#: A process that is run once: its memory is what is asked for, and it takes long.
+FILM_PROCESS = "read the film"
+
+_FER_FILM = """
+import sys, cv2
+from fer.fer import FER
+film, reader, found = cv2.VideoCapture(sys.argv[1]), FER(), []
+while (read := film.read())[0]:
+    found.append(bool(reader.detect_emotions(read[1])))
+assert any(found), "fer found no face"
+"""
+
 _FER_COLD = """
 import sys, cv2
 from fer.fer import FER
@@ -122,7 +134,7 @@ def measure(options: BenchOptions, progress: Callable[[str], object] = lambda _:
     with tempfile.TemporaryDirectory(prefix="moue-bench-") as folder, ExitStack() as stack:
         inputs = make_inputs(Path(folder), options.photos, options.frames)
         progress("cold starts")
-        report["processes"] = _processes(options, inputs.photo)
+        report["processes"] = _processes(options, inputs)
         readers = [_opened(stack, reader) for reader in _readers(options)]
         report["peak_gflops"] = {
             str(r.threads): round(r.worker.ask("peak", seconds=1), 1) for r in readers[: len(options.threads)]
@@ -226,12 +238,11 @@ def _speeds(
             "threads": reader.threads or "all",
             "per_second": _rounded(rate),
             "per_cpu_second": _rounded(statistics.median(turn["items"] / turn["cpu"] for turn in turns)),
-            "found": round(sum(turn["found"] for turn in turns) / sum(turn["items"] for turn in turns), 3),
+            "share_with_face": round(sum(turn["found"] for turn in turns) / sum(turn["items"] for turn in turns), 3),
             "gflops": round(rate * reader.gflop, 1) if reader.gflop and kind == "faces" else None,
         }
-        row["of_peak"] = row["gflops"] and round(row["gflops"] / peaks[str(reader.threads)], 2)
+        row["gflops_over_peak"] = row["gflops"] and round(row["gflops"] / peaks[str(reader.threads)], 2)
         row |= _times(turns, taken[t, peers[0]]) if peers else {}
-        row["megabytes"] = round(reader.worker.ask("memory")) if kind == "frames" else None
         rows.append(row)
     return rows
 
@@ -254,28 +265,34 @@ def _rounded(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def _processes(options: BenchOptions, photo: str) -> list[dict[str, Any]]:
+def _processes(options: BenchOptions, inputs: Inputs) -> list[dict[str, Any]]:
     """Whole processes, taking turns; the first turn, which fills the file system's cache, does not count."""
     moue = [os.path.realpath(sys.executable) if sys.prefix == sys.base_prefix else sys.executable]
-    predict = [*moue, "-m", "moue", "predict", photo, "--model", options.models[0], "--format", "json"]
+    predict = [*moue, "-m", "moue", "predict", "--model", options.models[0]]
     commands: dict[tuple[str, str], list[str]] = {
         ("python", "moue"): [*moue, "-c", "pass"],
         ("import", "moue"): [*moue, "-c", "import moue"],
-        ("read one photo", "moue"): predict,
+        ("read one photo", "moue"): [*predict, inputs.photo, "--format", "json"],
+        (FILM_PROCESS, "moue"): [*predict, inputs.film, "--format", "jsonl"],
     }
     if options.peer is not None:
         peer = str(options.peer)
         commands |= {
             ("python", "fer"): [peer, "-c", "pass"],
             ("import", "fer"): [peer, "-c", "import fer.fer"],
-            ("read one photo", "fer"): [peer, "-c", _FER_COLD, photo],
+            ("read one photo", "fer"): [peer, "-c", _FER_COLD, inputs.photo],
+            (FILM_PROCESS, "fer"): [peer, "-c", _FER_FILM, inputs.film],
         }
     taken: dict[tuple[str, str], list[dict[str, float]]] = {key: [] for key in commands}
     for turn in range(options.rounds + 1):
         for key, command in commands.items():
+            if key[0] == FILM_PROCESS and turn != 1:
+                continue
             out, usage = run(command, " ".join(key))
             if key == ("read one photo", "moue"):
                 _check_prediction(out)
+            if key == (FILM_PROCESS, "moue"):
+                _check_film(out, inputs.frames)
             if turn:
                 taken[key].append(usage)
     rows = []
@@ -301,6 +318,13 @@ def _check_prediction(out: str) -> None:
         right = False
     if not right:
         raise BenchError(f"moue predict must print the one face of the photo. Got {out[:200]!r} instead.")
+
+
+def _check_film(out: str, frames: int) -> None:
+    """A row a frame, each with one face."""
+    rows = [json.loads(line) for line in out.splitlines()]
+    if len(rows) != frames or any(len(row["faces"]) != 1 for row in rows):
+        raise BenchError(f"moue predict must print one face for each of {frames} frames. Got {len(rows)} rows instead.")
 
 
 def _installed(readers: Sequence[_Reader]) -> list[dict[str, Any]]:
