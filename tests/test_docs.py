@@ -158,7 +158,7 @@ def test_the_walk_through_ensembles_runs(
 
     monkeypatch.setattr("moue.export.graph.trace", trace_once)  # Takes most of the time.
     [recipe] = blocks(page, "yaml")
-    Path("small.yaml").write_text(recipe.replace("epochs: 12", "epochs: 1, steps: 2"), encoding="utf-8")
+    Path("small.yaml").write_text(recipe.replace("epochs: 8", "epochs: 1, steps: 2"), encoding="utf-8")
     # Minutes that do not depend on what else the machine does: the recipe ends long before.
     cheaper = {"synth:1500:0": "synth:500:0", "0.6": "9"}
     written = []

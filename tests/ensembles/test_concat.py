@@ -251,10 +251,10 @@ def test_it_stands_beside_its_members_on_the_rows_that_all_held_out(
     joined: Path, runs: list[Path], table: ImageTable, tmp_path: Path
 ) -> None:
     shutil.copytree(joined, tmp_path / "joined")
-    spec, scored = compare_with_members(Run(tmp_path / "joined"), [*map(str, runs)], table)
+    spec, scored, missing = compare_with_members(Run(tmp_path / "joined"), [*map(str, runs)], table)
     part = table.take(Run(joined).split(table).validation)
     found = spec.trained["gain"]
-    assert scored == [*map(str, runs)]
+    assert (scored, missing) == ([*map(str, runs)], [])
     expected = [score(open_any(run), part, views=spec.views)[0].accuracy for run in (*runs, joined)]
     assert [*found["member_accuracies"], found["accuracy"]] == pytest.approx(expected)
     assert found["accuracy"] == pytest.approx(spec.scores["validation"])
@@ -265,6 +265,32 @@ def test_it_stands_beside_its_members_on_the_rows_that_all_held_out(
     other.replace(labels=tuple(reversed(other.labels))).save(tmp_path / "other" / SPEC)
     members = [str(runs[0]), str(tmp_path / "other")]
     assert compare_with_members(Run(tmp_path / "joined"), members, table)[1] == members[:1]
+
+
+def test_a_run_whose_members_are_gone_is_still_reported(
+    joined: Path, runs: list[Path], table: ImageTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(table, tmp_path / "set.npz")
+    shutil.copytree(runs[0], tmp_path / "gone")
+    run, members = tmp_path / "run", [str(tmp_path / "gone"), str(runs[1])]
+    fit(settings([Path(member) for member in members], **{"optim.epochs": 1}), table, run)
+    shutil.rmtree(tmp_path / "gone")
+    words = ["ensemble", "concat", *members, "--data", str(tmp_path / "set.npz"), "-o", str(run), "--resume"]
+    assert main([*words, "--format", "json"]) == 0
+    printed = capsys.readouterr()
+    assert f"{members[0]} is not compared with: " in printed.err
+    values = json.loads(printed.out)
+    assert [row["accuracy"] is None for row in values["members"]] == [True, False]
+    assert values["gain"]["members"] == [runs[1].name]
+    # What is known of all members stays; without any of them, there is nothing to compare with.
+    full = shutil.copytree(joined, tmp_path / "full")
+    compare_with_members(Run(full), [*map(str, runs)], table)
+    before = ModelSpec.load(full / SPEC)
+    spec, scored, missing = compare_with_members(Run(full), members, table)
+    assert (spec.trained["gain"]["members"], scored, len(missing)) == ([runs[1].name], members[1:], 1)
+    spec, scored, missing = compare_with_members(Run(full), members[:1], table)
+    assert ("gain" in spec.trained, scored) == (False, [])
+    assert ModelSpec.load(full / SPEC) == before
 
 
 def test_the_command_trains_and_resumes(

@@ -45,6 +45,16 @@ def test_an_ensemble_is_tested_against_its_best_member() -> None:
     assert found.to_dict()["helps"] is True
 
 
+def test_rare_classes_count_as_much_as_frequent_ones_in_the_balanced_accuracy() -> None:
+    truth = np.repeat([0, 1], [8, 2])
+    found = gain("both", np.zeros(10, np.int64), [("a", truth), ("b", np.repeat([0, 1], [4, 6]))], truth)
+    assert (found.accuracy, found.balanced_accuracy) == (0.8, 0.5)
+    assert (found.accuracies, found.balanced_accuracies) == ((1, 0.6), (1, 0.75))
+    values = found.to_dict()
+    assert values["best_member_balanced_accuracy"] == 1
+    assert values["member_balanced_accuracies"] == [1, 0.75]
+
+
 @pytest.mark.parametrize(
     ("ours", "words"),
     [
@@ -118,7 +128,8 @@ def test_the_command_prints_the_best_member_beside_the_vote(
     text = capsys.readouterr().out
     assert "good, its best member" in text
     assert found["summary"] in text
-    assert f"{found['best_member_accuracy']:.2%}" in text
+    for key in ("accuracy", "balanced_accuracy", "best_member_accuracy", "best_member_balanced_accuracy"):
+        assert f"{found[key]:.2%}" in text
 
 
 def test_what_is_not_known_is_said(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

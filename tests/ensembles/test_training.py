@@ -261,14 +261,18 @@ def test_the_commands_train(table: ImageTable, tmp_path: Path, capsys: pytest.Ca
     out = str(tmp_path / "bag")
     assert main(["ensemble", "bag", *data, "--out", out, "--members", "2", *settings, "--format", "json"]) == 0
     values = json.loads(capsys.readouterr().out)
-    assert len(values["members"]) == 2
+    members = ModelSpec.load(Path(out) / "ensemble.json").trained["gain"]
+    assert [member["validation"] for member in values["members"]] == members["member_accuracies"]
+    assert [member["balanced_accuracy"] for member in values["members"]] == members["member_balanced_accuracies"]
     assert 0 <= values["out_of_bag"]["accuracy"] <= 1
     out = str(tmp_path / "boost")
-    assert main(["ensemble", "boost", *data, "--out", out, "--rounds", "2", *settings]) == 0
+    boosting = ["ensemble", "boost", *data, "--out", out, "--rounds", "2", *settings]
+    assert main([*boosting, "--learning-rate", "0.5"]) == 0
     printed = capsys.readouterr().out
     for words in (
         "weighted error",
         "training accuracy",
+        "held-out balanced accuracy",
         "effective rows",
         "Effective rows: how many rows of equal weight",
     ):
@@ -277,6 +281,8 @@ def test_the_commands_train(table: ImageTable, tmp_path: Path, capsys: pytest.Ca
     with open(Path(out) / "rounds.csv", newline="") as file:
         shares = [float(row["train_accuracy"]) for row in csv.DictReader(file)]
     assert all(f"{share:.2%}" in printed for share in shares), "a table is in per cent, a file in fractions"
+    assert main(boosting) == 2
+    assert "follow from a learning rate of '0.5'. Got 1 instead" in capsys.readouterr().err
 
 
 def test_what_is_written_of_a_bag_and_a_boost_reloads_bit_equal(bagged: Bag, boosted: Boost, table: ImageTable) -> None:
@@ -289,7 +295,7 @@ def test_what_is_written_of_a_bag_and_a_boost_reloads_bit_equal(bagged: Bag, boo
     assert [float(f) for f in factors] == [np.float32(w / sum(weights)) for w in weights]
     gain = bagged.spec.trained["gain"]
     assert gain["members"] == ["member-0", "member-1", "member-2"]
-    assert gain["member_accuracies"] == pytest.approx(bagged.members)
+    assert gain["member_accuracies"] == pytest.approx([Run(run).spec().scores["validation"] for run in bagged.runs])
     assert gain["accuracy"] == pytest.approx(bagged.spec.scores["validation"], abs=1e-5)
     held_out = [r.validation for r in boosted.rounds]
     assert boosted.spec.trained["gain"]["member_accuracies"] == pytest.approx(held_out)

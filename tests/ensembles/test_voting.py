@@ -14,6 +14,7 @@ from onnx import TensorProto
 
 from moue.cli.main import main
 from moue.data import load
+from moue.data.readers.store import save
 from moue.data.splits import stratified_split
 from moue.ensembles.rank_subsets import SubsetScore, rank_subsets
 from moue.ensembles.stacking import stack
@@ -110,6 +111,37 @@ def test_validation_rows_that_a_member_was_trained_on_do_not_calibrate(make: Mak
     with pytest.raises(DataError, match=r"a/model\.onnx: the saved split was not cut.*also work without --data"):
         merge([c, a], tmp_path / "other.onnx", data=own)
     assert not (tmp_path / "other.onnx").exists()
+
+
+def test_models_of_another_set_are_calibrated_on_images_that_they_have_not_seen(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, (a, b), out = table(), (make("a", 1), make("b", 2)), tmp_path / "full.onnx"
+    parts = np.where(np.arange(1200) < 900, "train", "public_test")
+    own = dataclasses.replace(whole, split=parts)
+    save(own, tmp_path / "set.npz")
+    command = [str(a), str(b), "--data", str(tmp_path / "set.npz")]
+    assert main(["ensemble", "vote", *command, "-o", str(out)]) == 2
+    assert "take --unseen" in capsys.readouterr().err
+    assert main(["ensemble", "vote", *command, "-o", str(out), "--unseen"]) == 0
+    assert "are taken to have seen no image of" in capsys.readouterr().err
+    spec = ModelSpec.load(out.with_suffix(".json"))
+    assert spec.trained["gain"]["n"] == 900
+    logits = open_model(out).tta_logits(own.images[:900], spec.views)
+    assert spec.temperature == pytest.approx(fit_temperature(logits, own.labels[:900]), rel=1e-3)
+    assert main(["ensemble", "rank", *command, "--unseen", "--format", "json"]) == 0
+    assert {row["n"] for row in json.loads(capsys.readouterr().out)} == {900}
+    assert stack([a, b], tmp_path / "stack.onnx", own, unseen=True).trained["gain"]["n"] == 900
+    # Of a model that was trained on this set, what it held out counts.
+    split = stratified_split(own, 0.4, seed=0)
+    split.save(a.parent / "split.json")
+    assert merge([a, b], out, data=own, unseen=True).trained["gain"]["n"] == len(split.validation)
+    described = ModelSpec.load(b.with_suffix(".json"))
+    described.replace(trained={"data": {"fingerprint": own.fingerprint}}).save(b.with_suffix(".json"))
+    with pytest.raises(DataError, match=r"b/model\.onnx was trained on images of drawn"):
+        merge([a, b], out, data=own, unseen=True)
+    with pytest.raises(UsageError, match="give --data SET"):
+        merge([a, b], out, unseen=True)
 
 
 def test_the_command_reads_the_data_as_the_members_were_trained_on_it(make: Make, tmp_path: Path) -> None:
@@ -343,7 +375,8 @@ def test_the_command_says_whether_averaging_is_worth_it(
 ) -> None:
     a, b = (str(make(name, seed)) for name, seed in (("a", 1), ("b", 2)))
     one, both = (SubsetScore(m, 200, 0.6, 0.03, 0.5, 0.2, nll, None, 7) for m, nll in (((a,), 1.0), ((a, b), 1.1)))
-    monkeypatch.setattr("moue.ensembles.rank_subsets.rank_subsets", lambda *_: [one, both] if alone else [both, one])
+    found = [one, both] if alone else [both, one]
+    monkeypatch.setattr("moue.ensembles.rank_subsets.rank_subsets", lambda *_, **__: found)
     assert main(["ensemble", "rank", a, b, "--data", "synth:200:0"]) == 0
     printed = capsys.readouterr()
     assert "majority_baseline" in printed.out

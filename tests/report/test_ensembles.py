@@ -49,7 +49,8 @@ def test_the_page_shows_members_their_disagreement_and_the_changed_images(
     share = f"{100 * found.gain.disagreement[0][2]:.1f}"
     assert f'<td class="n">{share}</td>' in html
     assert f"| {share} |" in markdown
-    for text in ("Members of both", "member-2", "0.333", f"{100 * found.gain.accuracies[1]:.1f}"):
+    scores = (found.gain.accuracies[1], found.gain.balanced_accuracies[1])
+    for text in ("Members of both", "member-2", "0.333", *(f"{100 * score:.1f}" for score in scores)):
         assert text in html
         assert text in markdown
     assert f"{len(found.gained)} gained, {len(found.lost)} lost" in html

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from moue.cli.dataset import add_dataset, read_for, typed_options
 from moue.cli.ensemble_result import PERCENT, print_ensemble
@@ -25,12 +24,15 @@ if TYPE_CHECKING:
     from moue.spec import ModelSpec
     from moue.training.run_folder import Run
 
+T = TypeVar("T")
+
 #: Of the table of `boost`.
 ROUND_TITLES = {
     "error": "weighted error",
     "weight": "vote's weight",
     "train_accuracy": "training accuracy",
     "validation": "held-out accuracy",
+    "balanced_accuracy": "held-out balanced accuracy",
     "effective_rows": "effective rows",
 }
 ROUND_NOTES = (
@@ -48,6 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     rank = _kind(kinds, "rank", _rank, "score every average of some models on the rows that all held out")
     rank.add_argument("members", nargs="+", metavar="MODEL", help=f"2 to 12 {MEMBERS}")
     add_dataset(rank, "the set that they were trained on", required=True)
+    _add_unseen(rank)
     rank.add_argument("--top", type=int, default=10, metavar="N", help="how many of the subsets to list (default: 10)")
     vote = _kind(kinds, "vote", _vote, "average models, or let them vote, as one file")
     _add_members(vote, "the set that they were trained on, to calibrate on the rows that all held out", required=False)
@@ -121,9 +124,19 @@ def _kind(kinds: Any, name: str, act: Callable[[argparse.Namespace], int], line:
     return parser
 
 
+def _add_unseen(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--unseen",
+        action="store_true",
+        help="models that were trained on another set have seen no image of --data: all of it but its test rows is "
+        "held out for them",
+    )
+
+
 def _add_members(parser: argparse.ArgumentParser, data: str, required: bool) -> None:
     parser.add_argument("members", nargs="+", metavar="MODEL", help=f"two or more {MEMBERS}")
     add_dataset(parser, data, required=required)
+    _add_unseen(parser)
     parser.add_argument("-o", "--out", required=True, type=Path, metavar="FILE", help="the .onnx file to write")
     parser.add_argument("--name", metavar="NAME", help="the model's name (default: the file's)")
     parser.add_argument(
@@ -145,7 +158,7 @@ def _rank(args: argparse.Namespace) -> int:
     note_shadowed_runs(args.members)
     table = read_for(args, args.members[0], spec_of(args.members[0]))
     with Progress("evaluating", "models") as progress:
-        scores = rank_subsets(args.members, table, progress)[: args.top]
+        scores = rank_subsets(args.members, table, progress, unseen=args.unseen)[: args.top]
     if scores[0].n < MIN_ROWS:
         sys.stderr.write(f"moue: {scores[0].n} held-out images are few: the order is mostly chance\n")
     values = [asdict(score, dict_factory=_rounded) for score in scores]
@@ -155,9 +168,8 @@ def _rank(args: argparse.Namespace) -> int:
     if len(best) == 1:
         sys.stderr.write(f"moue: no average is better than {best[0]} alone\n")
     else:
-        command = shlex.join(
-            ["moue", "ensemble", "vote", *best, "-o", "ensemble.onnx", "--data", args.data, *typed_options(args)]
-        )
+        options = ["-o", "ensemble.onnx", "--data", args.data, *typed_options(args), *["--unseen"] * args.unseen]
+        command = shlex.join(["moue", "ensemble", "vote", *best, *options])
         sys.stderr.write(f"moue: to write the best subset as one file: {command}\n")
     return exit_code(table.left_out)
 
@@ -174,6 +186,7 @@ def _vote(args: argparse.Namespace) -> int:
         fit=args.fit,
         store=args.store,
         data=table,
+        unseen=args.unseen,
         name=args.name,
     )
     _print_members(args, spec, args.out)
@@ -185,57 +198,52 @@ def _stack(args: argparse.Namespace) -> int:
 
     table = _read(args)
     assert table is not None  # --data is required.
-    _print_members(args, stack(args.members, args.out, table, store=args.store, name=args.name), args.out)
+    spec = stack(args.members, args.out, table, store=args.store, unseen=args.unseen, name=args.name)
+    _print_members(args, spec, args.out)
     return exit_code(table.left_out)
 
 
 def _bag(args: argparse.Namespace) -> int:
-    given = read_training(args)
-    from moue.cli.train import TrainingProgress
     from moue.ensembles.bagging import ENSEMBLE, bag
 
-    with _resumable():
-        result = bag(
-            given.config,
-            given.table,
-            args.out,
-            args.members,
-            recipe=given.recipe,
-            settings=given.settings,
-            progress=lambda name: TrainingProgress(f"{name}: "),
-        )
+    result, code = _train_all(bag, args, args.members)
     values = result.to_dict()
-    rows = [dict(row) for row in values["members"]]
-    rows.append({"run": "all, averaged", "validation": values["validation"]})
-    if result.out_of_bag is not None:
-        rows.append({"run": f"out of bag ({result.out_of_bag.n:,} rows)", "validation": result.out_of_bag.accuracy})
+    gain = result.spec.trained.get("gain", {})
+    ours = {"validation": values["validation"], "balanced_accuracy": gain.get("balanced_accuracy")}
+    rows = [*values["members"], {"run": "all, averaged", **ours}]
+    if (out := result.out_of_bag) is not None:
+        scores = {"validation": out.accuracy, "balanced_accuracy": out.balanced_accuracy}
+        rows.append({"run": f"out of bag ({out.n:,} rows)", **scores})
     print_ensemble(args, rows, values, result.spec, args.out / ENSEMBLE, result.runs)
-    return given.code
+    return code
 
 
 def _boost(args: argparse.Namespace) -> int:
-    given = read_training(args)
-    from moue.cli.train import TrainingProgress
     from moue.ensembles.bagging import ENSEMBLE
     from moue.ensembles.boosting import boost
 
-    with _resumable():
-        result = boost(
-            given.config,
-            given.table,
-            args.out,
-            args.rounds,
-            learning_rate=args.learning_rate,
-            recipe=given.recipe,
-            settings=given.settings,
-            progress=lambda name: TrainingProgress(f"{name}: "),
-        )
+    result, code = _train_all(boost, args, args.rounds, learning_rate=args.learning_rate)
     values = result.to_dict()
     runs = [Path(r.run) for r in result.rounds]
     print_ensemble(
         args, values["rounds"], values, result.spec, args.out / ENSEMBLE, runs, titles=ROUND_TITLES, notes=ROUND_NOTES
     )
-    return given.code
+    return code
+
+
+def _train_all(train: Callable[..., T], args: argparse.Namespace, count: int, **options: Any) -> tuple[T, int]:
+    """Train the members of a recipe with ``bag`` or ``boost``: what that gives, and the command's exit code."""
+    given = read_training(args)
+    from moue.cli.train import TrainingProgress
+
+    options |= {"recipe": given.recipe, "settings": given.settings}
+    try:
+        found = train(
+            given.config, given.table, args.out, count, **options, progress=lambda name: TrainingProgress(f"{name}: ")
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command takes what is trained, and resumes the rest") from None
+    return found, given.code
 
 
 def _concat(args: argparse.Namespace) -> int:
@@ -253,11 +261,14 @@ def _concat(args: argparse.Namespace) -> int:
 def _print_concat(args: argparse.Namespace, run: Run, table: ImageTable) -> None:
     from moue.cli.train import line_of, summary_of
     from moue.ensembles.concatenation import compare_with_members
+    from moue.ensembles.gain import member_scores
 
-    spec, scored = compare_with_members(run, args.members, table)
-    accuracies = dict(zip(scored, spec.trained.get("gain", {}).get("member_accuracies", []), strict=False))
+    spec, scored, missing = compare_with_members(run, args.members, table)
+    sys.stderr.writelines(f"moue: {remark}\n" for remark in missing)
+    scores = dict(zip(scored, member_scores(spec, len(scored)), strict=True))
+    unknown = {"accuracy": None, "balanced_accuracy": None}
     names = zip(args.members, spec.trained["members"], strict=True)
-    rows = [{"member": name, "network": m["network"], "accuracy": accuracies.get(name)} for name, m in names]
+    rows = [{"member": name, "network": m["network"], **scores.get(name, unknown)} for name, m in names]
     values = {**summary_of(run.folder, spec), "members": rows, "remarks": spec.trained.get("remarks", [])}
     print_ensemble(args, rows, values, spec, run.folder, scored, notes=("", line_of(run.folder, spec)))
 
@@ -307,15 +318,6 @@ def _values(text: str) -> tuple[str, list[float]]:
     raise UsageError(f"--set takes a setting with a number or several, as in C=0.1,1. Got {quoted(text)} instead.")
 
 
-@contextmanager
-def _resumable() -> Iterator[None]:
-    """Says how an interrupted training goes on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("the same command takes what is trained, and resumes the rest") from None
-
-
 def _read(args: argparse.Namespace) -> ImageTable | None:
     """The data set, as the first member was trained on it; None where none is given."""
     from moue.data.loading import source_files
@@ -334,13 +336,17 @@ def _read(args: argparse.Namespace) -> ImageTable | None:
 
 
 def _print_members(args: argparse.Namespace, spec: ModelSpec, out: Path) -> None:
+    from moue.ensembles.gain import member_scores
+
     columns = {"member": "name", "network": "network", "weight": "weight"}
     if spec.trained["ensemble"] == "stack":
         del columns["weight"]  # A matrix says how much each counts.
-    members = [{key: member[name] for key, name in columns.items()} for member in spec.trained["members"]]
-    accuracies = spec.trained.get("gain", {}).get("member_accuracies", [])
-    if len(accuracies) == len(members):  # None was left out.
-        members = [{**row, "accuracy": accuracy} for row, accuracy in zip(members, accuracies, strict=True)]
+    described = spec.trained["members"]
+    scores = member_scores(spec, len(described))
+    members = [
+        {**{key: member[name] for key, name in columns.items()}, **own}
+        for member, own in zip(described, scores, strict=True)
+    ]
     values = {
         "file": str(out),
         "name": spec.name,

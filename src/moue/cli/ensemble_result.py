@@ -13,7 +13,10 @@ from moue.cli.output import in_percent, write
 from moue.spec import ModelSpec
 
 #: Columns of fractions, which a table shows in per cent.
-PERCENT = ("accuracy", "accuracy_se", "validation", "majority_baseline", "disagreement", "error", "train_accuracy")
+PERCENT = (
+    *("accuracy", "accuracy_se", "balanced_accuracy", "validation", "majority_baseline", "disagreement"),
+    *("error", "train_accuracy"),  # Of rounds of boosting.
+)
 
 #: Said where no row was held out by all members.
 UNKNOWN = "whether it is better than its best member is not known: there are no rows that all members held out"

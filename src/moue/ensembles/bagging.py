@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from moue.data.splits import duplicate_groups
 from moue.data.table import ImageTable
+from moue.ensembles.gain import member_scores
 from moue.ensembles.voting import merge
 from moue.errors import UsageError, quoted
 from moue.evaluation.metrics import Evaluation, evaluate
@@ -36,20 +37,18 @@ class Bag:
     """What bagging gives."""
 
     runs: tuple[Path, ...]
-    members: tuple[float, ...]
-    """Accuracy of each member on the rows that all held out; empty where none are held out."""
     out_of_bag: Evaluation | None
     """Of training rows, each predicted by the mean of those members whose sample is without it; None where every row is
     in every sample."""
     spec: ModelSpec
-    """Of the ensemble, with its accuracy on the rows that all members held out."""
+    """Of the ensemble, with the scores of both on the rows that all members held out."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON."""
         return {
             "members": [
-                {"run": str(run), "validation": accuracy}
-                for run, accuracy in zip(self.runs, self.members or (None,) * len(self.runs), strict=True)
+                {"run": str(run), "validation": s["accuracy"], "balanced_accuracy": s["balanced_accuracy"]}
+                for run, s in zip(self.runs, member_scores(self.spec, len(self.runs)), strict=True)
             ],
             "validation": self.spec.scores.get("validation"),
             "out_of_bag": None if self.out_of_bag is None else self.out_of_bag.to_dict(),
@@ -102,8 +101,7 @@ def bag(
         fit(wanted, table, folder, resume=True, progress=callback, recipe=base)
     held_out = config.data.validation > 0 or bool((table.split == "validation").any())
     spec = merge(runs, out / ENSEMBLE, data=table if held_out else None, name=out.name)
-    accuracies = tuple(Run(folder).spec().scores["validation"] for folder in runs) if held_out else ()
-    return Bag(runs, accuracies, out_of_bag(runs, table), spec)
+    return Bag(runs, out_of_bag(runs, table), spec)
 
 
 def out_of_bag(runs: Sequence[Path], table: ImageTable) -> Evaluation | None:

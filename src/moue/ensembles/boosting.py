@@ -18,7 +18,7 @@ from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
 from moue.ensembles.bagging import ENSEMBLE
 from moue.ensembles.combination import WeightedVote
-from moue.ensembles.gain import with_gain
+from moue.ensembles.gain import member_scores, with_gain
 from moue.ensembles.members import (
     calibrated,
     open_members,
@@ -73,8 +73,12 @@ class Boost:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON."""
+        scores = member_scores(self.spec, len(self.rounds))
         return {
-            "rounds": [asdict(r) for r in self.rounds],
+            "rounds": [
+                {**asdict(r), "balanced_accuracy": s["balanced_accuracy"]}
+                for r, s in zip(self.rounds, scores, strict=True)
+            ],
             "ended": self.ended or None,
             "validation": self.spec.scores.get("validation"),
         }

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from moue.data.table import ImageTable
 from moue.ensembles.gain import with_gain
+from moue.errors import MissingExtra, ModelError, UnknownName
 from moue.evaluation.scoring import predict, truth_of
 from moue.run_folder import SPEC
 from moue.spec import ModelSpec
-from moue.trained.open import open_any, spec_of
+from moue.trained.open import Model, open_any
 from moue.training.run_folder import Run
 
 
-def compare_with_members(run: Run, members: Sequence[str], table: ImageTable) -> tuple[ModelSpec, list[str]]:
+def compare_with_members(run: Run, members: Sequence[str], table: ImageTable) -> tuple[ModelSpec, list[str], list[str]]:
     """Score a concatenation and its members on the rows that it held out, and keep the gain in its spec.
 
     Args:
@@ -23,23 +24,36 @@ def compare_with_members(run: Run, members: Sequence[str], table: ImageTable) ->
         table: the data set that it was trained on.
 
     Returns:
-        The run's spec, with ``trained["gain"]`` where rows were held out and a member has its classes; and the members
-        that were scored.
+        The run's spec, with ``trained["gain"]`` where rows were held out and a member has its classes; the members that
+        were scored; and why others could not be opened, as the run that holds their weights needs them no more. Where
+        there are such, the file keeps the gain that it has.
 
     Raises:
         DataError: for another data set.
-        UnknownName, ModelError, MissingExtra: as :func:`moue.trained.open.open_any`.
     """
     spec = run.spec()
+    had_gain, spec = (
+        "gain" in spec.trained,
+        spec.replace(trained={k: v for k, v in spec.trained.items() if k != "gain"}),
+    )
     held_out = table.take(run.split(table).validation)
-    scored = [name for name in members if spec_of(name).labels == spec.labels]
+    models: dict[str, Model] = {}
+    missing = []
+    for name in members:
+        try:
+            models[name] = open_any(name)
+        except (UnknownName, ModelError, MissingExtra) as error:
+            missing.append(f"{name} is not compared with: {error}")
+    scored = [name for name, model in models.items() if model.spec.labels == spec.labels]
     if not len(held_out) or not scored:
-        return spec, scored
-    models: list[str | Path] = [run.folder, *scored]
+        return spec, scored, missing
     # With as many views each, as is done for other ensembles.
-    values = [predict(open_any(model), held_out.images, views=spec.views) for model in models]
-    own, *theirs = (found.probabilities for found in values)
+    own, *theirs = (
+        predict(model, held_out.images, views=spec.views).probabilities
+        for model in (open_any(run.folder), *(models[name] for name in scored))
+    )
     named = [(Path(name).name, probabilities) for name, probabilities in zip(scored, theirs, strict=True)]
     spec = with_gain(spec, own, named, truth_of(held_out, spec))
-    spec.save(run.folder / SPEC)
-    return spec, scored
+    if not (missing and had_gain):
+        spec.save(run.folder / SPEC)
+    return spec, scored, missing

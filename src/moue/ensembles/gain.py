@@ -45,6 +45,21 @@ def with_gain(
     return spec.replace(trained={**spec.trained, "gain": {**found.to_dict(), "summary": summary}})
 
 
+def member_scores(spec: ModelSpec, n: int) -> list[dict[str, float | None]]:
+    """``accuracy`` and ``balanced_accuracy`` of an ensemble's members on the rows that all held out, from its
+    ``trained["gain"]``; None where there are no such rows.
+
+    Args:
+        spec: the ensemble's.
+        n: how many members are asked for. They have no scores where these are not all that were given, as where a fit
+            left some out.
+    """
+    gain = spec.trained.get("gain", {})
+    found = [gain.get(key, ()) for key in ("member_accuracies", "member_balanced_accuracies")]
+    columns = [values if len(values) == n else [None] * n for values in found]
+    return [{"accuracy": accuracy, "balanced_accuracy": balanced} for accuracy, balanced in zip(*columns, strict=True)]
+
+
 def costs(out: str | Path, best: str | Path) -> dict[str, Cost]:
     """What an ensemble and its best member cost, as "ensemble" and "best_member".
 
@@ -58,8 +73,8 @@ def costs(out: str | Path, best: str | Path) -> dict[str, Cost]:
 
 
 def cost_rows(found: Mapping[str, Any], cost: Mapping[str, Cost], name: str) -> list[dict[str, Any]]:
-    """The ensemble and its best member as rows with the same keys: accuracy and its standard error (fractions), then
-    what they cost.
+    """The ensemble and its best member as rows with the same keys: accuracy, its standard error and balanced accuracy
+    (fractions), then what they cost.
 
     Args:
         found: ``trained["gain"]`` of the ensemble's spec.
@@ -67,9 +82,13 @@ def cost_rows(found: Mapping[str, Any], cost: Mapping[str, Cost], name: str) -> 
         name: the ensemble's.
     """
     return [
-        {"model": title, "accuracy": found[key], "accuracy_se": found[f"{key}_se"], **asdict(cost[who])}
-        for title, key, who in (
-            (name, "accuracy", "ensemble"),
-            (f"{found['best_member']}, its best member", "best_member_accuracy", "best_member"),
+        {
+            "model": title,
+            **{key: found[prefix + key] for key in ("accuracy", "accuracy_se", "balanced_accuracy")},
+            **asdict(cost[who]),
+        }
+        for title, prefix, who in (
+            (name, "", "ensemble"),
+            (f"{found['best_member']}, its best member", "best_member_", "best_member"),
         )
     ]

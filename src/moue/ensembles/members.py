@@ -26,7 +26,8 @@ from moue.runtime.engine import Engine, open_graph
 from moue.runtime.weights import ModelFile, files_of, find_model
 from moue.spec import ModelSpec
 from moue.trained.open import run_of, spec_of
-from moue.trained.split_of import split_of
+from moue.trained.split_of import split_of, split_of_spec
+from moue.training.unseen import may_have_seen
 from moue.tta import tta_logits
 
 if TYPE_CHECKING:
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
     from moue.export.graph import Store
 
 #: Added to what is wrong with the rows that a member held out.
-WITHOUT_DATA = "moue ensemble vote and moue export also work without --data."
+WITHOUT_DATA = (
+    "moue ensemble vote and moue export also work without --data; moue ensemble vote, rank and stack take --unseen for "
+    "models that were trained on other images."
+)
 
 #: What the members must share: one crop, one input, one order of labels.
 SHARED = ("labels", "size", "color", "margin", "align")
@@ -283,23 +287,34 @@ def _mean_frequencies(specs: Sequence[ModelSpec], shares: Sequence[float]) -> tu
     return tuple(round(share, 6) for share in mean.tolist())
 
 
-def held_out_rows(members: Sequence[str | Path], data: ImageTable) -> ImageTable:
-    """The rows that every member held out, see :func:`held_out_positions`.
-
-    Raises:
-        DataError: as :func:`held_out_positions`.
-    """
-    return data.take(functools.reduce(np.intersect1d, [held_out_positions(member, data) for member in members]))
+def held_out_rows(members: Sequence[str | Path], data: ImageTable, unseen: bool = False) -> ImageTable:
+    """The rows that every member held out; arguments and errors as of :func:`held_out_positions`."""
+    return data.take(functools.reduce(np.intersect1d, [held_out_positions(m, data, unseen) for m in members]))
 
 
-def held_out_positions(member: str | Path, data: ImageTable) -> NDArray[np.int64]:
+def held_out_positions(member: str | Path, data: ImageTable, unseen: bool = False) -> NDArray[np.int64]:
     """The rows that a member held out: those of its split, or, without one, the set's validation rows.
 
-    A run on other data is refused, even where the set has validation rows: it says nothing about them.
+    A run on other data is refused, even where the set has validation rows: its images may be the same ones, read in
+    another size or with other labels.
+
+    Args:
+        member: as of :func:`moue.trained.open.open_any`.
+        data: the set.
+        unseen: whether a member without a split of this set has seen no image of it: it then held out all rows but
+            those that are for testing.
 
     Raises:
-        DataError: when a member has no split and the set no validation rows, or was trained on another set.
+        DataError: when a member has no split and the set no validation rows, or was trained on another set; with
+            ``unseen``, when its spec says that it was trained on images of this one.
     """
+    if unseen and (split := split_of_spec(member, spec_of(member), data)) is None:
+        if may_have_seen(spec_of(member), data):
+            raise DataError(
+                f"{member} was trained on images of {data.name or 'this set'}, so that they are not unseen. Give a set "
+                "of other images."
+            )
+        return np.flatnonzero(np.isin(data.split, ("train", "validation")))
     try:
         split = split_of(member, data)
     except DataError as error:
@@ -317,6 +332,14 @@ def with_remarks(spec: ModelSpec, *remarks: str) -> ModelSpec:
     """The spec with more remarks on how it was made; empty ones are left out."""
     found = [*spec.trained.get("remarks", []), *filter(None, remarks)]
     return spec.replace(trained={**spec.trained, "remarks": found}) if found else spec
+
+
+def unseen_remark(data: ImageTable) -> str:
+    """What a score says where members were said to have seen no image of a set."""
+    return (
+        f"models that were trained on other sets are taken to have seen no image of {data.name or 'this one'}, as "
+        "--unseen says; of images that they have seen, scores are too high"
+    )
 
 
 def calibrated(spec: ModelSpec, logits: NDArray[np.floating], truth: NDArray[np.int64]) -> ModelSpec:

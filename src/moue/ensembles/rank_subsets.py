@@ -14,7 +14,7 @@ from moue.data.table import ImageTable
 from moue.ensembles.members import SAME_ROWS, held_out_rows, require_compatible, require_distinct
 from moue.errors import DataError, UsageError
 from moue.evaluation.calibration import calibrate
-from moue.evaluation.metrics import negative_log_likelihood, standard_error
+from moue.evaluation.metrics import balanced_accuracy, negative_log_likelihood, standard_error
 from moue.evaluation.scoring import truth_of
 from moue.preprocess import to_inputs
 from moue.progress import Report
@@ -47,7 +47,9 @@ class SubsetScore:
     parameters: int
 
 
-def rank_subsets(members: Sequence[str | Path], data: ImageTable, progress: Report | None = None) -> list[SubsetScore]:
+def rank_subsets(
+    members: Sequence[str | Path], data: ImageTable, progress: Report | None = None, *, unseen: bool = False
+) -> list[SubsetScore]:
     """Score all subsets.
 
     The score of the best of many is too high, by selection: score it once more on images that selected nothing.
@@ -56,6 +58,7 @@ def rank_subsets(members: Sequence[str | Path], data: ImageTable, progress: Repo
         members: 2 to 12 of what :func:`moue.ensembles.voting.merge` takes.
         data: the set that they were trained on.
         progress: called with the number of members whose logits are there, and of all.
+        unseen: as of :func:`moue.ensembles.members.held_out_positions`.
 
     Returns:
         All subsets by negative log-likelihood, the lowest first: it is less noisy than accuracy.
@@ -63,7 +66,7 @@ def rank_subsets(members: Sequence[str | Path], data: ImageTable, progress: Repo
     Raises:
         UsageError: for fewer than two members, more than twelve, or one that is given twice.
         ModelError: when members differ in what an ensemble must share, or cannot be opened.
-        DataError: as :func:`moue.ensembles.voting.held_out_rows`.
+        DataError: as :func:`moue.ensembles.members.held_out_positions`.
     """
     names = [str(member) for member in members]
     if not 2 <= len(names) <= MAX_MEMBERS:
@@ -72,7 +75,7 @@ def rank_subsets(members: Sequence[str | Path], data: ImageTable, progress: Repo
     models = [open_any(member) for member in members]
     specs = [model.spec for model in models]
     require_compatible(specs)
-    held_out = held_out_rows(members, data)
+    held_out = held_out_rows(members, data, unseen)
     if not len(held_out):
         raise DataError(f"there is no image that every model held out, to rank them on. {SAME_ROWS}.")
     truth, views = truth_of(held_out, specs[0]), max(spec.views for spec in specs)
@@ -99,7 +102,7 @@ def rank_subsets(members: Sequence[str | Path], data: ImageTable, progress: Repo
                     len(truth),
                     accuracy,
                     standard_error(accuracy, len(truth)),
-                    float(np.mean([right[truth == k].mean() for k in np.unique(truth)])),
+                    balanced_accuracy(right, truth),
                     majority,
                     negative_log_likelihood(p, truth),
                     float(np.mean(pairs)) if pairs else None,

@@ -24,6 +24,8 @@ from moue.ensembles.members import (
     require_distinct,
     require_ensemble_file,
     spec_of_ensemble,
+    unseen_remark,
+    with_remarks,
     write_ensemble,
 )
 from moue.ensembles.voting import merge
@@ -54,6 +56,7 @@ def stack(
     data: ImageTable,
     *,
     store: Store = "float32",
+    unseen: bool = False,
     name: str | None = None,
 ) -> ModelSpec:
     """Write members and a linear classifier of their logits as one ``.onnx`` with its ``.json``.
@@ -64,7 +67,7 @@ def stack(
 
     Args:
         members: as of :func:`moue.ensembles.voting.merge`, and folders of ``moue cross-validate``.
-        store, name: as of :func:`moue.ensembles.voting.merge`.
+        store, unseen, name: as of :func:`moue.ensembles.voting.merge`.
         out: path of the ``.onnx`` file.
         data: the set that they were trained on.
 
@@ -81,6 +84,7 @@ def stack(
     """
     require("sklearn", "train")
     require_distinct(members)
+    remarks = [unseen_remark(data)] if unseen else []
     path = require_ensemble_file(out, [member for member in members if not _is_crossed(member)])
     with tempfile.TemporaryDirectory(prefix="moue-folds-") as folder:
         crossed = {i: _out_of_fold(m, data) for i, m in enumerate(members) if _is_crossed(m)}
@@ -91,7 +95,7 @@ def stack(
         require_compatible([spec_of(member) for member in names])
         rows = functools.reduce(
             np.intersect1d,
-            [crossed[i].rows if i in crossed else held_out_positions(m, data) for i, m in enumerate(members)],
+            [crossed[i].rows if i in crossed else held_out_positions(m, data, unseen) for i, m in enumerate(members)],
         )
         if len(rows) < MIN_ROWS:
             raise DataError(
@@ -111,7 +115,7 @@ def stack(
             ]
             logits = np.concatenate(own, axis=1)
             strength, predicted = choose_strength(logits, truth)
-            spec = spec.replace(trained={**spec.trained, "penalty": strength})
+            spec = with_remarks(spec.replace(trained={**spec.trained, "penalty": strength}), *remarks)
             combination = LinearStack(*fit_linear(logits, truth, strength, len(spec.labels)))
             named = [(member.name, z) for member, z in zip(opened.specs, own, strict=True)]
             spec = with_gain(calibrated(spec, predicted, truth), predicted, named, truth)

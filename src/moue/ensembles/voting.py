@@ -29,6 +29,7 @@ from moue.ensembles.members import (
     require_compatible,
     require_ensemble_file,
     spec_of_ensemble,
+    unseen_remark,
     with_remarks,
     write_ensemble,
 )
@@ -56,6 +57,7 @@ def merge(
     fit: bool = False,
     store: Store = "float32",
     data: ImageTable | None = None,
+    unseen: bool = False,
     name: str | None = None,
 ) -> ModelSpec:
     """Write several models as one ``.onnx`` with its ``.json``, after comparing it with its members in every engine.
@@ -76,6 +78,7 @@ def merge(
             every member held out, after views and members are averaged; without it, or where these are too few, the
             temperature is 1, and without any the threshold the members' mean: ``trained["remarks"]`` then says so. Of
             members without a split, the set's own validation rows count as held out.
+        unseen: see :func:`moue.ensembles.members.held_out_positions`; a remark says so.
         name: the ensemble's name; by default the file's.
 
     Returns:
@@ -84,8 +87,8 @@ def merge(
         held-out rows, see :class:`moue.ensembles.gain.Gain`.
 
     Raises:
-        UsageError: for fewer than two members, wrong weights, weights to fit without data or beside given ones, or a
-            file name that does not end in .onnx or is a member's.
+        UsageError: for fewer than two members, wrong weights, weights to fit without data or beside given ones,
+            ``unseen`` without data, or a file name that does not end in .onnx or is a member's.
         ModelError: when members differ in :data:`SHARED` or cannot be opened.
         DataError: when a member does not say which rows it held out, or was trained on another set.
         MissingExtra: without onnx, or for run folders without torch.
@@ -93,13 +96,16 @@ def merge(
     path = require_ensemble_file(out, members)
     if fit and (data is None or weights is not None or kind != "soft"):
         raise UsageError("weights are fitted for a soft vote, on --data: leave --weights out, and give --data SET.")
+    if unseen and data is None:
+        raise UsageError("--unseen is about the images of --data: give --data SET, or leave it out.")
     shares = _shares(weights, len(members))
     held_out = None
     if data is not None and len(members) > 1:
         require_compatible([spec_of(member) for member in members])  # Other rows would not help those that differ.
-        held_out = held_out_rows(members, data)
+        held_out = held_out_rows(members, data, unseen)
     with open_members(members, store) as opened:
-        given, remarks, images, truth = opened, [], None, None
+        given, images, truth = opened, None, None
+        remarks = [unseen_remark(data)] if unseen and data is not None else []
         if held_out is not None:
             first = opened.specs[0]
             images, truth = to_inputs(held_out.images, first.size, first.color), truth_of(held_out, first)
@@ -109,7 +115,8 @@ def merge(
                     f"its weights stay equal: {len(images)} held-out images are too few; fitting takes {MIN_ROWS}"
                 )
             else:
-                opened, shares, remarks = _fitted(opened, images, truth)
+                opened, shares, left_out = _fitted(opened, images, truth)
+                remarks += left_out
         spec = spec_of_ensemble(opened.specs, shares, name or path.stem, "vote" if kind == "soft" else "majority vote")
         factors = tuple(share / spec.temperature for share, spec in zip(shares, opened.specs, strict=True))
         combination = WeightedSum(factors) if kind == "soft" else WeightedVote(tuple(shares))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.evaluation.metrics import standard_error
+from moue.evaluation.metrics import balanced_accuracy, standard_error
 from moue.evaluation.significance import Pair, compare_pairs
 
 
@@ -21,6 +21,8 @@ class Gain:
     """Names of those that were given."""
     accuracies: tuple[float, ...]
     """Of each, 0 to 1."""
+    balanced_accuracies: tuple[float, ...]
+    """Of each: mean recall over the classes that have rows."""
     disagreement: tuple[tuple[float, ...], ...]
     """See :func:`disagreement`."""
     best: int
@@ -28,6 +30,8 @@ class Gain:
     pair: Pair
     """The test of the ensemble (a) against that member (b)."""
     accuracy: float
+    """Of the ensemble."""
+    balanced_accuracy: float
     """Of the ensemble."""
     fitted: bool = False
     """Whether the ensemble was fitted on these rows, which favors it."""
@@ -43,10 +47,12 @@ class Gain:
             "n": self.pair.n,
             "accuracy": self.accuracy,
             "accuracy_se": standard_error(self.accuracy, self.pair.n),
+            "balanced_accuracy": self.balanced_accuracy,
             "best": self.best,
             "best_member": self.members[self.best],
             "best_member_accuracy": self.accuracies[self.best],
             "best_member_accuracy_se": standard_error(self.accuracies[self.best], self.pair.n),
+            "best_member_balanced_accuracy": self.balanced_accuracies[self.best],
             "difference": self.pair.difference,
             "low": self.pair.low,
             "high": self.pair.high,
@@ -56,6 +62,7 @@ class Gain:
             "helps": self.helps,
             "members": list(self.members),
             "member_accuracies": list(self.accuracies),
+            "member_balanced_accuracies": list(self.balanced_accuracies),
             "disagreement": [list(row) for row in self.disagreement],
             "fitted_on_these_rows": self.fitted,
         }
@@ -87,7 +94,17 @@ def gain(
     [pair] = compare_pairs({name: ours, other: correct[best]})
     matrix = disagreement([classes for _, classes in members])
     names = tuple(name for name, _ in members)
-    return Gain(names, accuracies, tuple(map(tuple, matrix.tolist())), best, pair, float(ours.mean()), fitted)
+    return Gain(
+        names,
+        accuracies,
+        tuple(balanced_accuracy(right, truth) for right in correct),
+        tuple(map(tuple, matrix.tolist())),
+        best,
+        pair,
+        float(ours.mean()),
+        balanced_accuracy(ours, truth),
+        fitted,
+    )
 
 
 def disagreement(predicted: Sequence[NDArray[np.integer]]) -> NDArray[np.float64]:

@@ -215,6 +215,16 @@ def standard_error(accuracy: float, n: int) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / n)
 
 
+def balanced_accuracy(correct: NDArray[np.bool_], truth: NDArray[np.int64]) -> float:
+    """Mean recall over the classes that have rows, 0 to 1.
+
+    Args:
+        correct: bool ``(N,)``: whether each row was predicted right; N at least 1.
+        truth: int64 ``(N,)``.
+    """
+    return float(np.mean([correct[truth == k].mean() for k in np.unique(truth)]))
+
+
 def confusion_matrix(truth: NDArray[np.int64], predicted: NDArray[np.int64], k: int) -> NDArray[np.int64]:
     """int64 ``(k, k)`` counts: rows are the truth, columns the prediction."""
     return np.bincount(truth * k + predicted, minlength=k * k).reshape(k, k).astype(np.int64)

@@ -9,7 +9,7 @@ from moue.data.splits import stratified_sample
 from moue.data.table import ImageTable
 from moue.errors import DataError
 from moue.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from moue.evaluation.metrics import calibration_error
+from moue.evaluation.metrics import balanced_accuracy, calibration_error
 from moue.evaluation.robustness import CorruptedScore, Robustness
 from moue.evaluation.scoring import predict, truth_of
 from moue.preprocess import to_inputs
@@ -71,13 +71,12 @@ def _score(
 ) -> CorruptedScore:
     correct = predictions.class_ids == truth
     certain = ~predictions.uncertain
-    recalls = [float(correct[truth == k].mean()) for k in np.unique(truth)]
     return CorruptedScore(
         corruption=name,
         severity=severity,
         strength=strength,
         accuracy=float(correct.mean()),
-        balanced_accuracy=float(np.mean(recalls)),
+        balanced_accuracy=balanced_accuracy(correct, truth),
         ece=calibration_error(predictions.confidence, correct),
         uncertain=float(1 - certain.mean()),
         selective_accuracy=float(correct[certain].mean()) if certain.any() else None,

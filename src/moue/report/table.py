@@ -128,13 +128,12 @@ def member_table(result: ModelResult) -> Table:
     found = result.ensemble
     if found is None:
         return Table([], [])
-    accuracies = [NONE] * len(found.members) if found.gain is None else map(hundredths, found.gain.accuracies)
-    cells = [
-        [member.network or NONE, number(member.weight, ".3f"), accuracy]
-        for member, accuracy in zip(found.members, accuracies, strict=True)
-    ]
-    kept = [i for i in range(3) if any(row[i] != NONE for row in cells)]
-    titles = ["Network", "Weight", "Accuracy, %"]
+    titles, cells = ["Network", "Weight", "Accuracy, %", "Balanced accuracy, %"], []
+    for i, member in enumerate(found.members):
+        gain = found.gain
+        scores = [None, None] if gain is None else [gain.accuracies[i], gain.balanced_accuracies[i]]
+        cells.append([member.network or NONE, number(member.weight, ".3f"), *map(hundredths, scores)])
+    kept = [i for i in range(len(titles)) if any(row[i] != NONE for row in cells)]
     return Table([titles[i] for i in kept], [Row(result, [row[i] for i in kept]) for row in cells])
 
 

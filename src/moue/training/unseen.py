@@ -41,7 +41,7 @@ def unseen_split(models: Sequence[tuple[str, ModelSpec]], table: ImageTable, dat
     for name, spec in models:
         if (split := split_of_spec(name, spec, table)) is not None:
             known.append(split)
-        elif _may_have_seen(spec, table):
+        elif may_have_seen(spec, table):
             raise UsageError(
                 f"{name} was trained on images of {table.name or 'this set'}, and nothing says which of these rows it "
                 "held out, as for another version of the set or with other labels. Give a run folder of this set with "
@@ -71,7 +71,7 @@ def require_unseen(config: Config, table: ImageTable, what: str) -> None:
     setting, names = ("model.init", [model.init]) if model.init else ("model.backbones", model.backbones)
     for name in names:
         spec = network_spec(name)
-        if split_of_spec(name, spec, table) is not None or _may_have_seen(spec, table):
+        if split_of_spec(name, spec, table) is not None or may_have_seen(spec, table):
             raise UsageError(
                 f"{what} scores rows as new that {name}, of {setting}, was trained on: it has seen images of "
                 f"{table.name or 'this set'}. Give a model of another set, or a recipe that starts from none. Several "
@@ -79,7 +79,7 @@ def require_unseen(config: Config, table: ImageTable, what: str) -> None:
             )
 
 
-def _may_have_seen(spec: ModelSpec, table: ImageTable) -> bool:
+def may_have_seen(spec: ModelSpec, table: ImageTable) -> bool:
     """Whether a model without a split of a table may have been trained on its images."""
     members = [member.get("trained", {}) for member in spec.trained.get("members", [])]
     data = [part["data"] for part in (spec.trained, *members) if part.get("data")]
