@@ -109,14 +109,13 @@ def main() -> None:
     photos = sorted(path for path in args.photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     make(photos, args.folder, args.count)
     megabytes = sum((args.folder / f"{number:05d}.jpg").stat().st_size for number in range(args.count)) / 1e6
-    results = []
+    report: dict[str, Any] = {"machine": describe(), "megabytes": round(megabytes), "cases": []}
     for command, side in CASES:
-        results.append(measure(command, side, args.folder, args.count if not results else args.others))
-        print(results[-1], flush=True)
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        report = {"machine": describe(), "photos": args.count, "megabytes": round(megabytes), "cases": results}
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
+        report["cases"].append(measure(command, side, args.folder, args.others if report["cases"] else args.count))
+        print(report["cases"][-1], flush=True)
+        if args.json:
+            args.json.parent.mkdir(parents=True, exist_ok=True)
+            args.json.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

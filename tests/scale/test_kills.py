@@ -112,12 +112,12 @@ def test_an_input_at_which_the_decoder_hangs_is_given_up_and_the_others_are_read
     command: Command, tmp_path: Path
 ) -> None:
     source = tar_of(tmp_path / "a.tar", samples(20) | {"004.png": b"HANG"})
-    done = command.run(source, timeout=1)
+    done = command.run(source, timeout=2)
     assert done.returncode == 3, done.stderr
     assert Counter(command.check_each_once(20)) == Counter(ok=19, unreadable=1)
     [row] = [row for row in rows_of(command.out) if row["status"] == "unreadable"]
     assert row["key"] == "004"
-    assert row["reason"] == "given up after 2 attempts: no result within 1 s, or the worker process died"
+    assert row["reason"] == "given up after 2 attempts: no result within 2 s, or the worker process died"
     assert "Traceback" not in done.stderr + done.stdout
 
 
