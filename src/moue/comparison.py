@@ -137,6 +137,7 @@ def compare(
     entries = [validated(entry, read, asked) if isinstance(entry, PlannedRun) else entry for entry in entries]
     results, n = train_and_score(entries, read, split, log, training_progress)
     entries, results = _grouped(entries, results)
+    log("timing the models, and drawing the page")
     results = _timed(entries, results, log)
     if quote or any(name.removeprefix(RECIPE_PREFIX).startswith("study/") for name in names):
         results += published_results()

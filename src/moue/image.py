@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moue.errors import Unreadable, UsageError
-from moue.image_file import MAX_PIXELS, Photo, Truncated, check_pixels, decode, read_file
+from moue.image_file import MAX_PIXELS, REMEDY, Photo, Truncated, check_pixels, decode, read_file
 from moue.image_format import one_line
 from moue.pixels import Order, array_to_rgb, check_order
 from moue.preprocess import ImageArray
@@ -83,7 +83,7 @@ def read_photo(
     max_pixels: int = MAX_PIXELS,
     truncated: Truncated = "read",
     reduce: bool = True,
-    remedy: str = "scale it down, or raise max_pixels",
+    remedy: str = REMEDY,
 ) -> Photo:
     """Read one image, with what there is to say about it.
 

@@ -29,6 +29,9 @@ Truncated = Literal["read", "refuse"]
 #: Larger images are refused unless a caller raises the limit: a file of some bytes can decode to gigabytes.
 MAX_PIXELS = 50_000_000
 
+#: What to do about a larger one, for the message: in a shell and in Python.
+REMEDY = "scale it down, or raise --max-pixels (max_pixels in Python)"
+
 #: A pixel counts so many times in these formats, whose decoders take more than 12 bytes for it.
 _WEIGHT = {"WEBP": 2, "JPEG2000": 2, "AVIF": 2}
 
@@ -61,9 +64,7 @@ class Photo:
     """What of the file was not read; None where all was."""
 
 
-def check_pixels(
-    width: int, height: int, most: int, remedy: str = "scale it down, or raise max_pixels", weight: int = 1
-) -> None:
+def check_pixels(width: int, height: int, most: int, remedy: str = REMEDY, weight: int = 1) -> None:
     """Refuse a photo or video by its declared size, before anything is decoded.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 
@@ -49,6 +50,23 @@ def test_bash_offers(script: str, typed: list[str], offered: set[str]) -> None:
     assert complete(script, *typed) == offered
 
 
+def test_zsh_takes_no_colon_before_a_letter_for_a_length(script: str) -> None:
+    # zsh runs the same function through bashcompinit, and takes ${words[@]:1:COUNT-1} for a modifier, as in ${path:t}.
+    assert re.findall(r"\$\{[^}]*:[A-Za-z][^}]*\}", script) == []
+    zsh = shutil.which("zsh")
+    if zsh:  # Where it is installed, it completes.
+        ask = (
+            'emulate sh; eval "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _moue; print -l "${COMPREPLY[@]}"'
+        )
+        head = "autoload -U +X compinit bashcompinit && compinit -D -u && bashcompinit; "
+        words = ["moue", "predict", "--model", "fer"]
+        done = subprocess.run(
+            [zsh, "-fc", head + ask, "zsh", script, *words], capture_output=True, text=True, timeout=60
+        )
+        assert done.stderr == ""
+        assert {"ferplus", "ferplus-int8"} <= set(done.stdout.split())  # zsh itself leaves out what does not begin so.
+
+
 def test_it_knows_every_command_and_option(script: str) -> None:
     for command in completion.commands():
         assert complete(script, "moue", *command.words, "--") == set(command.options)
@@ -67,4 +85,4 @@ def test_each_shell_has_its_script(shell: str, capsys: pytest.CaptureFixture[str
 def test_another_shell_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["completion", "csh"])
-    assert "invalid choice: 'csh'" in capsys.readouterr().err
+    assert "Got 'csh' instead" in capsys.readouterr().err

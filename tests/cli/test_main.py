@@ -159,8 +159,31 @@ def test_a_usage_error_exits_2_without_a_traceback(arguments: list[str]) -> None
     done = shell([sys.executable, "-m", "moue", *arguments])
     assert done.returncode == 2
     assert done.stdout == ""
-    assert "usage: moue" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("moue: ")
+    assert done.stderr.endswith(" --help for all options.\n")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pedict", "a.jpg"], "Got 'pedict' instead. Did you mean predict? Type moue --help"),
+        (["predict", "a.jpg", "--fps", "x"], "--fps must be a number. Got 'x' instead. Type moue predict --help"),
+        (["predict", "a.jpg", "--every", "1.5"], "--every must be a whole number. Got '1.5' instead. Type"),
+        (["predict", "a.jpg", "--views", "3"], "--views must be one of 1, 2, 6, 10. Got '3' instead. Type"),
+        (["data", "inf", "a"], "ACTION must be one of info, import, synth. Got 'inf' instead. Did you mean info? Type"),
+        (["data", "import", "a"], "the following arguments are required: -o/--out. Type moue data import --help"),
+        (["predict", "a.jpg", "--views", "9" * 5000], "Got '99"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert end.value.code == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+    assert len(printed) < 400
 
 
 @pytest.mark.parametrize(

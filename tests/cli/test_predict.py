@@ -435,7 +435,7 @@ def test_options_are_named_as_they_are_typed(
         predict(photos, "--uncertian", "0.5")
     assert ended.value.code == 2
     printed = capsys.readouterr().err
-    assert printed.startswith("usage: moue predict ")
+    assert printed.startswith("moue: unrecognized arguments: --uncertian")
     assert "Did you mean --uncertain?" in printed
     with pytest.raises(SystemExit):
         main(["predict", "--help"])

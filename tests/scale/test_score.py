@@ -218,7 +218,7 @@ def test_what_is_missing_beside_other_inputs_has_its_row(archive: Path, tiny_onn
     ("more", "message"),
     [
         (["--workers", "-1"], "--workers must be"),
-        (["--engine", "spark"], "invalid choice: 'spark'"),
+        (["--engine", "spark"], "--engine must be one of"),
         (["--part-inputs", "0"], "--part-inputs must be"),
         (["--timeout", "-1"], "--timeout must be"),
         (["--model", "nosuch"], "nosuch"),

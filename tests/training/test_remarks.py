@@ -49,6 +49,9 @@ def test_a_budget_of_few_epochs_and_an_accuracy_of_chance_are_told() -> None:
     [few, chance] = remarks(config, curve(0.5, 0.5, 0.5), held_out(52))
     assert few.startswith("only 3 epochs fit into 0.5 minutes")
     assert "validation, 52.0%, is not significantly above the majority baseline of 50.0% (always a)" in chance
+    # Where the recipe has no more, minutes would not help.
+    assert remarks(config, curve(0.8, 0.8, 0.8), held_out(80), most=3) != []
+    assert not any("fit into" in text for text in remarks(config, curve(0.8, 0.8, 0.8), held_out(80), most=3))
     # Few epochs that were asked for are no surprise, and five are enough.
     assert remarks(config.override(["run.minutes=null"]), curve(0.8, 0.8, 0.8), held_out(80)) == []
     assert remarks(config.override(["optim.epochs=5"]), curve(*[0.8] * 5), held_out(80)) == []

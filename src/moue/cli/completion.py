@@ -25,7 +25,7 @@ INSTALL = {
 BASH = """\
 _moue() {{
     local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD-1]}} command="" word words=""
-    for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+    for word in "${{COMP_WORDS[@]:1:$((COMP_CWORD-1))}}"; do
         case "$command $word" in
             {commands}) command="${{command:+$command }}$word" ;;
         esac

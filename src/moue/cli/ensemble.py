@@ -154,7 +154,7 @@ def _rank(args: argparse.Namespace) -> int:
     from moue.runtime.validation import check_number
     from moue.trained.open import spec_of
 
-    check_number("top", args.top, 1, integer=True)
+    check_number("--top", args.top, 1, integer=True)
     note_shadowed_runs(args.members)
     table = read_for(args, args.members[0], spec_of(args.members[0]))
     with Progress("evaluating", "models") as progress:

@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--data and --split go together, as in --data fer2013.csv.zip --split public_test.")
     if args.data is None and (typed := typed_options(args)):
         raise UsageError(f"{typed[0]} says how --data is read. Give --data and --split, or leave it out.")
-    check_number("min-score", args.min_score, 0, 1)
-    check_number("per-class", args.per_class, 1, integer=True)
+    check_number("--min-score", args.min_score, 0, 1)
+    check_number("--per-class", args.per_class, 1, integer=True)
     note_shadowed_runs([args.model])
     return _photos(args) if args.data is None else _classes(args)
 

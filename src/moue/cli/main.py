@@ -16,11 +16,11 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from moue._version import __version__
 from moue.cli import streams
-from moue.errors import MoueError, UsageError, shortened
+from moue.errors import MoueError, UsageError, quoted, shortened
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -48,6 +48,9 @@ COMMANDS = {
     "serve": "start a web page and an API that read faces",
     "completion": "print a script that completes these commands in your shell",
 }
+
+#: What an option of numbers takes, in words.
+_NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
 
 DEBUG = "show the traceback of an error"
 
@@ -130,13 +133,35 @@ def _remark(
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports that its help cannot be written, and shows its own usage for an unknown option: argparse's does not."""
+    """Its errors are one sentence like all of moue's, without the usage; it reports that its help cannot be written."""
+
+    def error(self, message: str) -> NoReturn:
+        message = message.removeprefix("argument ").replace(": must be ", " must be ", 1).rstrip(".")
+        _print_error(f"{message}{'' if message.endswith('?') else '.'} Type {self.prog} --help for all options.")
+        self.exit(USAGE_ERROR)
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        try:
+            return super()._get_value(action, arg_string)  # type: ignore[misc]
+        except argparse.ArgumentError:
+            if action.type not in _NUMBERS:
+                raise
+            must = f"must be {_NUMBERS[action.type]}. Got {quoted(arg_string)} instead"
+            raise argparse.ArgumentError(action, must) from None
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            near = difflib.get_close_matches(str(value), choices, n=1)
+            hint = f". Did you mean {near[0]}?" if near else ""
+            must = f"must be one of {', '.join(choices)}. Got {quoted(str(value))} instead{hint}"
+            raise argparse.ArgumentError(action, must)
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         (file or sys.stdout).write(self.format_help())
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        # argparse hands what a command does not know to the main parser, whose usage says nothing about the command.
+        # argparse hands what a command does not know to the main parser, which knows nothing about the command.
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown:
             options = [option for action in self._actions for option in action.option_strings]

@@ -38,9 +38,9 @@ class TableSink(ResultSink):
         self._end_video()
 
     def close(self, complete: bool = True) -> None:
-        """See :class:`moue.runtime.outputs.sinks.ResultSink`; after an error, no empty table is printed."""
+        """See :class:`moue.runtime.outputs.sinks.ResultSink`: nothing where nothing was read."""
         self._end_video()
-        if complete or self._rows:
+        if self._rows:
             write(self._rows, "table")
 
     def _end_video(self) -> None:

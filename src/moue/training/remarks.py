@@ -34,7 +34,7 @@ def remarks(
     """
     found = []
     epochs = config.optim.epochs
-    if config.run.minutes is not None and epochs < MIN_EPOCHS:
+    if config.run.minutes is not None and epochs < MIN_EPOCHS and epochs != most:
         found.append(
             f"only {epochs} epoch{'s' * (epochs != 1)} fit into {config.run.minutes:g} minutes, and under {MIN_EPOCHS} "
             "most networks have learned little: allow more minutes, or take a smaller network"
