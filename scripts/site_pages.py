@@ -109,7 +109,8 @@ def commands() -> str:
     lines = [
         "# Commands",
         "",
-        "As `moue COMMAND --help` prints them. [Exit codes and formats](../index.md#commands).",
+        "As `moue COMMAND --help` prints them; `moue --version` prints the version. "
+        "[Exit codes and formats](../index.md#commands).",
         "",
     ]
     for name in COMMANDS:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import importlib
 import re
 import shlex
 import subprocess
@@ -20,7 +22,8 @@ from torch import nn
 from videos import make_video
 
 from moue.cli import networks
-from moue.cli.main import _parser, main
+from moue.cli.main import COMMANDS as CLI
+from moue.cli.main import _parser, main, parser_of
 from moue.data.readers.synth import synthetic
 from moue.export.graph import trace
 from moue.models import NETWORKS, options_of
@@ -77,6 +80,47 @@ def test_every_command_parses(page: str, capsys: pytest.CaptureFixture[str]) -> 
             if end.code != 0:
                 wrong[shlex.join(words)] = capsys.readouterr().err
     assert not wrong
+
+
+#: Options in the pages that are not moue's: of Docker, curl, torchrun, uvicorn, Traefik and scripts of this repository.
+OTHERS = set(
+    """
+--build --build-arg --cpus --memory --read-only --rm --stop-timeout --tmpfs --data-binary --factory --entrypoints
+--nnodes --nproc-per-node --rdzv-backend --rdzv-endpoint --kinds --replay --sample --bf16 --soak
+""".split()  # noqa: SIM905
+)
+
+
+def options(parser: argparse.ArgumentParser) -> set[str]:
+    """The long options of a parser, and of the commands in it."""
+    found = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+    inner = [action.choices.values() for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return found.union(*(options(sub) for subs in inner for sub in subs))
+
+
+def test_options_in_the_docs_exist_and_the_reference_has_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    reference = importlib.import_module("site_pages").commands()
+    known = options(_parser([])).union(*(options(parser_of(command)) for command in CLI))
+    in_text = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+    assert known - set(in_text.findall(reference)) == set()
+    for page in PAGES:
+        if page.name != "CHANGELOG.md":  # It names options that are gone.
+            named = set(in_text.findall(page.read_text(encoding="utf-8")))
+            assert named - known - OTHERS == set(), page.name
+
+
+BRITISH = re.compile(
+    r"\b(\w*(colour|behaviour|favour|neighbour|licence|normalis|recognis|optimis|initialis|labell|modell)\w*"
+    r"|grey\w*|per cent|centre[ds]?|learnt|whilst|programmes?|analys(e[sd]?|ing))\b",
+    re.IGNORECASE,
+)
+
+
+def test_the_docs_are_in_american_spelling() -> None:
+    for page in PAGES:
+        found = BRITISH.search(re.sub(r"`[^`]*`", "", page.read_text(encoding="utf-8")))
+        assert found is None, (page.name, found)
 
 
 def test_the_readme_shows_the_main_commands() -> None:

@@ -280,7 +280,7 @@ def test_the_commands_train(table: ImageTable, tmp_path: Path, capsys: pytest.Ca
     assert "its best member" in printed
     with open(Path(out) / "rounds.csv", newline="") as file:
         shares = [float(row["train_accuracy"]) for row in csv.DictReader(file)]
-    assert all(f"{share:.2%}" in printed for share in shares), "a table is in per cent, a file in fractions"
+    assert all(f"{share:.2%}" in printed for share in shares), "a table is in percent, a file in fractions"
     assert main(boosting) == 2
     assert "follow from a learning rate of '0.5'. Got 1 instead" in capsys.readouterr().err
 

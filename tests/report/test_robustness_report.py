@@ -58,7 +58,7 @@ def test_each_figure_has_every_model_in_line_and_strengths_on_its_axis() -> None
     assert drawings.keys() == {*AXES, "uncertain"}
     for drawing in drawings.values():
         shown = [(t.text or "").strip() for t in ElementTree.fromstring(drawing.svg).iter(f"{SVG}text")]
-        assert {"one", "two", "accuracy, per cent"} <= set(shown)
+        assert {"one", "two", "accuracy, percent"} <= set(shown)
     crop = [(t.text or "").strip() for t in ElementTree.fromstring(drawings["crop"].svg).iter(f"{SVG}text")]
     ticks = [text for text in crop if re.fullmatch(r"[+−]?\d+", text)]
     assert ticks[:11] == ["−30", "−24", "−18", "−12", "−6", "0", "+6", "+12", "+18", "+24", "+30"]

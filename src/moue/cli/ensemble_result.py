@@ -12,7 +12,7 @@ from typing import Any
 from moue.cli.output import in_percent, write
 from moue.spec import ModelSpec
 
-#: Columns of fractions, which a table shows in per cent.
+#: Columns of fractions, which a table shows in percent.
 PERCENT = (
     *("accuracy", "accuracy_se", "balanced_accuracy", "validation", "majority_baseline", "disagreement"),
     *("error", "train_accuracy"),  # Of rounds of boosting.

@@ -46,7 +46,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--card", type=Path, metavar="FILE.md", help="write the model card there: training, scores, limitations"
     )
     parser.add_argument(
-        "--errors", type=Path, metavar="FILE.html", help="write a page of the surest errors there, with their images"
+        "--errors",
+        type=Path,
+        metavar="FILE.html",
+        help="write a page of the most confident errors there, with their images",
     )
     parser.add_argument(
         "--robustness",

@@ -51,7 +51,7 @@ def write(rows: Sequence[Mapping[str, Any]], format: str, value: Any = None, per
         format: one of :data:`FORMATS`.
         value: what json and jsonl print instead of ``rows`` where the results are nested; jsonl prints a line for each
             item of a list.
-        percent: columns of fractions that a table shows in per cent; all other formats have the fractions.
+        percent: columns of fractions that a table shows in percent; all other formats have the fractions.
     """
     value = list(rows) if value is None else value
     if format == "json":
@@ -117,7 +117,7 @@ def to_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a number, or the text of one in per cent."""
+    """Whether it is a number, or the text of one in percent."""
     return isinstance(value, (int, float, type(None))) or (isinstance(value, str) and bool(PERCENT.fullmatch(value)))
 
 

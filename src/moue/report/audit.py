@@ -171,12 +171,12 @@ def gap_sentence(gap: Gap) -> str:
 
 
 def interval(cell: CellScore) -> str:
-    """The ends of an interval in per cent: "76–85"; a dash where there is none."""
+    """The ends of an interval in percent: "76–85"; a dash where there is none."""
     return NONE if cell.low is None or cell.high is None else f"{100 * cell.low:.0f}–{100 * cell.high:.0f}"
 
 
 def share_text(cell: CellScore) -> str:
-    """A share in per cent with its interval and mark: "81 (76–85)"."""
+    """A share in percent with its interval and mark: "81 (76–85)"."""
     if cell.share is None:
         return NONE
     ends = "" if cell.low is None else f" ({interval(cell)})"
@@ -241,7 +241,7 @@ def _figures(column: Column, title: str, slug: str, labels: Sequence[str]) -> li
         figures.append(Figure(f"{slug}-recall", drawing, caption, f"{caption} {words}"))
     for group, own in zip(column.groups, slugs_of([g.group for g in column.groups]).values(), strict=True):
         if group.confusion.any():
-            caption = f"{group.group}: per cent of each true class, and number of images."
+            caption = f"{group.group}: percent of each true class, and number of images."
             drawing = plots.confusion(group.confusion, labels)
             alt = f"Confusion matrix of {group.group}; {percent(group.accuracy.share)} right"
             figures.append(Figure(f"{slug}-{own}-confusion", drawing, caption, alt, folded=True))

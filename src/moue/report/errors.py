@@ -1,4 +1,4 @@
-"""The page of a model's surest errors: the images themselves, for people to look at."""
+"""The page of a model's most confident errors: the images themselves, for people to look at."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def errors_page(evaluation: Evaluation, confusions: Sequence[Confusion]) -> str:
     """
     wrong = round((1 - evaluation.accuracy) * evaluation.n)
     context = {
-        "title": f"The surest errors of {evaluation.model}",
+        "title": f"The most confident errors of {evaluation.model}",
         "css": (FOLDER / "page.css").read_text(encoding="utf-8"),
         "evaluation": evaluation,
         "confusions": confusions,

@@ -57,7 +57,7 @@ def comparison_figures(results: Sequence[ModelResult]) -> list[Figure]:
         if points := _points(results, attribute):
             hollow = " Hollow: quoted." if any(p.quoted for p in points) else ""
             bars = " Bars are one standard error." if any(p.se for p in points) else ""
-            alt = "; ".join(f"{p.name}: {100 * p.accuracy:.1f} per cent at {p.x:.3g}" for p in points)
+            alt = "; ".join(f"{p.name}: {100 * p.accuracy:.1f} percent at {p.x:.3g}" for p in points)
             figures.append(Figure(name, plots.scatter(points, x_label), caption + bars + hollow, f"{caption} {alt}"))
     recalls = {result.name: (i, e.per_class) for i, result, e in evaluated}
     if recalls:
@@ -77,11 +77,11 @@ def model_figures(result: ModelResult, slug: str) -> list[Figure]:
         f"{label}: " + ", ".join(f"{n} as {other}" for other, n in zip(e.labels, counts, strict=True) if n)
         for label, counts in zip(e.labels, e.confusion, strict=True)
     )
-    caption = "Confusion matrix: per cent of each true class, and number of images."
+    caption = "Confusion matrix: percent of each true class, and number of images."
     figures.append(Figure(f"{slug}-confusion", plots.confusion(e.confusion, e.labels), caption, alt))
     alt, caption = (
         f"Recall and precision of each class as bars: {_recalls(e)}",
-        "Recall and precision of each class, per cent.",
+        "Recall and precision of each class, percent.",
     )
     figures.append(Figure(f"{slug}-classes", plots.class_bars(e.per_class), caption, alt))
     return [*figures, *_confidence(result, e, slug)]
@@ -125,7 +125,7 @@ def _confidence(result: ModelResult, e: Evaluation, slug: str) -> list[Figure]:
         plots.risk_coverage_curve(confidence, result.correct, threshold),
         f"Risk and coverage: {e.accuracy_at_80:.1%} of the 80 % most confident predictions are right, "
         f"{e.accuracy:.1%} of all.",
-        f"Share of wrong predictions over the share kept; the accuracy is {e.accuracy_at_80:.1%} at 80 per cent and "
+        f"Share of wrong predictions over the share kept; the accuracy is {e.accuracy_at_80:.1%} at 80 percent and "
         f"{e.accuracy:.1%} of all",
         folded=True,
     )

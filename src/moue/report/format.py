@@ -10,12 +10,12 @@ from moue.labels import FER2013, FERPLUS
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """A fraction as per cent: "71.5%"; a dash where there is none."""
+    """A fraction as percent: "71.5%"; a dash where there is none."""
     return "–" if value is None else f"{value:.{digits}%}"
 
 
 def hundredths(value: float | None, digits: int = 1) -> str:
-    """A fraction in per cent, without the sign: "71.5"; a dash where there is none."""
+    """A fraction in percent, without the sign: "71.5"; a dash where there is none."""
     return "–" if value is None else f"{100 * value:.{digits}f}"
 
 

@@ -29,7 +29,7 @@ def recalls(groups: Sequence[GroupScores], labels: Sequence[str]) -> Drawing:
         axis.set_ylim(len(labels) - 0.5, -0.5)
         axis.set_xlim(0, 100)
         axis.grid(False, axis="y")
-        axis.set_xlabel("per cent, with 95% intervals")
+        axis.set_xlabel("percent, with 95% intervals")
         plot.key(handles, short_names([group.group for group in groups]))
     return plot.drawing
 
@@ -48,7 +48,7 @@ def accuracies(groups: Sequence[GroupScores], title: str) -> Drawing:
         axis.set_ylim(len(groups) - 0.5, -0.5)
         axis.set_xlim(0, 100)
         axis.grid(False, axis="y")
-        axis.set_xlabel("per cent of the faces, with 95% intervals")
+        axis.set_xlabel("percent of the faces, with 95% intervals")
         plot.key(handles, ["right", "uncertain"])
     return plot.drawing
 

@@ -96,7 +96,7 @@ def _costs(results: Sequence[ModelResult]) -> str:
 
 def _recalls(results: Sequence[ModelResult]) -> str:
     table = recall_table(results)
-    return _table("recalls", "Recall of each class, and their mean, in per cent.", "Model", table) if table.rows else ""
+    return _table("recalls", "Recall of each class, and their mean, in percent.", "Model", table) if table.rows else ""
 
 
 def _differences(results: Sequence[ModelResult], pairs: Sequence[Pair]) -> str:

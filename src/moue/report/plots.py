@@ -74,7 +74,7 @@ def curves(history: History, measure: Measure) -> Drawing:
         lines.append(Line(part, epochs, values, color, dash))
     best = best_epoch(history, f"validation_{measure}") if len(lines[1].epochs) > 2 else None
     with canvas(3.2) as plot:
-        plot.axis.set_title("Loss" if measure == "loss" else "Accuracy, per cent")
+        plot.axis.set_title("Loss" if measure == "loss" else "Accuracy, percent")
         limit = _draw_lines(plot, lines, measure)
         if best is not None and (limit is None or best[1] <= limit):
             epoch, height = best[0], _scaled(best[1], measure)
@@ -109,13 +109,13 @@ def all_curves(histories: Mapping[str, tuple[int, History]], measure: Measure) -
     if not lines:
         return None
     with canvas(3.2) as plot:
-        plot.axis.set_title("Validation loss" if measure == "loss" else "Validation accuracy, per cent")
+        plot.axis.set_title("Validation loss" if measure == "loss" else "Validation accuracy, percent")
         _draw_lines(plot, lines, measure)
     return plot.drawing
 
 
 def confusion(table: NDArray[np.int64], labels: Sequence[str]) -> Drawing:
-    """A confusion matrix: each cell with its share of the true class in per cent, and its count below."""
+    """A confusion matrix: each cell with its share of the true class in percent, and its count below."""
     k = len(labels)
     # The cells keep their size beside long names.
     names = max(text_width(name, SIZE) for name in short_names(labels)) / 72
@@ -174,7 +174,7 @@ def scatter(points: Sequence[Point], x_label: str) -> Drawing:
             axis.set_xlim(max(0.0, low - room), high + room)
             axis.xaxis.get_major_locator().set_params(nbins=6)
         axis.set_xlabel(x_label)
-        axis.set_ylabel("accuracy, per cent")
+        axis.set_ylabel("accuracy, percent")
         plot.lay_out()
         ends = [plot.points([(p.x, 100 * (p.accuracy - p.se)), (p.x, 100 * (p.accuracy + p.se))]) for p in points]
         obstacles = [Box(x - 4, bottom - 1, x + 4, top + 1) for (x, bottom), (_, top) in ends]
@@ -199,8 +199,8 @@ def reliability_diagram(confidence: NDArray[np.floating], correct: NDArray[np.bo
         axis.set_xlim(0, 100)
         axis.set_ylim(0, 100)
         axis.set_aspect("equal")
-        axis.set_xlabel("confidence, per cent")
-        axis.set_ylabel("accuracy, per cent")
+        axis.set_xlabel("confidence, percent")
+        axis.set_ylabel("accuracy, percent")
         plot.key([own, diagonal, shares], ["this model", "perfectly calibrated", "share of the predictions"])
     return plot.drawing
 
@@ -229,8 +229,8 @@ def risk_coverage_curve(
             names.append(f"{name}: {100 * risk[at]:.1f} % wrong")
         axis.set_xlim(0, 100)
         axis.set_ylim(0, max(1.0, 110 * float(risk.max())))
-        axis.set_xlabel("predictions kept, the most confident first, per cent")
-        axis.set_ylabel("wrong among them, per cent")
+        axis.set_xlabel("predictions kept, the most confident first, percent")
+        axis.set_ylabel("wrong among them, percent")
         plot.key(handles, names)
     return plot.drawing
 
@@ -249,7 +249,7 @@ def robustness_by_severity(found: Mapping[str, Robustness]) -> Drawing:
         plot.axis.set_title("Accuracy under corruptions")
         plot.axis.set_ylim(0, 100)
         plot.axis.set_xlabel("severity; thin and hollow: of predictions that are not uncertain")
-        plot.axis.set_ylabel("accuracy, per cent")
+        plot.axis.set_ylabel("accuracy, percent")
         plot.key(handles, short_names(list(found)))
     return plot.drawing
 
@@ -269,7 +269,7 @@ def class_bars(classes: Mapping[str, ClassScore]) -> Drawing:
         axis.set_xlim(0, 108)
         axis.set_xticks(range(0, 101, 20))
         axis.grid(False, axis="y")
-        axis.set_xlabel("per cent")
+        axis.set_xlabel("percent")
         plot.key(handles, ["recall", "precision"])
     return plot.drawing
 
@@ -293,7 +293,7 @@ def class_recalls(recalls: Mapping[str, tuple[int, Mapping[str, ClassScore]]]) -
         plot.tick_names(labels)
         axis.invert_yaxis()
         axis.set_xlim(0, 100)
-        axis.set_xlabel("recall, per cent")
+        axis.set_xlabel("recall, percent")
         plot.key(handles, short_names(list(recalls)))
     return plot.drawing
 

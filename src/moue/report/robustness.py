@@ -26,15 +26,15 @@ class Axis(NamedTuple):
 
 #: By the figure's name.
 AXES = {
-    "crop": Axis(("tight_crop", "loose_crop"), "side of the crop, change in per cent", "0", 100, -1),
-    "shift": Axis(("shift",), "shift, per cent of the side", "0", 100),
+    "crop": Axis(("tight_crop", "loose_crop"), "side of the crop, change in percent", "0", 100, -1),
+    "shift": Axis(("shift",), "shift, percent of the side", "0", 100),
     "rotation": Axis(("rotation",), "rotation to either side, degrees", "0"),
-    "blur": Axis(("blur",), "blur: standard deviation, per cent of the side", "0", 100),
+    "blur": Axis(("blur",), "blur: standard deviation, percent of the side", "0", 100),
     "resolution": Axis(("low_resolution",), "side of the face, pixels", "48"),
-    "darkness": Axis(("darkness",), "light that is left, per cent", "100", 100),
+    "darkness": Axis(("darkness",), "light that is left, percent", "100", 100),
     "jpeg": Axis(("jpeg",), "JPEG quality", "none"),
-    "eyes": Axis(("covered_eyes",), "height of a bar over the eyes, per cent of the side", "0", 100),
-    "mouth": Axis(("covered_mouth",), "height of a mask over the mouth, per cent of the side", "0", 100),
+    "eyes": Axis(("covered_eyes",), "height of a bar over the eyes, percent of the side", "0", 100),
+    "mouth": Axis(("covered_mouth",), "height of a mask over the mouth, percent of the side", "0", 100),
     "noise": Axis(("noise",), "noise: standard deviation, of 255", "0"),
 }
 
@@ -107,7 +107,7 @@ def _curves(found: Mapping[str, Robustness], axis: Axis) -> Drawing:
             )
         plot.axis.set_xticks(range(len(ticks)), ticks)
         plot.axis.set_xlabel(axis.label)
-        plot.axis.set_ylabel("accuracy, per cent")
+        plot.axis.set_ylabel("accuracy, percent")
         plot.axis.set_ylim(bottom=0)
         plot.key(handles, short_names(list(found)))
     return plot.drawing

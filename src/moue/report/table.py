@@ -138,7 +138,7 @@ def member_table(result: ModelResult) -> Table:
 
 
 def recall_table(results: Sequence[ModelResult]) -> Table:
-    """The recall of each class, in per cent, and their mean; without rows where the models know different classes."""
+    """The recall of each class, in percent, and their mean; without rows where the models know different classes."""
     recalls = recalls_by_model(results)
     by_name = {result.name: result for result in results}
     rows = []
