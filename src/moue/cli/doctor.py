@@ -26,6 +26,8 @@ def run(args: argparse.Namespace) -> int:
 
     found = diagnose()
     write(list(rows(found)), args.format, found)
+    if args.format == "table" and not found["problems"]:
+        sys.stderr.write("moue: reading faces works here. What is not ok is optional\n")
     for problem in found["problems"]:
         sys.stderr.write(f"moue: {problem}\n")
     return PARTIAL if found["problems"] else OK
