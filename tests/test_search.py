@@ -141,6 +141,10 @@ def test_the_command_searches(table: ImageTable, tmp_path: Path, capsys: pytest.
     assert "--minutes" in capsys.readouterr().err
     assert main([*command, "--minutes", "30", "--trials", "2", "--format", "json"]) == 0
     printed = capsys.readouterr()
-    assert len(json.loads(printed.out)) == 2
+    found = json.loads(printed.out)
+    assert len(found) == 2
+    baseline = Run(Path(found[0]["run"])).spec().scores["validation_majority_baseline"]
+    assert 0 < baseline < 1
+    assert ("is no better than the majority baseline" in printed.err) == (found[0]["accuracy"] <= baseline)
     assert "held-out images are few" in printed.err
     assert "under 5 settings say little" in printed.err

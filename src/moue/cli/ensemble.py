@@ -214,7 +214,9 @@ def _bag(args: argparse.Namespace) -> int:
     if (out := result.out_of_bag) is not None:
         scores = {"validation": out.accuracy, "balanced_accuracy": out.balanced_accuracy}
         rows.append({"run": f"out of bag ({out.n:,} rows)", **scores})
-    print_ensemble(args, rows, values, result.spec, args.out / ENSEMBLE, result.runs)
+    # In a table the out-of-bag rows, which are no validation rows, stand in the same column.
+    titles = {"validation": "accuracy"}
+    print_ensemble(args, rows, values, result.spec, args.out / ENSEMBLE, result.runs, titles=titles)
     return code
 
 
@@ -225,9 +227,8 @@ def _boost(args: argparse.Namespace) -> int:
     result, code = _train_all(boost, args, args.rounds, learning_rate=args.learning_rate)
     values = result.to_dict()
     runs = [Path(r.run) for r in result.rounds]
-    print_ensemble(
-        args, values["rounds"], values, result.spec, args.out / ENSEMBLE, runs, titles=ROUND_TITLES, notes=ROUND_NOTES
-    )
+    rows = [{key: row[key] for key in ("run", *ROUND_TITLES)} for row in values["rounds"]]
+    print_ensemble(args, rows, values, result.spec, args.out / ENSEMBLE, runs, titles=ROUND_TITLES, notes=ROUND_NOTES)
     return code
 
 

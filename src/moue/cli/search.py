@@ -58,13 +58,18 @@ def run(args: argparse.Namespace) -> int:
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command resumes the search") from None
-    held_out, epochs = _scale(trials[0])
+    held_out, epochs, baseline = _scale(trials[0])
     if held_out < MIN_ROWS:
         _log(f"{held_out} held-out images are few: the order is mostly chance")
     if epochs < MIN_EPOCHS:
         _log(
             f"the best trial had {epochs} epoch{'s' * (epochs != 1)}, and under {MIN_EPOCHS} settings say little of "
             "longer trainings: allow more --minutes, or take fewer --trials"
+        )
+    if (trials[0].accuracy or 0) <= baseline:
+        _log(
+            f"the best trial is no better than the majority baseline of {baseline:.1%}: its settings say little. Allow "
+            "more --minutes, or search other settings"
         )
     failed = args.format != "table" or any(trial.reason for trial in trials)
     rows = [
@@ -84,12 +89,13 @@ def run(args: argparse.Namespace) -> int:
     return given.code
 
 
-def _scale(trial: Trial) -> tuple[int, int]:
-    """How many rows a trial held out, and its epochs."""
+def _scale(trial: Trial) -> tuple[int, int, float]:
+    """How many rows a trial held out, its epochs, and the accuracy of the most frequent class on those rows."""
     from moue.training.run_folder import Run
 
-    trained = Run(trial.run).spec().trained
-    return trained["data"]["validation"], trained["epochs"]
+    spec = Run(trial.run).spec()
+    trained = spec.trained
+    return trained["data"]["validation"], trained["epochs"], spec.scores.get("validation_majority_baseline", 0.0)
 
 
 def _log(text: str) -> None:
