@@ -315,7 +315,7 @@ def test_the_command_prints_what_it_tried(
     out = capsys.readouterr().out
     assert "linear-svm (C=" in out
     assert "run, its best member" in out
-    assert re.search(r"h.onnx: hybrid of 1\n.* 85 held-out images", out)
+    assert re.search(r"h.onnx: hybrid\n.* 85 held-out images", out)
     assert main([*words, "--set=C=0.001,0.1", "--format", "json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert [trial["C"] for trial in values["trials"]] == [0.001, 0.1]

@@ -64,8 +64,8 @@ def print_ensemble(
     advice = "; --data SET names some" if getattr(args, "data", None) is None else ""
     verdict = found["summary"] if found else UNKNOWN + advice
     if args.format == "table":
-        kind = spec.trained.get("ensemble", "")
-        sys.stdout.write(f"\n{out}: {kind} of {len(spec.trained.get('members', members))}\n{verdict}\n")
+        kind, n = spec.trained.get("ensemble", ""), len(spec.trained.get("members", members))
+        sys.stdout.write(f"\n{out}: {kind}{f' of {n}' if n > 1 else ''}\n{verdict}\n")
     else:
         sys.stderr.write(f"moue: {verdict}\n")
 
