@@ -35,6 +35,7 @@ from moue.files import require_directory
 from moue.progress import ProgressFactory, no_progress
 from moue.report.published import published_results
 from moue.report.write import write_comparison
+from moue.run_folder import CONFIG
 from moue.runtime.engine import Engine, EngineName
 from moue.runtime.weights import find_model
 from moue.spec import Color
@@ -152,7 +153,7 @@ def compare(
             "Evaluated on": f"{split}, {n:,} rows",
             "Machine": about["processor"],
             "Versions": about["versions"],
-            "Commit": (about["git"] or {}).get("commit", "an installed package"),
+            "Commit": machine.commit(about),
             "Seeds": ", ".join(
                 str(run.details["seed"]) for r in results for run in r.seeds or [r] if "seed" in run.details
             )
@@ -258,6 +259,7 @@ def _score(entry: Entry, read: Reader, split: str) -> tuple[ModelResult, list[st
         # A run of an older version has its curves only in its folder.
         history = history or run.history()
         details |= {"selection": _selection(trained, run.config()), "settings": _changed_settings(run.config())}
+        details |= _trained_when(run)
     elif trained.get("epoch_kept"):
         details["selection"] = _selection(trained)
     if remarks := trained.get("remarks"):
@@ -302,10 +304,26 @@ def _timed(entries: Sequence[Entry], results: Sequence[ModelResult], log: Callab
 def _selection(trained: Mapping[str, Any], config: Config | None = None) -> str:
     """Which epoch's weights a model has, and why: "epoch 17 of 20, the best on the validation rows"."""
     kept = f"epoch {trained.get('epoch_kept')} of {trained.get('epochs')}"
-    if config is None:
+    held_out = trained.get("data", {}).get("validation", config and config.data.validation)
+    if held_out == 0:
+        return f"{kept}, the last: no rows were held out to choose one by"
+    if held_out is None or config is None:
         return kept
-    best = config.optim.keep == "best" and config.data.validation > 0
-    return f"{kept}, the {'best on the validation rows' if best else 'last'}"
+    return f"{kept}, the {'best on the validation rows' if config.optim.keep == 'best' else 'last'}"
+
+
+def _trained_when(run: Run) -> dict[str, Any]:
+    """When a run was trained and with which versions, and what trains it again."""
+    record = run.record()
+    about = record.get("machine", {})
+    found = {
+        "trained on the day": str(record.get("begun", ""))[:10],
+        "versions": about.get("versions"),
+        "commit": machine.commit(about) if about.get("git") else None,
+        "to train it again": f"moue train again.yaml --data SET -o again, where again.yaml is a copy of "
+        f"{run.folder.name}/{CONFIG}",
+    }
+    return {key: value for key, value in found.items() if value}
 
 
 def _changed_settings(config: Config) -> str:

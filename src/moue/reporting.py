@@ -17,6 +17,8 @@ from moue.comparison import train_and_score
 from moue.comparison_entries import Entry, default_labels
 from moue.data.info import describe
 from moue.data.loading import AS_IT_IS, ReadingOptions, source_files
+from moue.data.readers.fer2013_csv import is_fer2013
+from moue.data.readers.synth import is_synthetic
 from moue.data.table import ImageTable, LeftOut
 from moue.errors import MoueError, UnknownName, UsageError
 from moue.evaluation.evaluate_model import rows_of
@@ -32,7 +34,16 @@ from moue.explain.panel import overlay
 from moue.files import require_directory, require_no_overwrite
 from moue.preprocess import to_inputs
 from moue.progress import ProgressFactory, no_progress
-from moue.report.study import FILES, ExplainedImage, Study, write_report
+from moue.report.format import join
+from moue.report.study import (
+    DRAWN,
+    FER2013_STATEMENT,
+    FILES,
+    NO_STATEMENT,
+    ExplainedImage,
+    Study,
+    write_report,
+)
 from moue.runtime.validation import check_number
 from moue.runtime.weights import files_of
 from moue.spec import Color, ModelSpec
@@ -53,6 +64,7 @@ def report(
     reading: ReadingOptions = AS_IT_IS,
     explain: int = 1,
     robustness: bool = False,
+    robustness_sample: int | None = None,
     seed: int = 0,
     title: str | None = None,
     left_out: Callable[[Iterable[LeftOut]], None] | None = None,
@@ -74,6 +86,7 @@ def report(
         explain: how many images of each class to explain, for the most accurate model; 0 for none.
         robustness: score the models on corrupted images, too, which takes 65 times as long as the evaluation. A model
             that has its robustness on record is shown with it otherwise.
+        robustness_sample: how many images, drawn by class, to corrupt; by default all.
         seed: of the choice of images.
         title: the page's title; by default the models and the data set.
         left_out: called with the rows that ``reading.skip_bad`` skips.
@@ -91,6 +104,8 @@ def report(
     entries = _entries(names)
     require_directory(out)
     check_number("explain", explain, 0, 100, integer=True)
+    if robustness_sample is not None:
+        check_number("robustness_sample", robustness_sample, 1, 10**9, integer=True)
     _require_no_overwrite(entries, data, reading, out)
     fallback = default_labels(entries, reading.votes is not None)
 
@@ -105,7 +120,7 @@ def report(
     split = split or ("public_test" if (table.split == "public_test").any() else "test")
     results, n = train_and_score(entries, read, split, log, None)
     opened = [(entry, result) for entry, result in zip(entries, results, strict=True) if result.evaluation is not None]
-    study = Study(table, table.take(np.zeros(0, np.int64)), describe(table))
+    study = Study(table, table.take(np.zeros(0, np.int64)), describe(table), _statement(table, data))
     if opened:
         part, _ = rows_of(table, split, opened[0][0].model)
         study = replace(study, part=part)
@@ -113,7 +128,9 @@ def report(
         study = _with_networks(study, opened)
         if explain:
             study = _with_explanations(study, opened, read, split, explain, seed, progress)
-        study = _with_robustness(study, opened, read, split, robustness, progress)
+        measured = robustness or robustness_sample is not None
+        measure = functools.partial(score_robustness, sample=robustness_sample) if measured else None
+        study = _with_robustness(study, opened, read, split, measure, progress)
     specs = {result.name: spec_of(entry.model) for entry, result in opened}
     results = [replace(r, details={**r.details, **_origin(specs[r.name])}) if r.name in specs else r for r in results]
     about = machine.describe()
@@ -129,7 +146,7 @@ def report(
             "Models": {result.name: specs[result.name].sha256[:12] or "run folder" for _, result in opened},
             "Machine": about["processor"],
             "Versions": about["versions"],
-            "Commit": (about["git"] or {}).get("commit", "an installed package"),
+            "Commit": machine.commit(about),
             "Date": time.strftime("%Y-%m-%d"),
         },
     )
@@ -150,6 +167,13 @@ def _entries(names: Sequence[str]) -> list[Entry]:
         except MoueError:
             continue  # Why it cannot be opened stands in its place on the page.
     return entries
+
+
+def _statement(table: ImageTable, data: str) -> str:
+    """Where the images come from, as far as that is known."""
+    if is_synthetic(data):
+        return DRAWN
+    return FER2013_STATEMENT if is_fer2013(table) else NO_STATEMENT
 
 
 def _require_no_overwrite(entries: Sequence[Entry], data: str, reading: ReadingOptions, out: Path) -> None:
@@ -262,27 +286,28 @@ def _with_robustness(
     opened: Sequence[tuple[Entry, ModelResult]],
     read: Callable[[int, Color], ImageTable],
     split: str,
-    measure: bool,
+    measure: Callable[..., Robustness] | None,
     progress: ProgressFactory,
 ) -> Study:
     """The robustness that is measured now, or the one that a model has on record."""
     found: dict[str, Robustness] = {}
+    recorded: dict[str, str] = {}
     absent = list(study.absent)
     for entry, result in opened:
-        if measure:
+        if measure is not None:
             model = open_any(entry.model)
             part, _ = rows_of(read(model.spec.size, model.spec.color), split, entry.model)
             with progress(f"corrupting for {result.name}", "images") as step:
-                found[result.name] = score_robustness(model, part, progress=step)
+                found[result.name] = measure(model, part, progress=step)
         elif record := spec_of(entry.model).robustness:
             found[result.name] = Robustness.from_record(record)
-            where = str(record.get("split", "its test set")).replace("_", " ")
-            absent.append(f"The robustness of {result.name} is what its file has on record, on images of {where}.")
-    if len(found) < len(opened):
+            recorded[result.name] = str(record.get("split", "test"))
+    if missing := [result.name for _, result in opened if result.name not in found]:
         absent.append(
-            "Robustness to corrupted images was not measured. Add --robustness, which takes 65 times as long."
+            f"How {join(missing)} would read corrupted images was not measured. Add --robustness, which takes 65 times "
+            "as long, or --robustness-sample 300."
         )
-    return replace(study, robustness=found, absent=absent)
+    return replace(study, robustness=found, robustness_recorded=recorded, absent=absent)
 
 
 def _origin(spec: ModelSpec) -> Mapping[str, Any]:

@@ -54,7 +54,19 @@ def test_every_format(tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFix
     captured = capsys.readouterr()
     assert "mean recall %" in captured.out
     assert "Gaps: " in captured.out
-    assert "lines of" in captured.err, "of the training rows, which are not audited"
+    assert "that are of no image of its test rows" in captured.err, "of the training rows, which are not audited"
+
+
+def test_no_empty_table_is_printed_where_no_gap_is_tested(
+    tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    groups = tmp_path / "groups.csv"
+    groups.write_text("row,light\n" + "".join(f"{i},day\n" for i in range(1, 71)), encoding="utf-8")
+    command = ["audit", "synth:70:1", "--groups", str(groups), "--model", str(tiny_onnx), "--resamples", "99"]
+    assert main(command) == 0
+    output = capsys.readouterr().out
+    assert "(none)" not in output
+    assert "Gaps: None was tested" in output
 
 
 def test_the_largest_face_of_a_photo_is_read_and_a_photo_without_one_is_unread(

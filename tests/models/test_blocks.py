@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from moue.models import NETWORKS
@@ -15,6 +17,7 @@ def test_blocks_hold_all_weights_and_end_in_the_logits(name: str) -> None:
     assert placed[-1].output == "5"
     assert 3 <= len(found.blocks) <= 40
     assert len(found.summary) > 40
+    assert not re.search(r"\b(results|docs|benchmarks|scripts)/", found.summary), "no package has these files"
 
 
 def test_blocks_are_in_the_order_of_the_pass_and_alike_ones_are_one() -> None:

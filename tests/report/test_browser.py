@@ -1,4 +1,4 @@
-"""The page in a real browser: nothing is cut, nothing runs off, at any width and on paper."""
+"""The pages in a real browser: nothing is cut, nothing runs off, at any width and on paper."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
+from studies import audit_of, study_of
 
 from moue.evaluation.model_result import ModelResult
+from moue.report.audit import write_audit
+from moue.report.errors import errors_page, surest_errors
 from moue.report.published import published_results
+from moue.report.study import write_report
 from moue.report.write import write_comparison
-from results import ensemble, history, made_up
+from results import TRUTH, ensemble, faces, history, made_up
 
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -63,6 +67,34 @@ CASES = {
 }
 
 
+def report_page(folder: Path) -> Path:
+    results = [made_up("a <b>", 2.5, 0, latency_ms=None), made_up("b", 1.5, 1, latency_ms=None)]
+    return write_report(results, study_of(results), folder, title="A report", provenance=PROVENANCE)[0]
+
+
+def audit_page(folder: Path) -> Path:
+    return write_audit(audit_of(), folder, provenance=PROVENANCE)[0]
+
+
+def page_of_errors(folder: Path) -> Path:
+    result = made_up("x" * 90, 1)
+    assert result.evaluation is not None
+    assert result.predictions is not None
+    file = folder / "errors.html"
+    file.write_text(errors_page(result.evaluation, surest_errors(faces(), result.predictions, TRUTH)), encoding="utf-8")
+    return file
+
+
+#: Images that leave the box of their figure, or are too small to see.
+MISPLACED = """[...document.querySelectorAll('figure')].filter(figure => {
+    const box = figure.getBoundingClientRect(), image = figure.querySelector('img').getBoundingClientRect();
+    return box.height && (image.right > box.right + 1 || image.left < box.left - 1 || image.width < 60);
+}).length"""
+
+#: The pages of other commands, by name.
+PAGES = {"report": report_page, "audit": audit_page, "errors": page_of_errors}
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     names = ("chromium", "chromium-browser", "google-chrome")
@@ -75,19 +107,27 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=[*CASES, *PAGES])
 def page(request: pytest.FixtureRequest, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """The page of a case; what it asks of the network is an error."""
+    """The page of a case; what it asks of the network, or says on the console, is an error."""
     folder = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patch:
         if request.param in ("many", "ensembles"):
             # Each model's own figures are those of the other cases, and take a minute to draw.
             patch.setattr("moue.report.write.model_figures", lambda *_: [])
-        write_comparison(CASES[request.param](), folder, title="A comparison of models", provenance=PROVENANCE)
+        if request.param in PAGES:
+            # Those of a report's models are those of a comparison's.
+            patch.setattr("moue.report.study.model_figures", lambda *_: [])
+            file = PAGES[request.param](folder)
+        else:
+            results = CASES[request.param]()
+            [file, *_] = write_comparison(results, folder, title="A comparison of models", provenance=PROVENANCE)
     page = browser.new_page()
     asked: list[str] = []
+    page.on("console", lambda message: asked.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: asked.append(str(error)))
     page.on("request", lambda r: asked.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
-    page.goto((folder / "comparison.html").as_uri())
+    page.goto(file.as_uri())
     page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
     yield page
     page.close()
@@ -104,17 +144,18 @@ def test_nothing_runs_off_the_page(page: Page, width: int) -> None:
              (e.getBoundingClientRect().right > innerWidth + 1 || e.getBoundingClientRect().left < -1)).length"""
     )
     assert outside == 0
+    assert page.evaluate(MISPLACED) == 0
     scrolled = page.evaluate(
         """[...document.querySelectorAll('.wide')].filter(box => box.checkVisibility()).map(box => {
              box.scrollLeft = 10000;
-             const first = box.querySelector('tbody th').getBoundingClientRect(), all = box.getBoundingClientRect();
+             const first = box.querySelector('tbody th[scope=row]').getBoundingClientRect(), all = box.getBoundingClientRect();
              const kept = Math.abs(first.left - all.left) < 2;
              const share = first.width / all.width;
              box.scrollLeft = 0;
              return [kept, share];
         })"""
     )
-    assert scrolled
+    assert scrolled or page.locator("table").count() == 0
     assert all(kept for kept, _ in scrolled), "the first column stays"
     assert all(share < 0.75 for _, share in scrolled), "and leaves room for the others"
 
@@ -129,7 +170,7 @@ def test_no_text_of_a_figure_is_cut_and_none_covers_another(page: Page) -> None:
     found = page.evaluate(
         """async () => {
           const found = [];
-          for (const image of document.querySelectorAll('figure img')) {
+          for (const image of document.querySelectorAll('figure img[src^="data:image/svg"]')) {
             const holder = document.createElement('div');
             holder.style.cssText = 'position: absolute; left: 0; top: 0; width: 800px';
             const svg = new TextDecoder().decode(Uint8Array.from(atob(image.src.split(',')[1]), c => c.charCodeAt(0)));
@@ -167,8 +208,9 @@ def test_it_prints_what_is_folded_and_stays_on_paper(page: Page) -> None:
     try:
         hidden = "[...document.querySelectorAll('details > *')].filter(e => !e.getBoundingClientRect().height).length"
         assert page.evaluate(hidden) == 0
+        assert page.evaluate(MISPLACED) == 0
         assert page.evaluate("[...document.querySelectorAll('table')].every(t => t.scrollWidth <= innerWidth)")
-        names = "Math.min(...[...document.querySelectorAll('tbody th')].map(e => e.getBoundingClientRect().width))"
+        names = "Math.min(99, ...[...document.querySelectorAll('tbody th')].map(e => e.getBoundingClientRect().width))"
         assert page.evaluate(names) > 60, "a column of names is no column of letters"
         assert page.pdf(format="A4").startswith(b"%PDF")
     finally:
@@ -180,7 +222,26 @@ def test_the_contents_lead_to_the_sections_and_back(page: Page) -> None:
     for link in page.locator("nav a").all():
         target = (link.get_attribute("href") or "").removeprefix("#")
         assert page.locator(f"[id='{target}'] h2").count() == 1
-    assert page.locator(".top a").count() == page.locator("section[id]").count()
+        assert page.locator(f"[id='{target}'] .top a").count() == 1
+
+
+def test_a_keyboard_reaches_links_tables_and_what_is_folded(page: Page) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.evaluate("for (const details of document.querySelectorAll('details')) details.open = false")
+    try:
+        page.evaluate("getSelection().removeAllRanges(); document.activeElement.blur(); scrollTo(0, 0)")
+        wanted = "[...document.querySelectorAll('a[href], .wide, summary')].filter(e => e.checkVisibility()).length"
+        for number in range(page.evaluate(wanted)):
+            page.keyboard.press("Tab")
+            assert page.evaluate("document.activeElement.matches('a[href], .wide, summary')"), number
+            shown = "getComputedStyle(document.activeElement).outlineStyle"
+            assert page.evaluate(shown) != "none", "the focus is seen"
+        for summary in page.locator("summary").all():
+            summary.focus()
+            page.keyboard.press("Enter")
+        assert page.evaluate("[...document.querySelectorAll('details')].every(details => details.open)")
+    finally:
+        page.evaluate("for (const details of document.querySelectorAll('details')) details.open = true")
 
 
 def test_it_has_a_dark_appearance_and_a_screenshot_of_each(page: Page, tmp_path: Path) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from studies import audit_of
 
+from moue.evaluation.audit import CellScore
 from moue.evaluation.curves import loss_limit
 from moue.evaluation.metrics import ClassScore
-from moue.report import plots
+from moue.evaluation.robustness import CorruptedScore, Robustness
+from moue.report import group_plots, plots
 from moue.report.canvas import Drawing, short_names, style_of
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -129,3 +133,34 @@ def test_figures_come_as_png_too_and_the_same_data_gives_the_same_bytes() -> Non
     fonts = re.findall(rb"font-family: ([^;\"]+)", drawing.svg)
     assert fonts
     assert all(b"Arial" in names for names in fonts), "a viewer's own fonts come first"
+
+
+def test_no_mark_is_cut_at_an_end_of_its_axis() -> None:
+    def cell(share: float) -> CellScore:
+        return CellScore(20, share, max(0.0, share - 0.1), min(1.0, share + 0.1), few=share == 0)
+
+    ends = {"a": ClassScore(9, 1.0, 1.0, 1.0), "b": ClassScore(9, 0.0, 0.0, 0.0)}
+    overall = audit_of(40).audit.overall
+    recall = {"a": cell(1.0), "b": cell(0.0)}
+    group = replace(overall, accuracy=cell(1.0), uncertain=cell(0.0), recall=recall)
+    perfect = CorruptedScore("blur", 1, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0)
+    right = np.ones(40, bool)
+    drawings = {
+        "recalls of models": plots.class_recalls({"m": (0, ends), "n": (1, ends)}),
+        "recalls of groups": group_plots.recalls([group], ["a", "b"]),
+        "accuracies of groups": group_plots.accuracies([group], "age"),
+        "robustness": plots.robustness_by_severity({"m": Robustness(9, replace(perfect, severity=0), (perfect,))}),
+        "reliability": plots.reliability_diagram(np.ones(40), right),
+        "risk": plots.risk_coverage_curve(np.linspace(0.2, 1, 40), right, 0.3),
+    }
+    for name, drawing in drawings.items():
+        # Marks are copies of a shape; what is in a clipping group ends at the axes.
+        assert b"<use" in drawing.svg, name
+        assert not re.search(rb'<g clip-path="[^"]+">\s*<use', drawing.svg), name
+
+
+def test_classes_without_images_have_no_row() -> None:
+    known, empty = ClassScore(9, 0.5, 0.5, 0.5), ClassScore(0, None, None, None)
+    shown = texts(plots.class_recalls({"m": (0, {"happy": known, "contempt": empty})}))
+    assert "happy" in shown
+    assert "contempt" not in shown

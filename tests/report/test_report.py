@@ -344,10 +344,10 @@ def test_training_costs_core_hours_where_the_cores_are_known() -> None:
 def test_the_page_shows_the_accuracy_without_uncertain_predictions(written: Path) -> None:
     assert STRONG.evaluation is not None
     assert (
-        f"{STRONG.evaluation.accuracy_at_80:.1%} of the 80 % most confident" in (written / "comparison.md").read_text()
+        f"{STRONG.evaluation.accuracy_at_80:.1%} of the 80% most confident" in (written / "comparison.md").read_text()
     )
     drawn = (written / "figures" / "strong-risk.svg").read_bytes()
-    assert b"the 80 % most confident" in drawn
+    assert b"the 80% most confident" in drawn
     assert b"not marked uncertain" not in drawn  # No threshold was set.
     marked = plots.risk_coverage_curve(np.array([0.9, 0.6, 0.3]), np.array([True, True, False]), 0.5)
     assert b"not marked uncertain: 0.0 % wrong" in marked.svg

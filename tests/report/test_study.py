@@ -10,20 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from studies import robust, study_of
 
 from moue import reporting
 from moue.cli.main import main
-from moue.data.info import describe
-from moue.data.readers.synth import synthetic
-from moue.evaluation.hard_images import hardest, most_confused
-from moue.evaluation.label_agreement import accuracy_by_agreement, label_agreement
+from moue.evaluation.metrics import evaluate
 from moue.evaluation.model_result import ModelResult
-from moue.evaluation.robustness import CorruptedScore, Robustness
-from moue.models.blocks import architecture
+from moue.labels import FERPLUS
 from moue.report.canvas import Drawing
-from moue.report.study import ExplainedImage, Study, write_report
+from moue.report.study import FER2013_STATEMENT, NO_STATEMENT, write_report
+from moue.runtime.results import Predictions, softmax
 from moue.spec import ModelSpec
-from results import history, made_up
+from results import TRUTH, history, made_up
 
 
 @pytest.fixture(autouse=True)
@@ -38,43 +36,6 @@ def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are drawn and not rendered."""
     for module in ("canvas", "charts"):
         monkeypatch.setattr(f"moue.report.{module}.saved", lambda figure: Drawing(b"<svg/>", b"png"))
-
-
-def robust(accuracy: float) -> Robustness:
-    scores = [
-        CorruptedScore(name, s, 1.0, accuracy - s / 10, 0.5, 0.1, s / 10, None if s == 5 else 0.8)
-        for name in ("blur", "noise")
-        for s in range(1, 6)
-    ]
-    return Robustness(90, CorruptedScore(None, 0, None, accuracy, 0.5, 0.1, 0.1, 0.9), tuple(scores))
-
-
-def study_of(results: list[ModelResult]) -> Study:
-    table = synthetic(600, 2)
-    votes = np.eye(8, dtype=np.float32)[np.random.default_rng(0).integers(0, 8, 600)]
-    table = replace(table, votes=votes)
-    agreement = label_agreement(table)
-    assert agreement is not None
-    heatmap = np.full((192, 192, 3), 200, np.uint8)
-    return Study(
-        table,
-        table,
-        describe(table),
-        lambda images: 255 - images,
-        {"a <b>": architecture("compact", 7), "b": architecture("compact", 7)},
-        hardest(results, 9),
-        most_confused(results, 2, 3),
-        agreement,
-        {
-            result.name: accuracy_by_agreement(result.correct, agreement)
-            for result in results
-            if result.correct is not None
-        },
-        [ExplainedImage(table.images[0], heatmap, "happy", 0.7, False)],
-        "a <b>",
-        {"a <b>": robust(0.8), "b": robust(0.7)},
-        ["This is absent: type that."],
-    )
 
 
 def two_models() -> list[ModelResult]:
@@ -186,13 +147,59 @@ def test_the_robustness_that_a_model_has_on_record_is_shown(
     [found] = values["robustness"].values()
     assert found["n"] == 90
     assert found["mean_corruption_error"] == pytest.approx(0.5)
-    absent = " ".join(values["absent"])
-    assert re.search(r"robustness of \S*known\S* is what its file has on record, on images of public test", absent)
-    assert "Add --robustness" in absent, "the other model has none"
+    assert found["recorded_on"] == "public_test"
+    assert "Add --robustness" in " ".join(values["absent"]), "the other model has none"
     for kind in ("html", "md"):
         text = (tmp_path / "out" / f"report.{kind}").read_text(encoding="utf-8")
         assert "mean corruption error" in text
-        assert "has on record" in text
+        assert re.search(r"on record in the models' files: \S*known\S* on images of public test", text)
+        assert "the first row is not the accuracy above" in text
+
+
+def test_a_sample_of_the_images_is_corrupted(tiny_onnx: Path, tmp_path: Path, blank_figures: None) -> None:
+    command = ["report", str(tiny_onnx), "--data", "synth:70:1", "-o", str(tmp_path / "out"), "--explain", "0"]
+    assert main([*command, "--robustness-sample", "3"]) == 0
+    values = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    [found] = values["robustness"].values()
+    assert (found["n"], found["recorded_on"]) == (3, None)
+    assert "on record" not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_models_with_other_corruptions_on_record_stand_in_one_table(tmp_path: Path, blank_figures: None) -> None:
+    results = two_models()
+    study = replace(study_of(results), robustness={"a <b>": robust(0.8, ("blur",)), "b": robust(0.7, ("noise",))})
+    write_report(results, study, tmp_path, title="A report", provenance={})
+    markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| blur | 50.0% | – |" in markdown
+    assert "| noise | – | 40.0% |" in markdown
+
+
+def test_a_class_that_is_not_in_use_is_left_out_and_named(tmp_path: Path, blank_figures: None) -> None:
+    logits = np.random.default_rng(0).normal(size=(600, 8))
+    logits[np.arange(600), TRUTH] += 2
+    logits[:, FERPLUS.labels.index("contempt")] = -9
+    predictions = Predictions(softmax(logits), FERPLUS.labels)
+    evaluation = evaluate(predictions, TRUTH, model="m", network="m", split="public_test")
+    result = ModelResult("m", "m", evaluation=evaluation, predictions=predictions, truth=TRUTH)
+    write_report([result, replace(result, name="n")], study_of([result]), tmp_path, title="A report", provenance={})
+    html, markdown = ((tmp_path / f"report.{kind}").read_text(encoding="utf-8") for kind in ("html", "md"))
+    assert ">contempt</th>" not in re.sub(r"Labels and majorities.*?</table>", "", html, flags=re.DOTALL)
+    assert "none is predicted so: contempt." in html
+    assert "\n| contempt |" not in markdown
+    assert "| 95% interval |" in markdown
+
+
+def test_the_report_says_where_its_images_come_from_as_far_as_it_knows(
+    tiny_onnx: Path, tmp_path: Path, blank_figures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for known, words in ((True, FER2013_STATEMENT), (False, NO_STATEMENT), (None, "A program drew these faces")):
+        with monkeypatch.context() as patch:
+            if known is not None:
+                patch.setattr(reporting, "is_synthetic", lambda data: False)
+                patch.setattr(reporting, "is_fer2013", lambda table, known=known: known)
+            reporting.report([str(tiny_onnx)], data="synth:70:1", out=tmp_path, explain=0)
+        for kind in ("html", "md"):
+            assert words in (tmp_path / f"report.{kind}").read_text(encoding="utf-8")
 
 
 def test_without_torch_the_rest_is_reported(
@@ -236,6 +243,7 @@ def test_a_model_that_cannot_be_opened_stands_on_the_page_with_the_reason(
         (["nothing"], "there is no"),
         (["tiny", "tiny"], "each model is reported once"),
         (["tiny", "--explain", "-1"], "explain must be a whole number"),
+        (["tiny", "--robustness-sample", "0"], "robustness_sample must be a whole number from 1"),
         (["tiny", "--data", "missing.csv"], "missing.csv does not exist"),
     ],
 )

@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -81,20 +82,25 @@ def run(args: argparse.Namespace) -> int:
         left_out=lambda rows: codes.append(report_left_out(rows)),
         progress=Progress,
     )
+    where = "the set" if result.split is None else f"its {result.split.replace('_', ' ')} rows"
     for n, label in (
         (result.groups.without, f"images without a line in {args.groups}, which are in no group"),
-        (result.groups.unused, f"lines of {args.groups} that are of no image of the set"),
+        (result.groups.unused, f"lines of {args.groups} that are of no image of {where}"),
         (result.several, "images with more than one face, of which the largest was read"),
     ):
         if n:
             sys.stderr.write(f"moue: {label}: {n:,}\n")
     if args.out is not None:
+        from moue.training import machine
+
         provenance = {
             "Command": "moue " + " ".join(map(shlex.quote, sys.argv[1:])),
             "Model": f"{result.spec.name}, {result.spec.sha256[:12] or 'a run'}",
             "Data": f"{result.data}, {result.audit.overall.n:,} images, fingerprint {result.fingerprint}",
+            "Groups": f"{args.groups.name}, sha256 {sha256(args.groups.read_bytes()).hexdigest()[:12]}",
             "Detector": result.detector,
             "Tests": f"{result.audit.resamples:,} permutations, seed {args.seed}",
+            "Versions": machine.describe()["versions"],
             "Date": time.strftime("%Y-%m-%d"),
         }
         write_audit(result, args.out, provenance=provenance)
@@ -140,7 +146,7 @@ def _print(result: Any, args: argparse.Namespace, values: dict[str, Any]) -> Non
         }
         for gap in audit.gaps
     ]
-    sys.stdout.write(to_table(groups) + "\n" + to_table(gaps) + "\n")
+    sys.stdout.write("\n".join(to_table(rows) for rows in (groups, gaps) if rows) + "\n")
     sys.stdout.writelines(f"{finding.title}: {finding.text}\n" for finding in findings(result))
     if args.out is not None:
         sys.stdout.write(f"\n{args.out / 'audit.html'}\n")

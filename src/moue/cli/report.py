@@ -39,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="explain N images of each class for the most accurate model; 0: none (default: 1)",
     )
     add("--robustness", action="store_true", help="score on corrupted images, too: 65 times as long")
+    add("--robustness-sample", type=int, metavar="N", help="corrupt N of the images, drawn by class (default: all)")
     add("--seed", type=int, default=0, help="of the choice of images that are explained (default: 0)")
     add("--title", help="the page's title (default: the data set)")
     add_format(parser)
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         reading=reading_options(args),
         explain=args.explain,
         robustness=args.robustness,
+        robustness_sample=args.robustness_sample,
         seed=args.seed,
         title=args.title,
         left_out=lambda rows: codes.append(report_left_out(rows)),

@@ -165,6 +165,12 @@ class Audit:
     """Of the columns of groups: those of quality are described, not tested."""
     resamples: int
 
+    @property
+    def in_use(self) -> tuple[str, ...]:
+        """The classes that some faces have or are predicted as, in label order."""
+        confusion = self.overall.confusion
+        return tuple(n for n, k in zip(self.labels, confusion.sum(0) + confusion.sum(1), strict=True) if k)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON."""
         return {

@@ -10,6 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+#: The quantile of the normal distribution that a 95 % interval takes.
+Z95 = NormalDist().inv_cdf(0.975)
+
 
 class Share(NamedTuple):
     """A share of some rows."""

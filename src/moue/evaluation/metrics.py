@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from moue.errors import DataError, UsageError
 from moue.evaluation.calibration import COVERAGE
+from moue.evaluation.intervals import Z95, wilson
 from moue.evaluation.robustness import Robustness
 from moue.evaluation.significance import ALPHA, mcnemar
 from moue.runtime.results import Predictions
@@ -36,6 +37,11 @@ class ClassScore:
     """Share of its rows that are predicted as it; None where it has no rows."""
     f1: float | None
     """2 TP / (2 TP + FP + FN); None where the class neither occurs nor is predicted."""
+
+    @property
+    def recall_interval(self) -> tuple[float, float] | None:
+        """Wilson's 95 % interval of the recall; None where it has no rows."""
+        return None if self.recall is None else wilson(self.recall, self.n, Z95)
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,16 @@ class Scores:
         only_baseline = int(self.confusion[majority].sum() - self.confusion[majority, majority])
         only_model = int(self.confusion.trace() - self.confusion[majority, majority])
         return only_model > only_baseline and mcnemar(only_model, only_baseline) < ALPHA
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the accuracy."""
+        return wilson(self.accuracy, self.n, Z95)
+
+    @property
+    def in_use(self) -> dict[str, ClassScore]:
+        """The classes that some rows have or are predicted as, in label order."""
+        return {name: score for name, score in self.per_class.items() if score.f1 is not None}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, ready for JSON."""

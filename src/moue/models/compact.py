@@ -6,7 +6,7 @@ maps do not. So the stem turns 2×2 pixels into channels, each stage widens befo
 6×6.
 
 For fast learning in few epochs there are max-pooling between and after the stages, residual branches that are active
-from the first step, and logits that start small. See results/experiments.md for the gain of each.
+from the first step, and logits that start small.
 """
 
 from __future__ import annotations

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from moue.evaluation.audit import CONDITIONS, FEW_IMAGES, FEW_PERSONS, CellScore, Column, Gap, GroupScores
+import numpy as np
+
+from moue.evaluation.audit import CONDITIONS, FEW_IMAGES, FEW_PERSONS, Audit, CellScore, Column, Gap, GroupScores
 from moue.evaluation.audit_model import AuditResult
 from moue.files import atomic_write_many
 from moue.report import group_plots, plots
@@ -34,8 +36,8 @@ LIMITS = (
     "the intervals.",
     "A gap is a difference, not its cause: faces of one group may be smaller, darker or more turned. The medians of "
     "the groups say whether they are.",
-    "The images stand for other people as far as they were drawn like them. Results of posed photos do not carry over "
-    "to spontaneous faces, nor those of one camera to another.",
+    "The results hold for people and images like these. Those of posed photos do not carry over to spontaneous faces, "
+    "nor those of one camera to another.",
     "Equal recall does not make a use fair. An expression is not a feeling, and a decision about a person must not be "
     "based on it.",
 )
@@ -70,10 +72,13 @@ def write_audit(result: AuditResult, out: Path | str, *, provenance: Mapping[str
         OSError: when a file cannot be written.
     """
     out, audit = Path(out), result.audit
-    slugs = slugs_of([column.name for column in audit.columns])
-    parts = [_part(column, slugs[column.name], result) for column in audit.columns]
+    # Numbered: a column may be called as a measure of quality or as another section is.
+    parts = [
+        _part(column, f"{column.kind}-{i}-{slugs_of([column.name])[column.name]}", result)
+        for i, column in enumerate(audit.columns, start=1)
+    ]
     context = {
-        "title": f"How {result.spec.name} reads the groups of {result.data}",
+        "title": f"Audit of {result.spec.name} on {result.data}",
         "css": (FOLDER / "page.css").read_text(encoding="utf-8"),
         "result": result,
         "overall": audit.overall,
@@ -81,12 +86,14 @@ def write_audit(result: AuditResult, out: Path | str, *, provenance: Mapping[str
         "group_parts": [part for part in parts if part.column.kind == "groups"],
         "quality_parts": [part for part in parts if part.column.kind == "quality"],
         "quality_figures": [figure for part in parts if part.column.kind == "quality" for figure in part.figures],
-        "quality_titles": ["Images", "Uncertain, %", "Right, %", "Mean recall, %", *audit.labels],
+        "quality_titles": ["Images", "Uncertain, %", "Right, %", "Mean recall, %", *audit.in_use],
         "score_titles": score_titles(audit.overall),
-        "labels": audit.labels,
+        "labels": audit.in_use,
+        "unused": [name for name in audit.labels if name not in audit.in_use],
         "limits": LIMITS,
         "few": f"{FEW} of fewer than {FEW_IMAGES} images"
         + (f" or {FEW_PERSONS} persons" if audit.overall.persons is not None else ""),
+        "single": " Without an interval: of a single person." if audit.overall.persons is not None else "",
         "provenance": dict(provenance or {}),
     }
     templates = environment()
@@ -141,17 +148,14 @@ def findings(result: AuditResult) -> list[Finding]:
     if not tested:
         found.append(Finding("Gaps", f"None was tested: no two groups have {FEW_IMAGES} images of a class each."))
     elif not significant:
-        found.append(
-            Finding(
-                "Gaps", f"None of the {tested} that were tested is significant, which does not show that there is none."
-            )
-        )
+        text = f"None of the {tested} that were tested is" if tested > 1 else "The only one that was tested is not"
+        found.append(Finding("Gaps", f"{text} significant, which does not show that there is none."))
     for gap in sorted(significant, key=lambda gap: -gap.gap)[:8]:
         found.append(Finding(f"{gap.column}: {measure_name(gap)}", gap_sentence(gap)))
     if few := [
         f"{group.group} ({column.name})" for column in audit.columns for group in column.groups if group.accuracy.few
     ]:
-        found.append(Finding("Few images", f"{join(few)}: too few to say much."))
+        found.append(Finding("Few images", f"There are too few to say much of {join(few)}."))
     return found
 
 
@@ -218,16 +222,17 @@ def _part(column: Column, slug: str, result: AuditResult) -> Part:
         column,
         title,
         slug,
-        [quality_row(g, audit.labels) if column.kind == "quality" else score_row(g, names) for g in column.groups],
-        [[group.group, *(share_text(group.recall[label]) for label in audit.labels)] for group in column.groups],
-        [gap for gap in audit.gaps if gap.column == column.name],
-        _figures(column, title, slug, audit.labels),
+        [quality_row(g, audit.in_use) if column.kind == "quality" else score_row(g, names) for g in column.groups],
+        [[group.group, *(share_text(group.recall[label]) for label in audit.in_use)] for group in column.groups],
+        [gap for gap in audit.gaps if gap.column == column.name and column.kind == "groups"],
+        _figures(column, title, slug, audit),
     )
 
 
-def _figures(column: Column, title: str, slug: str, labels: Sequence[str]) -> list[Figure]:
+def _figures(column: Column, title: str, slug: str, audit: Audit) -> list[Figure]:
     words = "; ".join(f"{g.group}: {percent(g.accuracy.share)} right" for g in column.groups)
-    figures = []
+    figures, labels = [], audit.in_use
+    kept = np.ix_(*2 * [[audit.labels.index(name) for name in labels]])
     if column.groups:
         caption = f"{title}: predictions that are right, and that are uncertain."
         figures.append(
@@ -242,7 +247,7 @@ def _figures(column: Column, title: str, slug: str, labels: Sequence[str]) -> li
     for group, own in zip(column.groups, slugs_of([g.group for g in column.groups]).values(), strict=True):
         if group.confusion.any():
             caption = f"{group.group}: percent of each true class, and number of images."
-            drawing = plots.confusion(group.confusion, labels)
+            drawing = plots.confusion(group.confusion[kept], labels, group.group)
             alt = f"Confusion matrix of {group.group}; {percent(group.accuracy.share)} right"
             figures.append(Figure(f"{slug}-{own}-confusion", drawing, caption, alt, folded=True))
     return figures

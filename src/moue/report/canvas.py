@@ -97,6 +97,8 @@ class Canvas:
             self.axis.set_xticks(range(len(short)), short, color=INK, **how)
         if vertical:
             self.axis.set_yticks(range(len(short)), short, color=INK)
+            # Room for half of a mark at the axis.
+            self.axis.tick_params(axis="y", pad=7)
         # matplotlib's font lacks these characters and so does its layout: half of their width is missing.
         missing = max(_wide(name) for name in short) * 0.45 * SIZE
         self._left, self._bottom = missing, missing if horizontal else 0.0

@@ -106,7 +106,7 @@ def _bars(table: ImageTable) -> Any:
             width * 0.94,
             color=[_tint(n) for n in names],
             alpha=1 - 0.6 * i / len(splits),
-            label=split,
+            label=split.replace("_", " "),
         )
         axes.bar_label(bars, fmt="{:,.0f}", fontsize=7, padding=1, rotation=90 if len(splits) > 2 else 0)
     slanted = max(map(len, names)) > 10
@@ -149,7 +149,9 @@ def _pie(table: ImageTable) -> Any:
             axes.text(1.13 * np.sin(middle), 1.13 * np.cos(middle), str(i), ha="center", va="center", fontsize=8)
         angle += share
     figure.legend(wedges, labels, loc="outside right center", frameon=False)
-    figure.suptitle(f"{shortened(table.name, _NAME)}: shares of the classes")
+    # As the titles of axes are.
+    look = {"fontsize": STYLE["axes.titlesize"], "fontweight": STYLE["axes.titleweight"]}
+    figure.suptitle(f"{shortened(table.name, _NAME)}: shares of the classes", x=0.01, ha="left", **look)
     return figure
 
 

@@ -6,6 +6,8 @@ import base64
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from moue.evaluation.curves import series
 from moue.evaluation.metrics import Evaluation
 from moue.evaluation.model_result import ModelResult
@@ -50,7 +52,7 @@ def comparison_figures(results: Sequence[ModelResult]) -> list[Figure]:
         (
             "accuracy-latency",
             "latency_ms",
-            "milliseconds an image",
+            "latency, milliseconds an image",
             f"Accuracy over latency {timed_in(results)}, with the views that each model is scored with.",
         ),
     ):
@@ -73,22 +75,24 @@ def model_figures(result: ModelResult, slug: str) -> list[Figure]:
     if e is None:
         return []
     figures = _curves(result, slug)
+    kept = [e.labels.index(name) for name in e.in_use]
+    drawing = plots.confusion(e.confusion[np.ix_(kept, kept)], list(e.in_use))
     alt = "Confusion matrix; rows are the truth. " + "; ".join(
         f"{label}: " + ", ".join(f"{n} as {other}" for other, n in zip(e.labels, counts, strict=True) if n)
         for label, counts in zip(e.labels, e.confusion, strict=True)
     )
     caption = "Confusion matrix: percent of each true class, and number of images."
-    figures.append(Figure(f"{slug}-confusion", plots.confusion(e.confusion, e.labels), caption, alt))
+    figures.append(Figure(f"{slug}-confusion", drawing, caption, alt))
     alt, caption = (
         f"Recall and precision of each class as bars: {_recalls(e)}",
         "Recall and precision of each class, percent.",
     )
-    figures.append(Figure(f"{slug}-classes", plots.class_bars(e.per_class), caption, alt))
+    figures.append(Figure(f"{slug}-classes", plots.class_bars(e.in_use), caption, alt))
     return [*figures, *_confidence(result, e, slug)]
 
 
 def _recalls(e: Evaluation) -> str:
-    return ", ".join(f"{name} {percent(c.recall, 0)}" for name, c in e.per_class.items())
+    return ", ".join(f"{name} {percent(c.recall, 0)}" for name, c in e.in_use.items())
 
 
 def _curves(result: ModelResult, slug: str) -> list[Figure]:
@@ -123,7 +127,7 @@ def _confidence(result: ModelResult, e: Evaluation, slug: str) -> list[Figure]:
     risk = Figure(
         f"{slug}-risk",
         plots.risk_coverage_curve(confidence, result.correct, threshold),
-        f"Risk and coverage: {e.accuracy_at_80:.1%} of the 80 % most confident predictions are right, "
+        f"Risk and coverage: {e.accuracy_at_80:.1%} of the 80% most confident predictions are right, "
         f"{e.accuracy:.1%} of all.",
         f"Share of wrong predictions over the share kept; the accuracy is {e.accuracy_at_80:.1%} at 80 percent and "
         f"{e.accuracy:.1%} of all",

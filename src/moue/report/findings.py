@@ -146,7 +146,8 @@ def _lead(ranked: Sequence[ModelResult], pairs: Sequence[Pair]) -> list[Finding]
     p = p_value(pair.p_holm)
     test = (
         f"(95% interval {signed_points(pair.low)} to {signed_points(pair.high)}; "
-        f"p {p if p.startswith('<') else f'= {p}'} after Holm's correction)"
+        f"p {p if p.startswith('<') else f'= {p}'} after Holm's correction"
+        + (f" for all {len(pairs)} pairs)" if len(pairs) > 1 else ")")
     )
     if lead.difference == 0:
         text = f"None: {other} gets as many right {test}."

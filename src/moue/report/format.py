@@ -44,6 +44,11 @@ def of_other_labels(evaluation: Evaluation) -> str:
     )
 
 
+def interval(ends: tuple[float, float] | None, digits: int = 1) -> str:
+    """The ends of an interval, both fractions: "70.0–73.0%"; a dash where there is none."""
+    return "–" if ends is None else f"{100 * ends[0]:.{digits}f}–{100 * ends[1]:.{digits}f}%"
+
+
 def signed_points(fraction: float) -> str:
     """A difference of fractions in percentage points, with its sign: "+1.2", "−0.4"."""
     return f"{100 * fraction:+.1f}".replace("-", "−")

@@ -59,5 +59,5 @@ def _bar(axis: object, cell: CellScore, y: float, color: str, marker: str) -> No
     plot = axis.plot  # type: ignore[attr-defined]
     if cell.low is not None and cell.high is not None:
         plot([100 * cell.low, 100 * cell.high], [y, y], color=GRAY if cell.few else color, linewidth=1.2)
-    fill = "white" if cell.few else color
-    plot(100 * cell.share, y, marker, color=color, markerfacecolor=fill, markersize=5, markeredgecolor=color or INK)
+    look = {"color": color, "markerfacecolor": "white" if cell.few else color, "markersize": 5}
+    plot(100 * cell.share, y, marker, markeredgecolor=color or INK, clip_on=False, **look)

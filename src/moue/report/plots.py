@@ -80,7 +80,7 @@ def curves(history: History, measure: Measure) -> Drawing:
             epoch, height = best[0], _scaled(best[1], measure)
             color = PALETTE[0]
             plot.axis.plot(epoch, height, "o", color=color, markersize=7, markeredgecolor="white", zorder=5)
-            text = f"{height:.2f}" if measure == "loss" else f"{height:.1f} %"
+            text = f"{height:.2f}" if measure == "loss" else f"{height:.1f}%"
             shown = [np.minimum(x.values, np.inf if limit is None else limit) for x in lines]
             drawn = [
                 plot.points(list(zip(x.epochs, _scaled(y, measure), strict=True)))
@@ -114,12 +114,12 @@ def all_curves(histories: Mapping[str, tuple[int, History]], measure: Measure) -
     return plot.drawing
 
 
-def confusion(table: NDArray[np.int64], labels: Sequence[str]) -> Drawing:
+def confusion(table: NDArray[np.int64], labels: Sequence[str], title: str = "Confusion matrix") -> Drawing:
     """A confusion matrix: each cell with its share of the true class in percent, and its count below."""
     k = len(labels)
     # The cells keep their size beside long names.
     names = max(text_width(name, SIZE) for name in short_names(labels)) / 72
-    with canvas(CELL * k + 0.6 * names + 0.7, max(WIDTH, CELL * k + names + 0.5)) as plot:
+    with canvas(CELL * k + 0.6 * names + 0.95, max(WIDTH, CELL * k + names + 0.5)) as plot:
         axis, shares = plot.axis, row_shares(table)
         axis.imshow(shares, cmap=_blues(), vmin=0, vmax=1, aspect="equal")
         for i, j in np.ndindex(k, k):
@@ -130,6 +130,7 @@ def confusion(table: NDArray[np.int64], labels: Sequence[str]) -> Drawing:
             axis.text(j, i - 0.14, text, fontsize=9.5, fontweight=weight, **cell)
             axis.text(j, i + 0.25, f"{table[i, j]:,}", fontsize=7.5 if table[i, j] < 10_000 else 6, **cell)
         plot.tick_names(labels, horizontal=True)
+        axis.set_title(short_names([title], 40)[0])
         # White seams between the cells instead of a grid through them.
         axis.grid(False)
         for edge in np.arange(0.5, k - 1):
@@ -173,6 +174,7 @@ def scatter(points: Sequence[Point], x_label: str) -> Drawing:
             room = 0.3 * (high - low) or 0.3 * low
             axis.set_xlim(max(0.0, low - room), high + room)
             axis.xaxis.get_major_locator().set_params(nbins=6)
+        axis.set_title("Accuracy over " + x_label.partition(",")[0])
         axis.set_xlabel(x_label)
         axis.set_ylabel("accuracy, percent")
         plot.lay_out()
@@ -195,9 +197,11 @@ def reliability_diagram(confidence: NDArray[np.floating], correct: NDArray[np.bo
         middles = (np.arange(len(counts)) + 0.5) * width
         shares = axis.bar(middles, 100 * counts / counts.sum(), width * 0.9, color=FAINT)
         [diagonal] = axis.plot([0, 100], [0, 100], color=GRAY, linewidth=1.2, linestyle=(0, (4, 3)))
-        [own] = axis.plot(100 * confidences[seen], 100 * accuracies[seen], "o-", color=PALETTE[0], markersize=5)
+        look = {"color": PALETTE[0], "markersize": 5, "clip_on": False}
+        [own] = axis.plot(100 * confidences[seen], 100 * accuracies[seen], "o-", **look)
         axis.set_xlim(0, 100)
         axis.set_ylim(0, 100)
+        axis.set_title("Reliability")
         axis.set_aspect("equal")
         axis.set_xlabel("confidence, percent")
         axis.set_ylabel("accuracy, percent")
@@ -215,7 +219,7 @@ def risk_coverage_curve(
         axis = plot.axis
         kept, risk = risk_coverage(confidence, correct)
         axis.plot(100 * kept, 100 * risk, color=PALETTE[0])
-        marks = [(COVERAGE, "o", PALETTE[0], f"the {COVERAGE:.0%} most confident".replace("%", " %"), 7)]
+        marks = [(COVERAGE, "o", PALETTE[0], f"the {COVERAGE:.0%} most confident", 7)]
         accepted = coverage_at(confidence, threshold)
         if 0 < accepted < 1:
             # A larger hollow square: a well-chosen threshold puts it at the first mark.
@@ -225,9 +229,11 @@ def risk_coverage_curve(
             at = index_at(len(kept), share)
             fill = "none" if marker == "s" else color
             look = {"color": color, "markersize": size, "markerfacecolor": fill, "markeredgewidth": 1.8}
+            look["clip_on"] = False
             handles += axis.plot(100 * kept[at], 100 * risk[at], marker, **look)
-            names.append(f"{name}: {100 * risk[at]:.1f} % wrong")
+            names.append(f"{name}: {risk[at]:.1%} wrong")
         axis.set_xlim(0, 100)
+        axis.set_title("Risk and coverage")
         axis.set_ylim(0, max(1.0, 110 * float(risk.max())))
         axis.set_xlabel("predictions kept, the most confident first, percent")
         axis.set_ylabel("wrong among them, percent")
@@ -238,19 +244,20 @@ def risk_coverage_curve(
 def robustness_by_severity(found: Mapping[str, Robustness]) -> Drawing:
     """Accuracy by severity, averaged over the corruptions, of several models; thin: of what is not uncertain."""
     with canvas(3.4) as plot:
-        handles = []
+        handles, hollow = [], {"linewidth": 0.9, "markerfacecolor": "white"}
         for i, robustness in enumerate(found.values()):
             color, marker, dash = style_of(i)
             severities, accuracy, selective = robustness.by_severity()
-            look = {"color": color, "linestyle": dash, "marker": marker, "markersize": 5}
+            look = {"color": color, "linestyle": dash, "marker": marker, "markersize": 5, "clip_on": False}
             handles += plot.axis.plot(severities, [100 * a for a in accuracy], **look)
             known = [(s, 100 * a) for s, a in zip(severities, selective, strict=True) if a is not None]
-            plot.axis.plot(*zip(*known, strict=True), **{**look, "linewidth": 0.9, "markerfacecolor": "white"})
+            plot.axis.plot(*zip(*known, strict=True), **{**look, **hollow})
         plot.axis.set_title("Accuracy under corruptions")
         plot.axis.set_ylim(0, 100)
-        plot.axis.set_xlabel("severity; thin and hollow: of predictions that are not uncertain")
+        plot.axis.set_xlabel("severity of the corruptions, 0: none")
         plot.axis.set_ylabel("accuracy, percent")
-        plot.key(handles, short_names(list(found)))
+        handles += plot.axis.plot([], [], "o-", color=GRAY, markersize=5, **hollow)
+        plot.key(handles, [*short_names(list(found)), "of what is not uncertain"])
     return plot.drawing
 
 
@@ -266,6 +273,7 @@ def class_bars(classes: Mapping[str, ClassScore]) -> Drawing:
                 axis.text(value + 1.2, row + shift, text, va="center", fontsize=8, color=GRAY)
         plot.tick_names(list(classes))
         axis.invert_yaxis()
+        axis.set_title("Recall and precision of each class")
         axis.set_xlim(0, 108)
         axis.set_xticks(range(0, 101, 20))
         axis.grid(False, axis="y")
@@ -275,8 +283,8 @@ def class_bars(classes: Mapping[str, ClassScore]) -> Drawing:
 
 
 def class_recalls(recalls: Mapping[str, tuple[int, Mapping[str, ClassScore]]]) -> Drawing:
-    """Recall of each class, a mark a model; by name, the model's index on the page and its classes."""
-    labels = list(dict.fromkeys(label for _, classes in recalls.values() for label in classes))
+    """Recall of each class that has images, a mark a model; by name, the model's index on the page and its classes."""
+    labels = list(dict.fromkeys(n for _, own in recalls.values() for n, c in own.items() if c.recall is not None))
     with canvas(max(0.42, 0.06 * len(recalls)) * len(labels) + 1.0) as plot:
         axis, handles = plot.axis, []
         for i, label in enumerate(labels):
@@ -289,9 +297,11 @@ def class_recalls(recalls: Mapping[str, tuple[int, Mapping[str, ClassScore]]]) -
             shift = min(0.7, 0.14 * len(recalls)) * (nth / (len(recalls) - 1) - 0.5) if len(recalls) > 1 else 0.0
             dots = [(100 * c.recall, labels.index(n) + shift) for n, c in classes.items() if c.recall is not None]
             x, y = [x for x, _ in dots], [y for _, y in dots]
-            handles += axis.plot(x, y, marker, color=color, markersize=7, markeredgecolor="white", zorder=3)
+            look = {"color": color, "markersize": 7, "markeredgecolor": "white", "zorder": 3, "clip_on": False}
+            handles += axis.plot(x, y, marker, **look)
         plot.tick_names(labels)
         axis.invert_yaxis()
+        axis.set_title("Recall of each class")
         axis.set_xlim(0, 100)
         axis.set_xlabel("recall, percent")
         plot.key(handles, short_names(list(recalls)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,14 @@ def _ordered(pairs: Sequence[Pair], best: ModelResult | None) -> list[Pair]:
     return sorted(turned, key=lambda pair: pair.a != best.name)
 
 
+def _options(text: object) -> Any:
+    """Text for HTML in which no line ends inside of an option's name, as "--" and "votes"."""
+    markup = require("markupsafe", "report")
+    return markup.Markup(
+        re.sub(r"(?<!\S)--?[a-z][\w-]*", r'<span class="option">\g<0></span>', str(markup.escape(text)))
+    )
+
+
 def environment() -> Any:
     """Jinja's, with the templates of this package and the filters that they use.
 
@@ -117,6 +126,7 @@ def environment() -> Any:
     )
     for function in (
         format.hundredths,
+        format.interval,
         format.number,
         format.p_value,
         format.percent,
@@ -125,6 +135,7 @@ def environment() -> Any:
     ):
         environment.filters[function.__name__] = function
     environment.filters["data_uri"] = data_uri
+    environment.filters["options"] = _options
     # A section's heading has the whole name.
     environment.filters["short"] = lambda name: shortened(name, 60)
     environment.filters["cell"] = lambda text: text.replace("|", "\\|").replace("\n", " ")

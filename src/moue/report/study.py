@@ -40,8 +40,23 @@ LIMITS = (
     "The command moue audit compares groups of people in them.",
     "Labels are what annotators saw, and they disagree. A model that has learned one way of labeling scores lower on "
     "another without reading faces worse.",
-    "The intervals are of these images alone. Another draw of seeds, or of training images, changes a score by about "
-    "as much again.",
+    "The intervals are of these images alone. No model was trained again for this page: another seed, or other "
+    "training images, would change its scores, too. The command moue compare --seeds measures by how much.",
+    "Scores hold for images that chose nothing. Where these images also chose a model, an epoch or a setting, the "
+    "scores are too high, and nothing here can tell.",
+)
+
+#: Where the images come from.
+FER2013_STATEMENT = (
+    "FER-2013 (Goodfellow et al., 2013) was collected by searching the web for words of emotions. A label comes from "
+    "that search and not from someone who judged the face; people removed some wrong ones. The images belong to their "
+    "owners and were published for research. Whether the persons in them agreed is not known, and neither are their "
+    "age, sex, skin and culture: nothing here says for whom a model works."
+)
+DRAWN = "A program drew these faces and chose their labels: what a model scores on them says nothing about photos."
+NO_STATEMENT = (
+    "The data do not say where these images come from, who labeled them, who may use them, whether the persons in "
+    "them agreed, and who these are. A reader needs to know: say it beside this report."
 )
 
 
@@ -69,6 +84,8 @@ class Study:
     """The rows that all models were evaluated on."""
     description: Mapping[str, Any]
     """Of :func:`moue.data.info.describe`."""
+    statement: str = NO_STATEMENT
+    """Where the images come from."""
     augment: charts.Augment | None = None
     architectures: Mapping[str, Any] = field(default_factory=dict)
     """By the names of the models that have it: :class:`moue.models.blocks.Architecture`."""
@@ -81,6 +98,8 @@ class Study:
     explained_model: str = ""
     robustness: Mapping[str, Robustness] = field(default_factory=dict)
     """By model."""
+    robustness_recorded: Mapping[str, str] = field(default_factory=dict)
+    """The split of those that were not measured for this report but taken from a model's file, by model."""
     absent: Sequence[str] = ()
     """What is not in the report, and what to type for it, as sentences."""
 
@@ -126,6 +145,7 @@ def write_report(
         "agreement_titles": [*FERPLUS.labels, "no majority"],
         "networks": _networks(study),
         "description": study.description,
+        "corruptions": list(dict.fromkeys(n for found in study.robustness.values() for n in found.by_corruption())),
     }
     findings = verdict(results, pairs)
     html, markdown = render(
@@ -285,7 +305,7 @@ def _content(study: Study) -> dict[str, Any]:
     """The study for JSON."""
     source = study.part.source
     return {
-        "data": study.description,
+        "data": {**study.description, "statement": study.statement},
         "networks": [{"models": entry["models"], **entry["architecture"].to_dict()} for entry in _networks(study)],
         "hardest": [{**image._asdict(), "source": source[image.row]} for image in study.hardest],
         "most_confused": [
@@ -299,7 +319,10 @@ def _content(study: Study) -> dict[str, Any]:
         "explanations": [
             {"label": e.label, "probability": round(e.probability, 5), "faithful": e.faithful} for e in study.explained
         ],
-        "robustness": {name: found.to_dict() for name, found in study.robustness.items()},
+        "robustness": {
+            name: {**found.to_dict(), "recorded_on": study.robustness_recorded.get(name)}
+            for name, found in study.robustness.items()
+        },
     }
 
 

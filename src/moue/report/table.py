@@ -140,13 +140,17 @@ def member_table(result: ModelResult) -> Table:
 def recall_table(results: Sequence[ModelResult]) -> Table:
     """The recall of each class, in percent, and their mean; without rows where the models know different classes."""
     recalls = recalls_by_model(results)
+    # A class that no image has would be a column of dashes.
+    shown = [
+        name for name in next(iter(recalls.values()), {}) if any(own[name] is not None for own in recalls.values())
+    ]
     by_name = {result.name: result for result in results}
     rows = []
     for name, classes in recalls.items():
         e = by_name[name].evaluation
         mean = NONE if e is None else hundredths(e.balanced_accuracy)
-        rows.append(Row(by_name[name], [*(hundredths(recall) for recall in classes.values()), mean]))
-    return Table([*next(iter(recalls.values()), {}), "Mean"], rows)
+        rows.append(Row(by_name[name], [*(hundredths(classes[label]) for label in shown), mean]))
+    return Table([*shown, "Mean"], rows)
 
 
 def quoted_table(results: Sequence[ModelResult]) -> Table:

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,18 @@ def processor() -> str:
 def describe() -> dict[str, Any]:
     """Processor, system, versions and git state, as plain types."""
     versions = {"moue": __version__, "python": platform.python_version()}
-    for package in ("torch", "lightning", "numpy", "transformers", "onnxruntime"):
+    for package in ("torch", "lightning", "numpy", "transformers", "onnxruntime", "openvino"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return {"processor": processor(), "system": platform.platform(), "versions": versions, "git": git_state()}
+
+
+def commit(about: Mapping[str, Any]) -> str:
+    """The commit of :func:`describe`, and whether the source tree has changes that are in none."""
+    git = about["git"]
+    return "an installed package" if git is None else git["commit"] + (", with changes" if git["changed"] else "")
 
 
 def git_state() -> dict[str, Any] | None:
