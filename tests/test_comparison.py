@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -75,6 +76,13 @@ def test_a_comparison_trains_reports_and_reuses_finished_runs(data: str, tmp_pat
     assert rows[0].evaluation.n == 40
     assert rows[0].hours is not None
     assert rows[0].gflop
+    details = rows[0].details
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", details["trained on the day"])
+    assert details["versions"]["torch"]
+    assert "again.yaml is a copy of demo-vit/config.json" in details["to train it again"]
+    (tmp_path / "again.yaml").write_bytes((out / "runs" / "demo-vit" / "config.json").read_bytes())
+    assert load_recipe(tmp_path / "again.yaml") == Run(out / "runs" / "demo-vit").config()
+    assert details["selection"].endswith(("the best on the validation rows", "the last"))
     page = (out / "comparison.html").read_text(encoding="utf-8")
     assert "vit" in page
     assert "moue compare …" in page
@@ -94,6 +102,7 @@ def test_a_comparison_trains_reports_and_reuses_finished_runs(data: str, tmp_pat
     assert (by_folder.engine, by_folder.threads) == (model.engine, model.threads) == ("onnxruntime", 1)
     assert by_folder.latency_ms
     assert model.latency_ms
+    assert model.details["selection"].endswith(", the last: no rows were held out to choose one by")
     assert "<h1>A run &amp; a model</h1>" in (tmp_path / "other" / "comparison.html").read_text(encoding="utf-8")
 
 

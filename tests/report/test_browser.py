@@ -148,7 +148,8 @@ def test_nothing_runs_off_the_page(page: Page, width: int) -> None:
     scrolled = page.evaluate(
         """[...document.querySelectorAll('.wide')].filter(box => box.checkVisibility()).map(box => {
              box.scrollLeft = 10000;
-             const first = box.querySelector('tbody th[scope=row]').getBoundingClientRect(), all = box.getBoundingClientRect();
+             const first = box.querySelector('tbody th[scope=row]').getBoundingClientRect();
+             const all = box.getBoundingClientRect();
              const kept = Math.abs(first.left - all.left) < 2;
              const share = first.width / all.width;
              box.scrollLeft = 0;

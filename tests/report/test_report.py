@@ -350,7 +350,7 @@ def test_the_page_shows_the_accuracy_without_uncertain_predictions(written: Path
     assert b"the 80% most confident" in drawn
     assert b"not marked uncertain" not in drawn  # No threshold was set.
     marked = plots.risk_coverage_curve(np.array([0.9, 0.6, 0.3]), np.array([True, True, False]), 0.5)
-    assert b"not marked uncertain: 0.0 % wrong" in marked.svg
+    assert b"not marked uncertain: 0.0% wrong" in marked.svg
 
 
 def test_short_curves_get_no_verdict(written: Path) -> None:
