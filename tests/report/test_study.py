@@ -129,7 +129,7 @@ def test_the_command_reports_on_models_and_says_what_is_not_shown(
     assert "Label noise is not shown" in absent
     assert "Add --robustness" in absent
     html = (out / "report.html").read_text(encoding="utf-8")
-    assert "Add --robustness" in html
+    assert 'Add <span class="option">--robustness</span>, which' in html, "no line ends inside of an option"
     assert "data-augmented" in (out / "report.md").read_text(encoding="utf-8")
 
 
