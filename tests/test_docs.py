@@ -121,6 +121,9 @@ def test_the_docs_are_in_american_spelling() -> None:
     for page in PAGES:
         found = BRITISH.search(re.sub(r"`[^`]*`", "", page.read_text(encoding="utf-8")))
         assert found is None, (page.name, found)
+    for figure in (ROOT / "docs" / "images").glob("*.svg"):
+        found = BRITISH.search(" ".join(re.findall(r">([^<>]+)</text>", figure.read_text(encoding="utf-8"))))
+        assert found is None, (figure.name, found, "python scripts/robustness.py draws them again")
 
 
 def test_the_readme_shows_the_main_commands() -> None:
