@@ -189,7 +189,9 @@ def test_https_and_wss_with_a_certificate(tiny_onnx: Path, face: bytes, certific
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["--port", "70000"], "0 to 65535"),
+        (["--port", "70000"], "--port must be a whole number from 0 to 65535"),
+        (["--threads", "-1"], "--threads must be"),
+        (["--max-pixels", "0"], "--max-pixels must be"),
         (["--host", "not a host"], "is unknown"),
         (["--keyfile", "key.pem"], "needs --certfile"),
         (["--certfile", "no-such.pem"], "no such file"),
@@ -199,7 +201,7 @@ def test_https_and_wss_with_a_certificate(tiny_onnx: Path, face: bytes, certific
         (["--token", "a\x07b"], "must hold printable ASCII characters only"),
         (["--model", "no-such-model"], "no model named"),
         (["--host", "203.0.113.1"], "cannot listen"),
-        (["--queue", "0"], "--queue must be at least 1"),
+        (["--queue", "0"], "--queue must be a whole number from 1"),
         (["--allow-host", "https://moue.example/"], "as in: moue.example"),
         (["--allow-host", "moue.example:443"], "without port"),
         (["--allow-origin", "app.example"], "as in: https://app.example"),

@@ -8,8 +8,9 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from moue.errors import UsageError, require
+from moue.errors import require
 from moue.runtime.engine import ENGINES
+from moue.runtime.validation import check_number
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +54,10 @@ def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
     for module in ("fastapi", "uvicorn", "python_multipart", "websockets", "prometheus_client"):
         require(module, "serve")
-    if args.queue < 1:
-        raise UsageError(f"--queue must be at least 1. Got {args.queue} instead.")
+    check_number("--port", args.port, 0, 65535, integer=True)
+    check_number("--queue", args.queue, 1, integer=True)
+    check_number("--threads", args.threads, 0, integer=True)
+    check_number("--max-pixels", args.max_pixels, 1, integer=True)
     from moue.runtime.weights import RECOMMENDED
     from moue.server.run import serve
     from moue.server.settings import Settings

@@ -20,6 +20,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from moue.errors import UsageError, quoted
+from moue.runtime.validation import check_number
 from moue.server.addresses import is_local
 from moue.server.app import create_app
 from moue.server.connection import TimeoutProtocol
@@ -57,8 +58,7 @@ def serve(
         UsageError: when address or certificate cannot be used.
         UnknownName, ModelError, MissingExtra: when models or detector cannot be opened.
     """
-    if not 0 <= port <= 65535:
-        raise UsageError(f"port must be from 0 to 65535. Got {port} instead.")
+    check_number("port", port, 0, 65535, integer=True)
     if keyfile and not certfile:
         raise UsageError("--keyfile needs --certfile.")
     local = is_local(host)

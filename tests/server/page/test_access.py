@@ -12,6 +12,15 @@ from videos import make_video, walking_face
 pytestmark = pytest.mark.xdist_group("browser")
 SIZES = {"phone": (390, 844), "desktop": (1280, 800), "narrow": (320, 700)}
 
+#: Whether a list of choices is as wide as its text needs.
+IS_WHOLE = """list => {
+  const width = list.offsetWidth;
+  list.style.maxWidth = "none";
+  const whole = list.offsetWidth <= width;
+  list.style.maxWidth = "";
+  return whole;
+}"""
+
 
 def has_no_overflow(page: Page) -> bool:
     fits: bool = page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -31,6 +40,7 @@ def test_it_fits_and_is_kept_as_a_screenshot(page: Page, clip: Path, device: str
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.screenshot(path=artifacts / f"start-{device}-{scheme}.png", full_page=True)
     assert has_no_overflow(page)
+    assert page.locator("#fps").evaluate(IS_WHOLE)
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == ("rgb(22, 24, 27)" if scheme == "dark" else "rgb(247, 246, 243)")
     page.select_option("#compare", "tiny_doubtful")
