@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from moue.labels import FER2013, LabelSet
 from moue.models import create
 from moue.models.load import TorchModel, load_run, save_weights
 from moue.models.summary import describe
+from moue.progress import Report, no_progress
 from moue.runtime.engine import open_model
 from moue.runtime.weights import find_model
 from moue.spec import ModelSpec, file_sha256
@@ -209,8 +211,15 @@ def test_weights_in_fewer_bits_make_a_smaller_file(
 def test_int8_is_measured_on_rows_that_it_was_not_calibrated_on(
     run: Path, exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    spec = export(run, tmp_path / "int8.onnx", int8=True, data=table(run))
+    steps: list[str] = []
+
+    def progress(step: str, unit: str) -> AbstractContextManager[Report]:
+        steps.append(step)
+        return no_progress(step, unit)
+
+    spec = export(run, tmp_path / "int8.onnx", int8=True, data=table(run), progress=progress)
     assert capfd.readouterr() == ("", "")
+    assert [step.split()[0] for step in steps] == ["loading", "tracing", "comparing", "calibrating", "measuring"]
     assert set(spec.scores) == {"public_test", "public_test_fp32"}
     assert spec.scores["public_test_fp32"] == 1.0
     assert spec.scores["public_test"] >= 0.8

@@ -134,3 +134,19 @@ def test_an_interrupted_run_prints_completed_rows(
     [row] = json.loads(capsys.readouterr().out)
     assert row["source"].endswith("a.jpg")
     assert json.loads((tmp_path / "out" / "explain.json").read_text(encoding="utf-8")) == [row]
+
+
+def test_a_terminal_shows_which_face_is_explained(
+    tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg(1))
+    command = (tmp_path / "a.jpg", "--model", tiny_onnx, "--detector", "none")
+    assert explain(*command) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("moue.cli.progress.INTERVAL", 0)
+    assert explain(*command) == 0
+    drawn = capsys.readouterr().err.split("\r\x1b[K")
+    assert drawn[1:3] == ["explaining inputs …", "explaining face 1/1, inputs 0/1"]
+    assert drawn[3].startswith("explaining inputs [####")
+    assert drawn[4:] == [""]

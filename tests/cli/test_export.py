@@ -133,3 +133,19 @@ def test_several_models_become_one(tiny_onnx: Path, capsys: pytest.CaptureFixtur
         main(["export", *sources, "--weights", "a,b"])
     assert "must be numbers, as in 2,1. Got 'a,b' instead" in capsys.readouterr().err
     assert not (tmp_path / "other.onnx").exists()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_terminal_shows_what_goes_on(
+    run: Path,
+    calls: list[dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    terminal: bool,
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    assert main(["export", str(run)]) == 0
+    with calls[0]["progress"]("tracing the network", ""):
+        pass
+    steps = [step for step in capsys.readouterr().err.split("\r\x1b[K") if step]
+    assert steps == (["opening the run …", "tracing the network …"] if terminal else [])

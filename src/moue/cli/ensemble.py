@@ -178,17 +178,18 @@ def _vote(args: argparse.Namespace) -> int:
     from moue.ensembles.voting import merge
 
     table = _read(args)
-    spec = merge(
-        args.members,
-        args.out,
-        args.weights,
-        kind="majority" if args.majority else "soft",
-        fit=args.fit,
-        store=args.store,
-        data=table,
-        unseen=args.unseen,
-        name=args.name,
-    )
+    with Progress("merging the models"):
+        spec = merge(
+            args.members,
+            args.out,
+            args.weights,
+            kind="majority" if args.majority else "soft",
+            fit=args.fit,
+            store=args.store,
+            data=table,
+            unseen=args.unseen,
+            name=args.name,
+        )
     _print_members(args, spec, args.out)
     return 0 if table is None else exit_code(table.left_out)
 
@@ -198,7 +199,8 @@ def _stack(args: argparse.Namespace) -> int:
 
     table = _read(args)
     assert table is not None  # --data is required.
-    spec = stack(args.members, args.out, table, store=args.store, unseen=args.unseen, name=args.name)
+    with Progress("stacking the models"):
+        spec = stack(args.members, args.out, table, store=args.store, unseen=args.unseen, name=args.name)
     _print_members(args, spec, args.out)
     return exit_code(table.left_out)
 

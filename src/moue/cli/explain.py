@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from moue.cli.dataset import add_dataset, read_for, typed_options
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from moue.explain.explainer import Explainer, Explanation
     from moue.explain.faces import ExplainedFaces
+    from moue.progress import Report
     from moue.runtime.detect import Detector
     from moue.runtime.inputs.source import Source
     from moue.runtime.outputs.folder import OutputFolder
@@ -85,9 +87,10 @@ def _photos(args: argparse.Namespace) -> int:
     table: list[dict[str, Any]] = []
     failed = False
     try:
-        with Progress("explaining", "inputs") as progress:
+        with Progress("explaining inputs", "inputs") as progress:
             for done, source in enumerate(sources, start=1):
-                head, result = {"source": source.name}, _photo(source, explainer, detector, args)
+                explained = partial(_explained, progress, done - 1, len(sources))
+                head, result = {"source": source.name}, _photo(source, explainer, detector, args, explained)
                 rows.append(result.to_dict())
                 if isinstance(result, Faces):
                     failed |= result.status != "skipped"
@@ -97,6 +100,7 @@ def _photos(args: argparse.Namespace) -> int:
                     if output_folder is not None and result.explanations:
                         faces = list(zip(result.crops, result.explanations, strict=True))
                         _write_panel(output_folder, output_folder.stem(source), faces)
+                progress.step = "explaining inputs"
                 progress(done, len(sources))
     except BaseException:
         # An interrupted run prints what it has completed.
@@ -108,7 +112,7 @@ def _photos(args: argparse.Namespace) -> int:
 
 
 def _photo(
-    source: Source, explainer: Explainer, detector: Detector, args: argparse.Namespace
+    source: Source, explainer: Explainer, detector: Detector, args: argparse.Namespace, progress: Report
 ) -> ExplainedFaces | Faces:
     """The explained faces of one input, or a row with the reason why it cannot be read."""
     from moue.explain.faces import explain_faces
@@ -120,7 +124,14 @@ def _photo(
         image = read_image(source.data)
     except Unreadable as error:
         return Faces(source.name, "skipped" if source.kind == "skipped" else error.status, reason=str(error))
-    return explain_faces(explainer, detector, image, source.name, label=args.label, min_score=args.min_score)
+    options = {"label": args.label, "min_score": args.min_score, "progress": progress}
+    return explain_faces(explainer, detector, image, source.name, **options)
+
+
+def _explained(progress: Progress, inputs: int, all_inputs: int, faces: int, all_faces: int | None) -> None:
+    """Draw which face of an input is explained: one face takes seconds."""
+    progress.step = f"explaining face {faces + 1}/{all_faces}, inputs"
+    progress(inputs, all_inputs)
 
 
 def _classes(args: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from moue.cli.dataset import add_dataset, read_for
 from moue.cli.main import OK
 from moue.cli.output import add_format, exit_code, note_shadowed_runs, write
+from moue.cli.progress import Progress
 from moue.errors import UsageError, quoted, require
 from moue.run_folder import EXPORTED
 from moue.spec import ModelSpec
@@ -74,17 +75,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> tuple[Path, ModelSpec, ImageTable | None]:
-    require("torch", "train")
-    from moue.export import export, exportable_spec
-
     if args.weights is not None:
         raise UsageError("--weights are for merging: give two models or more.")
-    # The text as typed: `./tiny` is a folder, `tiny` may be a bundled model.
-    spec, folder = exportable_spec(args.sources[0]), Path(args.sources[0])
+    require("torch", "train")
+    with Progress("opening the run"):  # Importing torch takes seconds.
+        from moue.export import export, exportable_spec
+
+        # The text as typed: `./tiny` is a folder, `tiny` may be a bundled model.
+        spec, folder = exportable_spec(args.sources[0]), Path(args.sources[0])
     path = args.out or folder / EXPORTED
     table = _read(args, folder, spec, path)
     options = {"int8": args.int8, "store": args.store, "data": table, "split": args.split, "name": args.name}
-    return path, export(folder, path, **options), table
+    return path, export(folder, path, progress=Progress, **options), table
 
 
 def _merge(args: argparse.Namespace) -> tuple[Path, ModelSpec, ImageTable | None]:
@@ -98,7 +100,8 @@ def _merge(args: argparse.Namespace) -> tuple[Path, ModelSpec, ImageTable | None
 
     note_shadowed_runs(args.sources)
     table = _read(args, args.sources[0], spec_of(args.sources[0]), args.out)
-    spec = merge(args.sources, args.out, args.weights, store=args.store, data=table, name=args.name)
+    with Progress("merging the models"):
+        spec = merge(args.sources, args.out, args.weights, store=args.store, data=table, name=args.name)
     gain = [spec.trained["gain"]["summary"]] if "gain" in spec.trained else []
     for remark in [*spec.trained.get("remarks", ()), *gain]:
         sys.stderr.write(f"moue: {remark}\n")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from moue.explain.explainer import Explainer, Explanation
 from moue.preprocess import ImageArray, in_crop
+from moue.progress import Report
 from moue.runtime.crop import detect_faces
 from moue.runtime.detect import Detector
 from moue.runtime.results import Faces, Predictions
@@ -41,6 +42,7 @@ def explain_faces(
     *,
     label: str | None = None,
     min_score: float = 0.5,
+    progress: Report | None = None,
 ) -> ExplainedFaces:
     """Find the faces of a photo, and explain the prediction for each.
 
@@ -51,6 +53,7 @@ def explain_faces(
         source: its name in the result.
         label: the class to explain; each face's most probable one where None.
         min_score: faces with a lower detection score are dropped, 0 to 1.
+        progress: called before each face with the number of explained faces, and of all.
 
     Raises:
         UnknownName, UsageError: as :meth:`Explainer.explain`.
@@ -60,6 +63,8 @@ def explain_faces(
     landmarks = detected.detections.landmarks
     explanations = []
     for i, crop in enumerate(detected.crops):
+        if progress is not None:
+            progress(i, len(detected.crops))
         inside = None
         if landmarks is not None:
             x, y, w, h = detected.detections.boxes[i].tolist()

@@ -15,6 +15,7 @@ from moue.export.files import model_files, write_model
 from moue.export.parity import check_parity, evenly_spaced, sample_images
 from moue.files import require_no_overwrite
 from moue.preprocess import to_inputs
+from moue.progress import ProgressFactory, no_progress
 from moue.run_folder import EXPORTED
 from moue.runtime.engine import Engine, open_graph
 from moue.runtime.weights import files_of, find_model, is_known
@@ -52,6 +53,7 @@ def export(
     data: ImageTable | None = None,
     split: str | None = None,
     name: str | None = None,
+    progress: ProgressFactory = no_progress,
 ) -> ModelSpec:
     """Write a run's network as ``out`` and its spec as the ``.json`` beside it.
 
@@ -70,6 +72,7 @@ def export(
         split: where accuracy before and after rounding is measured; by default the first of :data:`MEASURE_SPLITS`
             that ``data`` has. Rows that 8-bit ranges were taken from are left out of it.
         name: the model's name; by default the file's, or the run's where the file is called ``model.onnx``.
+        progress: called at the start of each step; what it gives is not reported to.
 
     Returns:
         The spec as written. After ``int8`` or a smaller ``store`` with ``data`` its scores are those of the rounded
@@ -92,7 +95,8 @@ def export(
     spec = exportable_spec(run)
     # An older export may be overwritten.
     require_no_overwrite(model_files(path), set(files_of(Path(run))).difference(model_files(Path(run) / EXPORTED)))
-    loaded = load_run(run, device="cpu")
+    with progress("loading the network", ""):
+        loaded = load_run(run, device="cpu")
     spec = spec.replace(name=name or (spec.name if path.stem == "model" else path.stem))
     prepared = None if data is None else _prepare(data, spec, split, int8)
     samples = sample_images(spec, None if prepared is None else prepared.images)
@@ -100,22 +104,29 @@ def export(
     if path.suffix == PROGRAM_SUFFIX:
         from moue.export.program import check_program, program_of, write_program
 
-        program = program_of(loaded.network, spec)
-        check_program(spec, program, samples, exact, TOLERANCE)
+        with progress("tracing the network", ""):
+            program = program_of(loaded.network, spec)
+        with progress("comparing the program with the network", ""):
+            check_program(spec, program, samples, exact, TOLERANCE)
         return write_program(path, program, spec)
 
-    graph = trace(loaded.network, spec)
-    check_parity(spec, graph, samples, exact, TOLERANCE)
+    with progress("tracing the network", ""):
+        graph = trace(loaded.network, spec)
+    with progress("comparing the graph with the network", ""):
+        check_parity(spec, graph, samples, exact, TOLERANCE)
     quantized = graph
     if store != "float32":
-        quantized = quantize_weights(graph, store)
-        check_parity(spec, quantized, samples, exact, QUANTIZED_TOLERANCE[store])
+        with progress("storing and comparing smaller weights", ""):
+            quantized = quantize_weights(graph, store)
+            check_parity(spec, quantized, samples, exact, QUANTIZED_TOLERANCE[store])
     if int8 and prepared is not None:
         from moue.export.int8 import quantize
 
-        quantized = quantize(graph, prepared.images[prepared.calibration])
+        with progress("calibrating 8-bit ranges", ""):
+            quantized = quantize(graph, prepared.images[prepared.calibration])
     if quantized is not graph and prepared is not None:
-        after, before = (_accuracy(spec, g, prepared) for g in (quantized, graph))
+        with progress("measuring the loss of accuracy", ""):
+            after, before = (_accuracy(spec, g, prepared) for g in (quantized, graph))
         spec = spec.replace(scores={prepared.split: after, f"{prepared.split}_fp32": before})
     return write_model(path, quantized, spec)
 
