@@ -32,12 +32,14 @@ from moue.evaluation.scoring_robustness import score_robustness
 from moue.explain.explainer import Explainer
 from moue.explain.panel import overlay
 from moue.files import require_directory, require_no_overwrite
+from moue.labels import FERPLUS
 from moue.preprocess import to_inputs
 from moue.progress import ProgressFactory, no_progress
 from moue.report.format import join
 from moue.report.study import (
     DRAWN,
     FER2013_STATEMENT,
+    FERPLUS_STATEMENT,
     FILES,
     NO_STATEMENT,
     ExplainedImage,
@@ -173,7 +175,9 @@ def _statement(table: ImageTable, data: str) -> str:
     """Where the images come from, as far as that is known."""
     if is_synthetic(data):
         return DRAWN
-    return FER2013_STATEMENT if is_fer2013(table) else NO_STATEMENT
+    if not is_fer2013(table):
+        return NO_STATEMENT
+    return FERPLUS_STATEMENT if table.label_set == FERPLUS else FER2013_STATEMENT
 
 
 def _require_no_overwrite(entries: Sequence[Entry], data: str, reading: ReadingOptions, out: Path) -> None:

@@ -272,22 +272,26 @@ def test_a_run_whose_members_are_gone_is_still_reported(
 ) -> None:
     save(table, tmp_path / "set.npz")
     shutil.copytree(runs[0], tmp_path / "gone")
-    run, members = tmp_path / "run", [str(tmp_path / "gone"), str(runs[1])]
+    shutil.copytree(runs[1], tmp_path / "second")
+    run, members = tmp_path / "run", [str(tmp_path / "gone"), str(tmp_path / "second")]
     fit(settings([Path(member) for member in members], **{"optim.epochs": 1}), table, run)
     shutil.rmtree(tmp_path / "gone")
     words = ["ensemble", "concat", *members, "--data", str(tmp_path / "set.npz"), "-o", str(run), "--resume"]
     assert main([*words, "--format", "json"]) == 0
     printed = capsys.readouterr()
-    assert f"{members[0]} is not compared with: " in printed.err
+    assert f"{members[0]} is left out of the comparison: " in printed.err
     values = json.loads(printed.out)
     assert [row["accuracy"] is None for row in values["members"]] == [True, False]
-    assert values["gain"]["members"] == [runs[1].name]
+    assert values["gain"]["members"] == ["second"]
+    (tmp_path / "second").rename(tmp_path / "away")
+    assert main([*words, "--format", "json"]) == 0
+    assert "none of them is there that has its classes" in capsys.readouterr().err
     # What is known of all members stays; without any of them, there is nothing to compare with.
     full = shutil.copytree(joined, tmp_path / "full")
     compare_with_members(Run(full), [*map(str, runs)], table)
     before = ModelSpec.load(full / SPEC)
-    spec, scored, missing = compare_with_members(Run(full), members, table)
-    assert (spec.trained["gain"]["members"], scored, len(missing)) == ([runs[1].name], members[1:], 1)
+    spec, scored, missing = compare_with_members(Run(full), [members[0], str(runs[1])], table)
+    assert (spec.trained["gain"]["members"], scored, len(missing)) == ([runs[1].name], [str(runs[1])], 1)
     spec, scored, missing = compare_with_members(Run(full), members[:1], table)
     assert ("gain" in spec.trained, scored) == (False, [])
     assert ModelSpec.load(full / SPEC) == before

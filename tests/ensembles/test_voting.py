@@ -130,16 +130,22 @@ def test_models_of_another_set_are_calibrated_on_images_that_they_have_not_seen(
     logits = open_model(out).tta_logits(own.images[:900], spec.views)
     assert spec.temperature == pytest.approx(fit_temperature(logits, own.labels[:900]), rel=1e-3)
     assert main(["ensemble", "rank", *command, "--unseen", "--format", "json"]) == 0
-    assert {row["n"] for row in json.loads(capsys.readouterr().out)} == {900}
+    ranked = capsys.readouterr()
+    assert {row["n"] for row in json.loads(ranked.out)} == {900}
+    assert "are taken to have seen no image of" in ranked.err
     assert stack([a, b], tmp_path / "stack.onnx", own, unseen=True).trained["gain"]["n"] == 900
     # Of a model that was trained on this set, what it held out counts.
     split = stratified_split(own, 0.4, seed=0)
     split.save(a.parent / "split.json")
     assert merge([a, b], out, data=own, unseen=True).trained["gain"]["n"] == len(split.validation)
     described = ModelSpec.load(b.with_suffix(".json"))
-    described.replace(trained={"data": {"fingerprint": own.fingerprint}}).save(b.with_suffix(".json"))
-    with pytest.raises(DataError, match=r"b/model\.onnx was trained on images of drawn"):
-        merge([a, b], out, data=own, unseen=True)
+    # The same images, and those that were read in another size or with other labels.
+    for record in ({"fingerprint": own.fingerprint}, {"name": "drawn", "train": 800, "validation": 100}):
+        described.replace(trained={"data": record}).save(b.with_suffix(".json"))
+        with pytest.raises(DataError, match=r"b/model\.onnx was trained on images of drawn"):
+            merge([a, b], out, data=own, unseen=True)
+    described.replace(trained={"data": {"name": "drawn", "train": 9, "validation": 1}}).save(b.with_suffix(".json"))
+    assert merge([a, b], out, data=own, unseen=True).trained["gain"]["n"] == len(split.validation)
     with pytest.raises(UsageError, match="give --data SET"):
         merge([a, b], out, unseen=True)
 

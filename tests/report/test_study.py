@@ -14,11 +14,12 @@ from studies import robust, study_of
 
 from moue import reporting
 from moue.cli.main import main
+from moue.data.readers.synth import synthetic
 from moue.evaluation.metrics import evaluate
 from moue.evaluation.model_result import ModelResult
 from moue.labels import FERPLUS
 from moue.report.canvas import Drawing
-from moue.report.study import FER2013_STATEMENT, NO_STATEMENT, write_report
+from moue.report.study import FER2013_STATEMENT, FERPLUS_STATEMENT, NO_STATEMENT, write_report
 from moue.runtime.results import Predictions, softmax
 from moue.spec import ModelSpec
 from results import TRUTH, history, made_up
@@ -200,6 +201,9 @@ def test_the_report_says_where_its_images_come_from_as_far_as_it_knows(
             reporting.report([str(tiny_onnx)], data="synth:70:1", out=tmp_path, explain=0)
         for kind in ("html", "md"):
             assert words in (tmp_path / f"report.{kind}").read_text(encoding="utf-8")
+    monkeypatch.setattr(reporting, "is_fer2013", lambda table: True)
+    table = replace(synthetic(10, 0), label_set=FERPLUS)
+    assert reporting._statement(table, "faces.csv") == FERPLUS_STATEMENT != FER2013_STATEMENT
 
 
 def test_without_torch_the_rest_is_reported(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from moue.cli.dataset import add_dataset, read_for, typed_options
-from moue.cli.ensemble_result import PERCENT, print_ensemble
+from moue.cli.ensemble_result import ALONE, PERCENT, UNKNOWN, print_ensemble
 from moue.cli.export import weights_of
 from moue.cli.output import add_format, exit_code, note_shadowed_runs, write
 from moue.cli.progress import Progress
@@ -149,6 +149,7 @@ def _add_members(parser: argparse.ArgumentParser, data: str, required: bool) -> 
 
 def _rank(args: argparse.Namespace) -> int:
     """Print the best subsets, and on stderr how to write the first."""
+    from moue.ensembles.members import unseen_remark
     from moue.ensembles.rank_subsets import rank_subsets
     from moue.evaluation.calibration import MIN_ROWS
     from moue.runtime.validation import check_number
@@ -159,6 +160,8 @@ def _rank(args: argparse.Namespace) -> int:
     table = read_for(args, args.members[0], spec_of(args.members[0]))
     with Progress("evaluating", "models") as progress:
         scores = rank_subsets(args.members, table, progress, unseen=args.unseen)[: args.top]
+    if args.unseen:
+        sys.stderr.write(f"moue: {unseen_remark(table)}\n")
     if scores[0].n < MIN_ROWS:
         sys.stderr.write(f"moue: {scores[0].n} held-out images are few: the order is mostly chance\n")
     values = [asdict(score, dict_factory=_rounded) for score in scores]
@@ -273,7 +276,8 @@ def _print_concat(args: argparse.Namespace, run: Run, table: ImageTable) -> None
     names = zip(args.members, spec.trained["members"], strict=True)
     rows = [{"member": name, "network": m["network"], **scores.get(name, unknown)} for name, m in names]
     values = {**summary_of(run.folder, spec), "members": rows, "remarks": spec.trained.get("remarks", [])}
-    print_ensemble(args, rows, values, spec, run.folder, scored, notes=("", line_of(run.folder, spec)))
+    notes, unknown = ("", line_of(run.folder, spec)), UNKNOWN if scored else ALONE
+    print_ensemble(args, rows, values, spec, run.folder, scored, notes=notes, unknown=unknown)
 
 
 def _hybrid(args: argparse.Namespace) -> int:

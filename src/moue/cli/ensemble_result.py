@@ -18,8 +18,9 @@ PERCENT = (
     *("error", "train_accuracy"),  # Of rounds of boosting.
 )
 
-#: Said where no row was held out by all members.
+#: Said where no row was held out by all members, and where a concatenation has no member to be compared with.
 UNKNOWN = "whether it is better than its best member is not known: there are no rows that all members held out"
+ALONE = "whether it is better than its best member is not known: none of them is there that has its classes"
 
 
 def print_ensemble(
@@ -32,6 +33,7 @@ def print_ensemble(
     *,
     titles: Mapping[str, str] | None = None,
     notes: Collection[str] = (),
+    unknown: str = UNKNOWN,
 ) -> None:
     """Print rows or values; on a terminal then the ensemble beside its best member, and whether it helps. Remarks go to
     stderr, as does that sentence where the output is not a table.
@@ -46,6 +48,7 @@ def print_ensemble(
         members: what was given, in the order of ``trained["gain"]["members"]``.
         titles: of the table's columns, where they are not those of the rows.
         notes: lines below the table of rows.
+        unknown: why there is no gain, where there is none.
     """
     from moue.ensembles.gain import cost_rows, costs
 
@@ -62,7 +65,7 @@ def print_ensemble(
         write(list(rows), args.format, {**values, "gain": gain})
     sys.stderr.writelines(f"moue: {remark}\n" for remark in spec.trained.get("remarks", ()))
     advice = "; --data SET names some" if getattr(args, "data", None) is None else ""
-    verdict = found["summary"] if found else UNKNOWN + advice
+    verdict = found["summary"] if found else unknown + advice
     if args.format == "table":
         kind, n = spec.trained.get("ensemble", ""), len(spec.trained.get("members", members))
         sys.stdout.write(f"\n{out}: {kind}{f' of {n}' if n > 1 else ''}\n{verdict}\n")

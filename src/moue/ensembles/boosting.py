@@ -221,7 +221,16 @@ def _require_same_rate(out: Path, learning_rate: float) -> None:
     if not (out / ROUNDS).is_file() or not Run(out / "round-1").exists:
         return
     with open(out / ROUNDS, newline="", encoding="utf-8", errors="replace") as file:
-        was = next(csv.DictReader(file), {}).get("learning_rate", "1")  # Earlier versions had no other.
+        try:
+            first = next(csv.DictReader(file), None)
+        except csv.Error:
+            first = None
+    if first is None:
+        raise UsageError(
+            f"{out / ROUNDS} is damaged, which says the learning rate that the rounds follow from. Restore it from a "
+            "copy, or give another --out."
+        )
+    was = first.get("learning_rate") or "1"  # Earlier versions had no other.
     if was != f"{learning_rate:g}":
         raise UsageError(
             f"the rounds of {out} follow from a learning rate of {quoted(was)}. Got {learning_rate:g} instead. Give "

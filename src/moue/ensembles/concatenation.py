@@ -31,11 +31,8 @@ def compare_with_members(run: Run, members: Sequence[str], table: ImageTable) ->
     Raises:
         DataError: for another data set.
     """
-    spec = run.spec()
-    had_gain, spec = (
-        "gain" in spec.trained,
-        spec.replace(trained={k: v for k, v in spec.trained.items() if k != "gain"}),
-    )
+    kept = run.spec()
+    spec = kept.replace(trained={key: value for key, value in kept.trained.items() if key != "gain"})
     held_out = table.take(run.split(table).validation)
     models: dict[str, Model] = {}
     missing = []
@@ -43,7 +40,7 @@ def compare_with_members(run: Run, members: Sequence[str], table: ImageTable) ->
         try:
             models[name] = open_any(name)
         except (UnknownName, ModelError, MissingExtra) as error:
-            missing.append(f"{name} is not compared with: {error}")
+            missing.append(f"{name} is left out of the comparison: {error}")
     scored = [name for name, model in models.items() if model.spec.labels == spec.labels]
     if not len(held_out) or not scored:
         return spec, scored, missing
@@ -54,6 +51,6 @@ def compare_with_members(run: Run, members: Sequence[str], table: ImageTable) ->
     )
     named = [(Path(name).name, probabilities) for name, probabilities in zip(scored, theirs, strict=True)]
     spec = with_gain(spec, own, named, truth_of(held_out, spec))
-    if not (missing and had_gain):
+    if not (missing and "gain" in kept.trained):
         spec.save(run.folder / SPEC)
     return spec, scored, missing

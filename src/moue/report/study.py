@@ -47,11 +47,17 @@ LIMITS = (
 )
 
 #: Where the images come from.
-FER2013_STATEMENT = (
-    "FER-2013 (Goodfellow et al., 2013) was collected by searching the web for words of emotions. A label comes from "
-    "that search and not from someone who judged the face; people removed some wrong ones. The images belong to their "
-    "owners and were published for research. Whether the persons in them agreed is not known, and neither are their "
-    "age, sex, skin and culture: nothing here says for whom a model works."
+_FER2013 = (
+    "FER-2013 (Goodfellow et al., 2013) was collected by searching the web for words of emotions. {labels} The images "
+    "belong to their owners and were published for research. Whether the persons in them agreed is not known, and "
+    "neither are their age, sex, skin and culture: nothing here says for whom a model works."
+)
+FER2013_STATEMENT = _FER2013.format(
+    labels="A label comes from that search and not from someone who judged the face; people removed some wrong ones."
+)
+FERPLUS_STATEMENT = _FER2013.format(
+    labels="The labels are those of FER+ (Barsoum et al., 2016), for which ten people named the expression of each "
+    "image."
 )
 DRAWN = "A program drew these faces and chose their labels: what a model scores on them says nothing about photos."
 NO_STATEMENT = (

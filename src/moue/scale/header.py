@@ -24,7 +24,7 @@ ENGINES: tuple[str, ...] = get_args(Engine)
 PART_INPUTS = 512
 #: Seconds without a result at an input.
 TIMEOUT = 300.0
-MAX_TIMEOUT = 86400.0
+MAX_TIMEOUT = 86400
 #: Where the header is.
 HEADER = "_progress/run.json"
 

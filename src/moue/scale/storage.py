@@ -99,11 +99,11 @@ def failure_of(error: BaseException, address: str) -> str:
     if status := getattr(error, "status", None):
         # The whole text has the address as the server knows it.
         return shortened(f"the server answers {status} {getattr(error, 'message', '')}".rstrip(), 200)
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    text = str(getattr(error, "strerror", None) or error) or type(error).__name__
     if "range requests" in text:
         return "the server sends files only as a whole (no range requests): save it and give its path"
     unreachable = "it cannot be reached: " if isinstance(error, _network_errors()) else ""
-    return shortened(unreachable + str(text).replace(address, public_name(address)), 200)
+    return shortened(unreachable + text.replace(address, public_name(address)), 200)
 
 
 def reading_errors() -> tuple[type[Exception], ...]:

@@ -80,10 +80,17 @@ def require_unseen(config: Config, table: ImageTable, what: str) -> None:
 
 
 def may_have_seen(spec: ModelSpec, table: ImageTable) -> bool:
-    """Whether a model without a split of a table may have been trained on its images."""
+    """Whether a model without a split of a table may have been trained on its images: its spec names the same images
+    with the same labels, a set of the same name and as many rows, or FER-2013 in any form. A copy of another name is
+    not recognized.
+    """
     members = [member.get("trained", {}) for member in spec.trained.get("members", [])]
     data = [part["data"] for part in (spec.trained, *members) if part.get("data")]
     if any(part.get("fingerprint") == table.fingerprint for part in data):
+        return True
+    # Read in another size, or with other labels, a set has another fingerprint.
+    rows = int(np.isin(table.split, ("train", "validation")).sum())
+    if any((part.get("name"), part.get("train", 0) + part.get("validation", 0)) == (table.name, rows) for part in data):
         return True
     fer2013 = "FER-2013" in spec.license or any(part.get("fer2013") for part in data)
     return is_fer2013(table) and (fer2013 or not data)
