@@ -276,8 +276,8 @@ def _print_concat(args: argparse.Namespace, run: Run, table: ImageTable) -> None
     names = zip(args.members, spec.trained["members"], strict=True)
     rows = [{"member": name, "network": m["network"], **scores.get(name, unknown)} for name, m in names]
     values = {**summary_of(run.folder, spec), "members": rows, "remarks": spec.trained.get("remarks", [])}
-    notes, unknown = ("", line_of(run.folder, spec)), UNKNOWN if scored else ALONE
-    print_ensemble(args, rows, values, spec, run.folder, scored, notes=notes, unknown=unknown)
+    notes, reason = ("", line_of(run.folder, spec)), UNKNOWN if scored else ALONE
+    print_ensemble(args, rows, values, spec, run.folder, scored, notes=notes, unknown=reason)
 
 
 def _hybrid(args: argparse.Namespace) -> int:
