@@ -253,6 +253,6 @@ def test_it_has_a_dark_appearance_and_a_screenshot_of_each(page: Page, tmp_path:
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         image = page.screenshot(path=tmp_path / f"{scheme}.png")
         # The ground's: photos and heatmaps are as light in both.
-        levels[scheme] = float(np.median(Image.open(io.BytesIO(image)).convert("L")))
+        levels[scheme] = float(np.median(np.asarray(Image.open(io.BytesIO(image)).convert("L"))))
     page.emulate_media(color_scheme="light")
     assert levels["dark"] < 60 < 200 < levels["light"]
