@@ -13,7 +13,8 @@ from PIL import Image
 
 from moue.errors import ModelError, UnknownName, UsageError
 from moue.runtime import detect
-from moue.runtime.detect import CenterFace, Detections, PrecomputedDetector, WholeImage, open_detector, trim_border
+from moue.runtime.border import trim_border
+from moue.runtime.detect import CenterFace, Detections, PrecomputedDetector, WholeImage, open_detector
 
 
 @pytest.fixture(scope="module")
