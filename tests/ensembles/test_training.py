@@ -188,8 +188,12 @@ def test_rounds_go_on_with_the_learning_rate_that_they_follow_from(
     again = boost(config, table, folder, 3, learning_rate=0.5)
     assert [(r.error, r.weight) for r in again.rounds] == [(r.error, r.weight) for r in boosted.rounds]
     (folder / "rounds.csv").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"rounds\.csv is damaged"):
+    with pytest.raises(UsageError, match=r"rounds\.csv is missing or damaged"):
         boost(config, table, folder, 3, learning_rate=0.5)
+    # Another rate must not take rounds whose own is not known.
+    (folder / "rounds.csv").unlink()
+    with pytest.raises(UsageError, match=r"rounds\.csv is missing or damaged"):
+        boost(config, table, folder, 3)
     for rate in (0, 1.5, float("nan")):
         with pytest.raises(UsageError, match="learning_rate must be a number above 0 to 1"):
             boost(config, table, tmp_path / "x", learning_rate=rate)

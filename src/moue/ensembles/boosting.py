@@ -218,17 +218,17 @@ def _write(
 
 def _require_same_rate(out: Path, learning_rate: float) -> None:
     """Check that the rounds of a folder follow from the same learning rate; the first one follows from none."""
-    if not (out / ROUNDS).is_file() or not Run(out / "round-1").exists:
+    if not Run(out / "round-1").exists:
         return
-    with open(out / ROUNDS, newline="", encoding="utf-8", errors="replace") as file:
-        try:
+    try:
+        with open(out / ROUNDS, newline="", encoding="utf-8", errors="replace") as file:
             first = next(csv.DictReader(file), None)
-        except csv.Error:
-            first = None
+    except (FileNotFoundError, csv.Error):
+        first = None
     if first is None:
         raise UsageError(
-            f"{out / ROUNDS} is damaged, which says the learning rate that the rounds follow from. Restore it from a "
-            "copy, or give another --out."
+            f"{out / ROUNDS} is missing or damaged, which says the learning rate that the rounds follow from. Restore "
+            "it from a copy, or give another --out."
         )
     was = first.get("learning_rate") or "1"  # Earlier versions had no other.
     if was != f"{learning_rate:g}":
