@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
 import signal
 import socket
@@ -26,6 +27,16 @@ from moue.server.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("server")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+
+
+class ClosingHandler(logging.Handler):
+    """One that closes what it writes to, as absl's does, which TensorBoard brings."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+        super().close()
 
 
 @contextmanager
@@ -296,3 +307,10 @@ def test_ctrl_c_again_ends_the_waiting(tiny_onnx: Path) -> None:
         assert b" 503 " in slow.recv(1000)
         assert process.wait(30) == 0
         assert process.stderr.read().strip() == "moue: stopped"
+
+
+def test_a_server_in_a_process_leaves_its_log_handlers_open(tiny_onnx: Path) -> None:
+    handler = ClosingHandler()
+    with running(Settings((str(tiny_onnx),), detector="none")):
+        pass
+    assert not handler.closed

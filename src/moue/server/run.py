@@ -143,6 +143,8 @@ def uvicorn_config(
     return uvicorn.Config(
         stoppable,
         http=TimeoutProtocol,
+        # uvicorn's own set-up of logging closes the handlers that the process has.
+        log_config=None,
         log_level="warning",
         # An access log would record who sent what.
         access_log=False,
