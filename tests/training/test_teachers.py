@@ -19,12 +19,14 @@ from moue.data.table import ImageTable
 from moue.errors import UsageError
 from moue.export import export
 from moue.labels import LabelSet
+from moue.models.base import Network
 from moue.models.load import load_run
 from moue.trained.split_of import split_of
 from moue.training import checkpoints
+from moue.training.batch import Batch
 from moue.training.loop import fit
 from moue.training.progress import Status
-from moue.training.tasks import DistillationTask
+from moue.training.tasks import DistillationTask, TaskOutput
 from moue.training.teachers import teacher_mask
 
 
@@ -82,6 +84,44 @@ def test_each_image_is_taught_by_the_teachers_that_held_it_out(table: ImageTable
     assert not (tmp_path / "unknown").exists()
     with pytest.raises(UsageError, match="needs two teachers or more"):
         SMALL.override([*taught, f"optim.teachers=[{names[0]}]"])
+
+
+def test_teachers_see_the_views_before_they_are_damaged_and_the_damage_is_another_in_each_epoch(
+    table: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = fit(SMALL.override(["optim.epochs=1", "optim.steps=1"]), table, tmp_path / "teacher")
+    student, asked = list[Tensor](), list[Tensor]()
+    learn, ask = DistillationTask.__call__, DistillationTask.teacher_probs
+
+    def seen(self: DistillationTask, network: Network, batch: Batch, *rest: Any) -> TaskOutput:
+        student.append(batch.images)
+        return learn(self, network, batch, *rest)
+
+    def seen_by_teacher(self: DistillationTask, images: Tensor, mask: Tensor | None = None) -> Tensor:
+        asked.append(images)
+        return ask(self, images, mask)
+
+    monkeypatch.setattr(DistillationTask, "__call__", seen)
+    monkeypatch.setattr(DistillationTask, "teacher_probs", seen_by_teacher)
+
+    def views(*settings: str) -> tuple[list[Tensor], list[Tensor]]:
+        student.clear()
+        asked.clear()
+        config = SMALL.override(["optim.epochs=2", "optim.steps=1", f"optim.teachers=[{teacher.folder}]", *settings])
+        fit(config, table, tmp_path / "-".join(settings))
+        return list(student), list(asked)
+
+    plain, _ = views("optim.teacher_views=1")
+    damage = "data.random_erasing=0.9", "data.degradation=0.5", "data.gamma=1"
+    damaged, shown = views("optim.teacher_views=1", *damage)
+    assert len(shown) == 1
+    assert torch.equal(shown[0], plain[0])
+    assert torch.equal(plain[0], plain[1])
+    for a, b in [(damaged[0], plain[0]), (damaged[1], plain[1]), (damaged[0], damaged[1])]:
+        assert (a - b).abs().mean() > 5
+    mixed, shown = views("optim.mixup=0.3", *damage)
+    assert len(shown) == 2
+    assert not torch.equal(shown[0], mixed[0])
 
 
 def test_a_resumed_run_asks_its_teachers_for_views_alone_that_it_has_not_seen(

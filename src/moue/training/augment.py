@@ -20,6 +20,9 @@ from moue.training.config import DataConfig
 from moue.training.degrade import NOISY, degrade
 from moue.training.processes import Part
 
+#: The settings of :meth:`Augment.damage`.
+DAMAGE = ("gamma", "degradation", "random_erasing", "random_erasing_size")
+
 
 class Augment:
     """Random views of a batch.
@@ -48,23 +51,20 @@ class Augment:
         Returns:
             float32 ``(N, C, H, W)``, 0..255 (values are clipped); H and W are ``random_crop`` where that is set.
         """
-        x = images.float()
-        c = self.config
+        return self.damage(self.view(images, generator, flips, part), generator, part)
+
+    def view(
+        self, images: Tensor, generator: torch.Generator, flips: Tensor | None = None, part: Part | None = None
+    ) -> Tensor:
+        """The first half of :meth:`__call__`: geometry and light, which leave a face as easy to read as it was."""
+        x, c = images.float(), self.config
         if not c.augment:
             return x
-        n, device = len(x), x.device
-        part = part or Part(n, torch.arange(n))
-
-        def draw_all(low: float, high: float) -> Tensor:
-            return torch.empty(part.total).uniform_(low, high, generator=generator)
-
-        def draw(low: float, high: float) -> Tensor:
-            return draw_all(low, high)[part.rows].to(device)
-
+        n, draw = len(x), _Draw(generator, part, x)
         if c.flip:
             # Always drawn, so that passing flips does not shift the later random numbers.
             drawn = draw(0, 1) < 0.5
-            flips = drawn if flips is None else flips.to(device)
+            flips = drawn if flips is None else flips.to(x.device)
         else:
             flips = None
         if self.geometric:
@@ -90,14 +90,30 @@ class Augment:
             bias = draw(-1, 1).view(-1, 1, 1, 1) * c.brightness * 255
             mean = x.mean(dim=(1, 2, 3), keepdim=True)
             x = ((x - mean) * gain + (mean + bias)).clamp_(0, 255)
+        return x
+
+    @property
+    def damages(self) -> bool:
+        """Whether :meth:`damage` changes anything."""
+        c = self.config
+        return c.augment and any((c.gamma, c.degradation, c.random_erasing))
+
+    def damage(self, views: Tensor, generator: torch.Generator, part: Part | None = None) -> Tensor:
+        """The second half of :meth:`__call__`: gray-level curves, bad cameras, covered places. What teachers say is of
+        the view before it.
+        """
+        x, c = views, self.config
+        if not self.damages:
+            return x
+        draw = _Draw(generator, part, x)
         if c.gamma > 0:
             x = 255 * (x / 255).clamp(0, 1) ** (2 ** (draw(-1, 1) * c.gamma)).view(-1, 1, 1, 1)
         if c.degradation > 0:
-            kinds = torch.where(draw_all(0, 1) < c.degradation, draw_all(1, 5).long(), 0)
-            strengths, noisy = draw(0, 1), kinds == NOISY
+            kinds = torch.where(draw.all(0, 1) < c.degradation, draw.all(1, 5).long(), 0)
+            strengths, noisy, rows = draw(0, 1), kinds == NOISY, draw.part.rows
             noise = torch.randn((int(noisy.sum()), *x.shape[1:]), generator=generator)
-            own = (noisy.cumsum(0) - 1)[part.rows][noisy[part.rows]]
-            x = degrade(x, kinds[part.rows].to(device), strengths, lambda _: noise[own].to(device))
+            own = (noisy.cumsum(0) - 1)[rows][noisy[rows]]
+            x = degrade(x, kinds[rows].to(x.device), strengths, lambda _: noise[own].to(x.device))
         if c.random_erasing > 0:
             x = self._erase(x, draw)
         return x
@@ -117,6 +133,21 @@ class Augment:
         rows = (torch.arange(h, device=x.device)[None] + 0.5 - cy[:, None]).abs() < side * h / 2
         hole = rows[:, None, :, None] & columns[:, None, None, :] & erased.view(n, 1, 1, 1)
         return x.masked_fill(hole, 127.5)
+
+
+class _Draw:
+    """Uniform random numbers, one for each of some images: those that each has in its whole batch."""
+
+    def __init__(self, generator: torch.Generator, part: Part | None, images: Tensor) -> None:
+        self.generator, self.device = generator, images.device
+        self.part = part or Part(len(images), torch.arange(len(images)))
+
+    def all(self, low: float, high: float) -> Tensor:
+        """Those of the whole batch, on the CPU."""
+        return torch.empty(self.part.total).uniform_(low, high, generator=self.generator)
+
+    def __call__(self, low: float, high: float) -> Tensor:
+        return self.all(low, high)[self.part.rows].to(self.device)
 
 
 def preview(images: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:

@@ -61,3 +61,11 @@ def seed_step(config: Config, epoch: int, step: int) -> torch.Generator:
     )
     torch.manual_seed(rest)
     return torch.Generator().manual_seed(views)
+
+
+def seed_damage(config: Config, epoch: int, step: int) -> torch.Generator:
+    """A CPU generator of what damages one step's views where there are teachers: another in every epoch, also where
+    the views come again.
+    """
+    drawn = np.random.SeedSequence([config.run.seed, epoch, step, 1]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(drawn >> 1))

@@ -128,7 +128,8 @@ class VotesTask(ClassificationTask):
 
 
 class DistillationTask:
-    """Learning from teachers: student and teachers see the same augmented view.
+    """Learning from teachers: student and teachers see the same augmented view, the student after it was damaged
+    (``data.gamma``, ``data.degradation``, ``data.random_erasing``): it learns to read what teachers could still see.
 
     Hinton et al., "Distilling the knowledge in a neural network", 2015; the same view for both after Beyer et al.,
     "Knowledge distillation: a good teacher is patient and consistent", 2022.
@@ -163,11 +164,12 @@ class DistillationTask:
         """:meth:`teacher_probs` of a batch, computed once for all the epochs that have the same views: those drawn with
         the generator's seed.
         """
+        images = batch.images if batch.teacher_images is None else batch.teacher_images
         if not self.config.teacher_views:
-            return self.teacher_probs(batch.images, batch.teacher_mask)
+            return self.teacher_probs(images, batch.teacher_mask)
         seed = generator.initial_seed()
         if seed not in self.cache:
-            self.cache[seed] = self.teacher_probs(batch.images, batch.teacher_mask)
+            self.cache[seed] = self.teacher_probs(images, batch.teacher_mask)
         return self.cache[seed]
 
     @torch.no_grad()
@@ -249,7 +251,7 @@ def mixup(batch: Batch, share: float, others: Tensor) -> Batch:
     def mixed(values: Tensor | None) -> Any:
         return None if values is None else values[own] * share + values[others] * (1 - share)
 
-    names = ("images", "targets", "votes", "teacher_mask", "weights")
+    names = ("images", "targets", "votes", "teacher_images", "teacher_mask", "weights")
     changes = {"labels": batch.labels[own], **{name: mixed(getattr(batch, name)) for name in names}}
     if batch.weights is not None:
         # Each target with its own image's weight.

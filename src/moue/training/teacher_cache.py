@@ -12,6 +12,7 @@ from moue.run_folder import WEIGHTS
 from moue.spec import file_sha256
 from moue.trained.open import run_of, spec_of
 from moue.training import checkpoints, processes
+from moue.training.augment import DAMAGE
 from moue.training.features import checksum, origin_of_views
 from moue.training.prepare import Plan
 from moue.training.tasks import DistillationTask
@@ -62,8 +63,12 @@ def open_teacher_cache(plan: Plan) -> TeacherCache | None:
     optim, task, mask = plan.config.optim, plan.task, plan.train.teacher_mask
     if not optim.teacher_views or not isinstance(task, DistillationTask):
         return None
+    views = origin_of_views(plan)
+    # Teachers see the views before they are damaged.
+    for name in DAMAGE:
+        del views["augmentation and settings"][name]
     origin = {
-        **origin_of_views(plan),
+        **views,
         "teachers": [_sha256(name) for name in optim.teachers],
         "mask": None if mask is None else checksum([mask.cpu().numpy()]),
         "temperature": optim.teacher_temperature,

@@ -17,7 +17,7 @@ from moue.training.batch import Batch
 from moue.training.features import FeatureCache, view_name
 from moue.training.prepare import Plan
 from moue.training.processes import Part, part_of
-from moue.training.sampler import augmentation_epoch
+from moue.training.sampler import augmentation_epoch, seed_damage
 from moue.training.tasks import draw_mixup, mixup
 from moue.training.teacher_cache import TeacherCache
 
@@ -65,12 +65,18 @@ class Views:
                 # The images that the own ones are mixed with may be another process's.
                 own, others = torch.cat([own, others[own]]), torch.arange(len(own), 2 * len(own))
         batch = self.plan.train.take(rows[own].to(self.plan.device))
-        augmented = partial(self.augment, batch.images, generator, flips[own], Part(part.total, own))
+        whole = Part(part.total, own)
+        augmented = partial(self.augment, batch.images, generator, flips[own], whole)
         if self.features is None:
-            batch = replace(batch, images=augmented())
+            if self.plan.config.optim.teachers and self.augment.damages:
+                view = self.augment.view(batch.images, generator, flips[own], whole)
+                damaged = self.augment.damage(view, seed_damage(self.plan.config, epoch, step), whole)
+                batch = replace(batch, images=damaged, teacher_images=view)
+            else:
+                batch = replace(batch, images=augmented())
             return mixup(batch, share, others) if mixed else batch
-        view = view_name(augmentation_epoch(self.plan.config, epoch))
-        tokens = self.features.get(view, step * self.own, len(own), lambda: self._frozen(augmented()))
+        name = view_name(augmentation_epoch(self.plan.config, epoch))
+        tokens = self.features.get(name, step * self.own, len(own), lambda: self._frozen(augmented()))
         return replace(batch, images=tokens.to(self.plan.device).float())
 
     def validation(self, network: Network, images: Tensor, first: int) -> Tensor:
