@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from small import SMALL
 
+from moue.data.readers.synth import synthetic
 from moue.errors import ModelError, WeightsMissing
 from moue.models import create
 from moue.models.face_resnet import BLOCKS, MANIFEST
 from moue.models.tfjs import read_tfjs
+from moue.training.loop import fit
 
 
 def write(folder: Path, arrays: dict[str, np.ndarray], name: str = MANIFEST, cut: int = 0) -> Path:
@@ -115,6 +119,36 @@ def test_a_face_resnet_computes_what_the_published_layers_do(tmp_path: Path) -> 
         features = network.forward_features(network.prepare(pixels))
     torch.testing.assert_close(features, x, atol=2e-4, rtol=1e-4)
     assert features.std() > 0.1, "features that are all alike would prove nothing"
+
+
+def test_batch_norms_of_a_face_resnet_change_nothing_at_first_and_follow_from_there(tmp_path: Path) -> None:
+    write(tmp_path, published())
+    options = {"weights": tmp_path, "blocks": 5, "upsample": 64}
+    plain, normed = create("face-resnet", 7, **options), create("face-resnet", 7, **options, batch_norm=True)
+    pixels = torch.randint(0, 256, (32, 1, 48, 48), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    normed.start_from(pixels)
+    assert normed.training
+    x = plain.prepare(pixels)
+    with torch.no_grad():
+        expected = plain.forward_features(x)
+        for network in (normed, normed.eval()):
+            torch.testing.assert_close(network.forward_features(x), expected, atol=1e-3, rtol=1e-3)
+        # Brighter images are normalized in training alone.
+        bright = (pixels.float() * 2).clamp(0, 255)
+        used = normed.forward_features(normed.prepare(bright))
+        trained = normed.train().forward_features(normed.prepare(bright))
+    assert (used - trained).abs().mean() > 0.01
+
+
+def test_training_shows_a_face_resnet_its_images_before_the_first_step(tmp_path: Path) -> None:
+    write(tmp_path / "weights", published())
+    options = f"weights: {tmp_path / 'weights'}, blocks: 1, upsample: 48, batch_norm: true"
+    settings = ["model.network=face-resnet", f"model.options={{{options}}}", "optim.epochs=1", "optim.steps=1"]
+    config = SMALL.override([*settings, "optim.lr=1e-9", "optim.name=sgd", "optim.ema=0"])
+    run = fit(config, synthetic(70, seed=1), tmp_path / "run")
+    weights = load_file(run.folder / "weights.safetensors")
+    assert not torch.equal(weights["stem_norm.weight"], torch.ones(32))
+    assert weights["stem_norm.bias"].abs().min() > 0
 
 
 def test_a_face_resnet_says_what_its_weights_lack(tmp_path: Path) -> None:

@@ -95,6 +95,11 @@ class Network(nn.Module):
         """Logits, and those of the auxiliary classifiers that training adds with weight 0.3 (none by default)."""
         return self(pixels), []
 
+    def start_from(self, pixels: Tensor) -> None:
+        """Look at some training images ``(N, C, H, W)``, in 0..255, before the first step of a training that does not
+        start from another's weights (nothing by default).
+        """
+
     @property
     def frozen_shape(self) -> tuple[int, int] | None:
         """Tokens and width of what the frozen layers give for an image; None where no layer from the input up is

@@ -52,6 +52,8 @@ class FaceResNet(Network):
         size: side of the input in pixels.
         color: "gray" or "rgb".
         dropout: before the classifier.
+        batch_norm: normalize after each convolution. The published weights have their normalizations folded into them;
+            the new ones begin as what changes nothing on the first training images.
 
     Raises:
         UsageError: for ``blocks`` or ``upsample`` out of range.
@@ -69,6 +71,7 @@ class FaceResNet(Network):
         size: int = 48,
         color: Color = "gray",
         dropout: float = 0.2,
+        batch_norm: bool = False,
     ) -> None:
         mean = tuple(value / 255 for value in MEAN)
         super().__init__(InputSpec(size, color, upsample, channels=3, mean=mean, std=(256 / 255,)), num_classes)
@@ -77,11 +80,13 @@ class FaceResNet(Network):
         if not 48 <= upsample <= 256:
             raise UsageError(f"upsample must be between 48 and 256 pixels. Got {quoted(upsample)} instead.")
         self.stem = nn.Conv2d(3, 32, 7, stride=2)
+        self.stem_norm = _norm(32, batch_norm)
         self.blocks = nn.Sequential(
-            *(Block(inputs, outputs, "down" in name) for name, inputs, outputs in BLOCKS[:blocks])
+            *(Block(inputs, outputs, "down" in name, batch_norm) for name, inputs, outputs in BLOCKS[:blocks])
         )
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(2 * BLOCKS[blocks - 1][2], num_classes)
+        self.published = weights is not None
         if weights is None:
             for layer in self.modules():
                 if isinstance(layer, nn.Conv2d):
@@ -93,7 +98,7 @@ class FaceResNet(Network):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Prepared input ``(N, 3, S, S)`` to a map ``(N, D, s, s)``: D and s are those of the last block."""
-        y: Tensor = self.blocks(F.max_pool2d(F.relu(self.stem(x)), 3, 2))
+        y: Tensor = self.blocks(F.max_pool2d(F.relu(self.stem_norm(self.stem(x))), 3, 2))
         return y
 
     def forward_head(self, features: Tensor) -> Tensor:
@@ -101,6 +106,19 @@ class FaceResNet(Network):
         pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1)
         logits: Tensor = self.classifier(self.dropout(pooled))
         return logits
+
+    @torch.no_grad()
+    def start_from(self, pixels: Tensor) -> None:
+        """Let each batch normalization change nothing on these images, ``(N, C, H, W)`` in 0..255, at first: what the
+        published weights compute is kept.
+        """
+        norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
+        hooks = [norm.register_forward_pre_hook(_change_nothing) for norm in norms if self.published]
+        training = self.training
+        self.eval()(pixels)
+        self.train(training)
+        for hook in hooks:
+            hook.remove()
 
     def _load(self, manifest: Path) -> None:
         arrays = read_tfjs(manifest)
@@ -116,21 +134,40 @@ class FaceResNet(Network):
 class Block(nn.Module):
     """Two 3×3 convolutions, added to their input; a down block halves the sides and may add channels."""
 
-    def __init__(self, inputs: int, outputs: int, down: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, down: bool, batch_norm: bool = False) -> None:
         super().__init__()
         self.down = down
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=2 if down else 1, padding=0 if down else 1)
+        self.norm1 = _norm(outputs, batch_norm)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.norm2 = _norm(outputs, batch_norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, inputs, h, w)`` to ``(N, outputs, h, w)``, in a down block ``(N, outputs, h // 2, w // 2)``."""
-        y = self.conv2(F.relu(self.conv1(x)))
+        y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
         if self.down:
             x = F.avg_pool2d(x, 2, 2)
             # The convolution has no padding, so its map may be one shorter; new channels start from zero.
             y = F.pad(y, (0, x.shape[3] - y.shape[3], 0, x.shape[2] - y.shape[2]))
             x = F.pad(x, (0, 0, 0, 0, 0, y.shape[1] - x.shape[1]))
         return F.relu(x + y)
+
+
+def _norm(channels: int, batch_norm: bool) -> nn.Module:
+    return nn.BatchNorm2d(channels) if batch_norm else nn.Identity()
+
+
+def _change_nothing(norm: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
+    """Give a normalization the statistics of its input, and the scale and shift that undo it."""
+    var, mean = torch.var_mean(inputs[0].float(), (0, 2, 3))
+    for kept, value in (
+        (norm.running_mean, mean),
+        (norm.running_var, var),
+        (norm.weight, (var + norm.eps).sqrt()),
+        (norm.bias, mean),
+    ):
+        assert kept is not None
+        kept.copy_(value)
 
 
 def _fill(convolution: nn.Conv2d, arrays: dict[str, NDArray[np.float32]], name: str) -> None:

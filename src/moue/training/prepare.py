@@ -131,6 +131,8 @@ def prepare(
         frequencies = train.targets.mean(dim=0).cpu().numpy()
         task = tasks.build(config.optim, table.label_set.labels, weights, frequencies, device, config.run.threads)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if rebuild is None and config.model.init is None:
+        network.start_from(train.images[:256])
     requested, budget = config, None
     # The saved configuration of a run is the resolved one: its epochs must not be fitted to the clock again.
     if new:
