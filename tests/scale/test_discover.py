@@ -138,7 +138,7 @@ def test_what_cannot_be_read_again_is_refused(source: str, message: str) -> None
 def test_an_address_without_a_driver_says_what_to_type(
     address: str, remedy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(address: str) -> None:
+    def missing(address: str, **options: object) -> None:
         if "nosuch" in address:
             raise ValueError("Protocol not known: nosuch")
         raise ImportError("Install something to access this")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import content, refusal, web_server
 from shards import image, parquet_of, rows_of, samples, score_here, tar_of
 
 from moue.cli.main import main
@@ -15,6 +16,7 @@ from moue.runtime.options import RecognizerOptions
 from moue.runtime.outputs.journal import settings_of
 from moue.runtime.weights import find_model
 from moue.scale import score as module
+from moue.scale import storage as storages
 from moue.scale.part import part_name
 from moue.scale.run_state import RunState
 from moue.scale.storage import Storage
@@ -198,6 +200,7 @@ def test_sources_that_hold_nothing_are_refused_and_leave_no_data_set(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(storages, "PAUSE", 0)
     nothing(tmp_path)
     (tmp_path / "mine").mkdir()
     for out in ("out", "mine"):
@@ -206,6 +209,41 @@ def test_sources_that_hold_nothing_are_refused_and_leave_no_data_set(
     assert not (tmp_path / "out").exists()
     # A folder that was there stays.
     assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_a_server_that_is_down_is_asked_for_one_input_and_other_servers_as_always(
+    tmp_path: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(storages, "PAUSE", 0)
+    options = ["--out", str(tmp_path / "out"), "--model", str(tiny_onnx), "--detector", "none"]
+    with web_server() as down, web_server() as up:
+        paths = [f"/{number}.png" for number in range(40)]
+        down.answers = dict.fromkeys(paths, refusal(503))
+        up.answers["/up.png"] = content(image(), "image/png")
+        (tmp_path / "down.txt").write_text("\n".join(map(down.url, paths)))
+        (tmp_path / "both.txt").write_text("\n".join([*map(down.url, paths[:2]), up.url("/up.png")]))
+        assert main(["score", str(tmp_path / "down.txt"), *options]) == 2
+        assert {path for path, _ in down.requests} == {"/0.png"}
+        error = capsys.readouterr().err
+        assert f"{down.url('/0.png')}: the server answers 503" in error
+        assert "39 more of the same server were not asked for. Check the address and your network, and" in error
+        assert not (tmp_path / "out").exists()
+        assert main(["score", str(tmp_path / "both.txt"), *options]) == 3
+    assert [row["status"] for row in rows_of(tmp_path / "out")] == ["unreadable", "unreadable", "ok"]
+
+
+@pytest.mark.parametrize("name", ["folder/", "a.parquet"])
+def test_what_a_plan_needs_from_a_server_that_is_down_is_no_input_of_its_own(
+    archive: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.setattr(storages, "PAUSE", 0)
+    with web_server() as down:
+        down.answers[f"/{name}"] = refusal(503)
+        (archive / "in" / "list.txt").write_text(down.url(f"/{name}"))
+        options = ["--out", str(archive / "out"), "--model", str(tiny_onnx), "--detector", "none"]
+        assert main(["score", str(archive / "in"), str(archive / "in" / "list.txt"), *options]) == 2
+    assert f"{down.url(f'/{name}')}: the server answers 503" in capsys.readouterr().err
+    assert not (archive / "out").exists()
 
 
 def test_what_is_missing_beside_other_inputs_has_its_row(archive: Path, tiny_onnx: Path) -> None:

@@ -70,7 +70,7 @@ assert not [path for path in folder.iterdir() if path.name.startswith(".")], "Ra
 @pytest.mark.cluster
 def test_two_workers_train_what_one_process_does_and_a_killed_one_is_told(tmp_path: Path) -> None:
     config = SMALL.override(SETTINGS)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
     command = [sys.executable, "-c", CLUSTER, repr(config.to_dict()), str(tmp_path)]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
     assert ended.returncode == 0, ended.stderr[-3000:]

@@ -12,7 +12,7 @@ from typing import Any
 import fsspec
 import pytest
 from disk import room
-from servers import content, web_server
+from servers import at_last, content, refusal, web_server
 from shards import image, parquet_of, rows_of, samples, tar_of
 from videos import make_video, scene
 
@@ -231,15 +231,48 @@ def test_addresses_are_read_and_written(tmp_path: Path, tiny_onnx: Path, monkeyp
                 memory.rm(folder, recursive=True)
 
 
+def test_a_server_with_too_much_to_do_is_asked_again_and_one_that_refuses_is_not(
+    tmp_path: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storages, "PAUSE", 0)
+    with web_server() as server:
+        server.answers["/busy.png"] = at_last(content(image(), "image/png"), 503, 429)
+        server.answers["/forbidden.png"] = refusal(403)
+        server.answers["/down.png"] = refusal(500)
+        (tmp_path / "list.txt").write_text("\n".join(map(server.url, server.answers)))
+        scored(Scorer(job(tmp_path / "out", tiny_onnx)), units(tmp_path / "list.txt"))
+        asked = [path for path, _ in server.requests]
+    rows = rows_of(tmp_path / "out")
+    assert [row["status"] for row in rows] == ["ok", "unreadable", "unreadable"]
+    assert "the server answers 403" in rows[1]["reason"]
+    assert "the server answers 500" in rows[2]["reason"]
+    assert (asked.count("/forbidden.png"), asked.count("/down.png")) == (1, 1 + storages.RETRIES)
+
+
+def test_a_temporary_folder_that_is_full_ends_the_run_and_blames_no_film(
+    tmp_path: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/archive/film.mp4", bytes(5000))
+    try:
+        [unit] = units("memory://archive/film.mp4")
+        with room(1000), pytest.raises(CannotWrite, match=r"no room for a film .* Set TMPDIR"):
+            Scorer(job(tmp_path / "out", tiny_onnx)).score(unit)
+        assert not rows_of(tmp_path / "out")
+    finally:
+        memory.rm("/archive", recursive=True)
+
+
 def test_a_shard_that_cannot_be_had_for_a_while_is_read_all_the_same(
     tmp_path: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moue.scale import tar_shard, worker
+    from moue.scale import tar_shard
 
-    monkeypatch.setattr(worker, "PAUSE", 0)
+    monkeypatch.setattr(storages, "PAUSE", 0)
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/archive/a.tar", tar_of(tmp_path / "a.tar", samples(8)).read_bytes())
-    drops, opened = iter([2, 5]), tar_shard._item
+    # More often than an input is tried, but at other places.
+    drops, opened = iter([1, 2, 3, 5, 6]), tar_shard._item
 
     def item(name: str, file: Any, member: Any, patient: bool) -> Any:
         if drop[0] is not None and member.name == f"{drop[0]:03d}.png":

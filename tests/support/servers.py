@@ -114,6 +114,16 @@ def refusal(code: int, location: str | None = None) -> Answer:
     return answer
 
 
+def at_last(answer: Answer, *codes: int) -> Answer:
+    """An answer after as many refusals, with these codes."""
+    left = list(codes)
+
+    def turn(handler: BaseHTTPRequestHandler) -> None:
+        (refusal(left.pop(0)) if left else answer)(handler)
+
+    return turn
+
+
 def guarded(answer: Answer, user: str, password: str, scheme: str = "Basic") -> Answer:
     """An answer for those who know user and password."""
     expected = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()

@@ -15,7 +15,17 @@ from moue.errors import UsageError, quoted
 from moue.runtime.inputs.paths import expand, listed, natural, require_one
 from moue.runtime.network.url import public_name
 from moue.runtime.outputs.mirror import absolute
-from moue.scale.storage import failure_of, fetch, is_address, open_filesystem, shown
+from moue.scale.storage import (
+    RETRIES,
+    failure_of,
+    fetch,
+    is_address,
+    may_pass,
+    open_filesystem,
+    patiently,
+    shown,
+    unplanned,
+)
 from moue.signatures import IMAGE_SUFFIXES, SYSTEM_FILES, VIDEO_SUFFIXES
 
 EntryKind = Literal["image", "video", "tar", "parquet", "skipped", "unreadable"]
@@ -24,6 +34,9 @@ EntryKind = Literal["image", "video", "tar", "parquet", "skipped", "unreadable"]
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 PARQUET_ENDINGS = (".parquet", ".pq")
 LIST_ENDINGS = (".txt", ".lst", ".list")
+
+#: Seconds for a server to say whether it has a file.
+ANSWER = 10.0
 
 #: WebDataset's notation of many shards: shard-{000000..000123}.tar
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -85,18 +98,36 @@ def discover(sources: Iterable[str], exclude: Path | None = None) -> Iterator[En
         seen.close()
 
 
-def why_not(entry: Entry) -> str | None:
-    """Why an entry cannot be opened, as far as a look at its name and place tells; None where it can."""
-    if entry.kind in ("skipped", "unreadable"):
-        return entry.reason
-    if not is_address(entry.name):
-        return None if os.path.lexists(entry.name) else "no such file"
-    filesystem, path = open_filesystem(entry.name)
-    try:
-        filesystem.info(path)
-    except Exception as error:
-        return failure_of(error, entry.name)
-    return None
+class Presence:
+    """Finds out whether files are there, and asks a server that could not be reached no second time."""
+
+    def __init__(self) -> None:
+        self.unreachable: dict[str, str] = {}
+        """The servers that could not be reached, and why."""
+        self.not_asked = 0
+        """Files of theirs that nobody asked for."""
+
+    def why_not(self, entry: Entry) -> str | None:
+        """Why an entry cannot be opened, as far as a look at its name and place tells; None where it can."""
+        if entry.kind in ("skipped", "unreadable"):
+            return entry.reason
+        if not is_address(entry.name):
+            return None if os.path.lexists(entry.name) else "no such file"
+        server = "/".join(entry.name.split("/", 3)[:3])
+        if server in self.unreachable:
+            self.not_asked += 1
+            return self.unreachable[server]
+        filesystem, path = open_filesystem(entry.name)
+        limit = {"timeout": ANSWER} if getattr(filesystem, "async_impl", False) else {}
+        try:
+            # Where the first server is down, it may be all the network: the others are asked once.
+            patiently(filesystem, lambda: filesystem.info(path, **limit), 0 if self.unreachable else RETRIES)
+        except Exception as error:
+            reason = failure_of(error, entry.name)
+            if may_pass(error):
+                self.unreachable[server] = reason
+            return reason
+        return None
 
 
 def kind_by_name(name: str) -> EntryKind | None:
@@ -174,8 +205,11 @@ def _remote(address: str) -> Iterator[Entry]:
     """The files at an address: one, those of a folder, or those that a glob matches."""
     filesystem, path = open_filesystem(address)
     try:
-        paths = _listed(filesystem, path, address)
+        paths = patiently(filesystem, lambda: _listed(filesystem, path, address))
     except Exception as error:
+        if may_pass(error):
+            # Its files would never be in the plan.
+            raise UsageError(unplanned(address, error)) from error
         yield Entry(address, "unreadable", f"it cannot be listed: {failure_of(error, address)}")
         return
     if paths is None:
@@ -197,7 +231,9 @@ def _listed(filesystem: Any, path: str, address: str) -> list[str] | None:
     """The files of a folder or glob; None for a single file."""
     if "*" in path or "[" in path:
         return sorted(filesystem.glob(path), key=natural)
-    # A web server lists folders at best as pages with links, which is tried where the address says that it is one.
-    if address.lower().startswith(("http://", "https://")) and not address.endswith("/"):
+    # A web server lists folders at best as pages with links, which is tried where the address says that it is one. In
+    # an object store, a name such as a.jpg is a file's: a list may have millions, and to ask for each takes hours.
+    is_web = address.lower().startswith(("http://", "https://"))
+    if not address.endswith("/") and (is_web or kind_by_name(path) in ("image", "video", "tar")):
         return None
     return sorted(filesystem.find(path), key=natural) if filesystem.isdir(path) else None

@@ -11,7 +11,17 @@ from moue.errors import UsageError, require
 from moue.runtime.inputs.source import Source
 from moue.scale.discover import Entry
 from moue.scale.item import Item, source_of
-from moue.scale.storage import failure_of, open_filesystem, reading_errors, shown
+from moue.scale.storage import (
+    RETRIES,
+    failure_of,
+    is_address,
+    may_pass,
+    open_filesystem,
+    patiently,
+    reading_errors,
+    shown,
+    unplanned,
+)
 
 #: Names of columns that hold a row's key, the first of which counts.
 KEYS = ("key", "__key__", "id", "image_id", "path", "file_name", "filename", "url", "name")
@@ -33,13 +43,15 @@ def count_rows(path: str, columns: ParquetColumns) -> int | Entry:
     """How many rows a Parquet file has; where none can be read, an entry that says why.
 
     Raises:
-        UsageError: when the column of the images cannot be told, or a named one is not there.
+        UsageError: when the column of the images cannot be told, or a named one is not there; when a server cannot be
+            reached.
     """
     try:
-        with _opened(path) as file:
-            schema = file.schema_arrow
-            rows = int(file.metadata.num_rows)
+        schema, rows = patiently(open_filesystem(path)[0], lambda: _shape(path), RETRIES if is_address(path) else 0)
     except reading_errors() as error:
+        if is_address(path) and may_pass(error):
+            # Its rows would never be in the plan.
+            raise UsageError(unplanned(path, error)) from error
         return Entry(path, "unreadable", f"it cannot be read as Parquet: {failure_of(error, path)}")
     name = shown(path)
     if columns.key is not None and columns.key not in schema.names:
@@ -82,6 +94,11 @@ def parquet_items(
         why = f"the Parquet file cannot be read: {failure_of(error, path)}"
         for number in range(row, stop):
             yield Item(f"{name}#{number}", None, _unreadable(f"{name}#{number}", why))
+
+
+def _shape(path: str) -> tuple[Any, int]:
+    with _opened(path) as file:
+        return file.schema_arrow, int(file.metadata.num_rows)
 
 
 def _item(name: str, key: str | None, content: bytes | None) -> Item:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Generator, Iterable
 from contextlib import ExitStack, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 from moue.errors import MoueError
@@ -25,6 +28,10 @@ class Actor:
     """What Ray starts on a processor's core: reads its units from the data set's plan, where all machines see it."""
 
     def __init__(self, job: Job) -> None:
+        # One that is killed leaves what it had fetched.
+        folder = _scratch(job)
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.tempdir = str(folder)
         self._storage, self._scorer = Storage(job.dataset), Scorer(job)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
@@ -62,11 +69,17 @@ def score_on_ray(job: Job, units: Iterable[tuple[int, int]], workers: int) -> Ge
         return
     workers = min(workers, len(rows))
     with ExitStack() as stack:
+        stack.callback(shutil.rmtree, _scratch(job), ignore_errors=True)
         # Stdout is for the results; Ray prints on it what it has to say about actors that died.
         stack.enter_context(redirect_stdout(sys.stderr))
         _connect(ray, workers)
         stack.callback(ray.shutdown)
         yield from _scored(ray, data, job, rows, workers)
+
+
+def _scratch(job: Job) -> Path:
+    """A run's temporary files on a machine."""
+    return Path(tempfile.gettempdir()) / f"moue-{job.run}"
 
 
 def _scored(

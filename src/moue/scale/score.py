@@ -20,14 +20,14 @@ from moue.errors import MoueError, UsageError, require, shortened
 from moue.progress import ProgressFactory, Report, no_progress
 from moue.runtime.options import RecognizerOptions, VideoOptions
 from moue.runtime.weights import find_model
-from moue.scale.discover import discover, require_sources, why_not
+from moue.scale.discover import Presence, discover, require_sources
 from moue.scale.header import Header, ScoreOptions, require_own, require_same
 from moue.scale.local import cores, score_locally
 from moue.scale.part import Tally
 from moue.scale.plan import PLAN, Planner, Unit, write_plan
 from moue.scale.ray_data import score_on_ray
 from moue.scale.run_state import RunState
-from moue.scale.storage import Storage, shown
+from moue.scale.storage import ADVICE, Storage, shown
 from moue.scale.worker import Job
 
 #: A file that lets one run at a time write, and the one that is there when all is done.
@@ -159,16 +159,22 @@ def _plan(storage: Storage, sources: Sequence[str], scoring: ScoreOptions, progr
 def _require_any(units: Iterable[Unit], sources: Sequence[str]) -> Iterator[Unit]:
     """Pass units on, and refuse them in the end where not one of their inputs is there."""
     missing: list[str] = []
-    is_any = False
+    presence, is_any = Presence(), False
     for unit in units:
         for entry in () if is_any else unit.entries:
-            reason = why_not(entry)
+            not_asked = presence.not_asked
+            reason = presence.why_not(entry)
             if reason is None:
                 is_any = True
                 break
-            if len(missing) < SHOWN:
+            if len(missing) < SHOWN and presence.not_asked == not_asked:
                 missing.append(f"{shown(entry.name)}: {reason}")
         yield unit
     if not is_any:
         names = shortened(", ".join(map(shown, sources)), 200)
-        raise UsageError(f"there is nothing to score in {names}. {'; '.join(missing) or 'It lists nothing'}.")
+        text = f"there is nothing to score in {names}. {'; '.join(missing) or 'It lists nothing'}."
+        if presence.not_asked:
+            text += f" {presence.not_asked:,} more of the same server were not asked for."
+        if presence.unreachable:
+            text += f" {ADVICE}"
+        raise UsageError(text)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import random
 import shutil
 import sys
 import tempfile
@@ -23,6 +25,12 @@ from moue.runtime.outputs.mirror import absolute
 #: How often something is fetched again after a failure, and the seconds before the first of these times; twice that
 #: before each further one.
 RETRIES, PAUSE = 3, 0.5
+#: Seconds for connecting to a web server, and for its next bytes.
+CONNECT, STALL = 15.0, 60.0
+#: What to do about servers that cannot be reached.
+ADVICE = "Check the address and your network, and type the same command."
+#: Statuses of a web server that ask for another attempt, besides those from 500 on.
+TRY_AGAIN = (408, 425, 429)
 #: Small files that are read at a time.
 READ_TOGETHER = 1000
 
@@ -35,6 +43,17 @@ DRIVERS = {
     **dict.fromkeys(("sftp", "ssh"), "paramiko"),
     **{"hf": "huggingface_hub", "oci": "ocifs", "oss": "ossfs", "smb": "smbprotocol", "webdav": "webdav4"},
 }
+
+#: The exceptions of drivers that are no OSError, by the module that has them.
+DRIVER_ERRORS = (
+    ("aiohttp", "ClientError"),
+    ("fsspec.exceptions", "FSTimeoutError"),
+    ("botocore.exceptions", "BotoCoreError"),
+    ("gcsfs.retry", "HttpError"),
+    ("google.auth.exceptions", "GoogleAuthError"),
+    ("azure.core.exceptions", "AzureError"),
+    ("paramiko.ssh_exception", "SSHException"),
+)
 
 T = TypeVar("T")
 
@@ -64,14 +83,22 @@ def open_filesystem(address: str, folder: str = "") -> tuple[Any, str]:
     if not is_address(address):
         # A path may have what means something in an address.
         return fsspec.filesystem("file"), absolute(str(Path(folder, address)))
+    web: dict[str, Any] = {name: {"get_client": _web_client} for name in ("http", "https") if f"{name}://" in address}
     try:
-        filesystem, path = fsspec.url_to_fs(address)
+        filesystem, path = fsspec.url_to_fs(address, **web)
     except ImportError as error:
         raise UsageError(f"{public_name(address)}: {_remedy(address, error)}") from None
     except ValueError as error:
         reason = shortened(str(error).replace(address, public_name(address)), 200)
         raise UsageError(f"{public_name(address)} is no address that fsspec reads: {reason}") from None
     return filesystem, str(path)
+
+
+async def _web_client(**options: Any) -> Any:
+    aiohttp = require("aiohttp", "scale")
+    # Its own limit is five minutes for a whole file, which a film may well take.
+    limit = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=STALL)
+    return aiohttp.ClientSession(**{"timeout": limit, **options})
 
 
 def _remedy(address: str, error: ImportError) -> str:
@@ -86,72 +113,114 @@ def is_missing(error: BaseException) -> bool:
     if not isinstance(error, FileNotFoundError):
         return False
     # Of a web server that cannot be reached, too, fsspec says that the file was not found.
-    cause = error.__cause__
-    return not isinstance(cause, _network_errors()) or getattr(cause, "status", None) in (404, 410)
+    return not isinstance(_origin(error), _network_errors()) or _status(error) in (404, 410)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether what failed may work in a while: a server cannot be reached or has too much to do, a connection broke."""
+    settled = (PermissionError, IsADirectoryError, *DECODING_ERRORS)
+    if is_missing(error) or isinstance(_origin(error), settled):
+        return False
+    status = _status(error)
+    return status is None or status >= 500 or status in TRY_AGAIN
 
 
 def failure_of(error: BaseException, address: str) -> str:
     """What an error of a file system says, as a part of a sentence that names no secret."""
     if is_missing(error):
         return "no such file"
-    if isinstance(error, FileNotFoundError) and error.__cause__ is not None:
-        error = error.__cause__
-    if status := getattr(error, "status", None):
+    status, error = _status(error), _origin(error)
+    if status is not None:
         # The whole text has the address as the server knows it.
         return shortened(f"the server answers {status} {getattr(error, 'message', '')}".rstrip(), 200)
-    text = str(getattr(error, "strerror", None) or error) or type(error).__name__
+    text = str(getattr(error, "strerror", None) or error)
+    if not text:
+        text = "no answer in time" if isinstance(error, (TimeoutError, asyncio.TimeoutError)) else type(error).__name__
     if "range requests" in text:
         return "the server sends files only as a whole (no range requests): save it and give its path"
     unreachable = "it cannot be reached: " if isinstance(error, _network_errors()) else ""
     return shortened(unreachable + text.replace(address, public_name(address)), 200)
 
 
+def unplanned(address: str, error: BaseException) -> str:
+    """Says that nobody knows what is at an address, so that a run cannot be planned."""
+    return f"{shown(address)}: {failure_of(error, address)}. {ADVICE}"
+
+
+def _origin(error: BaseException) -> BaseException:
+    return error.__cause__ or error if isinstance(error, FileNotFoundError) else error
+
+
+def _status(error: BaseException) -> int | None:
+    """What a web server answered, where that is the error."""
+    status = getattr(_origin(error), "status", None)
+    return status if isinstance(status, int) and status else None
+
+
 def reading_errors() -> tuple[type[Exception], ...]:
     """What reading a file of any file system raises, where the file is damaged or cannot be had."""
-    return (*DECODING_ERRORS, OSError, *_network_errors())
+    return (*DECODING_ERRORS, *_failures())
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    return (OSError, *_network_errors())
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    # The drivers of web servers and object stores have exceptions of their own.
-    drivers = [sys.modules[name] for name in ("aiohttp", "fsspec.exceptions") if name in sys.modules]
-    own = [
-        getattr(module, name) for module in drivers for name in ("ClientError", "FSTimeoutError") if name in dir(module)
-    ]
+    loaded = ((sys.modules.get(module), name) for module, name in DRIVER_ERRORS)
+    own = [getattr(module, name) for module, name in loaded if hasattr(module, name)]
     return (TimeoutError, asyncio.TimeoutError, *own)
+
+
+class CannotWrite(MoueError):
+    """The data set cannot be written to: a full disk, a folder that is gone."""
 
 
 def fetch(filesystem: Any, path: str, target: Path | None = None) -> bytes:
     """A file's bytes, tried again where that fails; those of a large one go into the file ``target`` instead.
 
     Raises:
+        CannotWrite: when the target does not fit on its disk.
         Exception: of any kind that a driver has, when all attempts failed.
     """
     if target is None:
-        return bytes(patiently(lambda: filesystem.cat_file(path)))
-    patiently(lambda: filesystem.get_file(path, str(target)))
+        return bytes(patiently(filesystem, lambda: filesystem.cat_file(path)))
+    try:
+        patiently(filesystem, lambda: filesystem.get_file(path, str(target)))
+    except OSError as error:
+        if not _is_full(error):
+            raise
+        text = f"{tempfile.gettempdir()} has no room for a film of another machine"
+        raise CannotWrite(f"{text}. Set TMPDIR to a folder with more, and type the same command.") from error
     return b""
 
 
-def patiently(call: Callable[[], T]) -> T:
+def patiently(filesystem: Any, call: Callable[[], T], retries: int = RETRIES) -> T:
     """What a call of a file system returns, tried again where it fails for a reason that may pass.
 
     Raises:
         Exception: of any kind that a driver has, when all attempts failed.
     """
-    for attempt in range(RETRIES + 1):
+    if hasattr(filesystem, "retries"):
+        # The drivers of S3 and Google's store do so themselves.
+        retries = 0
+    for attempt in range(retries + 1):
         try:
             return call()
-        except (PermissionError, IsADirectoryError):
-            raise
         except Exception as error:
-            if attempt == RETRIES or is_missing(error):
+            if attempt == retries or not may_pass(error) or _is_full(error):
                 raise
-            time.sleep(PAUSE * 2**attempt)
+            pause(attempt)
     raise AssertionError
 
 
-class CannotWrite(MoueError):
-    """The data set cannot be written to: a full disk, a folder that is gone."""
+def pause(attempt: int) -> None:
+    """Wait after a failed attempt, longer after each: not as long in all processes, which would come back together."""
+    time.sleep(PAUSE * 2**attempt * random.uniform(0.75, 1.25))
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -159,8 +228,9 @@ def writing_errors() -> Iterator[None]:
     """Run what writes the data set, and raise :class:`CannotWrite` where it cannot."""
     try:
         yield
-    except OSError as error:
-        text = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+    except _failures() as error:
+        name, why = getattr(error, "filename", None), getattr(error, "strerror", None)
+        text = f"{name}: {why}" if name and why else str(error)
         raise CannotWrite(f"the data set cannot be written: {shortened(text, 200)}") from error
 
 
@@ -193,7 +263,7 @@ class Storage:
         """The names of the files in one of its folders; empty where there is none."""
         with suppress(FileNotFoundError):
             self._filesystem.invalidate_cache()
-            found = self._filesystem.ls(self._path(folder), detail=False)
+            found = self._asked(lambda: self._filesystem.ls(self._path(folder), detail=False))
             return {str(path).rstrip("/").rpartition("/")[2] for path in found}
         return set()
 
@@ -205,7 +275,7 @@ class Storage:
     def read(self, name: str) -> bytes | None:
         """What a file holds; None where it does not exist."""
         try:
-            return bytes(self._filesystem.cat_file(self._path(name)))
+            return bytes(self._asked(lambda: self._filesystem.cat_file(self._path(name))))
         except FileNotFoundError:
             return None
 
@@ -222,11 +292,15 @@ class Storage:
         if self.folder is not None:
             return (self.folder / name).exists()
         self._filesystem.invalidate_cache()
-        return bool(self._filesystem.exists(self._path(name)))
+        return bool(self._asked(lambda: self._filesystem.exists(self._path(name))))
 
     def remove(self, name: str) -> None:
-        """Delete a file, if there is one."""
-        with suppress(FileNotFoundError):
+        """Delete a file, if there is one.
+
+        Raises:
+            CannotWrite: when it cannot be deleted.
+        """
+        with writing_errors(), suppress(FileNotFoundError):
             self._filesystem.rm_file(self._path(name))
 
     def write(self, name: str, content: bytes) -> None:
@@ -252,7 +326,7 @@ class Storage:
             part = Path(folder) / "part"
             yield part
             self._filesystem.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
-            self._filesystem.put_file(str(part), self._path(name))
+            patiently(self._filesystem, lambda: self._filesystem.put_file(str(part), self._path(name)))
 
     def discard(self) -> None:
         """Remove what a run has left that never began: its notes, and the folder where it made it."""
@@ -290,6 +364,22 @@ class Storage:
         for left in (*folder.glob(".*"), *(folder / "_progress").rglob(".*")):
             if PART.fullmatch(left.name):
                 left.unlink(missing_ok=True)
+
+    def _asked(self, call: Callable[[], T]) -> T:
+        """What a call of the file system returns.
+
+        Raises:
+            FileNotFoundError: when there is no such file.
+            MoueError: when nobody knows.
+        """
+        try:
+            return patiently(self._filesystem, call)
+        except _failures() as error:
+            if is_missing(error):
+                raise FileNotFoundError(self.place) from None
+            if self.folder is not None:
+                raise
+            raise MoueError(unplanned(self.place, error)) from error
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}".rstrip("/")

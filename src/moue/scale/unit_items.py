@@ -65,7 +65,7 @@ def _fetched(entry: Entry, name: str, stack: ExitStack) -> Source:
             target = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="moue-"))) / "film"
             fetch(filesystem, path, target)
             return Source(name, "video", content=stack.enter_context(open(target, "rb")))
-        size = patiently(lambda: filesystem.size(path))
+        size = patiently(filesystem, lambda: filesystem.size(path))
         if size is not None and size > MAX_BYTES:
             return Source(name, "unreadable", f"it is larger than {MAX_BYTES:,} bytes")
         return source_of(name, fetch(filesystem, path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from moue.scale.item import Item
 from moue.scale.parquet_shard import ParquetColumns
 from moue.scale.part import PartSink, Tally, part_name, read_tally
 from moue.scale.plan import Unit
-from moue.scale.storage import PAUSE, RETRIES, CannotWrite, Storage, is_address, reading_errors, shown
+from moue.scale.storage import RETRIES, CannotWrite, Storage, is_address, may_pass, pause, reading_errors, shown
 from moue.scale.unit_items import unit_items
 
 
@@ -71,14 +70,21 @@ class Scorer:
         """
         attempts = Attempts(self._storage, unit.number, self._job.run, self._job.timeout)
         attempts.begin()
-        for failures in itertools.count():
+        failures, furthest = 0, OPENING
+        while True:
             # What cannot be had over the network may come back.
             patient = is_address(unit.path) and failures < RETRIES
             try:
                 with self._deadline:
                     tally = self._attempt(unit, attempts, patient)
-            except _Unreachable:
-                time.sleep(PAUSE * 2**failures)
+            except _Unreachable as error:
+                if not may_pass(error.failure):
+                    failures = RETRIES
+                    continue
+                # At the same place: a large shard may take hours, in which a network fails more often.
+                failures = failures + 1 if attempts.place <= furthest else 1
+                furthest = max(furthest, attempts.place)
+                pause(failures - 1)
             except CannotWrite:
                 raise
             except Exception as error:
@@ -87,7 +93,6 @@ class Scorer:
             else:
                 attempts.end()
                 return tally
-        raise AssertionError
 
     def _attempt(self, unit: Unit, attempts: Attempts, patient: bool) -> Tally:
         total = Tally()
@@ -150,6 +155,10 @@ class Scorer:
 class _Unreachable(Exception):
     """A shard on another machine could not be read."""
 
+    def __init__(self, failure: Exception) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
 
 @contextmanager
 def _reaching(patient: bool) -> Iterator[None]:
@@ -159,7 +168,7 @@ def _reaching(patient: bool) -> Iterator[None]:
     except reading_errors() as error:
         if not patient:
             raise
-        raise _Unreachable from error
+        raise _Unreachable(error) from error
 
 
 def _numbered(unit: Unit, columns: ParquetColumns, attempts: Attempts, patient: bool) -> Iterator[tuple[int, Item]]:
