@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -77,14 +79,15 @@ def test_a_comparison_trains_reports_and_reuses_finished_runs(data: str, tmp_pat
     assert rows[0].hours is not None
     assert rows[0].gflop
     details = rows[0].details
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d", details["trained on the day"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", details["training date"])
     assert details["versions"]["torch"]
-    assert "again.yaml is a copy of demo-vit/config.json" in details["to train it again"]
-    (tmp_path / "again.yaml").write_bytes((out / "runs" / "demo-vit" / "config.json").read_bytes())
-    assert load_recipe(tmp_path / "again.yaml") == Run(out / "runs" / "demo-vit").config()
+    _, _, recipe, *_ = shlex.split(details["training command"])
+    assert load_recipe(out / "runs" / recipe) == Run(out / "runs" / "demo-vit").config()
     assert details["selection"].endswith(("the best on the validation rows", "the last"))
     page = (out / "comparison.html").read_text(encoding="utf-8")
     assert "vit" in page
+    code = [html.unescape(re.sub("<[^>]+>", "", text)) for text in re.findall(r"<code>(.+?)</code>", page)]
+    assert details["training command"] in code, "a command alone is code"
     assert "moue compare …" in page
     content = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
     assert content["rows"][0]["evaluation"]["confusion"]

@@ -317,11 +317,10 @@ def _trained_when(run: Run) -> dict[str, Any]:
     record = run.record()
     about = record.get("machine", {})
     found = {
-        "trained on the day": str(record.get("begun", ""))[:10],
+        "training date": str(record.get("begun", ""))[:10],
         "versions": about.get("versions"),
         "commit": machine.commit(about) if about.get("git") else None,
-        "to train it again": f"moue train again.yaml --data SET -o again, where again.yaml is a copy of "
-        f"{run.folder.name}/{CONFIG}",
+        "training command": f"moue train {run.folder.name}/{CONFIG} --data SET -o again",
     }
     return {key: value for key, value in found.items() if value}
 

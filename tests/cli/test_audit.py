@@ -102,9 +102,9 @@ def test_the_largest_face_of_a_photo_is_read_and_a_photo_without_one_is_unread(
     [
         (["--groups", "missing.csv"], "missing.csv does not exist"),
         (["--columns", "age"], "no column of groups in"),
-        (["--resamples", "3"], "resamples must be a whole number from 99"),
+        (["--resamples", "3"], "--resamples must be a whole number from 99"),
         (["--detector", "centerface"], "faces are found in folders and zips"),
-        (["--min-score", "2"], "min_score must be"),
+        (["--min-score", "2"], "--min-score must be"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(

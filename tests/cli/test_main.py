@@ -168,12 +168,9 @@ def test_a_usage_error_exits_2_without_a_traceback(arguments: list[str]) -> None
     ("arguments", "message"),
     [
         (["pedict", "a.jpg"], "Got 'pedict' instead. Did you mean predict? Type moue --help"),
-        (["predict", "a.jpg", "--fps", "x"], "--fps must be a number. Got 'x' instead. Type moue predict --help"),
-        (["predict", "a.jpg", "--every", "1.5"], "--every must be a whole number. Got '1.5' instead. Type"),
         (["predict", "a.jpg", "--views", "3"], "--views must be one of 1, 2, 6, 10. Got '3' instead. Type"),
         (["data", "inf", "a"], "ACTION must be one of info, import, synth. Got 'inf' instead. Did you mean info? Type"),
         (["data", "import", "a"], "the following arguments are required: -o/--out. Type moue data import --help"),
-        (["predict", "a.jpg", "--views", "9" * 5000], "Got '99"),
     ],
 )
 def test_a_wrong_value_is_one_sentence(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,9 +186,12 @@ def test_a_wrong_value_is_one_sentence(arguments: list[str], message: str, capsy
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["data", "synth", "--seed", "-1", "-o", "{}/s.npz"], "at least 0"),
+        (["predict", "a.jpg", "--fps", "x"], "--fps must be a number above 0. Got 'x' instead."),
+        (["predict", "a.jpg", "--every", "1.5"], "--every must be a whole number from 1. Got '1.5' instead."),
+        (["predict", "a.jpg", "--views", "9" * 5000], "--views must be a whole number from 1. Got '99"),
+        (["data", "synth", "--seed", "-1", "-o", "{}/s.npz"], "--seed must be a whole number from 0"),
         (["data", "synth", "--n", "20", "-o", "{}"], "{}: "),
-        (["networks", "compact", "--classes", "-1"], "at least 1 class"),
+        (["networks", "compact", "--classes", "-1"], "--classes must be a whole number from 1"),
         (["predict", "{}/circle", "--detector", "none", "--out", "{}/out"], "circle"),
     ],
 )
@@ -203,6 +203,7 @@ def test_unusable_values_are_one_sentence(
     printed = capsys.readouterr()
     assert words.format(tmp_path) in printed.out + printed.err
     assert ".part" not in printed.err
+    assert len(printed.err) < 400
 
 
 def test_closed_output_and_debug_before_the_command(tmp_path: Path) -> None:

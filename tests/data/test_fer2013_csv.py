@@ -14,6 +14,7 @@ from sets import PIXELS, broken, csv_text, faces, folder_of, jpeg, simple_csv, t
 
 from moue.data import load
 from moue.data.readers import fer2013_csv
+from moue.data.readers.compressed_csv import open_csv
 from moue.errors import DataError, UsageError
 from moue.labels import FERPLUS
 
@@ -51,6 +52,18 @@ def test_fer2013_is_recognized_by_its_content_not_by_its_layout(tmp_path: Path) 
     others = (load(write(tmp_path / "other.csv", simple_csv())), load("synth"), fer.take(np.arange(9000)))
     assert not any(map(fer2013_csv.is_fer2013, others))
     assert not fer2013_csv.is_fer2013(table_of([1, 2], [0, 7], classes=FERPLUS))
+
+
+@pytest.mark.parametrize("text", ["emotion," * 1_000_000, "a,pixels" + "," * 1_000_000 + "\n1,2\n"])
+def test_a_first_line_without_an_end_is_read_no_further_than_columns_may_take(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "fer.csv.gz"
+    path.write_bytes(gzip.compress(text.encode()))
+    with open_csv(path) as stream:
+        with pytest.raises(DataError, match="first line of more than 65,536 bytes"):
+            fer2013_csv.read_layout(stream, path.name)
+        assert len(text) - len(stream.read()) < 80_000
+    with pytest.raises(DataError, match="first line"):
+        load(path)
 
 
 @pytest.mark.parametrize("wrapping", ["gz", "zip", "tar", "tar.gz", "misnamed"])

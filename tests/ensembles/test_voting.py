@@ -138,6 +138,12 @@ def test_models_of_another_set_are_calibrated_on_images_that_they_have_not_seen(
     split = stratified_split(own, 0.4, seed=0)
     split.save(a.parent / "split.json")
     assert merge([a, b], out, data=own, unseen=True).trained["gain"]["n"] == len(split.validation)
+    # Where all were, nothing is taken to be so.
+    split.save(b.parent / "split.json")
+    assert "remarks" not in merge([a, b], out, data=own, unseen=True).trained
+    assert main(["ensemble", "rank", *command, "--unseen", "--format", "json"]) == 0
+    assert "are taken to have seen" not in capsys.readouterr().err
+    (b.parent / "split.json").unlink()
     described = ModelSpec.load(b.with_suffix(".json"))
     # The same images, and those that were read in another size or with other labels.
     for record in ({"fingerprint": own.fingerprint}, {"name": "drawn", "train": 800, "validation": 100}):

@@ -246,8 +246,8 @@ def test_a_model_that_cannot_be_opened_stands_on_the_page_with_the_reason(
     [
         (["nothing"], "there is no"),
         (["tiny", "tiny"], "each model is reported once"),
-        (["tiny", "--explain", "-1"], "explain must be a whole number"),
-        (["tiny", "--robustness-sample", "0"], "robustness_sample must be a whole number from 1"),
+        (["tiny", "--explain", "-1"], "--explain must be a whole number"),
+        (["tiny", "--robustness-sample", "0"], "--robustness-sample must be a whole number from 1"),
         (["tiny", "--data", "missing.csv"], "missing.csv does not exist"),
     ],
 )

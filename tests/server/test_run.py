@@ -203,7 +203,7 @@ def test_https_and_wss_with_a_certificate(tiny_onnx: Path, face: bytes, certific
         (["--port", "70000"], "--port must be a whole number from 0 to 65535"),
         (["--threads", "-1"], "--threads must be"),
         (["--max-pixels", "0"], "--max-pixels must be"),
-        (["--host", "not a host"], "is unknown"),
+        (["--host", "not a host"], "--host must be an address of this machine"),
         (["--keyfile", "key.pem"], "needs --certfile"),
         (["--certfile", "no-such.pem"], "no such file"),
         (["--certfile", __file__], "must be PEM files"),

@@ -120,7 +120,9 @@ def test_an_unknown_recipe_names_the_nearest(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_recipe_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("be good")
-    with pytest.raises(UsageError, match=r"a recipe is a YAML file, whose name ends in .yaml or .yml. Got .*notes.txt"):
+    with pytest.raises(
+        UsageError, match=r"a recipe is a file whose name ends in .yaml or .yml or .json. Got .*notes.txt"
+    ):
         load_recipe(tmp_path / "notes.txt")
     path = tmp_path / "r.yaml"
     path.write_text("- 1\n- 2\n")

@@ -20,6 +20,7 @@ from moue.training import checkpoints
 from moue.training.batch import Batch
 from moue.training.loop import fit
 from moue.training.tasks import ClassificationTask
+from moue.training.views import Views
 
 
 def test_too_little_memory_is_a_sentence(table: ImageTable, tmp_path: Path) -> None:
@@ -81,6 +82,20 @@ def test_no_space_left_keeps_the_last_checkpoint(
     with pytest.raises(TrainingError, match="No space left"):
         fit(SMALL.override(["data.validation=0"]), table, tmp_path / "run")
     assert checkpoints.load(tmp_path / "run" / "checkpoints" / "last.safetensors")["epoch"] == 1
+
+
+def test_a_cache_that_cannot_be_written_loses_no_epoch(
+    table: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(views: Views) -> None:
+        raise TrainingError("teachers.safetensors cannot be written (No space left on device).")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Views, "flush", full)
+        with pytest.raises(TrainingError, match="No space left"):
+            fit(SMALL, table, tmp_path / "run")
+    assert checkpoints.load(tmp_path / "run" / "checkpoints" / "last.safetensors")["epoch"] == 1
+    assert fit(SMALL, table, tmp_path / "run", resume=True).finished
 
 
 def test_a_size_that_the_network_cannot_take_begins_no_run(table: ImageTable, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from moue.cli.dataset import SET_HELP, add_reading, reading_options
 from moue.cli.evaluate import SPLITS
+from moue.cli.numbers import real, seed, whole
 from moue.cli.output import add_format, note_shadowed_runs, report_left_out, to_table, write
 from moue.cli.progress import Progress
 from moue.errors import require
@@ -42,9 +43,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "centerface", "none"),
         help="none: each image is a face (default: centerface for folders and zips of images, none for other sets)",
     )
-    add("--min-score", type=float, default=0.5, help="the least score of a detected face, 0 to 1 (default: 0.5)")
-    add("--resamples", type=int, default=10_000, metavar="N", help="permutations of each test (default: 10000)")
-    add("--seed", type=int, default=0, help="of the permutations (default: 0)")
+    add("--min-score", type=real(0, 1), default=0.5, help="the least score of a detected face, 0 to 1 (default: 0.5)")
+    add(
+        "--resamples",
+        type=whole(99, 1_000_000),
+        default=10_000,
+        metavar="N",
+        help="permutations of each test (default: 10000)",
+    )
+    add("--seed", type=seed(), default=0, help="of the permutations (default: 0)")
     add("--engine", default="auto", choices=ENGINES, help="what runs the model's graph (default: auto)")
     add_format(parser)
 

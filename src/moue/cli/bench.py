@@ -8,7 +8,9 @@ import shlex
 import sys
 from pathlib import Path
 
+from moue.cli.numbers import real, whole
 from moue.cli.output import add_format, write
+from moue.runtime.engine import ENGINES
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,17 +29,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the Python of an environment that has the package `fer`, to measure beside it",
     )
     parser.add_argument(
-        "--engine", nargs="+", default=[], metavar="NAME", help="engines to measure (default: all of the CPU installed)"
+        "--engine",
+        nargs="+",
+        default=[],
+        choices=ENGINES,
+        metavar="NAME",
+        help="engines to measure (default: all of the CPU installed)",
     )
     parser.add_argument("--data", metavar="SET", help="FER-2013, to add the accuracy on PublicTest")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each task (default: 5)")
-    parser.add_argument("--seconds", type=float, default=1, metavar="S", help="of a turn, at least (default: 1)")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 16, 64], metavar="N", help="faces at once")
+    parser.add_argument("--rounds", type=whole(1), default=5, metavar="N", help="turns of each task (default: 5)")
+    parser.add_argument("--seconds", type=real(0), default=1, metavar="S", help="of a turn, at least (default: 1)")
+    parser.add_argument("--batch", type=whole(1), nargs="+", default=[1, 16, 64], metavar="N", help="faces at once")
     parser.add_argument(
-        "--threads", type=int, nargs="+", default=[1, 0], metavar="N", help="for faces; 0: all (default: 1 0)"
+        "--threads", type=whole(0), nargs="+", default=[1, 0], metavar="N", help="for faces; 0: all (default: 1 0)"
     )
-    parser.add_argument("--photos", type=int, default=40, metavar="N", help="mixed photos to read (default: 40)")
-    parser.add_argument("--frames", type=int, default=150, metavar="N", help="of the film to read (default: 150)")
+    parser.add_argument("--photos", type=whole(1), default=40, metavar="N", help="mixed photos to read (default: 40)")
+    parser.add_argument("--frames", type=whole(1), default=150, metavar="N", help="of the film to read (default: 150)")
     parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="write DIR/bench.json and DIR/bench.md")
     add_format(parser)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from moue.errors import quoted
-from moue.runtime.validation import parse_time
+from moue.runtime.validation import check_number, parse_time
 
 
 def clock(seconds: float) -> str:
@@ -25,4 +25,15 @@ def seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f"a time is written as seconds, m:ss or h:mm:ss, such as 90, 1:30 or 0:01:30. Got {quoted(text)} instead."
         )
+    return time
+
+
+def end(text: str) -> float:
+    """A time as :func:`seconds` reads it, after the beginning; the type of an option.
+
+    Raises:
+        argparse.ArgumentTypeError, UsageError: for anything else.
+    """
+    time = seconds(text)
+    check_number("", time, 0, exclusive=True)
     return time

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from moue.cli.dataset import SET_HELP, add_dataset, reading_options
 from moue.cli.evaluate import SPLITS
 from moue.cli.main import PARTIAL, USAGE_ERROR
+from moue.cli.numbers import real, seed, whole
 from moue.cli.output import add_format, note_shadowed_runs, report_left_out, write
 from moue.cli.progress import Progress
 from moue.errors import require
@@ -56,14 +57,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--out", required=True, type=Path, metavar="DIR", help="where the page, its table and the runs go"
     )
-    parser.add_argument("--minutes", type=float, metavar="M", help="time budget of each training")
+    parser.add_argument("--minutes", type=real(0, exclusive=True), metavar="M", help="time budget of each training")
     parser.add_argument(
         "--split", choices=SPLITS, help="the rows to score (default: public_test, or test in a set without it)"
     )
-    parser.add_argument("--seed", type=int, metavar="S", help="random seed of each training (default: the recipe's)")
+    parser.add_argument("--seed", type=seed(), metavar="S", help="random seed of each training (default: the recipe's)")
     parser.add_argument(
         "--seeds",
-        type=int,
+        type=whole(1, 20),
         default=1,
         metavar="N",
         help="train each recipe N times, with seeds counted up from its own: mean and standard deviation (default: 1)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from moue.cli.numbers import whole
 from moue.cli.output import add_format, write
 from moue.cli.recipe import add_recipe, read_training
 
@@ -16,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Options of `moue cross-validate`."""
     add_recipe(parser, "gets a run a fold, and the held-out predictions")
     parser.add_argument(
-        "--folds", type=int, default=5, metavar="K", help="into how many parts Training is cut (default: 5)"
+        "--folds", type=whole(2, 20), default=5, metavar="K", help="into how many parts Training is cut (default: 5)"
     )
     add_format(parser)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from moue.cli import output
 from moue.cli.dataset import SET_HELP, add_reading, reading_options
+from moue.cli.numbers import real, seed, whole
 from moue.cli.progress import Progress
 from moue.errors import MissingExtra, UsageError, require
 
@@ -33,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="detect the faces in whole photos, and make a row of each (photos without a face are left out)",
     )
     imports.add_argument(
-        "--min-score", type=float, default=0.5, help="the least score of a detected face, 0 to 1 (default: 0.5)"
+        "--min-score", type=real(0, 1), default=0.5, help="the least score of a detected face, 0 to 1 (default: 0.5)"
     )
     imports.add_argument(
         "--small-faces", action="store_true", help="search large photos at their native size, not on 1280 pixels"
@@ -44,11 +45,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="move this share of each class, as 0.2, to the test split, in a set without test rows",
     )
-    imports.add_argument("--seed", type=int, metavar="S", help="of the random choice of --test (default: 0)")
+    imports.add_argument("--seed", type=seed(), metavar="S", help="of the random choice of --test (default: 0)")
     synth = _action(actions, "synth", _synth, "draw a synthetic set of faces")
     synth.add_argument("-o", "--out", type=Path, metavar="SET", required=True, help="the file to write")
-    synth.add_argument("--n", type=int, default=7000, help="number of faces (default: 7000)")
-    synth.add_argument("--seed", type=int, default=0, help="of the random numbers (default: 0)")
+    synth.add_argument("--n", type=whole(10), default=7000, help="number of faces (default: 7000)")
+    synth.add_argument("--seed", type=seed(), default=0, help="of the random numbers (default: 0)")
 
 
 def run(args: argparse.Namespace) -> int | None:
@@ -71,7 +72,9 @@ def _action(
 def _add_reading(parser: argparse.ArgumentParser) -> None:
     add_reading(parser, "fer2013, or that of a written set", "for --labels ferplus")
     parser.add_argument(
-        "--size", type=int, help="height and width of the images in pixels (default: 48, or those of a written set)"
+        "--size",
+        type=whole(1),
+        help="height and width of the images in pixels (default: 48, or those of a written set)",
     )
     parser.add_argument(
         "--color", choices=("gray", "rgb"), help="of the images (default: gray, or that of a written set)"

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from moue.cli.dataset import add_dataset, read_for, typed_options
 from moue.cli.ensemble_result import ALONE, PERCENT, UNKNOWN, print_ensemble
-from moue.cli.export import weights_of
+from moue.cli.export import check_weights, weights_of
+from moue.cli.numbers import real, whole
 from moue.cli.output import add_format, exit_code, note_shadowed_runs, write
 from moue.cli.progress import Progress
 from moue.cli.recipe import add_recipe, add_training, read_recipe, read_training
@@ -51,7 +52,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     rank.add_argument("members", nargs="+", metavar="MODEL", help=f"2 to 12 {MEMBERS}")
     add_dataset(rank, "the set that they were trained on", required=True)
     _add_unseen(rank)
-    rank.add_argument("--top", type=int, default=10, metavar="N", help="how many of the subsets to list (default: 10)")
+    rank.add_argument(
+        "--top", type=whole(1), default=10, metavar="N", help="how many of the subsets to list (default: 10)"
+    )
     vote = _kind(kinds, "vote", _vote, "average models, or let them vote, as one file")
     _add_members(vote, "the set that they were trained on, to calibrate on the rows that all held out", required=False)
     vote.add_argument("--majority", action="store_true", help="count each model's likeliest class, not the mean logits")
@@ -62,13 +65,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_members(stack, "the set that they were trained on", required=True)
     bag = _kind(kinds, "bag", _bag, "train members of a recipe on bootstrap samples, and average them")
     add_recipe(bag, "gets the members' runs and ensemble.onnx")
-    bag.add_argument("--members", type=int, default=5, metavar="N", help="how many (default: 5)")
+    bag.add_argument("--members", type=whole(2, 100), default=5, metavar="N", help="how many (default: 5)")
     boost = _kind(kinds, "boost", _boost, "train a recipe in rounds, each on what those before it got wrong (SAMME)")
     add_recipe(boost, "gets the rounds' runs, their weights and ensemble.onnx")
-    boost.add_argument("--rounds", type=int, default=5, metavar="N", help="how many at most (default: 5)")
+    boost.add_argument("--rounds", type=whole(2, 100), default=5, metavar="N", help="how many at most (default: 5)")
     boost.add_argument(
         "--learning-rate",
-        type=float,
+        type=real(0, 1, exclusive=True),
         default=1.0,
         metavar="R",
         help="factor of each round's vote, and of how far it changes the weights, above 0 to 1 (default: 1); less suits"
@@ -152,16 +155,14 @@ def _rank(args: argparse.Namespace) -> int:
     from moue.ensembles.members import unseen_remark
     from moue.ensembles.rank_subsets import rank_subsets
     from moue.evaluation.calibration import MIN_ROWS
-    from moue.runtime.validation import check_number
     from moue.trained.open import spec_of
 
-    check_number("--top", args.top, 1, integer=True)
     note_shadowed_runs(args.members)
     table = read_for(args, args.members[0], spec_of(args.members[0]))
     with Progress("evaluating", "models") as progress:
         scores = rank_subsets(args.members, table, progress, unseen=args.unseen)[: args.top]
-    if args.unseen:
-        sys.stderr.write(f"moue: {unseen_remark(table)}\n")
+    if args.unseen and (remark := unseen_remark(args.members, table)):
+        sys.stderr.write(f"moue: {remark}\n")
     if scores[0].n < MIN_ROWS:
         sys.stderr.write(f"moue: {scores[0].n} held-out images are few: the order is mostly chance\n")
     values = [asdict(score, dict_factory=_rounded) for score in scores]
@@ -178,6 +179,7 @@ def _rank(args: argparse.Namespace) -> int:
 
 
 def _vote(args: argparse.Namespace) -> int:
+    check_weights(args.weights, args.members)
     from moue.ensembles.voting import merge
 
     table = _read(args)

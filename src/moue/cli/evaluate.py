@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moue.cli.dataset import SET_HELP, add_dataset, reading_options
+from moue.cli.numbers import real, whole
 from moue.cli.output import add_format, note_shadowed_runs, report_left_out, to_table, write
 from moue.cli.progress import Progress
 from moue.errors import require
@@ -58,22 +59,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "as long",
     )
     parser.add_argument(
-        "--robustness-sample", type=int, metavar="N", help="corrupt N of the images, drawn by class (default: all)"
+        "--robustness-sample", type=whole(1), metavar="N", help="corrupt N of the images, drawn by class (default: all)"
     )
     parser.add_argument(
         "--views",
-        type=int,
+        type=whole(1),
         choices=tuple(VIEWS),
         help="average each face with its mirror image (2), shifts too (6), or over ten crops (default: the model's)",
     )
     parser.add_argument(
         "--logit-adjustment",
-        type=float,
+        type=real(0, 2),
         metavar="TAU",
         help="favor rare classes: 0 for the likeliest class, 1 for the best mean recall (default: the model's, 0)",
     )
     parser.add_argument(
-        "--size", type=int, help="read the set at this size in pixels (default: the model's, as training does)"
+        "--size", type=whole(1), help="read the set at this size in pixels (default: the model's, as training does)"
     )
     parser.add_argument("--color", choices=("gray", "rgb"), help="read the set in this color (default: the model's)")
     parser.add_argument(

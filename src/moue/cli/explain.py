@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from moue.cli.dataset import add_dataset, read_for, typed_options
 from moue.cli.evaluate import SPLITS
 from moue.cli.main import OK, PARTIAL
+from moue.cli.numbers import real, seed, whole
 from moue.cli.output import add_format, exit_code, note_shadowed_runs, write
 from moue.cli.progress import Progress
 from moue.errors import Unreadable, UsageError
 from moue.image import read_image
-from moue.runtime.validation import check_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,8 +37,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("sources", nargs="*", metavar="SOURCE", help="photo, folder or glob; or give --data")
     add_dataset(parser, "instead of photos: the mean heatmap of each class of a data set")
     add("--split", choices=SPLITS, help="the rows of --data")
-    add("--per-class", type=int, default=10, metavar="N", help="images of a class that are explained (default: 10)")
-    add("--seed", type=int, default=0, help="of the random choice of those images (default: 0)")
+    add(
+        "--per-class", type=whole(1), default=10, metavar="N", help="images of a class that are explained (default: 10)"
+    )
+    add("--seed", type=seed(), default=0, help="of the random choice of those images (default: 0)")
     add("-o", "--out", metavar="DIR", help="folder for the rows and an image of each input's heatmaps")
     add("--model", default="default", help="a name of `moue models`, an .onnx file or a run folder (default: default)")
     add(
@@ -49,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--label", help="the class to explain (default: the predicted one)")
     add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
-    add("--min-score", type=float, default=0.5, help="the least score of a detected face, 0 to 1 (default: 0.5)")
+    add("--min-score", type=real(0, 1), default=0.5, help="the least score of a detected face, 0 to 1 (default: 0.5)")
     add("--small-faces", action="store_true", help="search at the native size, not on 1280 pixels")
     add_format(parser)
 
@@ -62,8 +64,6 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--data and --split go together, as in --data fer2013.csv.zip --split public_test.")
     if args.data is None and (typed := typed_options(args)):
         raise UsageError(f"{typed[0]} says how --data is read. Give --data and --split, or leave it out.")
-    check_number("--min-score", args.min_score, 0, 1)
-    check_number("--per-class", args.per_class, 1, integer=True)
     note_shadowed_runs([args.model])
     return _photos(args) if args.data is None else _classes(args)
 

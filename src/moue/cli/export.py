@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moue.cli.dataset import add_dataset, read_for
+from moue.cli.evaluate import SPLITS
 from moue.cli.main import OK
 from moue.cli.output import add_format, exit_code, note_shadowed_runs, write
 from moue.cli.progress import Progress
@@ -44,7 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_dataset(parser, "images to check, calibrate and measure with")
     parser.add_argument(
-        "--split", metavar="SPLIT", help="where the loss of accuracy by quantization is measured (default: public_test)"
+        "--split", choices=SPLITS, help="where the loss of accuracy by quantization is measured (default: public_test)"
     )
     parser.add_argument("--name", metavar="NAME", help="the model's name (default: the file's)")
     parser.add_argument(
@@ -96,6 +99,7 @@ def _merge(args: argparse.Namespace) -> tuple[Path, ModelSpec, ImageTable | None
         raise UsageError("--int8 is for one run. Export each with --int8, then merge the files.")
     if args.split is not None:
         raise UsageError("--split is for one run: a merged model is calibrated on the rows that its members held out.")
+    check_weights(args.weights, args.sources)
     from moue.ensembles.voting import merge
 
     note_shadowed_runs(args.sources)
@@ -120,8 +124,23 @@ def _read(args: argparse.Namespace, model: str | Path, spec: ModelSpec, out: Pat
 
 
 def weights_of(text: str) -> list[float]:
-    """Numbers with commas between them, as an argument's type."""
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be numbers, as in 2,1. Got {quoted(text)} instead.") from None
+    """Numbers with commas between them, as an argument's type.
+
+    Raises:
+        argparse.ArgumentTypeError: where one is none above 0.
+    """
+    with suppress(ValueError):
+        weights = [float(part) for part in text.split(",")]
+        if all(0 < weight < math.inf for weight in weights):
+            return weights
+    raise argparse.ArgumentTypeError(f"must be numbers above 0, as in 2,1. Got {quoted(text)} instead.")
+
+
+def check_weights(weights: list[float] | None, members: list[str]) -> None:
+    """Make sure that there is one weight for each model, where there are any.
+
+    Raises:
+        UsageError: where there is not.
+    """
+    if weights is not None and len(weights) != len(members):
+        raise UsageError(f"--weights takes one for each of the {len(members)} models. Got {len(weights)} instead.")

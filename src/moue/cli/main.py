@@ -11,6 +11,7 @@ import difflib
 import importlib
 import logging
 import os
+import re
 import signal
 import sys
 import warnings
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from moue._version import __version__
 from moue.cli import streams
-from moue.errors import MoueError, UsageError, quoted, shortened
+from moue.errors import MoueError, UnknownName, UsageError, quoted, shortened
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -48,9 +49,6 @@ COMMANDS = {
     "serve": "start a web page and an API that read faces",
     "completion": "print a script that completes these commands in your shell",
 }
-
-#: What an option of numbers takes, in words.
-_NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
 
 DEBUG = "show the traceback of an error"
 
@@ -89,7 +87,11 @@ def _run(argv: Sequence[str]) -> int:
             return USAGE_ERROR
         if args.command != "train" and _launched() > 1:
             raise UsageError(f"{args.command} runs in one process: type it without torchrun, which is for moue train")
-        code: int = _module(args.command).run(args) or OK
+        try:
+            code: int = _module(args.command).run(args) or OK
+        except UnknownName as error:
+            option = _typed_as(error.name, parser, args)
+            raise UsageError(f"{option}: {error}") if option else error from None
         return code
     except KeyboardInterrupt as interrupt:
         _print_error("; ".join(["interrupted", "completed output is intact", *map(str, interrupt.args)]))
@@ -136,18 +138,19 @@ class _Parser(argparse.ArgumentParser):
     """Its errors are one sentence like all of moue's, without the usage; it reports that its help cannot be written."""
 
     def error(self, message: str) -> NoReturn:
-        message = message.removeprefix("argument ").replace(": must be ", " must be ", 1).rstrip(".")
+        message = _of_option(message).rstrip(".")
         _print_error(f"{message}{'' if message.endswith('?') else '.'} Type {self.prog} --help for all options.")
         self.exit(USAGE_ERROR)
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         try:
             return super()._get_value(action, arg_string)
-        except argparse.ArgumentError:
-            if action.type not in _NUMBERS:
-                raise
-            must = f"must be {_NUMBERS[action.type]}. Got {quoted(arg_string)} instead"
-            raise argparse.ArgumentError(action, must) from None
+        except argparse.ArgumentError as error:
+            # Of what a type raises, argparse only says that the value is invalid.
+            if isinstance(error.__context__, UsageError):
+                message = str(error.__context__).lstrip()
+                raise UsageError(_of_option(str(argparse.ArgumentError(action, message)))) from None
+            raise
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
@@ -169,6 +172,24 @@ class _Parser(argparse.ArgumentParser):
             hint = f". Did you mean {near[0]}?" if near else ""
             self.error(f"unrecognized arguments: {shortened(' '.join(unknown))}{hint}")
         return namespace, unknown
+
+
+def _typed_as(name: str, parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
+    """The option that a name was typed for, alone or in a list; "" for an argument, or where it may be several."""
+    found = []
+    for action in parser._actions:
+        value = getattr(args, action.dest, None)
+        if isinstance(action, argparse._SubParsersAction):
+            return _typed_as(name, action.choices[str(value)], args)
+        words = value if isinstance(value, list) else [value]
+        if value != action.default and any(isinstance(w, str) and name in re.split("[,=]", w) for w in words):
+            found.append(action.option_strings[-1] if action.option_strings else "")
+    return found[0] if len(found) == 1 else ""
+
+
+def _of_option(message: str) -> str:
+    """What argparse says of an option, as a sentence that begins with its name."""
+    return message.removeprefix("argument ").replace(": must be ", " must be ", 1)
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from moue.cli import output
+from moue.cli.numbers import whole
 from moue.errors import require
 
 
@@ -17,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names", nargs="*", metavar="NETWORK", help="names, or hf:NAME_OR_FOLDER (default: all of moue's)"
     )
-    parser.add_argument("--classes", type=int, default=7, metavar="K", help="number of classes (default: 7)")
+    parser.add_argument("--classes", type=whole(1), default=7, metavar="K", help="number of classes (default: 7)")
     output.add_format(parser)
 
 

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterable
 
 from moue.cli.main import OK, PARTIAL
+from moue.cli.numbers import whole
 from moue.cli.output import add_format
-from moue.cli.reading import add_large, add_model, add_video, check_reading, recognizer_options, video_options
+from moue.cli.reading import add_large, add_model, add_video, recognizer_options, video_options
 from moue.cli.result_table import TableSink
 from moue.cli.run_progress import RunProgress
 from moue.errors import UsageError
@@ -23,7 +24,6 @@ from moue.runtime.outputs.index import Index
 from moue.runtime.outputs.sinks import ParquetSink, ResultSink, TextFormatter, TextSink
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.run import run as read_all
-from moue.runtime.validation import check_number
 from moue.runtime.weights import files_of
 from moue.runtime.workload import Workload, workload_of
 
@@ -58,12 +58,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     add_model(parser)
     add = parser.add_argument_group("processor").add_argument
-    add("--threads", type=int, default=0, help="CPU threads (default: all)")
+    add("--threads", type=whole(0), default=0, help="CPU threads (default: all)")
     videos = parser.add_argument_group("videos, cameras and streams")
     add_video(videos)
     videos.add_argument(
         "--reconnect",
-        type=int,
+        type=whole(0),
         default=RETRIES,
         metavar="N",
         help=f"how often in a row a lost stream is connected to again (default: {RETRIES})",
@@ -121,10 +121,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_flags(args: argparse.Namespace) -> None:
-    """Refuse what cannot be used by the name that was typed, which the library does not know."""
-    check_reading(args)
-    check_number("--threads", args.threads, 0, integer=True)
-    check_number("--reconnect", args.reconnect, 0, integer=True)
+    """Refuse options that need another one."""
     if args.save_faces and not args.out:
         raise UsageError("--save-faces writes beside the results. Name a folder for them with --out.")
     if args.resume and not args.out:

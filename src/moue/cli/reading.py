@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from moue.cli.clock import seconds
+from moue.cli.clock import end, seconds
+from moue.cli.numbers import real, whole
 from moue.image import MAX_PIXELS
 from moue.runtime.detect import STRIDE
 from moue.runtime.engine import ENGINES, OptimizeFor
 from moue.runtime.options import RecognizerOptions, VideoOptions
-from moue.runtime.validation import check_number
 from moue.runtime.video.smooth import SMOOTH
 from moue.spec import VIEWS
 
@@ -26,14 +26,18 @@ def add_model(parser: argparse.ArgumentParser, engine: str = "--engine") -> None
     add("--model", default="default", help="a name of `moue models`, an .onnx file or a run folder (default: default)")
     add(
         "--views",
-        type=int,
+        type=whole(1),
         choices=tuple(VIEWS),
         help="average each face with its mirror image (2), shifts too (6), or over ten crops (default: the model's)",
     )
-    add("--uncertain", type=float, help="mark predictions below this probability, 0 to 1 (default: the model's own)")
+    add(
+        "--uncertain",
+        type=real(0, 1),
+        help="mark predictions below this probability, 0 to 1 (default: the model's own)",
+    )
     add(
         "--logit-adjustment",
-        type=float,
+        type=real(0, 2),
         metavar="TAU",
         help="favor rare classes: 0 for the likeliest class, 1 for the best mean recall (default: the model's, 0)",
     )
@@ -41,11 +45,11 @@ def add_model(parser: argparse.ArgumentParser, engine: str = "--engine") -> None
 
     add = parser.add_argument_group("faces").add_argument
     add("--detector", default="centerface", choices=("centerface", "none"), help="none: each image is one face")
-    add("--min-score", type=float, default=0.5, help="the least score of a detected face, 0 to 1 (default: 0.5)")
+    add("--min-score", type=real(0, 1), default=0.5, help="the least score of a detected face, 0 to 1 (default: 0.5)")
     add("--small-faces", action="store_true", help="search at the native size, not on 1280 pixels")
     add(
         "--long-side",
-        type=int,
+        type=whole(STRIDE),
         default=1280,
         metavar="PIXELS",
         help="search photos at this size: 640 is faster and misses small faces (default: 1280)",
@@ -56,19 +60,19 @@ def add_video(group: Any) -> None:
     """Add the options of videos to a group."""
     add = group.add_argument
     add("--start", type=seconds, default=0.0, metavar="T", help="where to begin in a video: 90, 1:30 or 0:01:30")
-    add("--end", type=seconds, metavar="T", help="where to end in a video; frames keep the times of the whole video")
-    add("--every", type=int, default=1, metavar="N", help="read every Nth frame of a video")
-    add("--fps", type=float, help="read at most this many frames per second of a video")
+    add("--end", type=end, metavar="T", help="where to end in a video; frames keep the times of the whole video")
+    add("--every", type=whole(1), default=1, metavar="N", help="read every Nth frame of a video")
+    add("--fps", type=real(0, exclusive=True), help="read at most this many frames per second of a video")
     add(
         "--detect-every",
-        type=int,
+        type=whole(1),
         default=1,
         metavar="N",
         help="search the whole of every Nth frame, and others around the faces found: faster (default: 1)",
     )
     add(
         "--smooth",
-        type=float,
+        type=real(0),
         default=SMOOTH,
         metavar="SECONDS",
         help=f"smooth a video's probabilities over about that long; 0 for each frame's own (default: {SMOOTH})",
@@ -78,31 +82,18 @@ def add_video(group: Any) -> None:
 def add_large(parser: argparse.ArgumentParser) -> None:
     """Add the options of large and damaged inputs."""
     add = parser.add_argument_group("large and damaged inputs").add_argument
-    add("--max-pixels", type=int, default=MAX_PIXELS, help=f"refuse larger photos and videos (default: {MAX_PIXELS})")
+    add(
+        "--max-pixels",
+        type=whole(1),
+        default=MAX_PIXELS,
+        help=f"refuse larger photos and videos (default: {MAX_PIXELS})",
+    )
     add(
         "--truncated",
         default="read",
         choices=("read", "refuse"),
         help="a JPEG that breaks off: read it if nine tenths of its rows are there (default), or refuse it",
     )
-
-
-def check_reading(args: argparse.Namespace) -> None:
-    """Refuse what cannot be used by the name that was typed, which the library does not know.
-
-    Raises:
-        UsageError: for a value out of its range.
-    """
-    check_number("--min-score", args.min_score, 0, 1)
-    if args.uncertain is not None:
-        check_number("--uncertain", args.uncertain, 0, 1)
-    check_number("--max-pixels", args.max_pixels, 1, integer=True)
-    check_number("--every", args.every, 1, integer=True)
-    if args.fps is not None:
-        check_number("--fps", args.fps, 0, exclusive=True)
-    check_number("--smooth", args.smooth, 0)
-    check_number("--long-side", args.long_side, STRIDE, integer=True)
-    check_number("--detect-every", args.detect_every, 1, integer=True)
 
 
 def recognizer_options(

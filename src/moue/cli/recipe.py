@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moue.cli.dataset import SET_HELP, add_dataset, reading_options
+from moue.cli.numbers import real, seed
 from moue.cli.output import report_left_out
 from moue.cli.progress import Progress
 from moue.errors import require, shortened
@@ -59,8 +60,8 @@ def add_training(parser: argparse.ArgumentParser, metavar: str, out: str, set: s
     )
     add("-o", "--out", required=True, metavar=metavar, type=Path, help=out)
     add("--set", action="append", default=[], metavar="K=V", help=set)
-    add("--minutes", type=float, metavar="M", help=minutes)
-    add("--seed", type=int, metavar="S", help="random seed (default: the recipe's)")
+    add("--minutes", type=real(0, exclusive=True), metavar="M", help=minutes)
+    add("--seed", type=seed(), metavar="S", help="random seed (default: the recipe's)")
 
 
 def read_training(args: argparse.Namespace) -> Training:

@@ -11,6 +11,7 @@ from moue.cli.compare import COLUMNS, PERCENT
 from moue.cli.dataset import SET_HELP, add_dataset, reading_options
 from moue.cli.evaluate import SPLITS
 from moue.cli.main import PARTIAL, USAGE_ERROR
+from moue.cli.numbers import seed, whole
 from moue.cli.output import add_format, note_shadowed_runs, report_left_out, write
 from moue.cli.progress import Progress
 from moue.errors import require
@@ -33,14 +34,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--split", choices=SPLITS, help="the rows to score (default: public_test, or test in a set without it)")
     add(
         "--explain",
-        type=int,
+        type=whole(0, 100),
         default=1,
         metavar="N",
         help="explain N images of each class for the most accurate model; 0: none (default: 1)",
     )
     add("--robustness", action="store_true", help="score on corrupted images, too: 65 times as long")
-    add("--robustness-sample", type=int, metavar="N", help="corrupt N of the images, drawn by class (default: all)")
-    add("--seed", type=int, default=0, help="of the choice of images that are explained (default: 0)")
+    add(
+        "--robustness-sample", type=whole(1), metavar="N", help="corrupt N of the images, drawn by class (default: all)"
+    )
+    add("--seed", type=seed(), default=0, help="of the choice of images that are explained (default: 0)")
     add("--title", help="the page's title (default: the data set)")
     add_format(parser)
 

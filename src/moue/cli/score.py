@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager
 
 from moue.cli.clock import clock
 from moue.cli.main import OK, PARTIAL
+from moue.cli.numbers import real, whole
 from moue.cli.output import add_format, write
 from moue.cli.progress import Progress
-from moue.cli.reading import add_large, add_model, add_video, check_reading, recognizer_options, video_options
+from moue.cli.reading import add_large, add_model, add_video, recognizer_options, video_options
 from moue.progress import Report
-from moue.runtime.validation import check_number
 from moue.scale.header import ENGINES, MAX_TIMEOUT, PART_INPUTS, TIMEOUT, ScoreOptions
 from moue.scale.parquet_shard import ParquetColumns
 from moue.scale.score import score
@@ -35,7 +35,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = results.add_argument
     add("-o", "--out", required=True, metavar="DATASET", help="folder or address; the same command goes on with it")
     add("--quiet", action="store_true", help="show no progress")
-    add("--part-inputs", type=int, default=PART_INPUTS, metavar="N", help=f"inputs of a part (default: {PART_INPUTS})")
+    add(
+        "--part-inputs",
+        type=whole(1),
+        default=PART_INPUTS,
+        metavar="N",
+        help=f"inputs of a part (default: {PART_INPUTS})",
+    )
     add_format(results)
     add = parser.add_argument_group("work").add_argument
     add(
@@ -44,10 +50,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=ENGINES,
         help="local: processes of this machine (default); ray: a cluster, the one that RAY_ADDRESS names",
     )
-    add("--workers", type=int, default=0, metavar="N", help="processes, of a thread each (default: one a core)")
+    add("--workers", type=whole(0), default=0, metavar="N", help="processes, of a thread each (default: one a core)")
     add(
         "--timeout",
-        type=float,
+        type=real(0, MAX_TIMEOUT),
         default=TIMEOUT,
         metavar="SECONDS",
         help=f"give up an input without a result for so long; 0 for no limit (default: {TIMEOUT:g})",
@@ -65,10 +71,6 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         The exit code: 3 when something could not be read.
     """
-    check_reading(args)
-    check_number("--workers", args.workers, 0, integer=True)
-    check_number("--part-inputs", args.part_inputs, 1, integer=True)
-    check_number("--timeout", args.timeout, 0, MAX_TIMEOUT)
     columns = ParquetColumns(args.image_column, args.key_column)
     scoring = ScoreOptions(args.engine, args.workers, args.part_inputs, args.timeout, columns)
 

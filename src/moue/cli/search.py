@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from moue.cli.numbers import whole
 from moue.cli.output import add_format, write
 from moue.cli.recipe import add_recipe, read_training
 
@@ -22,7 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "for a choice; k=V fixes a setting",
         minutes="time budget of all trainings together",
     )
-    parser.add_argument("--trials", type=int, default=9, metavar="N", help="how many settings to draw (default: 9)")
+    parser.add_argument(
+        "--trials", type=whole(2, 1000), default=9, metavar="N", help="how many settings to draw (default: 9)"
+    )
     add_format(parser)
 
 
@@ -39,9 +42,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.minutes is None:
         raise UsageError("a search needs a time budget of all its trainings: --minutes 60")
-    space, args.set = parse_space(args.set)
-    minutes, args.minutes = args.minutes, None
-    given = read_training(args)
+    space, fixed = parse_space(args.set)
+    given = read_training(argparse.Namespace(**{**vars(args), "set": fixed, "minutes": None}))
     from moue.cli.train import TrainingProgress
 
     try:
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             given.table,
             args.out,
             space,
-            minutes,
+            args.minutes,
             trials=args.trials,
             seed=given.config.run.seed,
             progress=lambda name: TrainingProgress(f"{name}: "),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from moue.cli.main import OK
+from moue.cli.numbers import real
 from moue.cli.output import add_format, write
 from moue.files import require_directory
 
@@ -25,15 +26,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("results", nargs="+", metavar="RESULTS", help="folder that `predict --out` wrote, file of rows, or people.csv")
     add("--events", metavar="CSV", help="source, start, end, condition: when each condition holds (default: by person)")
     add("-o", "--out", metavar="DIR", help="folder for all tables and, with matplotlib, figures")
-    add("--before", type=float, default=1.0, metavar="S", help="seconds before the start of an event (default: 1)")
-    add("--after", type=float, default=3.0, metavar="S", help="seconds after it (default: 3)")
-    add("--step", type=float, default=0.1, metavar="S", help="seconds from one point to the next (default: 0.1)")
+    add("--before", type=real(0), default=1.0, metavar="S", help="seconds before the start of an event (default: 1)")
+    add("--after", type=real(0), default=3.0, metavar="S", help="seconds after it (default: 3)")
+    add(
+        "--step",
+        type=real(0, exclusive=True),
+        default=0.1,
+        metavar="S",
+        help="seconds from one point to the next (default: 0.1)",
+    )
     add(
         "--unit",
         choices=("person", "source", "event"),
         help="what is independent: a person (a track; default), a source (one person a film), or in curves an event",
     )
-    add("--confidence", type=float, default=0.95, help="of the intervals (default: 0.95)")
+    add("--confidence", type=real(0, 0.9999, exclusive=True), default=0.95, help="of the intervals (default: 0.95)")
     add_format(parser)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from moue.cli.clock import clock
 from moue.cli.dataset import SET_HELP, add_dataset
 from moue.cli.main import OK
+from moue.cli.numbers import real, seed, whole
 from moue.cli.output import add_format, report_left_out, write
 from moue.cli.recipe import read_recipe, read_table
 from moue.errors import UsageError, require
@@ -58,13 +59,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="K=V",
         help="change a setting, as in optim.lr=3e-4; `moue networks` lists what model.options takes",
     )
-    parser.add_argument("--minutes", type=float, metavar="M", help="fit the schedule to this time")
-    parser.add_argument("--seed", type=int, metavar="S", help="random seed (default: the recipe's)")
+    parser.add_argument("--minutes", type=real(0, exclusive=True), metavar="M", help="fit the schedule to this time")
+    parser.add_argument("--seed", type=seed(), metavar="S", help="random seed (default: the recipe's)")
     parser.add_argument(
         "--resume", action="store_true", help=f"resume the run in --out; {', '.join(MAY_DIFFER)} may differ"
     )
     parser.add_argument("--ray", action="store_true", help="train on a Ray cluster (RAY_ADDRESS, or a local one)")
-    parser.add_argument("--workers", type=int, metavar="N", help="with --ray: processes (default: all GPUs, or CPUs)")
+    parser.add_argument(
+        "--workers", type=whole(1), metavar="N", help="with --ray: processes (default: all GPUs, or CPUs)"
+    )
     add_format(parser)
 
 
@@ -109,10 +112,10 @@ def train(
     """
     from moue.training.recipe import resolve_init
 
-    if args.workers is not None and (not args.ray or args.workers < 1):
+    if args.workers is not None and not args.ray:
         raise UsageError(
-            f"--workers must be 1 or more, and goes with --ray. Got {args.workers}{'' if args.ray else ' alone'}. For "
-            "several processes on this machine: torchrun --nproc-per-node N -m moue train …"
+            f"--workers goes with --ray. Got {args.workers} alone. For several processes on this machine: torchrun "
+            "--nproc-per-node N -m moue train …"
         )
     require("lightning", "train")
     from moue.training import processes

@@ -334,8 +334,10 @@ def with_remarks(spec: ModelSpec, *remarks: str) -> ModelSpec:
     return spec.replace(trained={**spec.trained, "remarks": found}) if found else spec
 
 
-def unseen_remark(data: ImageTable) -> str:
-    """What a score says where members were said to have seen no image of a set."""
+def unseen_remark(members: Sequence[str | Path], data: ImageTable) -> str:
+    """What a score says where members were said to have seen no image of a set; "" where all have a split of it."""
+    if all(split_of_spec(member, spec_of(member), data) is not None for member in members):
+        return ""
     return (
         f"models that were trained on other sets are taken to have seen no image of {data.name or 'this one'}, as "
         "--unseen says; of images that they have seen, scores are too high"

@@ -84,7 +84,6 @@ def stack(
     """
     require("sklearn", "train")
     require_distinct(members)
-    remarks = [unseen_remark(data)] if unseen else []
     path = require_ensemble_file(out, [member for member in members if not _is_crossed(member)])
     with tempfile.TemporaryDirectory(prefix="moue-folds-") as folder:
         crossed = {i: _out_of_fold(m, data) for i, m in enumerate(members) if _is_crossed(m)}
@@ -97,6 +96,8 @@ def stack(
             np.intersect1d,
             [crossed[i].rows if i in crossed else held_out_positions(m, data, unseen) for i, m in enumerate(members)],
         )
+        others = [member for i, member in enumerate(members) if i not in crossed]
+        remarks = [unseen_remark(others, data)] if unseen else []
         if len(rows) < MIN_ROWS:
             raise DataError(
                 f"a stack is fitted on {MIN_ROWS} images or more that every member held out. Got {len(rows)} instead. "

@@ -105,7 +105,7 @@ def merge(
         held_out = held_out_rows(members, data, unseen)
     with open_members(members, store) as opened:
         given, images, truth = opened, None, None
-        remarks = [unseen_remark(data)] if unseen and data is not None else []
+        remarks = [unseen_remark(members, data)] if unseen and data is not None else []
         if held_out is not None:
             first = opened.specs[0]
             images, truth = to_inputs(held_out.images, first.size, first.color), truth_of(held_out, first)

@@ -172,7 +172,7 @@ def listen(host: str, port: int) -> socket.socket:
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror:
-        raise UsageError(f"host {quoted(host)} is unknown. Give an address of this machine.") from None
+        raise UsageError(f"--host must be an address of this machine. Got {quoted(host)}, which is unknown.") from None
     listener = socket.socket(family, kind, proto)
     try:
         if os.name == "posix":
@@ -185,7 +185,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise UsageError(f"port {port} is in use already. Choose another one, as in: --port {port + 1}") from None
-        raise UsageError(f"cannot listen on {host}, port {port}: {(error.strerror or str(error)).lower()}.") from None
+        raise UsageError(
+            f"cannot listen on --host {host} --port {port}: {(error.strerror or str(error)).lower()}."
+        ) from None
     return listener
 
 

@@ -169,9 +169,10 @@ def train(plan: Plan, progress: ProgressCallback | None = None, announce: Callab
                 config, optim = plan.config, plan.config.optim
                 meter.epochs = optim.epochs
             epoch += 1
-            views.flush()
             if first:
                 checkpoints.save_state(run.checkpoint("last"), epoch, state)
+            # After the checkpoint, so that no epoch is lost where a cache cannot be written.
+            views.flush()
 
         _finish(plan, ema, best, views)
     return run

@@ -1,4 +1,7 @@
-"""Recipes: a configuration as a YAML file, of which the package ships one for every trained model."""
+"""Recipes: a configuration as a YAML file, of which the package ships one for every trained model.
+
+JSON is YAML, so the ``config.json`` of a run is a recipe, too.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,21 @@ from moue.trained.network import architecture_of, network_spec
 from moue.training.config import Config
 from moue.training.yaml12 import read_yaml
 
+#: What the name of a recipe's file may end in.
+SUFFIXES = (".yaml", ".yml", ".json")
+
 
 def load_recipe(name: str | Path) -> Config:
-    """The configuration of a shipped recipe ("study/googlenet") or of a YAML file of one's own.
+    """The configuration of a shipped recipe ("study/googlenet") or of a YAML or JSON file of one's own.
 
     Raises:
         UnknownName: when neither a shipped recipe nor a file has that name.
         UsageError: when the file is not a recipe.
     """
     path = Path(name)
-    if path.suffix not in (".yaml", ".yml") and path.is_file():
-        raise UsageError(f"a recipe is a YAML file, whose name ends in .yaml or .yml. Got {name} instead.")
-    if path.suffix not in (".yaml", ".yml"):
+    if path.suffix not in SUFFIXES and path.is_file():
+        raise UsageError(f"a recipe is a file whose name ends in {' or '.join(SUFFIXES)}. Got {name} instead.")
+    if path.suffix not in SUFFIXES:
         shipped = recipes()
         if str(name) not in shipped:
             raise UnknownName("recipe", str(name), shipped)

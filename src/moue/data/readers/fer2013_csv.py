@@ -45,6 +45,8 @@ _BATCH = 16
 # Bytes that are read at once, hence that a truncated archive loses at most; and the longest line.
 _BLOCK = 1 << 16
 _MAX_LINE = 1 << 20
+# The longest first line: names of columns, or a row of 2,304 numbers.
+_MAX_FIRST_LINE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -95,14 +97,17 @@ def read_layout(stream: LimitedReader, file: str) -> tuple[Layout, bytes]:
     """The layout of a CSV by its first line, and the bytes that were read after its header.
 
     Raises:
-        DataError: when the first line is no text.
+        DataError: when the first line is no text, or longer than any that names columns.
     """
     head = b""
-    while b"\n" not in head and (block := stream.read(4096)):
+    while b"\n" not in head and len(head) <= _MAX_FIRST_LINE and (block := stream.read(4096)):
         head += block
-        if len(head) > _MAX_LINE:
-            break
     line, _, rest = head.partition(b"\n")
+    if len(line) > _MAX_FIRST_LINE:
+        raise DataError(
+            f"{file} has a first line of more than {_MAX_FIRST_LINE:,} bytes. It must name the columns emotion, pixels "
+            "and, where there are splits, Usage."
+        )
     try:
         text = line.decode("utf-8-sig").strip("\r")
         layouts = [_layout(next(csv.reader([text], delimiter=chr(s)), []), bytes([s])) for s in SEPARATORS]
