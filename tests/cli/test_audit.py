@@ -55,6 +55,24 @@ def test_every_format(tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "mean recall %" in captured.out
     assert "Gaps: " in captured.out
     assert "that are of no image of its test rows" in captured.err, "of the training rows, which are not audited"
+    assert "56 images of train are left out beside the test rows: --split train audits them" in captured.err
+    assert main([*command, "--split", "train"]) == 0
+    assert "left out" not in capsys.readouterr().err
+
+
+def test_of_a_folder_whose_names_are_partly_fer2013_s_all_images_are_audited(
+    tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"{'happy' if i % 2 else 'sad'}/{'PublicTest_' if i < 10 else 'own_'}{i}.jpg" for i in range(40)]
+    folder = folder_of(tmp_path / "set", {name: jpeg(i) for i, name in enumerate(names)})
+    groups = tmp_path / "groups.csv"
+    groups.write_text("file,light\n" + "".join(f"{n},{'day' if i % 3 else 'night'}\n" for i, n in enumerate(names)))
+    command = ["audit", str(folder), "--groups", str(groups), "--model", str(tiny_onnx), "--resamples", "99"]
+    with pytest.warns(UserWarning, match="no name says a split, and all are train images"):
+        assert main([*command, "--detector", "none", "--format", "json"]) == 0
+    captured = capsys.readouterr()
+    assert sum(group["n"] for group in json.loads(captured.out)["columns"][0]["groups"]) == 40
+    assert "left out" not in captured.err
 
 
 def test_no_empty_table_is_printed_where_no_gap_is_tested(

@@ -99,7 +99,7 @@ def test_what_cannot_be_exported_is_one_sentence(run: Path, capsys: pytest.Captu
     assert main(["export", str(run), "--int8"]) == 2
     assert "Add --data SET" in capsys.readouterr().err
     assert main(["export", str(run), "--split", "nope"]) == 2
-    assert "there is no split named 'nope'. Known: private_test, public_test" in capsys.readouterr().err
+    assert "--split: there is no split named 'nope'. Known: private_test, public_test" in capsys.readouterr().err
 
 
 def test_the_run_is_checked_before_data_are_read(
@@ -131,7 +131,7 @@ def test_several_models_become_one(tiny_onnx: Path, capsys: pytest.CaptureFixtur
     assert main(["export", sources[0], "--weights", "1"]) == 2
     with pytest.raises(SystemExit, match="2"):
         main(["export", *sources, "--weights", "a,b"])
-    assert "must be numbers, as in 2,1. Got 'a,b' instead" in capsys.readouterr().err
+    assert "must be numbers above 0, as in 2,1. Got 'a,b' instead" in capsys.readouterr().err
     assert not (tmp_path / "other.onnx").exists()
 
 

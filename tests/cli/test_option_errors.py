@@ -18,7 +18,7 @@ from moue.data.readers.synth import synthetic
 FREE = {"--data", "--votes", "--events", "--title", "--name", "--token", "--host", "--certfile", "--keyfile", "--out"}
 FREE |= {"--image-column", "--key-column"}  # Their errors name the Parquet file and its columns.
 LATE = {"--set", "--model", "--recipe", "--classifier", "--label", "--columns", "--cross", "--classes"}
-LATE |= {"--label-pattern"}
+LATE |= {"--label-pattern", "--split"}  # That of moue export.
 
 
 def options() -> Iterator[tuple[str, argparse.Action]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -26,7 +27,6 @@ KAGGLE = {
     "train/happy/Training_2.jpg": jpeg(2),
     "test/happy/PublicTest_3.jpg": jpeg(3),
     "test/sad/PrivateTest_4.jpg": jpeg(4),
-    "test/sad/other.jpg": jpeg(5),
 }
 
 
@@ -51,9 +51,8 @@ def test_kaggle_folders(tmp_path: Path, kind: str, wrap: str) -> None:
         "train/happy/Training_2.jpg": ("train", "happy"),
         "test/happy/PublicTest_3.jpg": ("public_test", "happy"),
         "test/sad/PrivateTest_4.jpg": ("private_test", "sad"),
-        "test/sad/other.jpg": ("test", "sad"),
     }
-    assert len(table.part("test")) == 3
+    assert len(table.part("test")) == 2
     decoded = np.asarray(Image.open(io.BytesIO(jpeg(1))))
     assert (table.images[list(table.labels).index(0), 0] == decoded).all()
 
@@ -70,6 +69,31 @@ def test_a_split_folder_takes_precedence_over_a_prefix(tmp_path: Path) -> None:
     assert dict(zip(table.source, table.split.tolist(), strict=True)) == expected
     table = load(folder_of(tmp_path / "flat", {"happy/Training_1.jpg": jpeg(1), "sad/PrivateTest_2.jpg": jpeg(2)}))
     assert table.split.tolist() == ["train", "private_test"]
+
+
+@pytest.mark.parametrize(
+    ("names", "split"),
+    [
+        (["happy/PublicTest_1.jpg", "happy/a.jpg", "sad/b.jpg"], "train"),
+        (["happy/Training_1.jpg", "sad/PublicTest_2.jpg", "sad/me.jpg"], "train"),
+        (["test/happy/PublicTest_1.jpg", "test/sad/a.jpg"], "test"),
+        (["test/happy/PublicTest_1.jpg", "test/sad/Training_2.jpg"], "test"),
+    ],
+)
+def test_where_only_some_names_say_a_split_none_does(names: list[str], split: str, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "set", {name: jpeg(i) for i, name in enumerate(names)})
+    with pytest.warns(UserWarning, match=f"no name says a split, and all are {split} images"):
+        table = load(folder)
+    assert table.split.tolist() == [split] * len(names)
+
+
+def test_names_in_the_folders_of_other_splits_do_not_count(tmp_path: Path) -> None:
+    names = ["train/happy/a.jpg", "test/happy/PublicTest_1.jpg", "test/sad/PrivateTest_2.jpg", "val/sad/Training_3.jpg"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = load(folder_of(tmp_path / "set", {name: jpeg(i) for i, name in enumerate(names)}))
+    found = dict(zip(table.source, table.split.tolist(), strict=True))
+    assert found == dict(zip(names, ["train", "public_test", "private_test", "validation"], strict=True))
 
 
 def test_own_folders_of_any_size_and_color(tmp_path: Path) -> None:

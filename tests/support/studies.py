@@ -80,4 +80,4 @@ def audit_of(n: int = 240) -> AuditResult:
     persons = np.arange(n) // 2
     spec = ModelSpec(name="tiny | b", network="compact", labels=FERPLUS.labels, size=48)
     found = audit(images, columns, persons, resamples=199)
-    return AuditResult(found, spec, "faces", "0" * 32, None, "centerface", Groups(columns, persons, 1, 3), 2)
+    return AuditResult(found, spec, "faces", "0" * 32, None, "centerface", Groups(columns, persons, 1, 3), 2, {})

@@ -89,6 +89,10 @@ def run(args: argparse.Namespace) -> int:
         left_out=lambda rows: codes.append(report_left_out(rows)),
         progress=Progress,
     )
+    for split, n in result.other_splits.items():
+        sys.stderr.write(
+            f"moue: {n:,} images of {split} are left out beside the test rows: --split {split} audits them\n"
+        )
     where = "the set" if result.split is None else f"its {result.split.replace('_', ' ')} rows"
     for n, label in (
         (result.groups.without, f"images without a line in {args.groups}, which are in no group"),

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moue.cli.dataset import add_dataset, read_for
-from moue.cli.evaluate import SPLITS
 from moue.cli.main import OK
 from moue.cli.output import add_format, exit_code, note_shadowed_runs, write
 from moue.cli.progress import Progress
@@ -47,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_dataset(parser, "images to check, calibrate and measure with")
     parser.add_argument(
-        "--split", choices=SPLITS, help="where the loss of accuracy by quantization is measured (default: public_test)"
+        "--split", metavar="SPLIT", help="where the loss of accuracy by quantization is measured (default: public_test)"
     )
     parser.add_argument("--name", metavar="NAME", help="the model's name (default: the file's)")
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,8 @@ class AuditResult:
     groups: Groups
     several: int
     """Images with more than one face, of which the largest was read."""
+    other_splits: dict[str, int]
+    """Images of each split that is not audited, where the test rows were chosen because the set has them."""
 
 
 def audit_model(
@@ -118,7 +121,10 @@ def audit_model(
         )
     if left_out is not None:
         left_out(table.left_out)
-    if split is None and {"train", "validation"} & {*table.split} and not {*table.split} <= {"train", "validation"}:
+    others = Counter(of for of in table.split.tolist() if of in ("train", "validation"))
+    if split is not None or others.total() in (0, len(table)):
+        others.clear()
+    else:
         split = "test"
     part = table if split is None else table.part(split)
     found = file.of(part.source, data)
@@ -138,6 +144,7 @@ def audit_model(
         "none" if finder is None else "centerface",
         found,
         faces.several,
+        dict(others),
     )
 
 

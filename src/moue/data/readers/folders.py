@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 
@@ -50,9 +51,9 @@ def read(
     """Read class folders.
 
     Every file in a class folder counts as an image; hidden ones (``.DS_Store``, ``__MACOSX/…``, ``Thumbs.db``,
-    ``desktop.ini``) are no part of a set. The split is that of the folder above its class; the file's prefix
-    (``PublicTest_…``) tells the two halves of "test" apart, and is the split where there is no such folder; else it is
-    "train".
+    ``desktop.ini``) are no part of a set. The split is that of the folder above its class; the files' prefixes
+    (``PublicTest_…``) tell the two halves of "test" apart, and are the splits where there is no such folder; else it is
+    "train". Prefixes that only some of the files have say nothing, and a warning says so.
 
     Args:
         members: the files, with paths relative to the folder or zip.
@@ -70,11 +71,12 @@ def read(
             folders of an unknown name that hold the classes of the splits beside them.
     """
     images = _labeled_images(members, errors, labels, values)
+    by_name = _named_splits([(folder, _file_name(member)) for member, folder, _ in images])
     counts = Counter(value for _, _, value in images)
     classes = label_set(labels, sorted({values.name_of(value) for value in counts}))
     index = class_index(counts, classes, values, errors)
     faces, numbers, splits, sources = [], [], [], []
-    for done, (member, split, value) in enumerate(images, start=1):
+    for done, (member, folder, value) in enumerate(images, start=1):
         if progress:
             progress(done, len(images))
         if value not in index:
@@ -89,7 +91,7 @@ def read(
         for number, face in enumerate(found, start=1):
             faces.append(to_input(face, size, color))
             numbers.append(index[value])
-            splits.append(split)
+            splits.append(by_name[folder].get(_file_name(member), folder or "train"))
             sources.append(member.path if len(found) == 1 else f"{member.path} face {number}")
     if not faces:
         raise DataError(f"{errors.file} gave no image. A set is a CSV, or images in one subfolder per class.")
@@ -139,8 +141,8 @@ def _read_faces(member: Member, crop: Crop | None) -> list[ImageArray]:
 
 def _labeled_images(
     members: Sequence[Member], errors: RowErrors, labels: str, values: ClassMap
-) -> list[tuple[Member, str, str]]:
-    """Each image with its split and its class: the folder's name, or what is found in the file's."""
+) -> list[tuple[Member, str | None, str]]:
+    """Each image with its folder's split, if any, and its class: the folder's name, or what is found in the file's."""
     if values.pattern is not None:
         return list(_named_images(members, errors, values.pattern))
     classes = values.known(labels)
@@ -163,14 +165,14 @@ def _labeled_images(
             if is_image(name):
                 errors.add(member.path, "an image must be in a folder that names its class")
             continue
-        images.append((member, _split(split, name), folders[0]))
+        images.append((member, split, folders[0]))
     return images
 
 
 def _named_images(
     members: Sequence[Member], errors: RowErrors, pattern: re.Pattern[str]
-) -> Iterator[tuple[Member, str, str]]:
-    """Each image with its split and the class that its name holds; the folders say nothing but the split."""
+) -> Iterator[tuple[Member, str | None, str]]:
+    """Each image with the split of its folder, if any, and the class that its name holds."""
     for member, (*folders, name) in _visible_files(members, errors):
         if not is_image(name):
             continue
@@ -179,16 +181,38 @@ def _named_images(
             errors.add(member.path, "--label-pattern finds no class in the file's name")
             continue
         split = next((SPLIT_NAMES[folder.lower()] for folder in folders if folder.lower() in SPLIT_NAMES), None)
-        yield member, _split(split, name), found["label"]
+        yield member, split, found["label"]
 
 
-def _split(folder_split: str | None, name: str) -> str:
-    """The split of a file in a folder that names one, or in none."""
-    prefix_split = next((s for prefix, s in PREFIXES.items() if name.startswith(prefix)), "train")
-    # On Kaggle test/ holds both halves. Where prefix and folder differ, someone has sorted the images anew.
-    return (
-        prefix_split if folder_split is None or (folder_split == "test" and prefix_split != "train") else folder_split
-    )
+def _named_splits(files: Sequence[tuple[str | None, str]]) -> dict[str | None, dict[str, str]]:
+    """The splits that the names of files say, by the folder's split: the halves of "test", and all where it is None.
+
+    All files there have a prefix, or none is taken by its name: the score of one split would leave out the others.
+    Where prefix and folder differ, someone has sorted the images anew.
+    """
+    splits: dict[str | None, dict[str, str]] = {folder: {} for folder, _ in files}
+    for folder, allowed in ((None, {*PREFIXES.values()}), ("test", {"public_test", "private_test"})):
+        names = {name: _prefix_split(name) for of, name in files if of == folder}
+        others = [name for name, split in names.items() if split not in allowed]
+        if not others:
+            splits[folder] = names
+        elif named := [name for name in names if name not in {*others}]:
+            warnings.warn(
+                f"{shortened(named[0])} is named as FER-2013's images are, {shortened(others[0])} is not, nor are "
+                f"{len(others) - 1:,} others of {len(names):,}: no name says a split, and all are {folder or 'train'} "
+                "images. Folders above the classes split them: train, public_test, private_test.",
+                stacklevel=3,
+            )
+    return splits
+
+
+def _prefix_split(name: str) -> str:
+    """The split that a file's name begins with; "" for none."""
+    return next((split for prefix, split in PREFIXES.items() if name.startswith(prefix)), "")
+
+
+def _file_name(member: Member) -> str:
+    return member.path.replace("\\", "/").rpartition("/")[2]
 
 
 def _visible_files(members: Sequence[Member], errors: RowErrors) -> list[tuple[Member, list[str]]]:
