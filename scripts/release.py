@@ -19,6 +19,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -232,7 +233,7 @@ def _weights(spec: str, names: list[str]) -> bool:
 HEAD = """\
 # Release, without its upload
 
-Made by `make release` on {system}, commit `{commit}`.
+Made by `{command}` on {date} ({system}, {cores} cores), commit `{commit}`.
 
 | check | result | found |
 |---|---|---|
@@ -260,9 +261,14 @@ def main() -> int:
         check_installed(report, python, newest, folder)
         check_licenses(report, [p for p in files if p.suffix == ".whl"])
     commit = must("git", "-C", ROOT, "rev-parse", "--short", "HEAD").strip()
-    text = (
-        HEAD.format(system=f"{platform.system()} {platform.machine()}", commit=commit) + "\n".join(report.lines) + "\n"
+    head = HEAD.format(
+        command="make test-pythons" if args.pythons_only else "make release",
+        date=time.strftime("%Y-%m-%d"),
+        system=f"{platform.system()} {platform.machine()}",
+        cores=os.cpu_count(),
+        commit=commit,
     )
+    text = head + "\n".join(report.lines) + "\n"
     (folder / "release.md").write_text(text, encoding="utf-8")
     if args.report:
         args.report.write_text(text, encoding="utf-8")
