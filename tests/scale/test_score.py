@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,12 @@ from moue.runtime.outputs.journal import settings_of
 from moue.runtime.weights import find_model
 from moue.scale import score as module
 from moue.scale import storage as storages
-from moue.scale.part import part_name
-from moue.scale.run_state import RunState
+from moue.scale.discover import discover
+from moue.scale.header import ScoreOptions
+from moue.scale.parquet_shard import ParquetColumns
+from moue.scale.part import Tally, part_name
+from moue.scale.plan import Planner, write_plan
+from moue.scale.run_state import UNITS, RunState
 from moue.scale.storage import Storage
 
 
@@ -291,7 +296,7 @@ def test_progress_counts_what_is_under_way_and_guesses_what_is_not_known(archive
     def score_and_look(*arguments: Any) -> Any:
         for number, tally in score_here(*arguments):
             if number < 4:
-                arguments[3](number + 1, 1)
+                arguments[3](number + 1, 1, 0)
             yield number, tally
 
     with pytest.MonkeyPatch.context() as patch:
@@ -307,6 +312,59 @@ def test_progress_counts_what_is_under_way_and_guesses_what_is_not_known(archive
     assert told[-1] == (81, 81)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert RunState(Storage(str(archive / "out"))).progress == (81, 81)
+
+
+def test_a_film_counts_as_its_frames_as_soon_as_it_tells_them(tmp_path: Path) -> None:
+    for name in ("0.png", "1.png", "a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    storage = Storage(str(tmp_path / "out"))
+    write_plan(storage, Planner(512, ParquetColumns()).units(discover([str(tmp_path)], tmp_path / "out")))
+    state = RunState(storage)
+    assert state.progress == (0, None)
+    state.complete(0, Tally(inputs=2, rows=2))
+    state.begun(1, 0, None)
+    assert state.progress == (2, None)
+    state.begun(1, 30, 99)
+    # The other film is as long as those that are known.
+    assert state.progress == (32, 2 + 100 + 100)
+    state.complete(1, Tally(inputs=1, rows=100))
+    assert state.progress == (102, 202)
+    state.begun(2, 10, 49)
+    assert state.progress == (112, 152)
+    state.complete(2, Tally(inputs=1, rows=50))
+    assert state.progress == (152, 152)
+
+
+def test_what_an_earlier_run_made_of_a_shard_counts_as_done_and_not_as_fast(tmp_path: Path, tiny_onnx: Path) -> None:
+    tar_of(tmp_path / "a.tgz", samples(20), "w:gz")
+    told: list[tuple[int, int | None]] = []
+    scored = partial(
+        module.score,
+        [str(tmp_path / "a.tgz")],
+        str(tmp_path / "out"),
+        RecognizerOptions(str(tiny_onnx), "none"),
+        scoring=ScoreOptions(part_inputs=8),
+        progress=lambda step, unit: _Told(told if step == "scoring" else []),
+    )
+    scored()
+    # As a run that was killed after its second part.
+    for name in (f"{UNITS}/0000000.json", part_name(0, 2)):
+        (tmp_path / "out" / name).unlink()
+    told.clear()
+    summary = scored()
+    assert told[0] == (16, None)
+    assert (summary.already_scored, summary.tally.inputs) == (16, 20)
+
+
+def test_a_damaged_part_is_named(archive: Path, tiny_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command(archive, tiny_onnx)
+    (archive / "out" / UNITS / "0000000.json").unlink()
+    part = archive / "out" / part_name(0, 0)
+    part.write_bytes(part.read_bytes()[:-9])
+    capsys.readouterr()
+    assert command(archive, tiny_onnx) == 2
+    assert f"{part} is damaged" in (error := capsys.readouterr().err)
+    assert "Delete it and type the same command" in error
 
 
 class _Told:

@@ -114,6 +114,19 @@ def test_a_part_that_is_there_is_not_made_again(tmp_path: Path, tiny_onnx: Path)
     assert {part: part.stat().st_mtime_ns for part in kept} == kept
 
 
+def test_a_worker_tells_the_rows_that_a_film_has_and_will_have(tmp_path: Path, tiny_onnx: Path) -> None:
+    told: list[tuple[int, int | None]] = []
+    film = make_video(tmp_path / "film.mp4", [scene(i) for i in range(80)]).read_bytes()
+    tar_of(tmp_path / "a.tar", {"a.png": image(), "b.mp4": film, "c.png": image(1)})
+    work = job(tmp_path / "out", tiny_onnx, video=VideoOptions(every=2))
+    Scorer(work, lambda rows, more: told.append((rows, more))).score(units(tmp_path / "a.tar")[0])
+    # 1 + 40 + 1 rows of three inputs.
+    assert told[:2] == [(0, 0), (1, None)]
+    assert told[-2:] == [(41, 39), (41, 39)]
+    assert len(told) > 4, told
+    assert all(35 <= (more or 0) <= 43 and 1 < rows <= 41 for rows, more in told[2:]), told
+
+
 def test_an_input_that_raises_is_given_up_and_the_others_are_read(
     tmp_path: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,7 +55,7 @@ def rows_of(dataset: Path) -> list[dict[str, Any]]:
     return [row for part in sorted(dataset.glob("part-*.parquet")) for row in pq.read_table(part).to_pylist()]
 
 
-def score_here(job: Job, units: Iterable[Unit], workers: int, on_input: Any) -> Iterator[tuple[int, Tally]]:
+def score_here(job: Job, units: Iterable[Unit], workers: int, on_rows: Any) -> Iterator[tuple[int, Tally]]:
     """:func:`moue.scale.local.score_locally` in this process."""
     scorer = Scorer(job)
     for unit in units:

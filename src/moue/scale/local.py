@@ -29,8 +29,9 @@ REPORT = 0.2
 #: Workers that may die one after the other before they have opened their model.
 MAX_FALSE_STARTS = 3
 
-#: Called with the number of a unit and how many of its inputs were begun.
-OnInput = Callable[[int, int], object]
+#: Called with the number of a unit, how many rows it has so far, and how many more than inputs it will have; None where
+#: nothing tells.
+OnRows = Callable[[int, int, int | None], object]
 
 
 def cores() -> int:
@@ -39,7 +40,7 @@ def cores() -> int:
 
 
 def score_locally(
-    job: Job, units: Iterable[Unit], workers: int, on_input: OnInput = lambda unit, inputs: None
+    job: Job, units: Iterable[Unit], workers: int, on_rows: OnRows = lambda unit, rows, more: None
 ) -> Generator[tuple[int, Tally], None, None]:
     """Score units in processes of their own.
 
@@ -47,7 +48,7 @@ def score_locally(
         job: what the workers do.
         units: taken as workers get free.
         workers: how many processes.
-        on_input: told how far the workers are.
+        on_rows: told how far the workers are.
 
     Yields:
         The number of each unit and what it had, as they are completed.
@@ -57,7 +58,7 @@ def score_locally(
     """
     # A worker that is ended leaves what it had fetched.
     with tempfile.TemporaryDirectory(prefix="moue-", ignore_cleanup_errors=True) as scratch:
-        pool = _Pool(job, iter(units), workers, on_input, scratch)
+        pool = _Pool(job, iter(units), workers, on_rows, scratch)
         try:
             yield from pool.run()
         finally:
@@ -77,7 +78,7 @@ class _Pool:
     job: Job
     units: Iterator[Unit]
     size: int
-    on_input: OnInput
+    on_rows: OnRows
     scratch: str
     workers: list[_Worker] = field(default_factory=list)
     # Units whose worker died.
@@ -103,7 +104,7 @@ class _Pool:
                 elif worker.unit is not None:
                     number = worker.unit.number
                     if kind == "at":
-                        self.on_input(number, value)
+                        self.on_rows(number, *value)
                         continue
                     worker.unit = None
                     self._assign(worker)
@@ -175,20 +176,20 @@ def _serve(connection: Connection, job: Job, scratch: str) -> None:
     tempfile.tempdir = scratch
     reported = 0.0
 
-    def on_input(number: int) -> None:
+    def on_rows(rows: int, more: int | None) -> None:
         nonlocal reported
         now = time.monotonic()
         if now - reported >= REPORT:
             reported = now
             try:
-                connection.send(("at", number))
+                connection.send(("at", (rows, more)))
             except OSError:
                 # The first process is gone.
                 sys.exit()
 
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            scorer = Scorer(job, on_input)
+            scorer = Scorer(job, on_rows)
         except (MoueError, OSError) as error:
             connection.send(("failed", str(error)))
             return

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moue.errors import require
+from moue.damage import DECODING_ERRORS
+from moue.errors import MoueError, require, shortened
 from moue.preprocess import ImageArray
 from moue.runtime.inputs.source import Source
 from moue.runtime.outputs.sinks import ResultSink
@@ -63,12 +65,26 @@ def part_name(unit: int, number: int) -> str:
     return f"part-{unit:07d}-{number:05d}.parquet"
 
 
+def unit_of(name: str) -> int | None:
+    """The number of the unit that a part of this name is of; None where it is no part."""
+    match = re.fullmatch(r"part-(\d{7,})-\d{5,}\.parquet", name)
+    return None if match is None else int(match[1])
+
+
 def read_tally(storage: Storage, name: str) -> Tally | None:
-    """The tally in a part's footer; None where there is no such part."""
+    """The tally in a part's footer; None where there is no such part.
+
+    Raises:
+        MoueError: when the part is damaged.
+    """
     if not storage.exists(name):
         return None
-    with storage.open(name) as file:
-        return Tally.from_json(require("pyarrow.parquet", "scale").read_metadata(file).metadata[TALLY])
+    try:
+        with storage.open(name) as file:
+            return Tally.from_json(require("pyarrow.parquet", "scale").read_metadata(file).metadata[TALLY])
+    except DECODING_ERRORS as error:
+        text = f"{storage.place}/{name} is damaged ({shortened(error, 100)})"
+        raise MoueError(f"{text}. Delete it and type the same command, which makes it again.") from error
 
 
 class PartSink(ResultSink):
@@ -93,6 +109,11 @@ class PartSink(ResultSink):
             part = self._stack.enter_context(storage.writing(name))
             self._writer = self._parquet.ParquetWriter(str(part), self._schema, compression="zstd")
         self._source, self._status, self._faces = "", "no_face", 0
+
+    @property
+    def rows(self) -> int:
+        """Rows so far."""
+        return self.tally.rows + len(self._rows)
 
     def begin(self, source: Source) -> Path | None:
         """See :class:`ResultSink`."""

@@ -78,7 +78,7 @@ def score(
         options: of the recognizer; each worker has one.
         video: how films are read.
         scoring: how the work is spread.
-        progress: makes what is told how many of all inputs are scored.
+        progress: makes what is told how many of all rows are made, one an image and one a frame of a film.
 
     Returns:
         What the data set holds.
@@ -100,13 +100,13 @@ def score(
         require_same(storage, Header.of(sources, spec, options, video, scoring))
         _plan(storage, sources, scoring, progress)
         state = RunState(storage)
-        before = state.tally.inputs
+        before = state.already_scored
         if state.is_complete and storage.exists(SUCCESS):
             return Summary(dataset, state.tally, before, time.monotonic() - began)
         storage.remove(SUCCESS)
         options = replace(options, threads=options.threads or 1, optimize_for="throughput")
         job = Job(uuid.uuid4().hex, dataset, options, video, scoring.columns, scoring.part_inputs, scoring.timeout)
-        with progress("scoring", "inputs") as report, closing(_scored(job, state, scoring, report)) as results:
+        with progress("scoring", "rows") as report, closing(_scored(job, state, scoring, report)) as results:
             for number, tally in results:
                 state.complete(number, tally)
                 report(*state.progress)
@@ -124,15 +124,15 @@ def _name(options: RecognizerOptions) -> str | Path:
 def _scored(
     job: Job, state: RunState, scoring: ScoreOptions, report: Report
 ) -> Generator[tuple[int, Tally], None, None]:
-    def on_input(unit: int, inputs: int) -> None:
-        state.begun(unit, inputs)
+    def on_rows(unit: int, rows: int, more: int | None) -> None:
+        state.begun(unit, rows, more)
         report(*state.progress)
 
     report(*state.progress)
     workers = scoring.workers or cores()
     if scoring.engine == "ray":
         return score_on_ray(job, ((unit.number, place) for place, unit in state.pending()), workers)
-    return score_locally(job, (unit for _, unit in state.pending()), workers, on_input)
+    return score_locally(job, (unit for _, unit in state.pending()), workers, on_rows)
 
 
 def _plan(storage: Storage, sources: Sequence[str], scoring: ScoreOptions, progress: ProgressFactory) -> None:

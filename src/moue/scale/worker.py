@@ -47,14 +47,15 @@ class Scorer:
 
     Args:
         job: what to do.
-        on_input: called before each input with its number in the unit, and at each frame of a film.
+        on_rows: called at each input, and after each batch of a film's frames, with how many rows the unit has so far
+            and how many more than inputs it will have, as far as that is known; None for a film that does not tell.
 
     Raises:
         MoueError, OSError: when the model or the data set cannot be opened.
     """
 
-    def __init__(self, job: Job, on_input: Callable[[int], None] = lambda number: None) -> None:
-        self._job, self._on_input = job, on_input
+    def __init__(self, job: Job, on_rows: Callable[[int, int | None], None] = lambda rows, more: None) -> None:
+        self._job, self._on_rows = job, on_rows
         self._storage = Storage(job.dataset)
         self._recognizer = Recognizer.from_options(job.options)
         self._deadline = Deadline(job.timeout)
@@ -98,7 +99,7 @@ class Scorer:
         total = Tally()
         items = _numbered(unit, self._job.columns, attempts, patient)
         for number in itertools.count():
-            tally = self._part(part_name(unit.number, number), items, attempts, patient)
+            tally = self._part(part_name(unit.number, number), items, attempts, patient, total.rows)
             if tally is None:
                 break
             total.add(tally)
@@ -106,8 +107,10 @@ class Scorer:
                 break
         return total
 
-    def _part(self, name: str, items: Iterator[tuple[int, Item]], attempts: Attempts, patient: bool) -> Tally | None:
-        """Write a part; None where no items are left for it."""
+    def _part(
+        self, name: str, items: Iterator[tuple[int, Item]], attempts: Attempts, patient: bool, before: int
+    ) -> Tally | None:
+        """Write a part, before which the unit has some rows; None where no items are left for it."""
         tally = read_tally(self._storage, name)
         if tally is not None:
             for _ in itertools.islice(items, tally.inputs):
@@ -118,21 +121,38 @@ class Scorer:
             return None
         chosen = itertools.chain([first], itertools.islice(items, self._job.part_inputs - 1))
         with PartSink(self._storage, name, self._recognizer.spec.labels) as sink:
+            began = before
+
+            def begin(kind: str) -> None:
+                nonlocal began
+                began = before + sink.rows
+                self._on_rows(began, None if kind == "video" else began - attempts.place)
+
+            def at_frame(decoded: int, frames: int | None) -> None:
+                self._deadline.restart()
+                rows = before + sink.rows
+                whole = max(rows - began, round((rows - began) * frames / decoded)) if frames and decoded else None
+                self._on_rows(rows, None if whole is None else began - attempts.place + whole - 1)
+
             failed = run(
-                self._sources(chosen, sink, attempts, patient),
+                self._sources(chosen, sink, attempts, patient, begin),
                 self._recognizer,
                 [sink],
                 self._job.video,
-                report=lambda done, total: self._at_frame(attempts.place),
+                report=at_frame,
                 on_remark=lambda text: None,
             )
             return sink.commit(failed)
 
     def _sources(
-        self, items: Iterator[tuple[int, Item]], sink: PartSink, attempts: Attempts, patient: bool
+        self,
+        items: Iterator[tuple[int, Item]],
+        sink: PartSink,
+        attempts: Attempts,
+        patient: bool,
+        begin: Callable[[str], None],
     ) -> Iterator[Source]:
         for index, item in items:
-            self._on_input(index)
             sink.key = item.key
             given_up = attempts.given_up(index)
             if given_up is not None:
@@ -142,14 +162,11 @@ class Scorer:
             with ExitStack() as stack:
                 with _reaching(patient):
                     source = stack.enter_context(item.open())
+                begin(source.kind)
                 self._deadline.restart()
                 yield source
                 # What another machine has to send has limits of its own.
                 self._deadline.stop()
-
-    def _at_frame(self, place: int) -> None:
-        self._deadline.restart()
-        self._on_input(place)
 
 
 class _Unreachable(Exception):
