@@ -56,7 +56,8 @@ def read_image(
     of them: a gray photo of 8 bits that was saved with 16 bits a pixel is what it was.
 
     Args:
-        x: path of a file or pipe, bytes, binary file object, PIL image, or array. Arrays are ``(H, W)`` or
+        x: path of a file or pipe, bytes, binary file object (read from its start, wherever it is), PIL image, or array.
+            Arrays are ``(H, W)`` or
             ``(H, W, 1)`` gray, ``(H, W, 3)`` or ``(H, W, 4)`` with alpha; bool, uint8 0..255, uint16 0..65535, another
             integer type 0..255, or floats 0..1, of which a thousandth more or less is rounding.
         color: order of an array's channels, "rgb" or "bgr" (OpenCV's); files and PIL images know their own.
@@ -119,8 +120,10 @@ def read_photo(
 
 
 def _content(file: Any) -> bytes:
-    """All that a file object holds: it may be a pipe, and Pillow needs to seek."""
+    """All that a file object holds, from its start where it has one: it may be a pipe, and Pillow needs to seek."""
     try:
+        if getattr(file, "seekable", bool)():
+            file.seek(0)
         content = None if isinstance(file, io.TextIOBase) else file.read()
     except (OSError, ValueError) as error:
         raise Unreadable(f"the file object cannot be read: {one_line(error)}") from None

@@ -168,6 +168,12 @@ def test_a_usage_error_exits_2_without_a_traceback(arguments: list[str]) -> None
     ("arguments", "message"),
     [
         (["pedict", "a.jpg"], "Got 'pedict' instead. Did you mean predict? Type moue --help"),
+        (["predict", ""], "SOURCE must not be empty. Type moue predict --help"),
+        (["predict", "a.jpg", "--out", ""], "-o/--out must not be empty. Type moue predict --help"),
+        (["predict", "a.jpg", "--out="], "-o/--out must not be empty. Type moue predict --help"),
+        (["predict", "a.jpg", "--every", ""], "--every must not be empty. Type moue predict --help"),
+        (["train", "finetune", "--data", "mine", "--out", ""], "-o/--out must not be empty. Type moue train --help"),
+        (["data", "info", ""], "SET must not be empty. Type moue data info --help"),
         (["predict", "a.jpg", "--views", "3"], "--views must be one of 1, 2, 6, 10. Got '3' instead. Type"),
         (["data", "inf", "a"], "ACTION must be one of info, import, synth. Got 'inf' instead. Did you mean info? Type"),
         (["data", "import", "a"], "the following arguments are required: -o/--out. Type moue data import --help"),

@@ -89,9 +89,9 @@ def test_a_line_an_input_names_what_was_found_and_the_time_left(inputs: list[Pat
     folder = f"{inputs[0]}{os.sep}"
     lines = [line.removeprefix("[").replace(folder, "") for line in shown(inputs, live=False).splitlines()]
     assert lines == [
-        "1/6] a.png: 1 face in 1.0 s; 0:11 left",
-        "2/6] b.png: 1 face in 1.0 s; 0:10 left",
-        "3/6] c.png: no face in 4.0 s; 0:10 left",
+        "1/6] a.png: 1 face; 0:11 left",
+        "2/6] b.png: 1 face; 0:10 left",
+        "3/6] c.png: no face; 0:10 left",
         "4/6] d.jpg: unreadable: the file is empty; 0:08 left",
         "5/6] film.mp4: 40 frames, 1 person in 8.0 s; 0:00 left",
         "6/6] notes.txt: skipped: neither an image nor a video",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from PIL import Image
 from moue.errors import ModelError, UnknownName, UsageError
 from moue.runtime import detect
 from moue.runtime.border import trim_border
+from moue.runtime.crop import detect_faces
 from moue.runtime.detect import CenterFace, Detections, PrecomputedDetector, WholeImage, open_detector
+from moue.spec import ModelSpec
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +158,56 @@ def test_a_large_image_is_scaled_in_strips_to_the_same_pixels(monkeypatch: pytes
     # Rounding alone.
     assert difference.max() <= 1
     assert difference.mean() < 0.001
+
+
+class Returning:
+    """A detector of one's own that returns always the same."""
+
+    def __init__(self, found: object) -> None:
+        self.found = found
+
+    def detect(self, image: NDArray[np.uint8], *, min_score: float = 0.5) -> Any:
+        return self.found
+
+
+def test_detections_of_lists_are_those_of_arrays(astronaut: NDArray[np.uint8]) -> None:
+    spec = ModelSpec("m", "tiny", ("a", "b"), 48, "gray")
+    lists = detect_faces(astronaut, Returning(Detections([[10, 20, 60, 80]], [0.9])), spec)  # type: ignore[arg-type]
+    arrays = Detections(np.array([[10, 20, 60, 80]], np.float64), np.array([0.9]))
+    assert lists.detections == detect_faces(astronaut, Returning(arrays), spec).detections
+    assert lists.detections.boxes.dtype == lists.detections.scores.dtype == np.float32
+    nothing = Detections([], [], [])  # type: ignore[arg-type]
+    assert (len(nothing), nothing.boxes.shape) == (0, (0, 4))
+
+
+@pytest.mark.parametrize(
+    ("boxes", "scores", "landmarks", "message"),
+    [
+        ([[math.nan, 10, 50, 50]], [0.9], None, "boxes must be finite"),
+        ([[10, 10, math.inf, 50]], [0.9], None, "boxes must be finite"),
+        ([[10, 10, 0, 50]], [0.9], None, "a height above 0"),
+        ([[10, 10, 50]], [0.9], None, r"boxes must be \(F, 4\).*Got \(1, 3\)"),
+        ([[10, 10, 50, 50]], [math.nan], None, "scores must be finite"),
+        ([[10, 10, 50, 50]], [90], None, r"scores must be from 0 to 1. Got \[90.0\]"),
+        ([[10, 10, 50, 50]], [0.9, 0.8], None, r"scores must be \(1,\)"),
+        ([[10, 10, 50, 50]], [0.9], [[[math.nan] * 2] * 5], "landmarks must be finite"),
+        (["face"], [0.9], None, "boxes must be an array of numbers. Got"),
+    ],
+)
+def test_detections_that_no_result_can_hold_are_refused(boxes: Any, scores: Any, landmarks: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Detections(boxes, scores, landmarks)
+    with pytest.raises(UsageError, match=message):
+        PrecomputedDetector(boxes, scores, landmarks)
+
+
+@pytest.mark.parametrize("found", [None, (np.zeros((0, 4)), np.zeros(0))])
+def test_what_a_detector_must_return_is_said(found: object, astronaut: NDArray[np.uint8]) -> None:
+    with pytest.raises(UsageError, match=rf"must return moue.Detections. Got {type(found).__name__} instead"):
+        detect_faces(astronaut, Returning(found), ModelSpec("m", "tiny", ("a", "b"), 48, "gray"))
+
+
+def test_a_given_box_far_larger_than_its_image_is_refused(astronaut: NDArray[np.uint8]) -> None:
+    assert len(PrecomputedDetector([-300, -300, 1000, 1000]).detect(astronaut)) == 1
+    with pytest.raises(UsageError, match=r"10, 10, 1e\+30, 50 is more than 4 times as large as the image's 256×256"):
+        PrecomputedDetector([10, 10, 1e30, 50]).detect(astronaut)

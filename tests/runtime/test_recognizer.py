@@ -99,6 +99,20 @@ def test_path_bytes_and_array_give_the_same(reader: Recognizer, photo: NDArray[n
     assert_same(one(reader.read(photo[..., ::-1], color="bgr")), first)
 
 
+def test_an_open_file_is_read_from_its_start_wherever_it_is(halves: Recognizer, tmp_path: Path) -> None:
+    Image.fromarray(image(0)).save(tmp_path / "a.png")
+    film = [Image.fromarray(image(i)) for i in range(3)]
+    film[0].save(tmp_path / "a.gif", save_all=True, append_images=film[1:])
+    video = make_video(tmp_path / "a.mp4", [scene(i) for i in range(3)])
+    for path in (tmp_path / "a.png", tmp_path / "a.gif", video):
+        with open(path, "rb") as file:
+            results = [halves.read(x) for x in (path, file, file)]
+            file.read()
+            results.append(halves.read(file))
+        assert all(result == results[0] for result in results)
+        assert isinstance(results[0], Faces) == (path.suffix == ".png")
+
+
 def test_both_engines_find_the_same_boxes(model: Path, photo: NDArray[np.uint8]) -> None:
     first, second = (one(Recognizer(model, engine=engine).read(photo)) for engine in ("onnxruntime", "openvino"))
     assert len(first) == 1
@@ -123,6 +137,53 @@ def test_results_do_not_depend_on_batch_or_order(halves: Recognizer, model: Path
             assert len(a) or a == b
         for a, b in zip(alone[::-1], other.stream(images[::-1]), strict=True):
             assert_same(a, b)
+
+
+def test_read_opens_a_model_again_once_its_files_are_others(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ModelSpec.load(model.with_suffix(".json"))
+
+    def write(folder: str, first: str) -> Path:
+        path = tmp_path / folder / "m.onnx"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(model.read_bytes())
+        spec.replace(labels=(first, *spec.labels[1:])).save(path.with_suffix(".json"))
+        return path
+
+    def labels(path: Path | str) -> tuple[str, ...]:
+        return one(moue.read(image(0), model=path, detector="none")).predictions.labels
+
+    path = write("a", "calm")
+    assert labels(path)[0] == "calm"
+    write("a", "eager")
+    assert labels(path)[0] == "eager"
+    write("b", "tired")
+    for folder, first in (("a", "eager"), ("b", "tired")):
+        monkeypatch.chdir(tmp_path / folder)
+        assert labels("m.onnx")[0] == first
+    known = moue.runtime.recognizer._cached_recognizer.cache_info().hits
+    assert labels("m.onnx")[0] == "tired"
+    assert moue.runtime.recognizer._cached_recognizer.cache_info().hits == known + 1
+
+
+def test_an_empty_path_is_not_the_working_directory(
+    halves: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(image(0)).save("a.png")
+    assert [(r.status, r.reason) for r in many(halves.read(["", "a.png"]))] == [
+        ("unreadable", "an empty path"),
+        ("ok", None),
+    ]
+    with pytest.raises(UsageError, match=r"a model must be a name or a path\. Got '' instead"):
+        Recognizer("")
+
+
+def test_names_in_an_array_are_plain_text(halves: Recognizer, tmp_path: Path) -> None:
+    Image.fromarray(image(0)).save(tmp_path / "a.png")
+    [result] = many(halves.read(np.array([str(tmp_path / "a.png")])))
+    assert type(result.source) is str
 
 
 def test_every_input_has_its_row_in_order(halves: Recognizer, tmp_path: Path) -> None:

@@ -143,6 +143,9 @@ class _Parser(argparse.ArgumentParser):
         self.exit(USAGE_ERROR)
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        # A variable of the shell that is not set. As a path it would be the working directory.
+        if arg_string == "" != action.default and not isinstance(action, argparse._SubParsersAction):
+            raise argparse.ArgumentError(action, "must not be empty")
         try:
             return super()._get_value(action, arg_string)
         except argparse.ArgumentError as error:
@@ -189,7 +192,7 @@ def _typed_as(name: str, parser: argparse.ArgumentParser, args: argparse.Namespa
 
 def _of_option(message: str) -> str:
     """What argparse says of an option, as a sentence that begins with its name."""
-    return message.removeprefix("argument ").replace(": must be ", " must be ", 1)
+    return message.removeprefix("argument ").replace(": must ", " must ", 1)
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:

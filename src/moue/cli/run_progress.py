@@ -129,10 +129,12 @@ class RunProgress(ResultSink):
         reason = escaped(shortened(self._reason, 200))
         if not self._is_read:
             return reason
+        # Photos are read several at a time: the seconds since the line before are not those of one.
         found = _plural(self._faces, "face", "faces")
         if self._frames:
-            found = f"{_plural(self._frames, 'frame', 'frames')}, {_plural(len(self._tracks), 'person', 'people')}"
-        return "; ".join(filter(None, (f"{found} in {seconds:.1f} s", reason)))
+            people = _plural(len(self._tracks), "person", "people")
+            found = f"{_plural(self._frames, 'frame', 'frames')}, {people} in {seconds:.1f} s"
+        return "; ".join(filter(None, (found, reason)))
 
     @property
     def _columns(self) -> int:

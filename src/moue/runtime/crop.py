@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moue.errors import UsageError
 from moue.preprocess import ImageArray, crop_face, to_input
 from moue.runtime.detect import Detections, Detector, PrecomputedDetector, WholeImage
 from moue.runtime.quality import Quality, measure
@@ -66,8 +67,13 @@ def detect_faces(
         spec: the model's.
         source: the image's name in the result.
         min_score: the least score of the detector that makes a face, 0 to 1.
+
+    Raises:
+        UsageError: when the detector returns anything but :class:`moue.Detections`.
     """
     detections = detector.detect(image, min_score=min_score)
+    if not isinstance(detections, Detections):
+        raise UsageError(f"a detector must return moue.Detections. Got {type(detections).__name__} instead.")
     if not isinstance(detector, PrecomputedDetector):
         detections = detections.left_to_right()
     if isinstance(detector, WholeImage):

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from moue.errors import ModelError, UnknownName, UsageError
+from moue.errors import ModelError, UnknownName, UsageError, quoted
 from moue.preprocess import ImageArray
 from moue.runtime.array_equality import ArrayEquality
 from moue.runtime.border import trim_border
 from moue.runtime.engine import EngineName, OptimizeFor, open_graph
 from moue.runtime.orientation import Arrays, are_faces, look_again, non_max_suppression
-from moue.runtime.validation import check_number
+from moue.runtime.validation import check_number, to_array
 from moue.spec import file_sha256
 
 WEIGHTS = Path(__file__).parent / "assets" / "centerface.onnx"
@@ -35,18 +35,23 @@ STRIDE, OUTPUT_STRIDE = 32, 4
 THUMBNAIL, GRAY = 96, 127
 #: Where nothing is found, whether the image is turned is asked at this long side.
 COARSE, TURNS = 640, (90, 180, 270)
+#: The longer side of a face that is given, at most, in longer sides of its image.
+MAX_BOX = 4
 #: Pixels of an image that are scaled at a time.
 STRIP_PIXELS = 1 << 24
 #: Images of more pixels are large: what a search beside them takes is given back at once.
 LARGE_PIXELS = 1 << 24
+#: By field of :class:`Detections`: the shape of a face's numbers.
+_SHAPES: dict[str, tuple[int, ...]] = {"boxes": (4,), "scores": (), "landmarks": (5, 2)}
 
 
 @dataclass(frozen=True, eq=False)
 class Detections(ArrayEquality):
-    """The faces of one image, best first.
+    """The faces of one image, best first: what a detector returns. Lists become arrays.
 
     Raises:
-        UsageError: when the arrays disagree in length or shape.
+        UsageError: when the arrays disagree in length or shape, a number is not finite, a score is not within 0 and 1,
+            or a side is not above 0.
     """
 
     boxes: NDArray[np.float32]
@@ -64,11 +69,21 @@ class Detections(ArrayEquality):
     they are arranged as those of a face. None without landmarks."""
 
     def __post_init__(self) -> None:
+        for name, shape in _SHAPES.items():
+            if (value := getattr(self, name)) is not None:
+                array = to_array(name, value, np.float32)
+                if not np.isfinite(array).all():
+                    raise UsageError(f"{name} must be finite numbers. Got {quoted(value)} instead.")
+                object.__setattr__(self, name, array if array.size else array.reshape(0, *shape))
         n = len(self.boxes)
-        if self.boxes.shape != (n, 4) or self.scores.shape != (n,):
-            raise UsageError(
-                f"boxes must be (F, 4) and scores (F,). Got {self.boxes.shape} and {self.scores.shape} instead."
-            )
+        if self.boxes.shape != (n, 4):
+            raise UsageError(f"boxes must be (F, 4): x, y, width, height. Got {self.boxes.shape} instead.")
+        if self.scores.shape != (n,):
+            raise UsageError(f"scores must be ({n},), one a box. Got {self.scores.shape} instead.")
+        if (self.boxes[:, 2:] <= 0).any():
+            raise UsageError("boxes must be x, y, width, height, with a width and a height above 0.")
+        if ((self.scores < 0) | (self.scores > 1)).any():
+            raise UsageError(f"scores must be from 0 to 1. Got {quoted(self.scores.tolist())} instead.")
         if self.landmarks is not None and self.landmarks.shape != (n, 5, 2):
             raise UsageError(f"landmarks must be ({n}, 5, 2). Got {self.landmarks.shape} instead.")
         if self.landmarks is not None and self.reliable is None:
@@ -138,37 +153,31 @@ class PrecomputedDetector:
         landmarks: ``(F, 5, 2)`` as in :class:`Detections`; without them, crops are not aligned.
 
     Raises:
-        UsageError: when shapes are others, a number is not finite, or a side is not above 0.
+        UsageError: as :class:`Detections`.
     """
 
     def __init__(self, boxes: ArrayLike, scores: ArrayLike | None = None, landmarks: ArrayLike | None = None) -> None:
-        try:
-            rows = np.asarray(boxes, np.float32)
-        except (TypeError, ValueError):
-            raise UsageError("boxes must be rows of x, y, width, height.") from None
-        if rows.shape == (4,) or not rows.size:
-            rows = rows.reshape(-1, 4)
-        if rows.ndim != 2 or rows.shape[1] != 4:
-            raise UsageError(f"boxes must be (F, 4): x, y, width, height. Got {rows.shape} instead.")
-        if not np.isfinite(rows).all() or (rows[:, 2:] <= 0).any():
-            raise UsageError("boxes must be finite, with a width and a height above 0.")
+        rows = to_array("boxes", boxes, np.float32)
+        if rows.ndim < 2:
+            rows = rows.reshape(-1, rows.size or 4)
+        given = np.ones(len(rows), np.float32) if scores is None else to_array("scores", scores, np.float32)
         self.detections = Detections(
-            rows,
-            np.ones(len(rows), np.float32) if scores is None else np.asarray(scores, np.float32),
-            None if landmarks is None else np.asarray(landmarks, np.float32),
+            rows, given, None if landmarks is None else to_array("landmarks", landmarks, np.float32)
         )
 
     def detect(self, image: ImageArray, *, min_score: float = 0.5) -> Detections:
         """The faces as they were given, whatever their score.
 
         Raises:
-            UsageError: when one of them lies outside of the image.
+            UsageError: when one of them lies outside of the image, or is several times as large.
         """
         height, width = image.shape[:2]
         for x, y, w, h in self.detections.boxes.tolist():
+            box = f"the box {x:g}, {y:g}, {w:g}, {h:g}"
             if x >= width or y >= height or x + w <= 0 or y + h <= 0:
-                box = f"{x:g}, {y:g}, {w:g}, {h:g}"
-                raise UsageError(f"the box {box} lies outside of the image's {width}×{height} pixels.")
+                raise UsageError(f"{box} lies outside of the image's {width}×{height} pixels.")
+            if max(w, h) > MAX_BOX * max(width, height):
+                raise UsageError(f"{box} is more than {MAX_BOX} times as large as the image's {width}×{height} pixels.")
         return self.detections
 
     def scaled(self, horizontally: float, vertically: float) -> PrecomputedDetector:

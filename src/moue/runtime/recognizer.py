@@ -25,6 +25,7 @@ from moue.runtime.network.retry import RETRIES
 from moue.runtime.options import RecognizerOptions, VideoOptions
 from moue.runtime.results import Faces, Predictions, class_probabilities
 from moue.runtime.video.smooth import SMOOTH
+from moue.runtime.weights import version_of
 
 #: A stream classifies the faces of at most this many images together.
 MAX_PENDING = 16
@@ -356,7 +357,7 @@ def read(x: Any, *, color: Order = "rgb", boxes: ArrayLike | None = None, **opti
         for frame in moue.read("clip.mp4", fps=5, model="ferplus"):
             print(frame.timestamp, [face.label for face in frame])
 
-    The recognizer behind it is made once for each set of options and kept.
+    The recognizer behind it is made once for each set of options, and anew when the model's file changes.
 
     Args:
         x: an image as :func:`moue.read_image` takes it (path, bytes, open file, Pillow image, array); a video's
@@ -390,9 +391,9 @@ def _recognizer(options: RecognizerOptions) -> Recognizer:
     except TypeError:
         # What cannot be hashed, as a detector may be, cannot be the key of a cache.
         return Recognizer.from_options(options)
-    return _cached_recognizer(options)
+    return _cached_recognizer(options, () if isinstance(options.model, Engine) else version_of(options.model))
 
 
 @functools.lru_cache(maxsize=4)
-def _cached_recognizer(options: RecognizerOptions) -> Recognizer:
+def _cached_recognizer(options: RecognizerOptions, version: tuple[object, ...]) -> Recognizer:
     return Recognizer.from_options(options)

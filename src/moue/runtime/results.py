@@ -17,6 +17,7 @@ from moue.errors import Status, UsageError, quoted
 from moue.runtime.array_equality import ArrayEquality
 from moue.runtime.face import Face
 from moue.runtime.quality import Quality
+from moue.runtime.validation import to_array
 from moue.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Predictions(ArrayEquality):
     """A prediction whose top probability is below this is uncertain."""
 
     def __post_init__(self) -> None:
-        p = _numbers("probabilities", self.probabilities, np.float32)
+        p = to_array("probabilities", self.probabilities, np.float32)
         object.__setattr__(self, "probabilities", p)
         if p.ndim != 2 or p.shape[1] != len(self.labels):
             raise UsageError(f"probabilities must be (N, {len(self.labels)}). Got {p.shape} instead.")
@@ -173,7 +174,7 @@ class Faces(ArrayEquality):
         for name in ("boxes", "scores", "landmarks", "tracks"):
             if (value := getattr(self, name)) is not None:
                 dtype = np.int64 if name == "tracks" else np.float32
-                object.__setattr__(self, name, _numbers(name, value, dtype))
+                object.__setattr__(self, name, to_array(name, value, dtype))
         n = len(self.boxes)
         if self.boxes.shape != (n, 4):
             raise UsageError(f"boxes must be (F, 4). Got {self.boxes.shape} instead.")
@@ -300,10 +301,3 @@ def _indices(rows: int | Rows, n: int) -> NDArray[np.int64]:
     """The numbers of the rows that an index of any kind stands for."""
     # Of a number too large, numpy raises the IndexError that is expected of a sequence.
     return np.atleast_1d(np.arange(n)[rows])
-
-
-def _numbers(name: str, value: Any, dtype: type[np.generic]) -> NDArray[Any]:
-    try:
-        return np.asarray(value, dtype)
-    except (TypeError, ValueError):
-        raise UsageError(f"{name} must be an array of numbers. Got {quoted(value)} instead.") from None

@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 from moue.errors import UnknownName, UsageError, quoted
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def check_number(
@@ -55,6 +60,26 @@ def check_choice(kind: str, value: object, choices: Collection[str]) -> None:
     """
     if value not in choices:
         raise UnknownName(kind, str(value), choices)
+
+
+def to_array(name: str, value: object, dtype: type[np.generic]) -> NDArray[Any]:
+    """Numbers as an array of a type; one that is so already comes back as it is.
+
+    Args:
+        name: what they are, for the error.
+        value: an array, or lists.
+        dtype: the array's.
+
+    Raises:
+        UsageError: where they are no numbers, or rows differ in length.
+    """
+    # Here, so that the options of commands are checked without NumPy.
+    import numpy as np
+
+    try:
+        return np.asarray(value, dtype)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} must be an array of numbers. Got {quoted(value)} instead.") from None
 
 
 def parse_time(text: str) -> float | None:

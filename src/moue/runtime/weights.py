@@ -138,6 +138,22 @@ def files_of(name: str | Path) -> list[Path]:
     return [path, path.with_suffix(".json")]
 
 
+def version_of(name: str | Path) -> tuple[object, ...]:
+    """What is another one once the files of a model are others; empty for a shipped model. Nothing is opened.
+
+    Args:
+        name: as for :func:`find_model`; a path counts from the working directory of now.
+
+    Raises:
+        UnknownName, UsageError, ModelError: as :func:`find_model`.
+    """
+    if is_known(name):
+        return ()
+    path = _locate(name)
+    states = [file.stat() for file in (path, path.with_suffix(".json")) if file.is_file()]
+    return str(path.absolute()), *((state.st_ino, state.st_size, state.st_mtime_ns) for state in states)
+
+
 def list_models(folders: Iterable[str | Path] = ()) -> list[dict[str, Any]]:
     """Every trained model of this installation, and those in some folders.
 
@@ -196,7 +212,7 @@ def _no_model(folder: Path) -> str:
 
 
 def _locate(name: str | Path) -> Path:
-    if not isinstance(name, (str, os.PathLike)):
+    if not isinstance(name, (str, os.PathLike)) or name == "":
         raise UsageError(f"a model must be a name or a path. Got {quoted(name)} instead.")
     if name in BUNDLED:
         path = ASSETS / f"{name}.onnx"

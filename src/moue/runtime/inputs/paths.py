@@ -41,8 +41,11 @@ def expand(
     Raises:
         UsageError: see :func:`require_list`.
     """
-    text = os.fspath(name)
-    if text == "-":
+    # As NumPy's text is one, too, but not shown as one.
+    text = str(os.fspath(name))
+    if not text:
+        yield Source(text, "unreadable", "an empty path")
+    elif text == "-":
         for line in _lines(stdin or sys.stdin):
             path = listed(line)
             if path is not None:

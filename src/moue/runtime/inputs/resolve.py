@@ -95,6 +95,7 @@ def holds_video(x: Any) -> bool:
         return is_animation(io.BytesIO(x))
     position = x.tell()
     try:
+        x.seek(0)
         return is_animation(x)
     finally:
         x.seek(position)
@@ -115,6 +116,7 @@ def _head(x: Any) -> bytes:
         if not getattr(x, "seekable", bool)():
             return b""
         position = x.tell()
+        x.seek(0)
         head: bytes = x.read(HEAD)
         x.seek(position)
     except (OSError, ValueError):
