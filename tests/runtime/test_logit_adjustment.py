@@ -65,4 +65,4 @@ def test_predict_and_evaluate_take_it(tmp_path: Path, capsys: pytest.CaptureFixt
     assert rare(adjusted) > rare(plain)
     assert WithSpec(open_any("ferplus"), logit_adjustment=1.5).spec.logit_adjustment == 1.5
     assert main([*command, "--logit-adjustment", "9"]) == 2
-    assert "between 0 and 2" in capsys.readouterr().err
+    assert "--logit-adjustment must be a number from 0 to 2" in capsys.readouterr().err
