@@ -42,6 +42,7 @@ from moue.spec import Color
 from moue.trained.open import open_any
 from moue.training import machine
 from moue.training.config import Config
+from moue.training.recipe import RECIPE_SUFFIXES
 from moue.training.run_folder import Run
 
 if TYPE_CHECKING:
@@ -349,5 +350,5 @@ def _title(names: Sequence[str], data: str) -> str:
 
 def _display_name(name: str, names: Sequence[str]) -> str:
     """The last part of a name where no other one ends the same."""
-    last = Path(name).stem if Path(name).suffix in (".yaml", ".yml", ".onnx") else Path(name).name
+    last = Path(name).stem if Path(name).suffix in (*RECIPE_SUFFIXES, ".onnx") else Path(name).name
     return last if sum(Path(n).stem == Path(name).stem for n in names) == 1 else name

@@ -17,7 +17,7 @@ from moue.runtime.weights import EXTRA, files_of, list_models
 from moue.spec import Color
 from moue.trained.open import labels_of, spec_of
 from moue.training.config import Config
-from moue.training.recipe import load_recipe, recipes, resolve_init
+from moue.training.recipe import RECIPE_SUFFIXES, load_recipe, recipes, resolve_init
 from moue.training.run_folder import Run
 
 #: Before the name of a recipe that a trained model has, too.
@@ -63,7 +63,7 @@ def resolve(name: str, out: Path, settings: Sequence[str], changes: Mapping[str,
     if Path(name).suffix == ".onnx":
         return Entry(name, name)
     recipe_name = name.removeprefix(RECIPE_PREFIX)
-    if recipe_name not in shipped and Path(recipe_name).suffix not in (".yaml", ".yml"):
+    if recipe_name not in shipped and Path(recipe_name).suffix not in RECIPE_SUFFIXES:
         raise UnknownName("recipe, run or model", recipe_name, {*shipped, *models})
     recipe = load_recipe(recipe_name)
     folder = Path(recipe_name).with_suffix("").as_posix().strip("/.").replace("/", "-")

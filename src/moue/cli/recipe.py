@@ -47,7 +47,7 @@ def add_recipe(
         set, minutes: the help of these options.
     """
     parser.add_argument(
-        "recipe", metavar="RECIPE", help="a recipe's name, as `moue train --help` lists them, or a YAML file"
+        "recipe", metavar="RECIPE", help="a recipe's name, as `moue train --help` lists them, or a YAML or JSON file"
     )
     add_training(parser, "DIR", out, set, minutes)
 

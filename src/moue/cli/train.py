@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     width = max(map(len, shipped))
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = "\n".join(["recipes:", *(f"  {name:{width}}  {about(path)}" for name, path in shipped.items())])
-    parser.add_argument("recipe", metavar="RECIPE", help="a shipped recipe's name (below), or a YAML file")
+    parser.add_argument("recipe", metavar="RECIPE", help="a shipped recipe's name (below), or a YAML or JSON file")
     parser.add_argument(
         "--settings",
         action=_ListSettings,

@@ -14,7 +14,7 @@ from moue.training.config import Config
 from moue.training.yaml12 import read_yaml
 
 #: What the name of a recipe's file may end in.
-SUFFIXES = (".yaml", ".yml", ".json")
+RECIPE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def load_recipe(name: str | Path) -> Config:
@@ -25,9 +25,9 @@ def load_recipe(name: str | Path) -> Config:
         UsageError: when the file is not a recipe.
     """
     path = Path(name)
-    if path.suffix not in SUFFIXES and path.is_file():
-        raise UsageError(f"a recipe is a file whose name ends in {' or '.join(SUFFIXES)}. Got {name} instead.")
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in RECIPE_SUFFIXES and path.is_file():
+        raise UsageError(f"a recipe is a file whose name ends in {' or '.join(RECIPE_SUFFIXES)}. Got {name} instead.")
+    if path.suffix not in RECIPE_SUFFIXES:
         shipped = recipes()
         if str(name) not in shipped:
             raise UnknownName("recipe", str(name), shipped)
