@@ -213,6 +213,13 @@ def test_it_prints_what_is_folded_and_stays_on_paper(page: Page) -> None:
         assert page.evaluate("[...document.querySelectorAll('table')].every(t => t.scrollWidth <= innerWidth)")
         names = "Math.min(99, ...[...document.querySelectorAll('tbody th')].map(e => e.getBoundingClientRect().width))"
         assert page.evaluate(names) > 60, "a column of names is no column of letters"
+        points = "parseFloat(getComputedStyle(e).fontSize) * 0.75"
+        few = (
+            f"[...document.querySelectorAll('table')].filter(e => e.rows[0].cells.length < 9 && {points} < 7.9).length"
+        )
+        assert page.evaluate(few) == 0, "small type is for tables of many columns"
+        large = f"[...document.querySelectorAll('dl.details, figcaption')].filter(e => {points} > 10).length"
+        assert page.evaluate(large) == 0, "what stands beside the text is no larger than it"
         assert page.pdf(format="A4").startswith(b"%PDF")
     finally:
         page.emulate_media(media="screen")
