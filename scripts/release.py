@@ -249,6 +249,8 @@ def main() -> int:
     folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     report = Report()
+    # Now: another may be made while this runs.
+    commit = must("git", "-C", ROOT, "rev-parse", "--short", "HEAD").strip()
     check_version(report)
     python = tools(folder / "tools")
     if args.pythons_only:
@@ -260,7 +262,6 @@ def main() -> int:
     if newest and not args.pythons_only:
         check_installed(report, python, newest, folder)
         check_licenses(report, [p for p in files if p.suffix == ".whl"])
-    commit = must("git", "-C", ROOT, "rev-parse", "--short", "HEAD").strip()
     head = HEAD.format(
         command="make test-pythons" if args.pythons_only else "make release",
         date=time.strftime("%Y-%m-%d"),
