@@ -19,10 +19,10 @@ from moue.runtime.weights import find_model
 from moue.scale import score as module
 from moue.scale import storage as storages
 from moue.scale.discover import discover
-from moue.scale.header import ScoreOptions
+from moue.scale.header import HEADER, ScoreOptions
 from moue.scale.parquet_shard import ParquetColumns
 from moue.scale.part import Tally, part_name
-from moue.scale.plan import Planner, write_plan
+from moue.scale.plan import PLAN, Planner, write_plan
 from moue.scale.run_state import UNITS, RunState
 from moue.scale.storage import Storage
 
@@ -354,6 +354,31 @@ def test_what_an_earlier_run_made_of_a_shard_counts_as_done_and_not_as_fast(tmp_
     summary = scored()
     assert told[0] == (16, None)
     assert (summary.already_scored, summary.tally.inputs) == (16, 20)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]\n"])
+@pytest.mark.parametrize("name", [HEADER, PLAN])
+def test_notes_of_a_run_that_are_damaged_are_named(
+    archive: Path, tiny_onnx: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes
+) -> None:
+    command(archive, tiny_onnx)
+    (archive / "out" / name).write_bytes(content)
+    capsys.readouterr()
+    assert command(archive, tiny_onnx) == 2
+    assert f"{archive / 'out' / name} is " in (error := capsys.readouterr().err)
+    assert "name another folder" in error
+
+
+def test_a_tally_that_is_damaged_is_made_from_the_parts(
+    archive: Path, tiny_onnx: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command(archive, tiny_onnx)
+    rows = rows_of(archive / "out")
+    (archive / "out" / UNITS / "0000000.json").write_bytes(b"{")
+    capsys.readouterr()
+    assert command(archive, tiny_onnx) == 3
+    assert json.loads(capsys.readouterr().out)["already_scored"] == 21
+    assert rows_of(archive / "out") == rows
 
 
 def test_a_damaged_part_is_named(archive: Path, tiny_onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,6 +176,8 @@ def test_deaths_at_one_input_are_counted_and_those_of_another_run_are_not(tmp_pa
     assert [attempt("a", at) for at in (5, 5, 2, 5)] == [None] * 4
     assert "given up after 2 attempts: the worker process died" in (attempt("a", 5) or "")
     assert attempt("b", 5) is None
+    storage.write("_progress/attempts/0000000.json", b"{damaged")
+    assert attempt("b", 5) is None
     Attempts(storage, 0, "b").end()
     assert not storage.names("_progress/attempts")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from typing import Any
 
+from moue.damage import DECODING_ERRORS
 from moue.errors import MoueError
 from moue.scale.storage import Storage
 
@@ -45,8 +47,10 @@ class Attempts:
         Raises:
             MoueError: when so much was given up that the fault is in the program or the machine.
         """
-        content = self._storage.read(self._name)
-        left: dict[str, Any] = {} if content is None else json.loads(content)
+        left: dict[str, Any] = {}
+        # What a failing disk has made of it says nothing.
+        with suppress(*DECODING_ERRORS):
+            left = json.loads(self._storage.read(self._name) or b"{}")
         if left.get("run") == self._run:
             self._count = left["count"]
             self._deaths = {int(at): deaths for at, deaths in left["deaths"].items()}

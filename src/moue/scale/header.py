@@ -14,7 +14,7 @@ from moue.runtime.outputs.mirror import absolute
 from moue.runtime.validation import check_choice, check_number
 from moue.scale.parquet_shard import ParquetColumns
 from moue.scale.plan import PLAN
-from moue.scale.storage import Storage, is_address, shown
+from moue.scale.storage import ANOTHER, Storage, is_address, shown
 from moue.spec import ModelSpec
 
 Engine = Literal["local", "ray"]
@@ -105,7 +105,8 @@ def require_same(storage: Storage, header: Header) -> None:
     if content is None or not storage.exists(PLAN):
         storage.write(HEADER, json.dumps(asdict(header), indent=2).encode() + b"\n")
         return
-    there = Header(**json.loads(content))
+    with storage.decoding(HEADER, ANOTHER):
+        there = Header(**json.loads(content))
     if there != header:
         raise UsageError(f"{storage.place} {_difference(there, header)} Name another folder, or type the same command.")
 

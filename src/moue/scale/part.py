@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from moue.damage import DECODING_ERRORS
-from moue.errors import MoueError, require, shortened
+from moue.errors import require
 from moue.preprocess import ImageArray
 from moue.runtime.inputs.source import Source
 from moue.runtime.outputs.sinks import ResultSink
@@ -79,12 +78,11 @@ def read_tally(storage: Storage, name: str) -> Tally | None:
     """
     if not storage.exists(name):
         return None
-    try:
-        with storage.open(name) as file:
-            return Tally.from_json(require("pyarrow.parquet", "scale").read_metadata(file).metadata[TALLY])
-    except DECODING_ERRORS as error:
-        text = f"{storage.place}/{name} is damaged ({shortened(error, 100)})"
-        raise MoueError(f"{text}. Delete it and type the same command, which makes it again.") from error
+    with (
+        storage.decoding(name, "Delete it and type the same command, which makes it again"),
+        storage.open(name) as file,
+    ):
+        return Tally.from_json(require("pyarrow.parquet", "scale").read_metadata(file).metadata[TALLY])
 
 
 class PartSink(ResultSink):

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from moue.errors import shortened
+from moue.errors import MoueError, shortened
 from moue.scale.discover import Entry
 from moue.scale.parquet_shard import ParquetColumns, count_rows
-from moue.scale.storage import Storage
+from moue.scale.storage import ANOTHER, Storage, shown
 from moue.scale.tar_shard import NO_INPUTS, cut_tar
 
 #: The plan's file, a line a unit.
@@ -139,12 +139,21 @@ def write_plan(storage: Storage, units: Iterable[Unit]) -> None:
 
 
 def read_plan(storage: Storage) -> Iterator[tuple[int, Unit]]:
-    """The units of the plan, each with the byte at which its line begins."""
+    """The units of the plan, each with the byte at which its line begins.
+
+    Raises:
+        MoueError: when it is damaged.
+    """
     offset = 0
     with storage.open(PLAN) as file:
         for line in file:
-            yield offset, Unit.from_json(line)
+            with storage.decoding(PLAN, ANOTHER):
+                unit = Unit.from_json(line)
+            yield offset, unit
             offset += len(line)
+    if not offset:
+        # One of no inputs is never written.
+        raise MoueError(f"{shown(storage.place)}/{PLAN} is empty. {ANOTHER}.")
 
 
 def read_unit(storage: Storage, offset: int) -> Unit:

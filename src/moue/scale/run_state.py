@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from moue.damage import DECODING_ERRORS
 from moue.scale.part import Tally, part_name, read_tally, unit_of
 from moue.scale.plan import Unit, read_plan
 from moue.scale.storage import Storage
@@ -93,7 +94,11 @@ class RunState:
                 self._counted += unit.inputs
         parts = self._storage.names()
         for name, content in self._storage.read_all(UNITS):
-            number, tally = int(name.partition(".")[0]), Tally.from_json(content)
+            try:
+                number, tally = int(name.partition(".")[0]), Tally.from_json(content)
+            except DECODING_ERRORS:
+                # Its parts say what it had.
+                continue
             if all(part_name(number, part) in parts for part in range(tally.parts)):
                 self._add(number, tally)
         self.already_scored = self.tally.inputs

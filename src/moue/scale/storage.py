@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from moue.damage import DECODING_ERRORS
+from moue.damage import DECODING_ERRORS, decoding, reason
 from moue.errors import MoueError, UsageError, require, shortened
 from moue.files import atomic_write
 from moue.runtime.network.url import ADDRESS, public_name
@@ -27,6 +27,8 @@ from moue.runtime.outputs.mirror import absolute
 RETRIES, PAUSE = 3, 0.5
 #: Seconds for connecting to a web server, and for its next bytes.
 CONNECT, STALL = 15.0, 60.0
+#: What to do where the notes of a run are damaged.
+ANOTHER = "The run cannot go on: name another folder"
 #: What to do about servers that cannot be reached.
 ADVICE = "Check the address and your network, and type the same command."
 #: Statuses of a web server that ask for another attempt, besides those from 500 on.
@@ -133,9 +135,9 @@ def failure_of(error: BaseException, address: str) -> str:
     if status is not None:
         # The whole text has the address as the server knows it.
         return shortened(f"the server answers {status} {getattr(error, 'message', '')}".rstrip(), 200)
-    text = str(getattr(error, "strerror", None) or error)
-    if not text:
-        text = "no answer in time" if isinstance(error, (TimeoutError, asyncio.TimeoutError)) else type(error).__name__
+    text = reason(error)
+    if not str(error) and isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+        text = "no answer in time"
     if "range requests" in text:
         return "the server sends files only as a whole (no range requests): save it and give its path"
     unreachable = "it cannot be reached: " if isinstance(error, _network_errors()) else ""
@@ -278,6 +280,17 @@ class Storage:
             return bytes(self._asked(lambda: self._filesystem.cat_file(self._path(name))))
         except FileNotFoundError:
             return None
+
+    @contextmanager
+    def decoding(self, name: str, remedy: str) -> Iterator[None]:
+        """Run what decodes one of its files.
+
+        Raises:
+            MoueError: when the file is damaged; names it and says what to do.
+        """
+        place = f"{shown(self.place)}/{name}"
+        with decoding(place, lambda reason: MoueError(f"{place} is damaged: {reason}. {remedy}.")):
+            yield
 
     def read_all(self, folder: str) -> Iterator[tuple[str, bytes]]:
         """The names of the files in one of its folders, and what they hold; drivers read many at a time."""
