@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,6 +190,30 @@ def test_folder_without_permission_has_its_row(folder: Path, monkeypatch: pytest
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     assert list(resolve([folder])) == [Source(str(folder), "unreadable", "permission denied")]
+
+
+def test_a_folder_inside_that_may_not_be_read_has_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "closed").mkdir()
+    entries, stat = Path.iterdir, os.stat
+
+    def refuse(path: object) -> None:
+        if "closed" in str(path):
+            raise PermissionError(13, "Permission denied")
+
+    def iterdir(self: Path) -> Iterator[Path]:
+        refuse(self)
+        return entries(self)
+
+    def of(path: str | Path, *rest: Any, **options: Any) -> os.stat_result:
+        # The folder itself can be seen, what lies in it cannot.
+        refuse(Path(path).parent if isinstance(path, (str, Path)) else "")
+        return stat(path, *rest, **options)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.setattr(os, "stat", of)
+    found = [(Path(source.name).name, source.kind, source.reason) for source in resolve([tmp_path])]
+    assert found == [("a.png", "image", None), ("closed", "unreadable", "permission denied")]
 
 
 def test_names_of_which_none_is_there(folder: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from shards import rows_of, samples, tar_of
 
 #: The command, whose actors die by SIGKILL at an input "KILL", and never return from "HANG", with Python's lock held.
 SCRIPT = """
-import ctypes, os, pathlib, sys
+import ctypes, os, pathlib, sys, tempfile
 from moue.scale import ray_data
 from moue.cli.main import main
 
@@ -29,6 +30,7 @@ class Mortal(ray_data.Actor):
             if x == b"KILL":
                 with DEATHS.open("a") as file:
                     file.write("x")
+                tempfile.mkstemp()
                 os.kill(os.getpid(), 9)
             if x == b"HANG":
                 ctypes.PyDLL(None).pause()
@@ -47,12 +49,16 @@ def test_killed_actors_lose_nothing(tmp_path: Path, tiny_onnx: Path) -> None:
     source = tar_of(tmp_path / "a.tar", samples(40) | {"020.png": b"KILL", "036.png": b"HANG"})
     command = [sys.executable, str(tmp_path / "script.py"), "score", str(source), "--out", str(tmp_path / "out")]
     command += ["--engine", "ray", "--workers", "2", "--model", str(tiny_onnx), "--detector", "none", "--timeout", "5"]
+    (tmp_path / "temporary").mkdir()
+    environment = {"DEATHS": str(tmp_path / "deaths"), "TMPDIR": str(tmp_path / "temporary")}
+    # The names of Ray's sockets have to be short. And it gives its workers the lowest priority, with which they take
+    # minutes to start where a machine is busy.
+    environment |= {"RAY_TMPDIR": tempfile.gettempdir(), "RAY_worker_niceness": "0"}
     done = subprocess.run(
         [*command, "--format", "json"],
         capture_output=True,
         text=True,
-        # Ray gives its workers the lowest priority, with which they start for minutes where a machine is busy.
-        env={**os.environ, "DEATHS": str(tmp_path / "deaths"), "RAY_worker_niceness": "0"},
+        env={**os.environ, **environment},
         timeout=800,
     )
     assert done.returncode == 3, done.stderr
@@ -66,3 +72,4 @@ def test_killed_actors_lose_nothing(tmp_path: Path, tiny_onnx: Path) -> None:
     # Once without a note of where, twice with one.
     assert (tmp_path / "deaths").read_text() == "xxx"
     assert (tmp_path / "out" / "_SUCCESS").exists()
+    assert [path.name for path in (tmp_path / "temporary").iterdir() if path.name.startswith("moue-")] == []

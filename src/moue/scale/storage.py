@@ -233,7 +233,8 @@ def writing_errors() -> Iterator[None]:
     except _failures() as error:
         name, why = getattr(error, "filename", None), getattr(error, "strerror", None)
         text = f"{name}: {why}" if name and why else str(error)
-        raise CannotWrite(f"the data set cannot be written: {shortened(text, 200)}") from error
+        text = f"the data set cannot be written: {shortened(text, 200).rstrip('.')}"
+        raise CannotWrite(f"{text}. What is there is complete, and the same command goes on.") from error
 
 
 class Storage:

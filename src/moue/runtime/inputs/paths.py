@@ -181,7 +181,7 @@ def _folder(path: str, exclude: Path | None, above: frozenset[str] = frozenset()
         seen = True
         if not folder:
             yield _file(inside)
-        elif (inside / JOURNAL).is_file():
+        elif os.path.isfile(inside / JOURNAL):  # noqa: PTH113 - as above
             yield Source(str(inside), "skipped", "results of moue: name this folder itself to read its images")
         elif folder in above:
             yield Source(str(inside), "skipped", "a link back to a folder that it lies in")
