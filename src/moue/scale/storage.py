@@ -138,7 +138,7 @@ def failure_of(error: BaseException, address: str) -> str:
     text = reason(error)
     if not str(error) and isinstance(error, (TimeoutError, asyncio.TimeoutError)):
         text = "no answer in time"
-    if "range requests" in text:
+    if "range requests" in str(error):
         return "the server sends files only as a whole (no range requests): save it and give its path"
     unreachable = "it cannot be reached: " if isinstance(error, _network_errors()) else ""
     return shortened(unreachable + text.replace(address, public_name(address)), 200)
