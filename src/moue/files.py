@@ -66,6 +66,11 @@ def _identity(path: Path) -> object:
     return status.st_dev, status.st_ino
 
 
+def valid_text(name: object) -> str:
+    """The name of a file, which need not be text, as text that every format can hold: other bytes are escapes."""
+    return str(name).encode("utf-8", "backslashreplace").decode()
+
+
 @contextlib.contextmanager
 def naming_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
     """Put a file's name into each :class:`OSError` that has none.

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from moue.damage import read_json, reason
 from moue.errors import ModelError, quoted
-from moue.files import atomic_write
+from moue.files import atomic_write, valid_text
 from moue.renames import current_spec
 
 #: Of the file format; 1 had other names, see :mod:`moue.renames`.
@@ -193,6 +193,7 @@ class ModelSpec:
                 raise ModelError(f"{name} must be {requirement}. Got {quoted(value)} instead.")
         if self.crop_size > self.size:
             raise ModelError(f"crop_size must be at most the size, {self.size}. Got {self.crop_size} instead.")
+        object.__setattr__(self, "name", valid_text(self.name))
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "class_frequencies", tuple(self.class_frequencies))
         if self.class_frequencies and len(self.class_frequencies) != len(self.labels):

@@ -18,6 +18,7 @@ from moue.data.row_errors import RowErrors
 from moue.data.table import ImageTable
 from moue.data.votes import majority_table, vote_shares, votes_of
 from moue.errors import DataError, UsageError, quoted
+from moue.files import valid_text
 from moue.labels import FER2013, FERPLUS, label_set
 from moue.preprocess import to_inputs
 from moue.progress import Report
@@ -109,7 +110,7 @@ def load(
                     f"{path} holds images, and FER+'s votes go with the rows of fer2013.csv. Give that file, or leave "
                     "out --votes."
                 )
-            name = path.resolve().name if path.is_dir() else path.name
+            name = valid_text(path.resolve().name if path.is_dir() else path.name)
             table = folders.read(
                 members,
                 name,
@@ -278,7 +279,7 @@ def _read_csv(
         source=[f"row {n}" for n in rows.numbers],
         label_set=classes,
         left_out=tuple(errors.left_out),
-        name=path.name,
+        name=valid_text(path.name),
     )
     if vote_file is None:
         return table

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import ModelError, UsageError, quoted, shortened
+from moue.files import valid_text
 from moue.runtime.accelerators import ACCELERATORS, automatic, give_up, require_accelerator
 from moue.runtime.external_data import has_external_data
 from moue.runtime.graph import Graph, OnnxRuntimeGraph, OpenVinoGraph, Port, name_of, unreadable
@@ -50,6 +51,9 @@ def open_graph(
     check_number("threads", threads, 0, integer=True)
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise ModelError(f"{source} is missing: no such model file.")
+    if not isinstance(source, bytes) and valid_text(source) != str(source):
+        # No engine opens a file whose name is no valid text.
+        source = Path(source).read_bytes()
     try:
         external = has_external_data(source)
     except ValueError as error:

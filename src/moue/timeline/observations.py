@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,9 +122,16 @@ def _folder(folder: Path) -> Iterator[dict[str, Any]]:
     for row in _file(index):
         # Photos have no seconds.
         if row["answer"] and row["seconds"]:
-            yield from _file(folder / row["answer"])
+            yield from _file(_answer(folder, row["answer"]))
         else:
             yield {"source": row["source"]}
+
+
+def _answer(folder: Path, name: str) -> Path:
+    """The file that a line of the index names: bytes that are no valid text stand there as escapes."""
+    if (folder / name).exists():
+        return folder / name
+    return folder / re.sub(r"\\udc([89a-f][0-9a-f])", lambda found: os.fsdecode(bytes.fromhex(found[1])), name)
 
 
 def _file(path: Path) -> Iterator[dict[str, Any]]:

@@ -19,6 +19,7 @@ from typing import Literal, Protocol
 
 from moue.damage import decoding, reason
 from moue.errors import DataError, shortened
+from moue.files import valid_text
 
 #: Bytes that all members of one archive, or one compressed CSV, may hold together.
 MAX_TOTAL = 8 << 30
@@ -69,7 +70,7 @@ class Member:
     """One file inside an archive or folder."""
 
     path: str
-    """Relative, with forward slashes."""
+    """Relative, with forward slashes; valid text."""
     read: Callable[[], bytes]
     """Returns its content."""
 
@@ -213,7 +214,7 @@ def zip_members(archive: zipfile.ZipFile) -> list[Member]:
 def folder_members(root: Path) -> Iterator[Member]:
     """The files below a folder, sorted by path."""
     for path in list_files(root):
-        yield Member(path.relative_to(root).as_posix(), path.read_bytes)
+        yield Member(valid_text(path.relative_to(root).as_posix()), path.read_bytes)
 
 
 def list_files(root: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from moue.damage import decoding
 from moue.data.readers.archive import archive_kind, open_zip
 from moue.data.table import SPLITS, ImageTable, LeftOut
 from moue.errors import DataError, shortened
-from moue.files import atomic_write
+from moue.files import atomic_write, valid_text
 from moue.labels import LabelSet
 
 #: Raised by one when the layout changes; caches of another version are read anew.
@@ -88,12 +88,12 @@ def load(path: Path | str) -> ImageTable:
             images=images,
             labels=_whole_numbers(arrays["labels"]).astype(np.int64),
             split=np.array(_texts(meta["splits"]))[_whole_numbers(arrays["split"])],
-            source=[str(s) for s in _texts(meta["source"])],
+            source=[valid_text(s) for s in _texts(meta["source"])],
             label_set=LabelSet(str(name), tuple(_texts(labels))),
             targets=None if targets is None else _shares(targets),
             votes=None if votes is None else _shares(votes),
             left_out=tuple(LeftOut(str(s), str(r), bool(b)) for s, r, b in meta["left_out"]),
-            name=str(meta["name"]),
+            name=valid_text(meta["name"]),
             _digests=[d.tobytes() for d in digests],
         )
         n, channels, height, width = images.shape

@@ -158,7 +158,9 @@ class OutputFolder:
         Raises:
             OSError: when it cannot be written; nothing of it is left then.
         """
-        return self.write(name, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+        # What no text can hold is the escape of JSON itself.
+        return self.write(name, f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 @dataclass(frozen=True)

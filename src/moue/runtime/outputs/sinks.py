@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 from moue.errors import require
-from moue.files import atomic_write, naming_errors
+from moue.files import atomic_write, naming_errors, valid_text
 from moue.preprocess import ImageArray
 from moue.runtime.inputs.source import Source
 from moue.runtime.outputs.dataframe import COLUMNS, INTEGER_COLUMNS, TEXT_COLUMNS, columns_of, to_rows
@@ -277,7 +277,7 @@ class _TableBuilder:
         for row in rows:
             for name in TEXT_COLUMNS:
                 if row[name] is not None:
-                    row[name] = row[name].encode("utf-8", "backslashreplace").decode()
+                    row[name] = valid_text(row[name])
         return self._arrow.Table.from_pylist(rows, self.schema)
 
 

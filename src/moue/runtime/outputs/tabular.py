@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from moue.errors import require
+from moue.files import valid_text
 
 
 def probability_columns(labels: Iterable[str], other: Sequence[str]) -> list[str]:
@@ -41,5 +42,6 @@ def to_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
     pyarrow = require("pyarrow", "parquet")
     parquet = require("pyarrow.parquet", "parquet")
     sink = io.BytesIO()
-    parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), sink)
+    valid = [{key: valid_text(v) if isinstance(v, str) else v for key, v in row.items()} for row in rows]
+    parquet.write_table(pyarrow.Table.from_pylist(valid), sink)
     return sink.getvalue()
