@@ -43,6 +43,7 @@ SOURCES = {
     "default": ("default", "", "default"),
     "ferplus": ("ferplus", "", "ferplus"),
     "tiny": ("tiny", "", "tiny"),
+    "full/default-0": ("full", "member0/", "default"),
     "full/default-1": ("full", "member1/", "default"),
     "full/default-2": ("full", "member2/", "default"),
     "full/wide": ("full", "member3/", "full/wide"),

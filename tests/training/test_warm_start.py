@@ -129,7 +129,7 @@ def test_a_shipped_model_s_trunk_goes_on_and_other_classes_get_a_new_head(
     assert not any(torch.allclose(own_weights[n][:7], shipped[n][:7], atol=1e-3) for n in heads if n.endswith("weight"))
     spec = run.spec()
     assert spec.trained["init"] == name
-    assert spec.license == "MIT for the weights; the training pictures (FER-2013) were published for research"
+    assert spec.license == "MIT for the weights; the training images (FER-2013) were published for research"
 
 
 def test_ferplus_s_seven_expressions_start_as_fer2013_s(table: ImageTable, tmp_path: Path) -> None:

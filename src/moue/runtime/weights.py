@@ -18,12 +18,12 @@ BUNDLED = ("default", "tiny", "ferplus", "default-int8", "tiny-int8", "ferplus-i
 #: Models that the second distribution, ``moue-models``, carries.
 EXTRA = ("full", "googlenet", "resnet50v2", "vit")
 
-#: Models whose weights ``moue-models`` carries for torch, too, to train on from them; the last four are members of
-#: ``full``, whose fifth is ``default``.
+#: Models whose weights ``moue-models`` carries for torch, too, to train on from them; the last five are the members of
+#: ``full``.
 TORCH = (
     *("default", "tiny", "ferplus"),
     *("googlenet", "resnet50v2", "vit"),
-    *("full/default-1", "full/default-2", "full/wide", "full/deep"),
+    *("full/default-0", "full/default-1", "full/default-2", "full/wide", "full/deep"),
 )
 
 #: The model for real use: it has learned what most people see in a face.
@@ -108,7 +108,7 @@ def find_torch_weights(name: str) -> ModelFile:
         MissingExtra: when ``moue-models`` is not installed.
     """
     if name == "full":
-        raise UsageError(f"full is an ensemble. Take one of its members: default, {', '.join(TORCH[-4:])}.")
+        raise UsageError(f"full is an ensemble. Take one of its members: {', '.join(TORCH[-5:])}.")
     if name not in TORCH:
         raise UnknownName("model with weights for torch", name, TORCH)
     folder = models_folder()

@@ -43,7 +43,9 @@ def license_of(config: Config, table: ImageTable) -> str:
     inherited = [spec_of(name).license for name in config.optim.teachers]
     started_from = [config.model.init] if config.model.init else config.model.backbones
     inherited = [*(network_spec(name).license for name in started_from), *inherited]
-    return "; ".join(dict.fromkeys(filter(None, [LICENSE if is_fer2013(table) else "", *inherited])))
+    licenses = [LICENSE if is_fer2013(table) else "", *inherited]
+    # Most of them bind by the same clauses: each is said once.
+    return "; ".join(dict.fromkeys(clause for text in licenses for clause in text.split("; ") if clause))
 
 
 def machine_of(record: Mapping[str, Any]) -> str:
