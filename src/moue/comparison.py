@@ -31,7 +31,7 @@ from moue.evaluation.latency import latencies
 from moue.evaluation.model_result import ModelResult
 from moue.evaluation.scoring import score, truth_of
 from moue.export.cost import gflop_of, open_exported
-from moue.files import require_directory
+from moue.files import require_run_directory
 from moue.progress import ProgressFactory, no_progress
 from moue.report.published import published_results
 from moue.report.write import write_comparison
@@ -110,7 +110,7 @@ def compare(
     """
     names = list(names) or list(STUDY_RECIPES)
     _require_seeds(seeds)
-    require_directory(out)
+    require_run_directory(out)
     if len(set(names)) < len(names):
         raise UsageError(f"each network is compared once. Got {', '.join(names)} instead.")
     changes = {"run.minutes": minutes, "run.seed": seed, "data.votes": reading.votes}

@@ -17,7 +17,7 @@ from moue.errors import DataError, UsageError, quoted
 from moue.evaluation.metrics import Evaluation, evaluate
 from moue.evaluation.predictions_file import prediction_rows, write_rows
 from moue.evaluation.scoring import truth_of
-from moue.files import atomic_write, require_directory
+from moue.files import atomic_write, require_run_directory
 from moue.preprocess import to_inputs
 from moue.runtime.results import Predictions, softmax
 from moue.trained.open import open_any
@@ -195,7 +195,7 @@ def cross_validate(
         if any(setting.partition("=")[0] == name for setting in settings):
             raise UsageError(f"cross-validation sets {name} itself: leave it out, and give --folds.")
     require_unseen(config, table, "cross-validation")
-    require_directory(out)
+    require_run_directory(out)
     runs = tuple(out / f"fold-{fold}" for fold in range(folds))
     _require_room(out, folds)
     for fold, folder in enumerate(runs):

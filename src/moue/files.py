@@ -21,6 +21,30 @@ def require_directory(path: Path) -> None:
         raise UsageError(f"{path} is a file, and --out is a folder. Give another name.")
 
 
+def require_run_directory(path: Path) -> None:
+    """Check, before any work, that a folder can be that of a run, or of several: weights are written there.
+
+    Raises:
+        UsageError: as :func:`require_directory`, and when its name is no valid text.
+    """
+    require_directory(path)
+    require_text(path, "Give another --out.")
+
+
+def require_text(path: Path, remedy: str) -> None:
+    """Check that a name is valid text: safetensors and TensorBoard open no other.
+
+    Args:
+        path: of a file of weights, or a folder.
+        remedy: a sentence for the error.
+
+    Raises:
+        UsageError: when it is not.
+    """
+    if valid_text(path) != str(path):
+        raise UsageError(f"the name {valid_text(path)} is no valid text, which files of weights need. {remedy}")
+
+
 def require_writable(path: Path) -> None:
     """Check, before any work, that a file can be written; its folder may be missing.
 

@@ -17,7 +17,7 @@ import numpy as np
 from moue.damage import read_json
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError, quoted, require
-from moue.files import atomic_write, require_directory
+from moue.files import atomic_write, require_run_directory
 from moue.training.config import Config
 from moue.training.run_folder import Run
 from moue.training.yaml12 import read_yaml
@@ -166,7 +166,7 @@ def search(
         raise UsageError(f"minutes must be above 0. Got {quoted(minutes)} instead.")
     if not config.data.validation and not (table.split == "validation").any():
         raise UsageError("a search compares runs on the rows that they hold out: data.validation must be above 0.")
-    require_directory(out)
+    require_run_directory(out)
     rng = np.random.default_rng(seed)
     drawn = _draw(space, trials, rng)
     for settings in drawn:

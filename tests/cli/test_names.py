@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from shards import rows_of, score_here
 from videos import make_video, scene
 
 from moue.cli.main import main
@@ -72,3 +73,62 @@ def test_explain_and_timeline(
     assert main(["timeline", str(tmp_path / "films"), "--format", "json"]) == 0
     [row] = json.loads(capfdbinary.readouterr().out)
     assert row["frames"] == 4
+
+
+def test_score(
+    tiny_onnx: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("moue.scale.score.score_locally", score_here)
+    out = tmp_path / f"out{ODD}"
+    command = ["score", str(faces), "--out", str(out), "--model", str(tiny_onnx), "--detector", "none"]
+    assert main([*command, "--format", "csv"]) == 0
+    assert main(command) == 0
+    # Goes on with what is there, and refuses other sources, in words.
+    assert main(["score", str(faces / "sad"), *command[1:]]) == 2
+    assert f"{tmp_path}/out{SHOWN} has scores of" in capsys.readouterr().err
+    # pyarrow opens no file by a name that is no text.
+    sources = [row["source"] for row in rows_of(out.rename(tmp_path / "out"))]
+    assert sources[0] == f"{tmp_path}/set{SHOWN}/happy/0{SHOWN}.png"
+    assert len(sources) == 8
+
+
+TINY = ["--set", "optim.epochs=1", "--set", "optim.steps=2", "--set", "model.options={widths: [8, 16]}"]
+
+
+def test_train_and_boost(faces: Path, tmp_path: Path) -> None:
+    command = ["compact", "--data", str(faces), "--labels", "folders", *TINY, "--out"]
+    assert main(["train", *command, str(tmp_path / "run")]) == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["data"]["name"] == f"set{SHOWN}"
+    # Noise may end the second round; the weights of the first are written before.
+    main(["ensemble", "boost", *command, str(tmp_path / "boosted"), "--rounds", "2"])
+    with (tmp_path / "boosted" / "weights.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["source"].partition(SHOWN)[2] for row in csv.DictReader(file)} == {".png"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "compact"],
+        ["compare", "compact"],
+        ["cross-validate", "compact"],
+        ["search", "compact", "--minutes", "1", "--set", "optim.lr=1e-4..1e-2"],
+        ["ensemble", "bag", "compact", "--members", "2"],
+        ["ensemble", "boost", "compact", "--rounds", "2"],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_a_folder_of_weights_needs_a_name_that_is_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    out = tmp_path / f"run{ODD}"
+    assert main([*command, "--data", "synth:80:0", "--out", str(out)]) == 2
+    assert f"the name {tmp_path}/run{SHOWN} is no valid text" in (error := capsys.readouterr().err)
+    assert "Give another --out." in error
+    assert not out.exists()
+
+
+def test_a_run_that_was_renamed_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "compact", "--data", "synth:80:0", *TINY, "--out", str(tmp_path / "run")]) == 0
+    run = (tmp_path / "run").rename(tmp_path / f"run{ODD}")
+    assert main(["evaluate", str(run), "--data", "synth:80:0", "--split", "train"]) == 2
+    assert "is no valid text, which files of weights need. Rename it." in capsys.readouterr().err

@@ -87,10 +87,10 @@ def read_recipe(args: argparse.Namespace) -> tuple[Config, Config, list[str]]:
     Raises:
         UsageError: for an unknown recipe or setting, or an ``--out`` that cannot be a folder.
     """
-    from moue.files import require_directory
+    from moue.files import require_run_directory
     from moue.training.recipe import load_recipe
 
-    require_directory(args.out)
+    require_run_directory(args.out)
     options = {
         "run.minutes": args.minutes,
         "run.seed": args.seed,

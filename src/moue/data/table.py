@@ -63,7 +63,7 @@ class ImageTable:
     split: NDArray[np.str_]
     """``(N,)``: one of :data:`SPLITS`."""
     source: Sequence[str]
-    """``(N,)``: where each row comes from ("row 17", "train/happy/a.jpg")."""
+    """``(N,)``: where each row comes from ("row 17", "train/happy/a.jpg"); valid text."""
     label_set: LabelSet
     targets: NDArray[np.float32] | None = None
     """Soft targets, float32 ``(N, K)`` with rows that add up to 1 (FER+ votes); None for labels alone."""

@@ -17,7 +17,7 @@ from moue.ensembles.voting import merge
 from moue.errors import UsageError, quoted
 from moue.evaluation.metrics import Evaluation, evaluate
 from moue.evaluation.scoring import predict, truth_of
-from moue.files import require_directory
+from moue.files import require_run_directory
 from moue.runtime.results import Predictions
 from moue.spec import ModelSpec
 from moue.trained.open import open_any
@@ -90,7 +90,7 @@ def bag(
     if not 2 <= members <= 100:
         raise UsageError(f"members must be between 2 and 100. Got {quoted(members)} instead.")
     require_unseen(config, table, "bagging")
-    require_directory(out)
+    require_run_directory(out)
     runs = tuple(out / f"member-{i}" for i in range(members))
     for i, folder in enumerate(runs):
         changes = {"data.bootstrap": True, "run.seed": config.run.seed + i}

@@ -28,7 +28,7 @@ from moue.ensembles.members import (
 )
 from moue.errors import TrainingError, UsageError, quoted
 from moue.evaluation.scoring import predict, truth_of
-from moue.files import atomic_write, require_directory
+from moue.files import atomic_write, require_run_directory
 from moue.preprocess import to_inputs
 from moue.runtime.validation import check_number
 from moue.spec import ModelSpec
@@ -124,7 +124,7 @@ def boost(
     if config.data.bootstrap:
         raise UsageError("boosting weights all training rows, and data.bootstrap leaves some out. Choose one of them.")
     require_unseen(config, table, "boosting")
-    require_directory(out)
+    require_run_directory(out)
     _require_same_rate(out, learning_rate)
     out.mkdir(parents=True, exist_ok=True)
     data = config.data

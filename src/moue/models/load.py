@@ -21,6 +21,7 @@ from torch import Tensor
 
 from moue.damage import decoding, read_json, reason
 from moue.errors import ModelError, TrainingError, UnknownName, UsageError, quoted, require, shortened
+from moue.files import require_text
 from moue.models import create, devices, options_of
 from moue.models.base import Network
 from moue.models.tensors import save_file
@@ -184,6 +185,7 @@ def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], dict[str
     def damaged(why: str) -> ModelError:
         return ModelError(f"{path} is no readable safetensors file ({why}). Copy it again, or train the run again.")
 
+    require_text(path, "Rename it.")
     try:
         with decoding(path, damaged), safetensors.safe_open(path, framework="pt") as file:
             header = {key: json.loads(text) for key, text in (file.metadata() or {}).items() if key in (REBUILD, MODEL)}

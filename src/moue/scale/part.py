@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from moue.errors import require
+from moue.files import valid_text
 from moue.preprocess import ImageArray
 from moue.runtime.inputs.source import Source
 from moue.runtime.outputs.sinks import ResultSink
@@ -105,7 +106,9 @@ class PartSink(ResultSink):
         self._stack = ExitStack()
         with writing_errors():
             part = self._stack.enter_context(storage.writing(name))
-            self._writer = self._parquet.ParquetWriter(str(part), self._schema, compression="zstd")
+            # Not by pyarrow, which opens no file whose name is no valid text.
+            file = self._stack.enter_context(open(part, "wb"))  # noqa: SIM115
+            self._writer = self._parquet.ParquetWriter(file, self._schema, compression="zstd")
         self._source, self._status, self._faces = "", "no_face", 0
 
     @property
@@ -124,8 +127,7 @@ class PartSink(ResultSink):
         row = {**faces.to_dict(), "source": self._source, "key": self.key}
         for name in ("source", "key", "reason"):
             if row[name] is not None:
-                # File names need not be valid text.
-                row[name] = row[name].encode("utf-8", "backslashreplace").decode()
+                row[name] = valid_text(row[name])
         self._rows.append(row)
         self._faces += len(faces)
         if faces.timestamp is None:

@@ -16,6 +16,7 @@ from moue.data.label_noise import noisy_labels, relabel
 from moue.data.splits import Split, duplicate_groups, stratified_split
 from moue.data.table import ImageTable
 from moue.errors import DataError, UsageError
+from moue.files import require_run_directory
 from moue.labels import FERPLUS
 from moue.models import create, devices, options_of
 from moue.models.base import Network
@@ -189,6 +190,7 @@ def _begin(
     """Whether the run is new, the options that build the network of its checkpoint where it has one, the resolved
     configuration, and the split.
     """
+    require_run_directory(run.folder)
     if not run.exists:
         config = resolve_init(replace(config, data=replace(config.data, labels=table.label_set.name)))
         return True, None, config, _split(config, table)
