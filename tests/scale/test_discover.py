@@ -11,7 +11,7 @@ from shards import image
 
 from moue.errors import UsageError
 from moue.scale.discover import discover, require_sources
-from moue.scale.storage import DRIVERS, open_filesystem
+from moue.scale.filesystem import DRIVERS, open_filesystem
 
 
 def found(*sources: object, exclude: Path | None = None) -> list[tuple[str, str]]:

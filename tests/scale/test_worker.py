@@ -20,13 +20,14 @@ from moue.errors import MoueError
 from moue.labels import FER2013
 from moue.runtime.options import RecognizerOptions, VideoOptions
 from moue.runtime.recognizer import Recognizer
-from moue.scale import storage as storages
+from moue.scale import filesystem
 from moue.scale.attempts import MAX_DEATHS, Attempts
 from moue.scale.discover import discover
+from moue.scale.filesystem import CannotWrite
 from moue.scale.parquet_shard import ParquetColumns
 from moue.scale.part import Tally
 from moue.scale.plan import Planner, Unit, read_plan, read_unit, write_plan
-from moue.scale.storage import CannotWrite, Storage
+from moue.scale.storage import Storage
 from moue.scale.worker import Job, Scorer
 
 COLUMNS = ParquetColumns()
@@ -223,7 +224,7 @@ def test_a_full_disk_ends_the_run_and_blames_no_input(tmp_path: Path, tiny_onnx:
 
 
 def test_addresses_are_read_and_written(tmp_path: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storages, "PAUSE", 0)
+    monkeypatch.setattr(filesystem, "PAUSE", 0)
     film = make_video(tmp_path / "film.mp4", [scene(i) for i in range(3)]).read_bytes()
     memory = fsspec.filesystem("memory")
     try:
@@ -249,7 +250,7 @@ def test_addresses_are_read_and_written(tmp_path: Path, tiny_onnx: Path, monkeyp
 def test_a_server_with_too_much_to_do_is_asked_again_and_one_that_refuses_is_not(
     tmp_path: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storages, "PAUSE", 0)
+    monkeypatch.setattr(filesystem, "PAUSE", 0)
     with web_server() as server:
         server.answers["/busy.png"] = at_last(content(image(), "image/png"), 503, 429)
         server.answers["/forbidden.png"] = refusal(403)
@@ -261,7 +262,7 @@ def test_a_server_with_too_much_to_do_is_asked_again_and_one_that_refuses_is_not
     assert [row["status"] for row in rows] == ["ok", "unreadable", "unreadable"]
     assert "the server answers 403" in rows[1]["reason"]
     assert "the server answers 500" in rows[2]["reason"]
-    assert (asked.count("/forbidden.png"), asked.count("/down.png")) == (1, 1 + storages.RETRIES)
+    assert (asked.count("/forbidden.png"), asked.count("/down.png")) == (1, 1 + filesystem.RETRIES)
 
 
 def test_a_temporary_folder_that_is_full_ends_the_run_and_blames_no_film(
@@ -283,7 +284,7 @@ def test_a_shard_that_cannot_be_had_for_a_while_is_read_all_the_same(
 ) -> None:
     from moue.scale import tar_shard
 
-    monkeypatch.setattr(storages, "PAUSE", 0)
+    monkeypatch.setattr(filesystem, "PAUSE", 0)
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/archive/a.tar", tar_of(tmp_path / "a.tar", samples(8)).read_bytes())
     # More often than an input is tried, but at other places.

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from moue.cli.main import main
 from moue.scale.part import Tally
 from moue.scale.plan import Unit
 from moue.scale.worker import Job, Scorer
@@ -53,6 +54,20 @@ def parquet_of(path: Path, columns: Mapping[str, list[Any]], row_group: int = 8)
 def rows_of(dataset: Path) -> list[dict[str, Any]]:
     """The rows of a data set of scores, in the order of its parts."""
     return [row for part in sorted(dataset.glob("part-*.parquet")) for row in pq.read_table(part).to_pylist()]
+
+
+def score_command(folder: Path, model: Path, *more: str) -> int:
+    """``moue score`` of the folder's ``in`` to its ``out``, and the exit code.
+
+    Args:
+        folder: holds the sources.
+        model: an ONNX file.
+        more: options, and other sources that end in ".png" or are "-".
+    """
+    out = ["--out", str(folder / "out"), "--model", str(model), "--detector", "none", "--format", "json"]
+    # Of two values of an option the last counts.
+    sources = [name for name in more if name.endswith((".png", "-"))]
+    return main(["score", str(folder / "in"), *sources, *out, *(word for word in more if word not in sources)])
 
 
 def score_here(job: Job, units: Iterable[Unit], workers: int, on_rows: Any) -> Iterator[tuple[int, Tally]]:

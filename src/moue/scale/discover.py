@@ -15,7 +15,7 @@ from moue.errors import UsageError, quoted
 from moue.runtime.inputs.paths import expand, listed, natural, require_one
 from moue.runtime.network.url import public_name
 from moue.runtime.outputs.mirror import absolute
-from moue.scale.storage import (
+from moue.scale.filesystem import (
     RETRIES,
     failure_of,
     fetch,

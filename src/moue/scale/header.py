@@ -12,9 +12,10 @@ from moue.runtime.options import RecognizerOptions, VideoOptions
 from moue.runtime.outputs.journal import settings_of
 from moue.runtime.outputs.mirror import absolute
 from moue.runtime.validation import check_choice, check_number
+from moue.scale.filesystem import is_address, shown
 from moue.scale.parquet_shard import ParquetColumns
 from moue.scale.plan import PLAN
-from moue.scale.storage import ANOTHER, Storage, is_address, shown
+from moue.scale.storage import ANOTHER, Storage
 from moue.spec import ModelSpec
 
 Engine = Literal["local", "ray"]

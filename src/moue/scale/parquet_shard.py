@@ -10,8 +10,7 @@ from typing import Any
 from moue.errors import UsageError, require
 from moue.runtime.inputs.source import Source
 from moue.scale.discover import Entry
-from moue.scale.item import Item, source_of
-from moue.scale.storage import (
+from moue.scale.filesystem import (
     RETRIES,
     failure_of,
     is_address,
@@ -22,6 +21,7 @@ from moue.scale.storage import (
     shown,
     unplanned,
 )
+from moue.scale.item import Item, source_of
 
 #: Names of columns that hold a row's key, the first of which counts.
 KEYS = ("key", "__key__", "id", "image_id", "path", "file_name", "filename", "url", "name")

@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from moue.errors import MoueError, shortened
 from moue.scale.discover import Entry
+from moue.scale.filesystem import shown
 from moue.scale.parquet_shard import ParquetColumns, count_rows
-from moue.scale.storage import ANOTHER, Storage, shown
+from moue.scale.storage import ANOTHER, Storage
 from moue.scale.tar_shard import NO_INPUTS, cut_tar
 
 #: The plan's file, a line a unit.

@@ -21,13 +21,14 @@ from moue.progress import ProgressFactory, Report, no_progress
 from moue.runtime.options import RecognizerOptions, VideoOptions
 from moue.runtime.weights import find_model
 from moue.scale.discover import Presence, discover, require_sources
+from moue.scale.filesystem import ADVICE, shown
 from moue.scale.header import Header, ScoreOptions, require_own, require_same
 from moue.scale.local import cores, score_locally
 from moue.scale.part import Tally
 from moue.scale.plan import PLAN, Planner, Unit, write_plan
 from moue.scale.ray_data import score_on_ray
 from moue.scale.run_state import RunState
-from moue.scale.storage import ADVICE, Storage, shown
+from moue.scale.storage import Storage
 from moue.scale.worker import Job
 
 #: A file that lets one run at a time write, and the one that is there when all is done.

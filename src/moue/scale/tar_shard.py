@@ -12,8 +12,8 @@ from typing import IO, Any
 from moue.damage import reason
 from moue.runtime.inputs.source import Source
 from moue.scale.discover import kind_by_name
+from moue.scale.filesystem import failure_of, is_address, open_filesystem, reading_errors, shown
 from moue.scale.item import MAX_BYTES, Item, source_of
-from moue.scale.storage import failure_of, is_address, open_filesystem, reading_errors, shown
 from moue.signatures import HEAD, SYSTEM_FILES, kind_of
 
 #: Bytes of a tar file's blocks.

@@ -11,10 +11,10 @@ from typing import cast
 
 from moue.runtime.inputs.source import Kind, Source
 from moue.scale.discover import Entry
+from moue.scale.filesystem import failure_of, fetch, is_address, open_filesystem, patiently, reading_errors, shown
 from moue.scale.item import MAX_BYTES, Item, source_of
 from moue.scale.parquet_shard import ParquetColumns, parquet_items
 from moue.scale.plan import Unit
-from moue.scale.storage import failure_of, fetch, is_address, open_filesystem, patiently, reading_errors, shown
 from moue.scale.tar_shard import tar_items
 
 

@@ -14,11 +14,12 @@ from moue.runtime.recognizer import Recognizer
 from moue.runtime.run import run
 from moue.scale.attempts import OPENING, Attempts
 from moue.scale.deadline import Deadline
+from moue.scale.filesystem import RETRIES, CannotWrite, is_address, may_pass, pause, reading_errors, shown
 from moue.scale.item import Item
 from moue.scale.parquet_shard import ParquetColumns
 from moue.scale.part import PartSink, Tally, part_name, read_tally
 from moue.scale.plan import Unit
-from moue.scale.storage import RETRIES, CannotWrite, Storage, is_address, may_pass, pause, reading_errors, shown
+from moue.scale.storage import Storage
 from moue.scale.unit_items import unit_items
 
 
