@@ -13,6 +13,7 @@ from moue.cli.dataset import SET_HELP, add_reading, reading_options
 from moue.cli.numbers import real, seed, whole
 from moue.cli.progress import Progress
 from moue.errors import MissingExtra, UsageError, require
+from moue.spec import MAX_SIZE
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +74,7 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     add_reading(parser, "fer2013, or that of a written set", "for --labels ferplus")
     parser.add_argument(
         "--size",
-        type=whole(1),
+        type=whole(1, MAX_SIZE),
         help="height and width of the images in pixels (default: 48, or those of a written set)",
     )
     parser.add_argument(

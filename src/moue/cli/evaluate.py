@@ -15,7 +15,7 @@ from moue.errors import require
 from moue.files import atomic_write_many
 from moue.labels import LABEL_SETS
 from moue.runtime.engine import ENGINES
-from moue.spec import VIEWS
+from moue.spec import MAX_SIZE, VIEWS
 
 if TYPE_CHECKING:
     from moue.evaluation.metrics import Evaluation
@@ -74,7 +74,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="favor rare classes: 0 for the likeliest class, 1 for the best mean recall (default: the model's, 0)",
     )
     parser.add_argument(
-        "--size", type=whole(1), help="read the set at this size in pixels (default: the model's, as training does)"
+        "--size",
+        type=whole(1, MAX_SIZE),
+        help="read the set at this size in pixels (default: the model's, as training does)",
     )
     parser.add_argument("--color", choices=("gray", "rgb"), help="read the set in this color (default: the model's)")
     parser.add_argument(

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from moue.data.cache import cache_path, load_cached, save_cached
 from moue.data.class_map import ClassMap, class_map
+from moue.data.memory import require_memory
 from moue.data.readers import fer2013_csv, folders, store, synth
 from moue.data.readers.archive import Member, archive_kind, folder_members, open_zip, unpacking, zip_members
 from moue.data.readers.compressed_csv import is_csv, open_csv
@@ -22,7 +23,7 @@ from moue.files import valid_text
 from moue.labels import FER2013, FERPLUS, label_set
 from moue.preprocess import to_inputs
 from moue.progress import Report
-from moue.spec import Color
+from moue.spec import MAX_SIZE, Color, channels_of
 
 #: The classes that a source has, whichever these are.
 OWN = "own"
@@ -70,15 +71,17 @@ def load(
             group ``label``, or "jaffe".
 
     Raises:
-        DataError: when the set, or without ``skip_bad`` one of its rows, cannot be used; names file, row and remedy.
+        DataError: when the set, or without ``skip_bad`` one of its rows, cannot be used; names file, row and remedy;
+            when memory does not hold its images at this size.
         UsageError: for an option that does not go with the source, as a label set that is not the written file's.
         UnknownName: for an unknown label set.
     """
     labels, fallback = _checked(labels, fallback)
     values = class_map(classes, label_pattern)
-    if (size is not None and size < 1) or color not in ("gray", "rgb", None):
+    if (size is not None and not 1 <= size <= MAX_SIZE) or color not in ("gray", "rgb", None):
         raise UsageError(
-            f"size must be at least 1 and color 'gray' or 'rgb'. Got {quoted(size)} and {quoted(color)} instead."
+            f"size must be from 1 to {MAX_SIZE} pixels and color 'gray' or 'rgb'. Got {quoted(size)} and "
+            f"{quoted(color)} instead."
         )
     if synth.is_synthetic(source):
         if labels not in (None, FER2013.name) or votes is not None or values:
@@ -289,5 +292,7 @@ def _read_csv(
 
 def _resized(table: ImageTable, size: int, color: Color) -> ImageTable:
     """The table with images of another size or color."""
-    images = to_inputs(table.images, size, color)
-    return table if images is table.images else replace(table, images=images, _digests=[])
+    if table.images.shape[1:] == (channels_of(color), size, size):
+        return table
+    require_memory(len(table), size, color, table.name or "the data set")
+    return replace(table, images=to_inputs(table.images, size, color), _digests=[])

@@ -11,6 +11,7 @@ import numpy as np
 
 from moue.damage import reason
 from moue.data.class_map import ClassMap, class_index, class_names
+from moue.data.memory import require_memory
 from moue.data.readers.archive import MAX_MEMBER, DamagedError, Member, escapes_archive
 from moue.data.row_errors import RowErrors
 from moue.data.table import SPLIT_NAMES, ImageTable, LeftOut
@@ -75,6 +76,8 @@ def read(
     counts = Counter(value for _, _, value in images)
     classes = label_set(labels, sorted({values.name_of(value) for value in counts}))
     index = class_index(counts, classes, values, errors)
+    # A list, and the array that is made of it.
+    require_memory(len(images), size, color, name, copies=2)
     faces, numbers, splits, sources = [], [], [], []
     for done, (member, folder, value) in enumerate(images, start=1):
         if progress:
