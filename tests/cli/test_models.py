@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -55,6 +56,17 @@ def test_the_table_names_size_and_scores(
     [line] = [text for text in lines if text.startswith("mine.onnx")]
     assert "48×48 gray" in line
     assert "1,008" in line
+
+
+@pytest.mark.usefixtures("_local_alone")
+def test_columns_of_csv_have_the_names_of_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "mine.json"
+    scores = {"public_test": 0.66, "public_test_se": 0.008, "public_test_ece": 0.02}
+    ModelSpec.load(path).replace(scores=scores).save(path)
+    assert main(["models", str(folder), "--no-speed", "--format", "csv"]) == 0
+    [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in row)
+    assert {name: float(row[name]) for name in scores} == scores
 
 
 def test_the_speed_can_be_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

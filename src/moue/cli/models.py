@@ -9,13 +9,13 @@ from typing import Any
 from moue.cli.output import add_format, write
 from moue.spec import VIEWS
 
-#: Columns of scores, and their names in the spec.
+#: Scores, by their names in the spec, and the columns of a terminal's table.
 SCORES = {
     "public_test": "public_test",
-    "±": "public_test_se",
-    "balanced": "public_test_balanced_accuracy",
-    "deduplicated": "public_test_deduplicated",
-    "calibration_error": "public_test_ece",
+    "public_test_se": "±",
+    "public_test_balanced_accuracy": "balanced",
+    "public_test_deduplicated": "deduplicated",
+    "public_test_ece": "calibration_error",
 }
 
 
@@ -92,11 +92,13 @@ def run(args: argparse.Namespace) -> None:
         row |= {k: model[k] for k in ("parameters", "megabytes")}
         if args.speed:
             row |= {k: model[k] for k in ("faces_per_second", "engine")}
-        row |= {key: model["scores"].get(name) for key, name in SCORES.items()}
+        row |= {name: model["scores"].get(name) for name in SCORES}
         row["views"] = model["views"]
         row["further_views"] = "; ".join(map(_text, model["further_views"])) or None
         row["remark"] = model["remark"]
         rows.append(row)
     if all(row["remark"] is None for row in rows):
         rows = [{k: v for k, v in row.items() if k != "remark"} for row in rows]
+    if args.format == "table":
+        rows = [{SCORES.get(k, k): v for k, v in row.items()} for row in rows]
     write(rows, args.format, models)
