@@ -81,6 +81,9 @@ def same(rows: list[Faces], expected: list[Faces]) -> bool:
         ("http://bob:gehe@[::1]:80/a?b@c", "http://[::1]:80/a?…", "1_80_a"),
         ("http://h:80/@user/clip.mp4?mail=x@y", "http://…@user/clip.mp4?mail=…", None),
         ("ftp://bob:geheim@h/a", "ftp://h/a", None),
+        ("http://", "http://", None),
+        ("http:///a?b", "http:///a?…", None),
+        ("http:///geh@im", "http://…@im", None),
     ],
 )  # fmt: skip
 def test_an_address_is_shown_without_its_secrets(address: str, name: str, stem: str | None) -> None:

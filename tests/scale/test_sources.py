@@ -47,6 +47,9 @@ def nothing(folder: Path) -> None:
         ("memory://nothing/", "memory://nothing/: no such file."),
         ("memory://nothing/s-{0..1}.tar", "memory://nothing/s-0.tar: no such file; memory://nothing/s-1.tar: no"),
         ("http://127.0.0.1:1/a.png", "http://127.0.0.1:1/a.png: it cannot be reached: "),
+        ("http://", "moue: http:// is no address: http://PLACE/PATH is needed."),
+        ("https:///a.png", "moue: https:///a.png is no address: https://PLACE/PATH is needed."),
+        ("s3://", "moue: s3:// is no address: s3://PLACE/PATH is needed."),
         ("nosuch://host/x", "is no address that fsspec reads"),
     ],
 )

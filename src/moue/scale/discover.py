@@ -41,6 +41,9 @@ ANSWER = 10.0
 #: WebDataset's notation of many shards: shard-{000000..000123}.tar
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
+#: An address without a place, or on the web without a host.
+_NOWHERE = re.compile(r"[a-z][a-z0-9+.-]+://([?#].*)?|https?://[/?#].*", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -68,6 +71,8 @@ def require_sources(sources: Iterable[str]) -> None:
             raise UsageError(f"{name} is a camera, which has no end. Type: moue predict {name}")
         if name.lower().startswith(("rtsp://", "rtsps://")):
             raise UsageError(f"{public_name(name)} is a stream, which has no end. Type: moue predict ADDRESS")
+        if _NOWHERE.fullmatch(name):
+            raise UsageError(f"{public_name(name)} is no address: {name.partition(':')[0]}://PLACE/PATH is needed.")
     if not any(is_address(name) or _BRACES.search(name) for name in names):
         require_one(names)
 

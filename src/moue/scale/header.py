@@ -29,6 +29,9 @@ MAX_TIMEOUT = 86400
 #: Where the header is.
 HEADER = "_progress/run.json"
 
+#: The options of settings that are not named as these.
+OPTIONS = {"image": "--image-column", "key": "--key-column", "uncertain_below": "--uncertain"}
+
 
 @dataclass(frozen=True)
 class ScoreOptions:
@@ -125,9 +128,13 @@ def _difference(there: Header, asked: Header) -> str:
 
 
 def _said(name: str, value: Any) -> str:
-    if value is None:
-        return f"{name} not set"
-    return f"{name}={value:g}" if type(value) is float else f"{name}={value}"
+    """A setting as it is typed."""
+    option = OPTIONS.get(name) or f"--{name.replace('_', '-')}"
+    if value is None or value is False:
+        return f"no {option}"
+    if value is True:
+        return option
+    return f"{option} {int(value) if type(value) is float and value.is_integer() else value}"
 
 
 def _listed(names: Sequence[str]) -> str:

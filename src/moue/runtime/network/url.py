@@ -98,8 +98,8 @@ def public_name(address: str) -> str:
     else:
         place, query = rest, ""
     # A password may have a slash or a question mark that should have been encoded: all up to the last @ goes.
-    secret, _, place = place.rpartition("@")
-    place = _IN_PATH.sub(r"\1…", place) if len(secret) < len(authority) else f"…@{place}"
+    secret, at, place = place.rpartition("@")
+    place = f"…@{place}" if at and len(secret) >= len(authority) else _IN_PATH.sub(r"\1…", place)
     shown = [
         f"{key}={value if key.lower() in _HARMLESS else '…'}" if equals else "…"
         for key, equals, value in (field.partition("=") for field in query.split("&"))
