@@ -46,6 +46,45 @@ def test_a_run_starts_from_another_ones_weights_and_a_new_last_layer_where_class
         fit(SMALL.override([*still, "model.options={widths: [8, 24], blocks: [1]}"]), table, tmp_path / "fourth")
 
 
+@pytest.mark.parametrize("votes", [0, 0.5])
+def test_a_run_keeps_a_share_of_the_weights_that_it_starts_from(
+    votes: float, table: ImageTable, tmp_path: Path
+) -> None:
+    table = replace(table, votes=np.full((len(table), 8), 1 / 8, np.float32))
+    first = fit(SMALL.override(["optim.steps=2"]), table, tmp_path / "first")
+    # Classes of another order, one of them new.
+    known = [name for name in table.label_set.labels if name != "happy"]
+    other = replace(table, label_set=LabelSet("folders", ("bored", *known)))
+    settings = ["optim.epochs=2", "optim.steps=2", "optim.lr=0.05", f"model.init={first.folder}"]
+    config = SMALL.override([*settings, f"optim.votes_weight={votes}"])
+    other = table if votes else other
+    trained = fit(config, other, tmp_path / "trained")
+    a, b = (load_file(run.folder / "weights.safetensors") for run in (first, trained))
+
+    def stop(status: Status) -> None:
+        if status.epoch == 1 and not status.ended:
+            raise KeyboardInterrupt
+
+    shared = config.override(["model.init_share=0.25"])
+    with pytest.raises(KeyboardInterrupt):
+        fit(shared, other, tmp_path / "shared", progress=stop)
+    run = fit(shared, other, tmp_path / "shared", resume=True)
+    c = load_file(run.folder / "weights.safetensors")
+    head = "classifier.weight"
+    order = range(7) if votes else [table.label_set.index(name) for name in known]
+    rows = slice(0 if votes else 1, None)
+    assert torch.allclose(c[head][rows], 0.25 * a[head][list(order)] + 0.75 * b[head][rows], atol=1e-6)
+    if not votes:
+        assert torch.equal(c[head][0], b[head][0]), "of a new class there is nothing to share"
+    for name in a.keys() - {head, "classifier.bias"}:
+        if a[name].is_floating_point():
+            assert torch.allclose(c[name], 0.25 * a[name] + 0.75 * b[name], atol=1e-5), name
+    assert sum(float((a[name] - b[name]).abs().mean()) > 1e-4 for name in a if name.endswith("weight")) > 2
+    assert run.spec().trained["init_share"] == 0.25
+    with pytest.raises(UsageError, match=r"model\.init_share is a share of model.init"):
+        SMALL.override(["model.init_share=0.5"])
+
+
 @pytest.mark.parametrize("network", ["compact", "googlenet"])
 def test_a_last_layer_is_mapped_by_its_classes_names(network: str, table: ImageTable, tmp_path: Path) -> None:
     options = {"compact": "{widths: [7, 14], blocks: [1]}", "googlenet": "{width: 0.125}"}[network]

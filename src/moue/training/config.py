@@ -99,6 +99,9 @@ class ModelConfig:
     """What to start from: a finished run, or a shipped model ("default", "ferplus", "tiny", "googlenet", "resnet50v2",
     "vit", "full/wide" and the other members of `full`; needs moue-models). It must be of the same network. The rows of
     its last layer are mapped by the classes' names; those of new classes are initialized at random."""
+    init_share: Annotated[float, Range(0, 1)] = 0.0
+    """Share of the weights of ``init`` in those that the run keeps. 0.5 averages both, and so keeps most of what
+    ``init`` could do and the training took away (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022)."""
     backbones: tuple[str, ...] = ()
     """Trained models, as ``init`` takes them, whose features the network "concat" joins. They stay as they are, unless
     ``model.options.frozen`` is false."""
@@ -114,6 +117,7 @@ class ModelConfig:
         return "rgb" if self.options.get("color") == "rgb" else "gray"
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         size = self.options.get("size", 48)
         if isinstance(size, bool) or not isinstance(size, int) or not 8 <= size <= 1024:
             raise UsageError(f"model.options.size must be between 8 and 1024 pixels. Got {quoted(size)} instead.")
@@ -121,6 +125,8 @@ class ModelConfig:
             raise UsageError(
                 'model.network "init" is the network of model.init: set that, too, as in model.init=ferplus'
             )
+        if self.init_share and self.init is None:
+            raise UsageError("model.init_share is a share of model.init: set that, too, as in model.init=default")
         self._check_backbones()
         if (color := self.options.get("color", "gray")) not in ("gray", "rgb"):
             raise UsageError(f"model.options.color must be 'gray' or 'rgb'. Got {quoted(color)} instead.")

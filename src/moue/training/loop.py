@@ -36,7 +36,7 @@ from moue.training.sampler import draw_epoch, seed_step
 from moue.training.tasks import Task
 from moue.training.teacher_cache import open_teacher_cache
 from moue.training.views import Views
-from moue.training.warm_start import first_outputs, freeze
+from moue.training.warm_start import average, first_outputs, freeze
 from moue.training.whole_batch import share_batches
 
 
@@ -182,6 +182,9 @@ def _finish(plan: Plan, ema: EMA, best: Path, views: Views) -> None:
     """Write what the run keeps."""
     if plan.config.optim.keep == "best" and (kept := _best_weights(best, ema)) is not None:
         ema.network.load_state_dict(kept)
+    if plan.start is not None:
+        model = plan.config.model
+        average(ema.network, plan.start, model, plan.table.label_set.labels, model.init_share)
     calibration = _calibration(ema.network, views)
     if processes.is_first():
         plan.run.finish(

@@ -20,7 +20,7 @@ from moue.files import require_run_directory
 from moue.labels import FERPLUS
 from moue.models import create, devices, options_of
 from moue.models.base import Network
-from moue.models.load import without_weights
+from moue.models.load import TorchModel, without_weights
 from moue.spec import channels_of
 from moue.trained.network import network_spec, open_network
 from moue.training import optimizers, processes, tasks
@@ -56,6 +56,8 @@ class Plan:
     """The network to train, on the device, with the votes' outputs behind the labels' where votes are learned."""
     kept: Network
     """The network that the run keeps, for its shape: the same without the votes' outputs."""
+    start: TorchModel | None
+    """What the kept weights are averaged with in the end, where they are."""
     head: set[str]
     """The names of the weights of the last layer."""
     task: Task
@@ -112,6 +114,8 @@ def prepare(
         )
     device = processes.device_of(config.run.device)
     network, kept = _networks(config, table, rebuild)
+    # Opened now, as the end of a training is too late to find that it is gone.
+    start = open_network(config.model.init) if config.model.init is not None and config.model.init_share else None
     precision = processes.from_first(lambda: devices.precision(config.run.precision, device, network))
     if config.optim.cached_views and network.frozen_shape is None:
         raise UsageError(
@@ -153,6 +157,7 @@ def prepare(
         validation=validation,
         network=network,
         kept=kept,
+        start=start,
         head=heads_of(network, config.model)
         | {name for name, _ in network.named_parameters() if name.partition(".")[0] in network.fresh},
         task=task,

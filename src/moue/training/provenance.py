@@ -67,6 +67,7 @@ def origin_of(config: Config) -> dict[str, Any]:
     init, teachers = config.model.init, config.optim.teachers
     return {
         **({"init": Path(init).name} if init is not None else {}),
+        **({"init_share": config.model.init_share} if config.model.init_share else {}),
         **({"teachers": [Path(t).name for t in teachers]} if teachers else {}),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
@@ -49,6 +50,23 @@ def warm_start(network: Network, source: TorchModel, model: ModelConfig, labels:
             head[row] = state[name][known]
         state[name] = head
     network.load_state_dict(state)
+
+
+def average(network: Network, source: TorchModel, model: ModelConfig, labels: Sequence[str], share: float) -> None:
+    """Move a network's weights toward those that :func:`warm_start` gave it.
+
+    Args:
+        network: changed in place; rows of the last layer for classes that are new stay as they are.
+        source, model, labels: as of :func:`warm_start`.
+        share: of the former weights in the mean.
+    """
+    start = copy.deepcopy(network)
+    warm_start(start, source, model, labels)
+    former = start.state_dict()
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(former[name], share)
 
 
 def label_rows(target: Sequence[str], source: Sequence[str]) -> dict[int, int]:
