@@ -113,6 +113,12 @@ def test_groups_that_begin_with_numbers_are_in_their_order() -> None:
     assert [g.group for g in found.columns[0].groups] == ["5-9", "10-17", "18-29", "65+"]
 
 
+def test_a_group_called_nan_has_its_place_in_the_order() -> None:
+    groups = ["5-9", "nan", "b", "10-17"] * 20 + ["", ""]
+    found = audit(images(TRUTH, PREDICTED), {"age": groups}, resamples=99)
+    assert [g.group for g in found.columns[0].groups] == ["5-9", "10-17", "b", "nan"]
+
+
 def test_json_holds_it_all_and_no_number_is_nan() -> None:
     found = audit(images(TRUTH, PREDICTED, size=[1.0] * 40 + [2.0] * 42), {"who": GROUPS}, resamples=99)
     values = json.loads(json.dumps(found.to_dict(), allow_nan=False))

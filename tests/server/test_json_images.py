@@ -30,6 +30,21 @@ def test_the_rows_are_those_of_a_form(client: TestClient, face: bytes) -> None:
     assert rows[0]["faces"] == rows[1]["faces"] == expected["faces"]
 
 
+def test_an_image_without_a_name_is_called_by_its_place_however_it_is_sent(client: TestClient, face: bytes) -> None:
+    text = base64.b64encode(face).decode()
+    rows = [
+        client.post("/v1/faces", content=face).json(),
+        client.post("/v1/faces", json={"image": text}).json(),
+        client.post("/v1/faces", files=[("f", ("/", face))]).json(),
+    ]
+    assert rows[0] == rows[1] == rows[2]
+    assert rows[0][0]["source"] == "image 1"
+    named = {"data": text, "name": "a.png"}
+    rows = [client.post("/v1/faces", json={"images": [named, text]}).json()]
+    rows.append(client.post("/v1/faces", files=[("f", ("a.png", face)), ("f", ("/", face))]).json())
+    assert [[row["source"] for row in of] for of in rows] == [["a.png", "image 2"]] * 2
+
+
 def test_both_alphabets_line_breaks_and_missing_padding_are_read(client: TestClient, face: bytes) -> None:
     # All lengths of padding: PNG files may have bytes after their end.
     for more in (b"", b"\xff", b"\xfb\xff"):

@@ -262,9 +262,11 @@ def _natural(name: str) -> tuple[float, str]:
     """Groups that begin with a number are in its order: "5 to 9" before "10 to 14"."""
     head = name.split(" ")[0].split("-")[0].split("–")[0].strip("<>≤≥+")
     try:
-        return float(head), name
+        number = float(head)
     except ValueError:
-        return np.inf, name
+        number = np.inf
+    # A group may be called "nan", which no order has a place for.
+    return np.inf if np.isnan(number) else number, name
 
 
 def _scores(

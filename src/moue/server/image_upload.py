@@ -10,7 +10,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from moue.server.json_images import decode_json, max_json_bytes
 from moue.server.settings import Settings
-from moue.server.upload import UNSPECIFIED, Pace, media_type, read_body, safe_name
+from moue.server.upload import UNSPECIFIED, Pace, image_name, media_type, read_body
 
 
 async def read_images(request: Request, settings: Settings, take: Callable[[int], None]) -> list[tuple[str, bytes]]:
@@ -43,7 +43,7 @@ async def read_images(request: Request, settings: Settings, take: Callable[[int]
     content = b"".join([part async for part in body])
     if not content:
         raise HTTPException(400, "the body is empty: send the bytes of an image.")
-    return [("image", content)]
+    return [(image_name(None, 1), content)]
 
 
 async def _counted(parts: AsyncIterator[bytes], take: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
@@ -75,7 +75,7 @@ async def _read_form(
         for _, value in form.multi_items():
             if isinstance(value, str):
                 raise HTTPException(400, "a form must hold files only: paths, URLs and other fields are never read.")
-            images.append((safe_name(value.filename, f"image {len(images) + 1}"), await value.read()))
+            images.append((image_name(value.filename, len(images) + 1), await value.read()))
     finally:
         parser.close()
     if not images:

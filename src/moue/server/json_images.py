@@ -11,7 +11,7 @@ from fastapi import HTTPException
 
 from moue.errors import quoted
 from moue.server.settings import Settings
-from moue.server.upload import safe_name, too_large
+from moue.server.upload import image_name, too_large
 
 #: What a body may hold besides base64: names, the heads of data: URLs.
 _EXTRA_BYTES = 1 << 16
@@ -79,7 +79,7 @@ def _image(value: Any, number: int) -> tuple[str, str]:
         name, value = value.get("name"), value["data"]
     if not isinstance(value, str) or not isinstance(name, str | None):
         raise HTTPException(400, f"{_SHAPE}. Image {number} is {quoted(value)} instead.")
-    return safe_name(name, f"image {number}"), _without_head(value, number)
+    return image_name(name, number), _without_head(value, number)
 
 
 def _without_head(value: str, number: int) -> str:

@@ -93,7 +93,7 @@ class Face(TypedDict):
 class Row(TypedDict):
     """The result for one image or one frame."""
 
-    source: Annotated[str, Field(description="the file's name, without folders")]
+    source: Annotated[str, Field(description="the file's name, without folders; image 1, image 2, … where it has none")]
     model: Annotated[str | None, Field(description="the model that read it")]
     status: Annotated[str, Field(description="ok, no_face, unreadable, too_large or busy")]
     reason: Annotated[str | None, Field(description="why it could not be read")]

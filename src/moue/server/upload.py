@@ -134,6 +134,11 @@ def safe_name(name: str | None, default: str) -> str:
     return "".join(c for c in name if c.isprintable())[:_MAX_NAME_LENGTH] or default
 
 
+def image_name(name: str | None, number: int) -> str:
+    """The source of an image's row: its file's name, or "image 1" for the first of a request that has none."""
+    return safe_name(name, f"image {number}")
+
+
 def too_large(max_bytes: int, size: str) -> HTTPException:
     """The error for an upload of more than ``max_bytes``."""
     return HTTPException(413, f"the upload must be {max_bytes:,} bytes at most. Got {size} instead.")
