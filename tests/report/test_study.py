@@ -71,6 +71,10 @@ def test_page_markdown_and_json_have_every_section(pages: dict[str, tuple[Path, 
     assert {"data", "networks", "results", "differences", "errors", "label-noise", "explanations"} <= set(links)
     assert {"robustness", "limits", "provenance"} <= set(links)
     assert "a <b>" not in html
+    assert "<li>The scores hold for images like these" in html
+    assert "<code>moue audit</code> compares groups of people" in html
+    assert '<code>moue compare <span class="option">--seeds</span></code> measures' in html
+    assert "`moue audit` compares" in markdown
     for word in ("Data", "Network compact", "Results", "Errors", "Label noise", "Explanations", "Robustness", "Limits"):
         assert f"\n## {word}" in markdown, word
     for name in re.findall(r"\(figures/([\w-]+)\.svg\)", markdown):

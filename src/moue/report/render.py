@@ -102,11 +102,11 @@ def _ordered(pairs: Sequence[Pair], best: ModelResult | None) -> list[Pair]:
 
 
 def _options(text: object) -> Any:
-    """Text for HTML in which no line ends inside of an option's name, as "--" and "votes"."""
+    """Text for HTML: what stands in backticks as code, and no line ends inside of an option's name, as "--" and
+    "votes"."""
     markup = require("markupsafe", "report")
-    return markup.Markup(
-        re.sub(r"(?<!\S)--?[a-z][\w-]*", r'<span class="option">\g<0></span>', str(markup.escape(text)))
-    )
+    escaped = re.sub(r"(?<!\S)--?[a-z][\w-]*", r'<span class="option">\g<0></span>', str(markup.escape(text)))
+    return markup.Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escaped))
 
 
 def environment() -> Any:

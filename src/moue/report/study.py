@@ -37,11 +37,11 @@ LIMITS = (
     "A model names the expression that a face shows to onlookers, not what a person feels. Do not decide about a "
     "person by it.",
     "The scores hold for images like these: other cameras, light, ages and cultures need images of their own. "
-    "The command moue audit compares groups of people in them.",
+    "`moue audit` compares groups of people in them.",
     "Labels are what annotators saw, and they disagree. A model that has learned one way of labeling scores lower on "
     "another without reading faces worse.",
     "The intervals are of these images alone. No model was trained again for this page: another seed, or other "
-    "training images, would change its scores, too. The command moue compare --seeds measures by how much.",
+    "training images, would change its scores, too. `moue compare --seeds` measures by how much.",
     "Scores hold for images that chose nothing. Where these images also chose a model, an epoch or a setting, the "
     "scores are too high, and nothing here can tell.",
 )
