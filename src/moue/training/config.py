@@ -6,16 +6,15 @@ No torch here: the command line reads, checks and lists recipes without it.
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from moue.errors import UnknownName, UsageError, quoted
+from moue.errors import UsageError, quoted
 from moue.spec import Color
 from moue.training.ranges import Range, check_ranges
-from moue.training.yaml12 import read_yaml
+from moue.training.values import build, parse_setting
 
 #: The settings with which a run may be resumed otherwise than it was started: where it is computed, and where its votes
 #: are. All others would make it another run.
@@ -313,7 +312,7 @@ class Config:
         Raises:
             UsageError: for an unknown key (names the nearest one) or a value of the wrong type.
         """
-        return typing.cast(Config, _build(cls, values, ""))
+        return typing.cast(Config, build(cls, values, ""))
 
     def override(self, settings: typing.Iterable[str] = (), changes: Mapping[str, Any] | None = None) -> Config:
         """A copy with ``section.key=value`` settings applied; values are read as YAML.
@@ -326,7 +325,7 @@ class Config:
             UsageError: for a setting without "=", a whole section, an unknown key or a value of the wrong type.
         """
         values = self.to_dict()
-        for path, value in [*map(_setting, settings), *(changes or {}).items()]:
+        for path, value in [*map(parse_setting, settings), *(changes or {}).items()]:
             if path in values:
                 raise UsageError(f"{path} is a section, and one key of it is set at a time, as in optim.lr=3e-4.")
             *parents, key = path.split(".")
@@ -344,63 +343,3 @@ class Config:
         for key in path.split("."):
             node = node.get(key) if isinstance(node, dict) else None
         return node
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    """A ``section.key=value`` as its path and its value."""
-    path, equals, value = text.partition("=")
-    if not equals:
-        raise UsageError(f"--set takes section.key=value, as in optim.lr=3e-4. Got {quoted(text)} instead.")
-    return path.strip(), _scalar(value)
-
-
-def _scalar(text: str) -> Any:
-    try:
-        return read_yaml(text)
-    except UsageError as error:
-        raise UsageError(f"{quoted(text)} is not a value as YAML writes it. Put a text into quotes.") from error
-
-
-def _build(cls: Any, values: Any, where: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise UsageError(f"{where or 'a recipe'} must be a section of keys. Got {quoted(values)} instead.")
-    hints = typing.get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls)]
-    arguments = {}
-    for key, value in values.items():
-        if key not in names:
-            raise UnknownName("setting", f"{where}{key}", [f"{where}{name}" for name in names])
-        hint_type = hints[key]
-        if dataclasses.is_dataclass(hint_type):
-            arguments[key] = _build(hint_type, {} if value is None else value, f"{where}{key}.")
-        else:
-            arguments[key] = _coerce(value, hint_type, f"{where}{key}")
-    return cls(**arguments)
-
-
-def _coerce(value: Any, kind: Any, where: str) -> Any:
-    """Check one value against its annotation; whole numbers pass as floats, nothing else is bent."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return None if value is None else _coerce(value, next(k for k in arguments if k is not type(None)), where)
-    if origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(_coerce(v, arguments[0], where) for v in value)
-    if kind is float and isinstance(value, str):
-        value = _scalar(value)
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    valid, expected = {
-        Literal: (value in arguments, ", ".join(map(repr, arguments))),
-        tuple: (False, "a list"),
-        dict: (_is_section(value), "a section of keys that are texts"),
-        float: (number, "a number"),
-        int: (number and (isinstance(value, int) or value.is_integer()), "a whole number"),
-        bool: (isinstance(value, bool), "true or false"),
-        str: (isinstance(value, str), "a text"),
-    }[origin or kind]
-    if not valid:
-        raise UsageError(f"{where} must be {expected}. Got {quoted(value)} instead.")
-    return kind(value) if kind in (float, int) else dict(value) if origin is dict else value
-
-
-def _is_section(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
