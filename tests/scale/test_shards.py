@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import random
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,23 @@ def test_a_wrong_header_is_no_silent_end(tmp_path: Path) -> None:
     found = tar_sources(path)
     assert [source.kind for _, _, source in found] == ["image"] * 3 + ["unreadable"]
     assert "its other files are not read" in str(found[-1][2].reason)
+
+
+def test_a_header_that_tarfile_cannot_read_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for i in range(3):
+            member = tarfile.TarInfo(f"{i}.png")
+            member.size, member.pax_headers = len(image(i)), {"comment": 40 * "x"}
+            tar.addfile(member, io.BytesIO(image(i)))
+    data = bytearray(path.read_bytes())
+    # A record begins with its length.
+    at = data.rindex(b" comment=")
+    data[at - 2 : at + 28] = b"9999999999999999999999 path=x\n"
+    path.write_bytes(data)
+    found = tar_sources(path)
+    assert [source.kind for _, _, source in found] == ["image"] * 2 + ["unreadable"]
+    assert "a header is wrong" in str(found[-1][2].reason)
 
 
 def test_an_archive_without_images_has_a_row(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from moue.damage import reason
+from moue.damage import DECODING_ERRORS, reason
 from moue.runtime.inputs.source import Source
 from moue.scale.discover import kind_by_name
 from moue.scale.filesystem import failure_of, is_address, open_filesystem, reading_errors, shown
@@ -143,8 +143,9 @@ def _members(file: IO[bytes], start: int, stop: int | None) -> Iterator[tarfile.
                 if member.isreg():
                     yield member
             end = tar.offset
-    except tarfile.ReadError as error:
-        yield reason(error)
+    except DECODING_ERRORS as error:
+        # tarfile does not expect, for one, a length of more digits than a number may have.
+        yield reason(error) if isinstance(error, tarfile.TarError) else "a header is wrong"
         return
     if stop is not None:
         return
