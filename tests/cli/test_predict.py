@@ -403,7 +403,7 @@ def test_a_part_of_a_video_and_the_ways_to_write_its_times(
         assert predict(video, "--start", start, "--end", end, "--format", "jsonl") == 0
         rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
         assert [(row["frame"], row["timestamp"]) for row in rows] == [(25 + i, 1 + i / 25) for i in range(5)]
-    for wrong in ("1:60", "x", "-1", "1:2:3:4", "1.5:00", "nan", ""):
+    for wrong in ("1:60", "x", "-1", "1:2:3:4", "1.5:00", "nan"):
         with pytest.raises(SystemExit) as ended:
             predict(video, f"--start={wrong}")
         assert ended.value.code == 2
