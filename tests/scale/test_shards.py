@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from servers import content, web_server
 from shards import image, parquet_of, samples, tar_of
@@ -155,6 +156,44 @@ def test_a_parquet_file_without_images_or_damaged_has_a_row(tmp_path: Path) -> N
     path.write_bytes(path.read_bytes()[:50])
     assert isinstance(entry := count_rows(str(path), ParquetColumns()), Entry)
     assert entry.kind == "unreadable"
+
+
+def test_a_damaged_group_of_rows_takes_no_other_one_along(tmp_path: Path) -> None:
+    path = parquet_of(tmp_path / "a.parquet", {"jpg": [image(i) for i in range(24)]}, row_group=8)
+    column = pq.read_metadata(path).row_group(1).column(0)
+    data = bytearray(path.read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    data[start : start + column.total_compressed_size] = bytes(column.total_compressed_size)
+    path.write_bytes(data)
+    found = opened(parquet_items(str(path), 2, 22, ParquetColumns()))
+    assert [name for name, _, _ in found] == [f"{path}#{row}" for row in range(2, 22)]
+    assert [source.kind for _, _, source in found] == ["image"] * 6 + ["unreadable"] * 8 + ["image"] * 6
+    assert [s.content for _, _, s in found if s.kind == "image"] == [image(i) for i in (*range(2, 8), *range(16, 22))]
+
+
+@pytest.mark.parametrize("kind", [pa.large_binary(), pa.binary_view(), pa.dictionary(pa.int8(), pa.binary())])
+def test_a_column_of_bytes_may_be_stored_in_any_way(tmp_path: Path, kind: Any) -> None:
+    path = str(parquet_of(tmp_path / "a.parquet", {"jpg": pa.array([image(), image(1)]).cast(kind)}))
+    assert count_rows(path, ParquetColumns()) == 2
+    assert [s.content for _, _, s in opened(parquet_items(path, 0, 2, ParquetColumns()))] == [image(), image(1)]
+
+
+def test_inputs_that_a_shard_has_lost_since_the_plan_are_missed(tmp_path: Path) -> None:
+    path = tar_of(tmp_path / "a.tar", samples(4))
+    [piece] = cut_tar(str(path), lambda: 9)
+    tar_of(path, samples(3))
+    found = opened(tar_items(str(path), *piece[:2], inputs=piece[2]))
+    assert [source.kind for _, _, source in found] == ["image"] * 3 + ["unreadable"]
+    assert found[-1][2].reason == "the archive has changed since the run was planned: 1 of its files are missing"
+
+    table = str(parquet_of(tmp_path / "a.parquet", {"jpg": [image()] * 3}))
+    found = opened(parquet_items(table, 1, 5, ParquetColumns()))
+    assert [source.kind for _, _, source in found] == ["image"] * 2 + ["unreadable"] * 2
+    assert str(found[-1][2].reason).endswith("it has no such row any more")
+    parquet_of(Path(table), {"a": [image()] * 5, "b": [image()] * 5})
+    found = opened(parquet_items(table, 1, 5, ParquetColumns()))
+    assert [source.kind for _, _, source in found] == ["unreadable"] * 4
+    assert "it has 2 columns of bytes, and had one" in str(found[0][2].reason)
 
 
 def test_a_parquet_file_of_a_server_that_sends_no_parts_says_what_to_do(tmp_path: Path) -> None:

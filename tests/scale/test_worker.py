@@ -115,6 +115,30 @@ def test_a_part_that_is_there_is_not_made_again(tmp_path: Path, tiny_onnx: Path)
     assert {part: part.stat().st_mtime_ns for part in kept} == kept
 
 
+@pytest.mark.parametrize(
+    ("left", "reason"), [(None, "no such file"), (5, "it has fewer files"), (0.5, "a header is wrong")]
+)
+def test_a_shard_that_was_lost_after_its_first_parts_is_no_silent_end(
+    tmp_path: Path, tiny_onnx: Path, left: float | None, reason: str
+) -> None:
+    shard = tar_of(tmp_path / "a.tgz", samples(10), "w:gz")
+    [unit] = units(shard)
+    scorer = Scorer(job(tmp_path / "out", tiny_onnx, part_inputs=3))
+    scorer.score(unit)
+    for part in sorted((tmp_path / "out").glob("part-*"))[2:]:
+        part.unlink()
+    if left is None:
+        shard.unlink()
+    elif left < 1:
+        shard.write_bytes(shard.read_bytes()[: int(left * shard.stat().st_size)])
+    else:
+        tar_of(shard, samples(int(left)), "w:gz")
+    tally = scorer.score(unit)
+    assert tally.statuses == {"ok": 6, "unreadable": 1}
+    *_, last = rows_of(tmp_path / "out")
+    assert (last["source"], reason in last["reason"]) == (str(shard), True)
+
+
 def test_a_worker_tells_the_rows_that_a_film_has_and_will_have(tmp_path: Path, tiny_onnx: Path) -> None:
     told: list[tuple[int, int | None]] = []
     film = make_video(tmp_path / "film.mp4", [scene(i) for i in range(80)]).read_bytes()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from moue.errors import UsageError, require
-from moue.runtime.inputs.source import Source
 from moue.scale.discover import Entry
 from moue.scale.filesystem import (
     RETRIES,
@@ -21,7 +20,7 @@ from moue.scale.filesystem import (
     shown,
     unplanned,
 )
-from moue.scale.item import Item, source_of
+from moue.scale.item import Item, failed_item, source_of
 
 #: Names of columns that hold a row's key, the first of which counts.
 KEYS = ("key", "__key__", "id", "image_id", "path", "file_name", "filename", "url", "name")
@@ -77,23 +76,34 @@ def parquet_items(
     Args:
         path: of the file, or its address.
         start: the first row.
-        stop: the row after the last.
+        stop: the row after the last; there is an item for each up to it, even where the file has fewer by now.
         columns: what :func:`count_rows` has checked.
         folder: where a relative path begins, if not in the working folder.
         patient: whether to raise what reading the file raises, as the caller tries again.
     """
     name, row = shown(path), start
+    why = "the Parquet file has changed since the run was planned: it has no such row any more"
     try:
         with _opened(path, folder) as file:
-            for content, key in _rows(file, start, stop, columns):
-                yield _item(f"{name}#{row}", key, content)
-                row += 1
+            image, key = _image_column(file.schema_arrow, columns), _key_column(file.schema_arrow, columns)
+            for group, first, last in _groups(file, start, stop):
+                try:
+                    for content, label in _rows(file, group, row - first, last - first, image, key):
+                        yield _item(f"{name}#{row}", label, content)
+                        row += 1
+                except reading_errors() as error:
+                    if patient:
+                        raise
+                    # The next group of rows may well be sound.
+                    for number in range(row, last):
+                        yield failed_item(f"{name}#{number}", _why(error, path))
+                    row = last
     except reading_errors() as error:
         if patient:
             raise
-        why = f"the Parquet file cannot be read: {failure_of(error, path)}"
-        for number in range(row, stop):
-            yield Item(f"{name}#{number}", None, _unreadable(f"{name}#{number}", why))
+        why = _why(error, path)
+    for number in range(row, stop):
+        yield failed_item(f"{name}#{number}", why)
 
 
 def _shape(path: str) -> tuple[Any, int]:
@@ -105,8 +115,8 @@ def _item(name: str, key: str | None, content: bytes | None) -> Item:
     return Item(name, key, lambda: nullcontext(source_of(name, content)))
 
 
-def _unreadable(name: str, why: str) -> Any:
-    return lambda: nullcontext(Source(name, "unreadable", why))
+def _why(error: Exception, path: str) -> str:
+    return f"the Parquet file cannot be read: {failure_of(error, path)}"
 
 
 def _opened(path: str, folder: str = "") -> Any:
@@ -116,20 +126,22 @@ def _opened(path: str, folder: str = "") -> Any:
     return parquet.ParquetFile(filesystem.open(inside, "rb"), buffer_size=1 << 20, pre_buffer=False)
 
 
-def _rows(file: Any, start: int, stop: int, columns: ParquetColumns) -> Iterator[tuple[bytes | None, str | None]]:
-    """The image and the key of each row."""
-    schema = file.schema_arrow
-    image = columns.image or _image_columns(schema)[0]
-    key = columns.key or next((name for name in KEYS if name in schema.names and name != image), None)
-    groups, before, first = [], 0, None
-    for number in range(file.metadata.num_row_groups):
-        after = before + file.metadata.row_group(number).num_rows
-        if after > start and before < stop:
-            groups.append(number)
-            first = before if first is None else first
-        before = after
-    row = first or 0
-    for batch in file.iter_batches(ROWS, row_groups=groups, columns=[image, *([key] if key else [])]):
+def _groups(file: Any, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """The groups of rows that have any from ``start`` to ``stop``: their number, first row, and last of these + 1."""
+    first = 0
+    for group in range(file.metadata.num_row_groups):
+        after = first + file.metadata.row_group(group).num_rows
+        if after > start and first < stop:
+            yield group, first, min(after, stop)
+        first = after
+
+
+def _rows(
+    file: Any, group: int, start: int, stop: int, image: str, key: str | None
+) -> Iterator[tuple[bytes | None, str | None]]:
+    """The image and the key of each row of a group from ``start`` to ``stop``."""
+    row = 0
+    for batch in file.iter_batches(ROWS, row_groups=[group], columns=[image, *([key] if key else [])]):
         # Row by row, as a list of all would be a second copy of them.
         for at in range(max(start - row, 0), min(stop - row, batch.num_rows)):
             value = batch.column(image)[at].as_py()
@@ -141,6 +153,19 @@ def _rows(file: Any, start: int, stop: int, columns: ParquetColumns) -> Iterator
             return
 
 
+def _image_column(schema: Any, columns: ParquetColumns) -> str:
+    """The column of images of a file that had one when the run was planned."""
+    found = [columns.image] if columns.image is not None else _image_columns(schema)
+    if len(found) != 1:
+        raise ValueError(f"it has {len(found)} columns of bytes, and had one when the run was planned")
+    return found[0]
+
+
+def _key_column(schema: Any, columns: ParquetColumns) -> str | None:
+    image = _image_column(schema, columns)
+    return columns.key or next((name for name in KEYS if name in schema.names and name != image), None)
+
+
 def _image_columns(schema: Any) -> list[str]:
     return [field.name for field in schema if _holds_bytes(field.type)]
 
@@ -149,4 +174,7 @@ def _holds_bytes(kind: Any) -> bool:
     types = require("pyarrow", "scale").types
     if types.is_struct(kind):
         return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
-    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
+    if types.is_dictionary(kind):
+        return _holds_bytes(kind.value_type)
+    tests = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
+    return any(test(kind) for test in tests)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import IO, Any
 
@@ -13,13 +13,15 @@ from moue.damage import DECODING_ERRORS, reason
 from moue.runtime.inputs.source import Source
 from moue.scale.discover import kind_by_name
 from moue.scale.filesystem import failure_of, is_address, open_filesystem, reading_errors, shown
-from moue.scale.item import MAX_BYTES, Item, source_of
+from moue.scale.item import MAX_BYTES, Item, failed_item, source_of
 from moue.signatures import HEAD, SYSTEM_FILES, kind_of
 
 #: Bytes of a tar file's blocks.
 BLOCK = 512
 #: Why an archive is skipped.
 NO_INPUTS = "an archive without images and videos"
+#: Why what is left of an archive is not read.
+CHANGED = "the archive has changed since the run was planned"
 
 
 def cut_tar(path: str, size: Callable[[], int]) -> Iterator[tuple[int, int | None, int | None]]:
@@ -54,37 +56,42 @@ def cut_tar(path: str, size: Callable[[], int]) -> Iterator[tuple[int, int | Non
     yield start, None, inputs
 
 
-def tar_items(path: str, start: int, stop: int | None, *, folder: str = "", patient: bool = False) -> Iterator[Item]:
+def tar_items(
+    path: str, start: int, stop: int | None, *, inputs: int | None = None, folder: str = "", patient: bool = False
+) -> Iterator[Item]:
     """The images and videos of a piece of a tar file.
 
-    Other files, such as a sample's labels, are no inputs. Where the file is damaged, the last item says so; one without
-    any image or video has one item, which is skipped.
+    Other files, such as a sample's labels, are no inputs. Where the file is damaged, or has fewer inputs than it had when
+    it was cut, the last item says so; one without any image or video has one item, which is skipped.
 
     Args:
         path: of the file, or its address.
         start: the byte of its first header.
         stop: the byte before which headers begin; None for all.
+        inputs: how many there were when it was cut; None where nobody knew.
         folder: where a relative path begins, if not in the working folder.
         patient: whether to raise what reading the archive itself raises, as the caller tries again.
     """
     name = shown(path)
-    seen = False
+    seen, is_whole = 0, True
     try:
         with _opened(path, folder) as file:
             for member in _members(file, start, stop):
                 if isinstance(member, str):
-                    seen = True
+                    is_whole = False
                     yield _failed(name, f"the archive is damaged: {member}; its other files are not read")
                 elif _is_input(file, member):
-                    seen = True
+                    seen += 1
                     yield _item(name, file, member, patient)
     except reading_errors() as error:
         if patient:
             raise
-        seen = True
+        is_whole = False
         yield _failed(name, f"the archive cannot be read: {failure_of(error, path)}")
-    if not seen and not start and stop is None:
-        yield _failed(name, NO_INPUTS, "skipped")
+    if is_whole and seen < (inputs or 0):
+        yield _failed(name, f"{CHANGED}: {(inputs or 0) - seen:,} of its files are missing")
+    elif is_whole and not seen and not start and stop is None:
+        yield failed_item(name, NO_INPUTS, "skipped")
 
 
 def _item(archive: str, file: Any, member: tarfile.TarInfo, patient: bool) -> Item:
@@ -113,8 +120,8 @@ def _item(archive: str, file: Any, member: tarfile.TarInfo, patient: bool) -> It
     return Item(name, key, opened)
 
 
-def _failed(name: str, why: str, kind: Any = "unreadable") -> Item:
-    return Item(name, None, lambda: nullcontext(Source(name, kind, why)))
+def _failed(name: str, why: str) -> Item:
+    return failed_item(name, why, ends_shard=True)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def unit_items(unit: Unit, columns: ParquetColumns, *, patient: bool = False) ->
             says so.
     """
     if unit.kind == "tar":
-        yield from tar_items(unit.path, unit.start, unit.stop, folder=unit.folder, patient=patient)
+        yield from tar_items(unit.path, unit.start, unit.stop, inputs=unit.inputs, folder=unit.folder, patient=patient)
     elif unit.kind == "parquet":
         yield from parquet_items(unit.path, unit.start, unit.stop or 0, columns, folder=unit.folder, patient=patient)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from moue.damage import reason
@@ -15,11 +15,12 @@ from moue.runtime.run import run
 from moue.scale.attempts import OPENING, Attempts
 from moue.scale.deadline import Deadline
 from moue.scale.filesystem import RETRIES, CannotWrite, is_address, may_pass, pause, reading_errors, shown
-from moue.scale.item import Item
+from moue.scale.item import Item, failed_item
 from moue.scale.parquet_shard import ParquetColumns
 from moue.scale.part import PartSink, Tally, part_name, read_tally
 from moue.scale.plan import Unit
 from moue.scale.storage import Storage
+from moue.scale.tar_shard import CHANGED
 from moue.scale.unit_items import unit_items
 
 
@@ -100,7 +101,12 @@ class Scorer:
         total = Tally()
         items = _numbered(unit, self._job.columns, attempts, patient)
         for number in itertools.count():
-            tally = self._part(part_name(unit.number, number), items, attempts, patient, total.rows)
+            name = part_name(unit.number, number)
+            tally = read_tally(self._storage, name)
+            if tally is None:
+                tally = self._part(name, items, attempts, patient, total.rows)
+            else:
+                items = _after(items, tally.inputs, unit)
             if tally is None:
                 break
             total.add(tally)
@@ -112,11 +118,6 @@ class Scorer:
         self, name: str, items: Iterator[tuple[int, Item]], attempts: Attempts, patient: bool, before: int
     ) -> Tally | None:
         """Write a part, before which the unit has some rows; None where no items are left for it."""
-        tally = read_tally(self._storage, name)
-        if tally is not None:
-            for _ in itertools.islice(items, tally.inputs):
-                pass
-            return tally
         first = next(items, None)
         if first is None:
             return None
@@ -189,12 +190,20 @@ def _reaching(patient: bool) -> Iterator[None]:
         raise _Unreachable(error) from error
 
 
+def _after(items: Iterator[tuple[int, Item]], count: int, unit: Unit) -> Iterator[tuple[int, Item]]:
+    """The items after as many as a part has: where the shard cannot be read so far any more, what says so."""
+    for _ in range(count):
+        index, item = next(items, (OPENING, failed_item(shown(unit.path), f"{CHANGED}: it has fewer files")))
+        if item.ends_shard or index == OPENING:
+            return iter([(index, item)])
+    return items
+
+
 def _numbered(unit: Unit, columns: ParquetColumns, attempts: Attempts, patient: bool) -> Iterator[tuple[int, Item]]:
     """The inputs of a unit with their numbers; of one that cannot even be opened, one that says so."""
     given_up = attempts.given_up(OPENING)
     if given_up is not None:
-        name = shown(unit.path or unit.files[0].name)
-        yield 0, Item(name, None, lambda: nullcontext(Source(name, "unreadable", given_up)))
+        yield 0, failed_item(shown(unit.path or unit.files[0].name), given_up, ends_shard=True)
         return
     items = enumerate(unit_items(unit, columns, patient=patient))
     while True:
