@@ -61,8 +61,8 @@ def tar_items(
 ) -> Iterator[Item]:
     """The images and videos of a piece of a tar file.
 
-    Other files, such as a sample's labels, are no inputs. Where the file is damaged, or has fewer inputs than it had when
-    it was cut, the last item says so; one without any image or video has one item, which is skipped.
+    Other files, such as a sample's labels, are no inputs. Where the file is damaged, or has fewer inputs than it had,
+    the last item says so; one without any image or video has one item, which is skipped.
 
     Args:
         path: of the file, or its address.
