@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from moue.models.devices import put
 from moue.training.config import DataConfig
 from moue.training.degrade import NOISY, degrade
 from moue.training.processes import Part
@@ -64,7 +65,7 @@ class Augment:
         if c.flip:
             # Always drawn, so that passing flips does not shift the later random numbers.
             drawn = draw(0, 1) < 0.5
-            flips = drawn if flips is None else flips.to(x.device)
+            flips = drawn if flips is None else put(flips, x.device)
         else:
             flips = None
         if self.geometric:
@@ -113,7 +114,7 @@ class Augment:
             strengths, noisy, rows = draw(0, 1), kinds == NOISY, draw.part.rows
             noise = torch.randn((int(noisy.sum()), *x.shape[1:]), generator=generator)
             own = (noisy.cumsum(0) - 1)[rows][noisy[rows]]
-            x = degrade(x, kinds[rows].to(x.device), strengths, lambda _: noise[own].to(x.device))
+            x = degrade(x, put(kinds[rows], x.device), strengths, lambda _: put(noise[own], x.device))
         if c.random_erasing > 0:
             x = self._erase(x, draw)
         return x
@@ -147,7 +148,7 @@ class _Draw:
         return torch.empty(self.part.total).uniform_(low, high, generator=self.generator)
 
     def __call__(self, low: float, high: float) -> Tensor:
-        return self.all(low, high)[self.part.rows].to(self.device)
+        return put(self.all(low, high)[self.part.rows], self.device)
 
 
 def preview(images: NDArray[np.uint8], seed: int = 0) -> NDArray[np.uint8]:

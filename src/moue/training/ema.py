@@ -29,11 +29,12 @@ class EMA:
             return
         # Early on the average would hold on to random weights: let it follow faster.
         decay = min(self.decay, (1 + step) / (10 + step))
-        for mean, value in zip(self.network.state_dict().values(), network.state_dict().values(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(value, 1 - decay)
-            else:
-                mean.copy_(value)
+        means, values = self.network.state_dict(), network.state_dict()
+        floating = [name for name, mean in means.items() if mean.is_floating_point()]
+        # In one call, as on a GPU hundreds of small tensors cost by the kernel.
+        torch._foreach_lerp_([means[name] for name in floating], [values[name] for name in floating], 1 - decay)
+        for name in means.keys() - floating:
+            means[name].copy_(values[name])
 
     def state_dict(self) -> dict[str, Tensor]:
         """The average's weights; nothing where there is none."""

@@ -100,6 +100,7 @@ def train(plan: Plan, progress: ProgressCallback | None = None, announce: Callab
     report: ProgressCallback = (progress if first else None) or (lambda status: None)
     with (
         devices.cpu_threads(config.run.threads),
+        devices.tuned(plan.device),
         explain_out_of_memory(optim.batch_size),
         run.tensorboard() as log_curves,
     ):

@@ -115,10 +115,11 @@ def newton_schulz(matrix: Tensor, steps: int = 3) -> Tensor:
     wide = x if x.shape[0] <= x.shape[1] else x.T
     wide = wide / (wide.norm() + 1e-7)
     gram = wide @ wide.T
-    identity = torch.eye(len(gram), device=gram.device)
-    product = identity
+    product = gram
     for step in range(steps):
-        factor = 3.4445 * identity - 4.7750 * gram + 2.0315 * gram @ gram
+        # 3.4445 I - 4.7750 G + 2.0315 G², in two kernels: on a GPU small matrices cost by the kernel.
+        factor = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+        factor.diagonal().add_(3.4445)
         product = factor @ product if step else factor
         if step < steps - 1:
             gram = factor @ gram @ factor

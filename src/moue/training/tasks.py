@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from moue.models.base import Network, in_color
+from moue.models.devices import put
 from moue.training import processes
 from moue.training.augment import scaled
 from moue.training.batch import Batch
@@ -245,7 +246,7 @@ def mixup(batch: Batch, share: float, others: Tensor) -> Batch:
     Returns:
         M images. The labels stay as they are.
     """
-    others = others.to(batch.images.device)
+    others = put(others, batch.images.device)
     own = slice(len(others))
 
     def mixed(values: Tensor | None) -> Any:

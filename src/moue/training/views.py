@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from moue.models.base import Network
+from moue.models.devices import put
 from moue.training.augment import Augment
 from moue.training.batch import Batch
 from moue.training.features import FeatureCache, view_name
@@ -64,7 +65,7 @@ class Views:
             if not part.whole:
                 # The images that the own ones are mixed with may be another process's.
                 own, others = torch.cat([own, others[own]]), torch.arange(len(own), 2 * len(own))
-        batch = self.plan.train.take(rows[own].to(self.plan.device))
+        batch = self.plan.train.take(put(rows[own], self.plan.device))
         whole = Part(part.total, own)
         augmented = partial(self.augment, batch.images, generator, flips[own], whole)
         if self.features is None:
