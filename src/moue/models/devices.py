@@ -111,13 +111,14 @@ def tuned(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    precision = torch.get_float32_matmul_precision()
+    precision, benchmark = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
     torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
     try:
-        with torch.backends.cudnn.flags(benchmark=True, deterministic=False, allow_tf32=True):
-            yield
+        yield
     finally:
         torch.set_float32_matmul_precision(precision)
+        torch.backends.cudnn.benchmark = benchmark
 
 
 def put(values: Tensor, device: torch.device) -> Tensor:
