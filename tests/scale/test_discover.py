@@ -10,12 +10,15 @@ from fsspec.registry import known_implementations
 from shards import image
 
 from moue.errors import UsageError
+from moue.scale import discover as discovery
 from moue.scale.discover import discover, require_sources
-from moue.scale.filesystem import DRIVERS, open_filesystem
+from moue.scale.filesystem import DRIVERS, open_filesystem, shown
 
 
-def found(*sources: object, exclude: Path | None = None) -> list[tuple[str, str]]:
-    return [(entry.name, entry.kind) for entry in discover(map(str, sources), exclude)]
+def found(*sources: object, exclude: Path | str | None = None) -> list[tuple[str, str]]:
+    return [
+        (entry.name, entry.kind) for entry in discover(map(str, sources), None if exclude is None else str(exclude))
+    ]
 
 
 def files(folder: Path, *names: str) -> Path:
@@ -100,15 +103,73 @@ def test_other_file_systems_have_files_folders_and_globs() -> None:
     try:
         assert found("memory://archive/a.png") == [("memory://archive/a.png", "image")]
         assert found("memory://archive") == [
-            ("memory:///archive/a.png", "image"),
-            ("memory:///archive/b.tar", "tar"),
-            ("memory:///archive/sub/film.mp4", "video"),
-            ("memory:///archive/sub/labels.csv", "skipped"),
+            ("memory://archive/a.png", "image"),
+            ("memory://archive/b.tar", "tar"),
+            ("memory://archive/sub/film.mp4", "video"),
+            ("memory://archive/sub/labels.csv", "skipped"),
         ]
-        assert found("memory://archive/*.tar") == [("memory:///archive/b.tar", "tar")]
+        assert found("memory://archive/*.tar") == [("memory://archive/b.tar", "tar")]
         assert found("memory://archive/*.pq") == [("memory://archive/*.pq", "unreadable")]
+        # However it is found, a file is one.
+        assert len(found("memory://archive/a.png", "memory://archive/", "memory://archive/*.png", "memory://")) == 4
+        assert found("memory://archive", exclude="memory://archive/sub") == found("memory://archive/[ab]*")
     finally:
         memory.rm("/archive", recursive=True)
+
+
+def test_names_of_other_file_systems_are_taken_as_they_are(tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    names = ("user=ann/a.png", "a#1.png", "a[1].png", "a1.png")
+    for name in (*names, ".cache/b.png"):
+        memory.pipe_file(f"/.archive/{name}", b"x")
+    try:
+        # Hidden is what lies below, not what was asked for.
+        everything = found("memory://.archive")
+        assert {name for name, _ in everything} == {f"memory://.archive/{name}" for name in names}
+        assert all(shown(name) == name and open_filesystem(name)[0].isfile(name) for name, _ in everything)
+        assert found("memory://.archive/a[1].png") == [("memory://.archive/a1.png", "image")]
+        (tmp_path / "list.txt").write_text("memory://.archive/a[1].png")
+        assert found(tmp_path / "list.txt") == [("memory://.archive/a[1].png", "image")]
+        memory.rm("/.archive/a1.png")
+        assert found("memory://.archive/a[1].png") == [("memory://.archive/a[1].png", "image")]
+    finally:
+        memory.rm("/.archive", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("s3://archive/user=ann/a?b#1@home.png", "s3://archive/user=ann/a?b#1@home.png"),
+        ("hf://datasets/ann/faces@main/a.png", "hf://datasets/ann/faces@main/a.png"),
+        ("s3://ann:secret@archive/a.png", "s3://archive/a.png"),
+        ("zip://a.png::https://host/a.zip?token=secret", "zip://a.png::https://host/a.zip?token=…"),
+        ("sftp://ann:secret@host/a.png", "sftp://host/a.png"),
+    ],
+)
+def test_a_name_is_shown_as_it_is_and_a_secret_is_not(address: str, name: str) -> None:
+    assert shown(address) == name
+
+
+def test_files_of_a_folder_keep_the_host_and_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Host:
+        def isdir(self, path: str) -> bool:
+            return True
+
+        def find(self, path: str) -> list[str]:
+            return ["/photos/a.png", "/photos/sub/b.tar"]
+
+    def opened(address: str, folder: str = "") -> tuple[Host, str]:
+        return Host(), "/" + address.partition("://")[2].partition("/")[2].rstrip("/")
+
+    monkeypatch.setattr(discovery, "open_filesystem", opened)
+    assert found("sftp://ann@host/photos") == [
+        ("sftp://ann@host/photos/a.png", "image"),
+        ("sftp://ann@host/photos/sub/b.tar", "tar"),
+    ]
+
+
+def test_brackets_around_a_host_are_no_pattern() -> None:
+    assert found("http://[::1]:8000/a.png?x=[1]") == [("http://[::1]:8000/a.png?x=[1]", "image")]
 
 
 @pytest.mark.parametrize(

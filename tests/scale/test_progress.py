@@ -53,7 +53,7 @@ def test_a_film_counts_as_its_frames_as_soon_as_it_tells_them(tmp_path: Path) ->
     for name in ("0.png", "1.png", "a.mp4", "b.mp4"):
         (tmp_path / name).write_bytes(b"")
     storage = Storage(str(tmp_path / "out"))
-    write_plan(storage, Planner(512, ParquetColumns()).units(discover([str(tmp_path)], tmp_path / "out")))
+    write_plan(storage, Planner(512, ParquetColumns()).units(discover([str(tmp_path)], str(tmp_path / "out"))))
     state = RunState(storage)
     assert state.progress == (0, None)
     state.complete(0, Tally(inputs=2, rows=2))

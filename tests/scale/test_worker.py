@@ -59,7 +59,7 @@ def test_every_kind_of_source_has_its_rows(tmp_path: Path, tiny_onnx: Path) -> N
     parquet_of(tmp_path / "z.parquet", {"key": ["x", "y"], "jpg": [image(), None]})
     tally = scored(
         Scorer(job(tmp_path / "out", tiny_onnx)),
-        Planner(512, COLUMNS).units(discover([str(tmp_path)], tmp_path / "out")),
+        Planner(512, COLUMNS).units(discover([str(tmp_path)], str(tmp_path / "out"))),
     )
     found = [
         (row["source"].removeprefix(f"{tmp_path}/"), row["key"], row["status"], row["frame"])

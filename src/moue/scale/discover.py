@@ -77,14 +77,14 @@ def require_sources(sources: Iterable[str]) -> None:
         require_one(names)
 
 
-def discover(sources: Iterable[str], exclude: Path | None = None) -> Iterator[Entry]:
+def discover(sources: Iterable[str], exclude: str | None = None) -> Iterator[Entry]:
     """The files of the sources, in order, each once.
 
     Args:
         sources: paths, folders, globs and addresses, where ``{000..123}`` stands for numbers; a ``.txt``, ``.lst`` or
             ``.list`` file has a path, folder or address a line, see
             :func:`moue.runtime.inputs.paths.listed`.
-        exclude: a folder that is not searched, because results lie there.
+        exclude: a folder or address that is not searched, because results lie there.
 
     Raises:
         UsageError: for an address that cannot be used, and a list that cannot be read.
@@ -148,16 +148,17 @@ def kind_by_name(name: str) -> EntryKind | None:
     return "video" if suffix in VIDEO_SUFFIXES else None
 
 
-def _entries(source: str, exclude: Path | None, in_list: bool = False) -> Iterator[Entry]:
+def _entries(source: str, exclude: str | None, in_list: bool = False) -> Iterator[Entry]:
+    folder = None if exclude is None or is_address(exclude) else Path(exclude)
     for name in _numbered(source):
         if not in_list and _is_list(name):
             for path in _listed_in(name):
                 yield from _entries(path, exclude, in_list=True)
         elif is_address(name):
-            yield from _remote(name)
+            yield from _remote(name, exclude, in_list)
         else:
             # In a list a path is a path, whatever letters it has.
-            for found in expand(Path(name) if in_list else name, exclude=exclude):
+            for found in expand(Path(name) if in_list else name, exclude=folder):
                 kind = kind_by_name(found.name)
                 if kind in ("tar", "parquet") and Path(found.name).is_file():
                     yield Entry(found.name, kind)
@@ -206,11 +207,12 @@ def _numbered(name: str) -> Iterator[str]:
         yield from _numbered(f"{name[: match.start()]}{number:0{len(match[1])}d}{name[match.end() :]}")
 
 
-def _remote(address: str) -> Iterator[Entry]:
+def _remote(address: str, exclude: str | None, in_list: bool) -> Iterator[Entry]:
     """The files at an address: one, those of a folder, or those that a glob matches."""
+    base = None if in_list else _above_pattern(address)
     filesystem, path = open_filesystem(address)
     try:
-        paths = patiently(filesystem, lambda: _listed(filesystem, path, address))
+        paths = patiently(filesystem, lambda: _listed(filesystem, path, address, is_pattern=base is not None))
     except Exception as error:
         if may_pass(error):
             # Its files would never be in the plan.
@@ -223,19 +225,36 @@ def _remote(address: str) -> Iterator[Entry]:
         return
     if not paths:
         yield Entry(address, "unreadable", "nothing is there that could be read")
+    base = base or f"{address.removesuffix('/')}/"
+    above = open_filesystem(base)[1].rstrip("/") + "/"
+    own = open_filesystem(exclude) if exclude is not None and is_address(exclude) else None
     for found in paths:
-        parts = PurePosixPath(found).parts
-        if any(part.startswith(".") or part.lower() in SYSTEM_FILES for part in parts):
+        if own and own[0] == filesystem and found.startswith(f"{own[1].rstrip('/')}/"):
             continue
+        inside = found.removeprefix(above)
+        if any(part.startswith(".") or part.lower() in SYSTEM_FILES for part in PurePosixPath(inside).parts):
+            continue
+        # The path alone lacks the host or the account.
+        name = filesystem.unstrip_protocol(found) if inside == found else f"{base}{inside}"
         kind = kind_by_name(found)
-        name = filesystem.unstrip_protocol(found)
         yield Entry(name, kind) if kind else Entry(name, "skipped", "by its name neither an image nor a video")
 
 
-def _listed(filesystem: Any, path: str, address: str) -> list[str] | None:
+def _above_pattern(address: str) -> str | None:
+    """The folder that holds what a pattern matches; None for an address that is no pattern."""
+    name = address
+    if address.lower().startswith(("http://", "https://")):
+        # There may be brackets in the query, and around the number of the host.
+        name = re.sub(r"(?<=//)\[.*?\]", lambda host: "_" * len(host[0]), address).partition("?")[0]
+    match = re.search(r"[*[]", name)
+    return None if match is None else address[: match.start()].rpartition("/")[0] + "/"
+
+
+def _listed(filesystem: Any, path: str, address: str, *, is_pattern: bool) -> list[str] | None:
     """The files of a folder or glob; None for a single file."""
-    if "*" in path or "[" in path:
-        return sorted(filesystem.glob(path), key=natural)
+    if is_pattern:
+        found = sorted(filesystem.glob(path), key=natural)
+        return found if found or not filesystem.isfile(path) else None
     # A web server lists folders at best as pages with links, which is tried where the address says that it is one. In
     # an object store, a name such as a.jpg is a file's: a list may have millions, and to ask for each takes hours.
     is_web = address.lower().startswith(("http://", "https://"))

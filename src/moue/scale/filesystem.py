@@ -38,6 +38,11 @@ DRIVERS = {
     **{"hf": "huggingface_hub", "oci": "ocifs", "oss": "ossfs", "smb": "smbprotocol", "webdav": "webdav4"},
 }
 
+#: Schemes of object stores, where a folder is a part of a name, and the first part of a path is a bucket.
+OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss"}
+#: Schemes whose addresses have no query: all that follows is a name.
+_NAMES = OBJECT_STORES | {"file", "local", "memory", "hf"}
+
 #: The exceptions of drivers that are no OSError, by the module that has them.
 DRIVER_ERRORS = (
     ("aiohttp", "ClientError"),
@@ -59,7 +64,17 @@ def is_address(name: str) -> bool:
 
 def shown(name: str) -> str:
     """A path, or an address without its secrets."""
-    return public_name(name) if is_address(name) else name
+    scheme, _, rest = name.partition("://")
+    # What looks like a secret in an address of the web is the name of a file here, as in s3://archive/user=ann/#1.jpg
+    is_name = scheme.lower() in _NAMES and "::" not in rest and ":" not in rest.partition("/")[0]
+    return name if is_name or not is_address(name) else public_name(name)
+
+
+def make_folder(filesystem: Any, path: str) -> None:
+    """Make the folder that a file of this path needs. In an object store none does, and a bucket is not made."""
+    protocols = filesystem.protocol
+    if not OBJECT_STORES.intersection([protocols] if isinstance(protocols, str) else protocols):
+        filesystem.makedirs(path.rpartition("/")[0], exist_ok=True)
 
 
 def open_filesystem(address: str, folder: str = "") -> tuple[Any, str]:

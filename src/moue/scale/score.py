@@ -145,7 +145,7 @@ def _plan(storage: Storage, sources: Sequence[str], scoring: ScoreOptions, progr
 
         def counted() -> Iterator[Unit]:
             inputs = 0
-            for unit in _require_any(planner.units(discover(sources, storage.folder)), sources):
+            for unit in _require_any(planner.units(discover(sources, storage.place)), sources):
                 inputs += unit.inputs or 0
                 report(inputs, None)
                 yield unit

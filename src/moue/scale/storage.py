@@ -18,6 +18,7 @@ from moue.scale.filesystem import (
     failures,
     is_address,
     is_missing,
+    make_folder,
     open_filesystem,
     patiently,
     shown,
@@ -147,7 +148,7 @@ class Storage:
         with tempfile.TemporaryDirectory(prefix="moue-") as folder:
             part = Path(folder) / "part"
             yield part
-            self._filesystem.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
+            make_folder(self._filesystem, self._path(name))
             patiently(self._filesystem, lambda: self._filesystem.put_file(str(part), self._path(name)))
 
     def discard(self) -> None:
