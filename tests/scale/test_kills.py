@@ -135,11 +135,13 @@ def test_a_killed_run_goes_on(command: Command, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["already_scored"] >= 16
 
 
-def test_an_interrupted_run_says_how_to_go_on(command: Command, tmp_path: Path) -> None:
-    source = archive(tmp_path, 40, _036=f"first {int(signal.SIGINT)} 1")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_an_interrupted_run_says_how_to_go_on(command: Command, tmp_path: Path, number: int) -> None:
+    source = archive(tmp_path, 40, _036=f"first {int(number)} 1")
     stopped = command.run(source)
     assert stopped.returncode == 130
     assert "moue: interrupted; completed output is intact; the same command goes on\n" in stopped.stderr
     assert "Traceback" not in stopped.stderr
+    assert list((tmp_path / "temporary").iterdir()) == []
     assert command.run(source).returncode == 0
     assert set(command.check_each_once(40)) == {"ok"}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from shards import samples, score_here, tar_of
 
+from moue.cli import progress as cli_progress
+from moue.cli import score as cli_score
 from moue.runtime.options import RecognizerOptions
 from moue.scale import score as module
 from moue.scale.discover import discover
@@ -89,6 +92,19 @@ def test_what_an_earlier_run_made_of_a_shard_counts_as_done_and_not_as_fast(tmp_
     summary = scored()
     assert told[0] == (16, None)
     assert (summary.already_scored, summary.tally.inputs) == (16, 20)
+
+
+def test_starting_workers_does_not_count_for_the_rate(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    for command in (cli_score, cli_progress):
+        monkeypatch.setattr(command, "time", clock)
+    report = cli_score._Progress("scoring", "rows", quiet=False)
+    # What earlier runs made, then a worker that begins, then work at a row a second.
+    for clock.now, done in ((0, 100), (20, 100), (60, 140)):
+        report(done, 200)
+    assert capsys.readouterr().err == "moue: scoring: 140 of 200 rows, 1 rows/s, 1:00 left\n"
 
 
 class _Told:

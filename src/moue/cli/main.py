@@ -64,9 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     streams.prepare()
-    # SIGTERM ends a run as Ctrl-C does: finally-blocks run and files are closed.
-    if hasattr(signal, "SIGTERM"):
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM, and SIGHUP as a terminal is closed, end a run as Ctrl-C does: finally-blocks run and files are closed. What
+    # nohup has ignored stays so.
+    for number in (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")):
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     # What Pillow writes about damaged images beside its exceptions, which are results here.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     warnings.formatwarning = _remark

@@ -92,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
 class _Progress(Progress):
     """A bar on a terminal; a line each half a minute elsewhere, for the log of a machine that nobody watches.
 
-    The first report says what earlier runs had scored.
+    The first report says what earlier runs had scored. The rate counts from the last report of no more, as they begin:
+    to start workers takes as long for a hundred inputs as for a million.
     """
 
     def __init__(self, step: str, unit: str, *, quiet: bool) -> None:
@@ -105,8 +106,10 @@ class _Progress(Progress):
     def __call__(self, done: int, total: int | None = None) -> None:
         if not self._has_begun:
             self._has_begun, self.before = True, done
-        super().__call__(done, total)
         now = time.monotonic()
+        if done == self.before:
+            self.start = now
+        super().__call__(done, total)
         if self.enabled or self._quiet or now - self._lined < INTERVAL:
             return
         self._lined = now
