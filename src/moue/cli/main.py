@@ -64,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     streams.prepare()
-    # SIGTERM, and SIGHUP as a terminal is closed, end a run as Ctrl-C does: finally-blocks run and files are closed. What
-    # nohup has ignored stays so.
+    # SIGTERM, and SIGHUP as a terminal is closed, end a run as Ctrl-C does: finally-blocks run and files are closed.
+    # What nohup has ignored stays so.
     for number in (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")):
         if number is not None and signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)
