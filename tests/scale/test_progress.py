@@ -97,12 +97,13 @@ def test_what_an_earlier_run_made_of_a_shard_counts_as_done_and_not_as_fast(tmp_
 def test_starting_workers_does_not_count_for_the_rate(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    now = 0
     for command in (cli_score, cli_progress):
-        monkeypatch.setattr(command, "time", clock)
+        monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: now))
     report = cli_score._Progress("scoring", "rows", quiet=False)
     # What earlier runs made, then a worker that begins, then work at a row a second.
-    for clock.now, done in ((0, 100), (20, 100), (60, 140)):
+    for time, done in ((0, 100), (20, 100), (60, 140)):
+        now = time
         report(done, 200)
     assert capsys.readouterr().err == "moue: scoring: 140 of 200 rows, 1 rows/s, 1:00 left\n"
 
