@@ -148,6 +148,7 @@ def test_a_column_can_be_named_after_it_was_asked_for(
         (["--part-inputs", "0"], "--part-inputs must be"),
         (["--timeout", "-1"], "--timeout must be"),
         (["--model", "nosuch"], "nosuch"),
+        (["--out", "memory://scores"], "memory of one process"),
         (["-"], "Save it as FILE.txt"),
     ],
 )

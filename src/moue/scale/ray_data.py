@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -12,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from moue.errors import MoueError
+from moue.scale.cluster import connect
 from moue.scale.part import Tally
 from moue.scale.plan import read_unit
 from moue.scale.storage import Storage
 from moue.scale.worker import Job, Scorer
 from moue.telemetry import import_ray
 
-#: Where to find the cluster; without it, one is started on this machine, for this run alone.
-ADDRESS = "RAY_ADDRESS"
 #: Bytes of the object store of a cluster on this machine: units and tallies are small, images never go through it.
 OBJECT_STORE = 100 << 20
 
@@ -72,7 +70,8 @@ def score_on_ray(job: Job, units: Iterable[tuple[int, int]], workers: int) -> Ge
         stack.callback(shutil.rmtree, _scratch(job), ignore_errors=True)
         # Stdout is for the results; Ray prints on it what it has to say about actors that died.
         stack.enter_context(redirect_stdout(sys.stderr))
-        _connect(ray, workers)
+        if not ray.is_initialized():
+            connect(ray, address="local", num_cpus=workers, include_dashboard=False, object_store_memory=OBJECT_STORE)
         stack.callback(ray.shutdown)
         yield from _scored(ray, data, job, rows, workers)
 
@@ -99,20 +98,3 @@ def _scored(
             yield row["unit"], Tally.from_json(row["tally"])
     except ray.exceptions.RayError as error:
         raise MoueError(f"the Ray cluster ended the run: {error}. The same command goes on.") from error
-
-
-def _connect(ray: Any, workers: int) -> None:
-    if ray.is_initialized():
-        return
-    address = os.environ.get(ADDRESS)
-    if address:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-        return
-    ray.init(
-        address="local",
-        num_cpus=workers,
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )

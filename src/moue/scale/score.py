@@ -93,6 +93,8 @@ def score(
     for module in ("fsspec", "pyarrow.parquet", *(["ray"] if scoring.engine == "ray" else [])):
         require(module, "scale")
     require_sources(sources)
+    if dataset.lower().startswith("memory:"):
+        raise UsageError(f"{dataset} is the memory of one process, and others write the data set. Name a folder.")
     _, spec = find_model(_name(options))
     storage = Storage(dataset)
     require_own(storage)

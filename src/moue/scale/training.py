@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moue.errors import MoueError, TrainingError, UsageError, shortened
+from moue.scale.cluster import connect
 from moue.telemetry import import_ray
 
 if TYPE_CHECKING:
@@ -107,13 +108,7 @@ def _cluster() -> Iterator[Any]:
         return
     # Ray Train counts its own uses, too.
     os.environ.setdefault("RAY_TRAIN_USAGE_STATS_ENABLED", "0")
-    try:
-        ray.init(log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError) as error:
-        raise UsageError(
-            f"there is no Ray cluster at {os.environ.get('RAY_ADDRESS', 'this machine')} ({shortened(error)}). Set "
-            "RAY_ADDRESS to a running one, or unset it for a local one"
-        ) from error
+    connect(ray)
     try:
         yield ray
     finally:
