@@ -1,11 +1,11 @@
-"""Photos per second of ``moue score`` and ``moue predict`` over a folder of photos of many sizes, on one core.
+"""Photos per second of ``moue score`` and ``moue predict`` over a folder of photos of many sizes.
 
     python benchmarks/score_folder.py PHOTOS --folder build/bench/photos --json build/bench/score-folder.json
 
 The inputs are made of the photos in PHOTOS: moved, mirrored, lighter or darker, with noise, at sizes from 640 to 4032
-pixels, saved as JPEG; they stay in --folder for the next time. Each command runs as a user runs it, with one thread,
-and its processor's seconds count, its start among them, so that other programs add little. The results are checked: one
-row a photo, every one read, and faces in them.
+pixels, saved as JPEG; they stay in --folder for the next time. Each command runs as a user runs it, with --workers
+processes (score) or threads (predict). Beside the wall's seconds, its processor's seconds count, its start among them,
+to which other programs add little. The results are checked: one row a photo, every one read, and faces in them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from moue.training.machine import describe
 #: Long sides of the photos, and how many of a hundred have each: web archives, screens, phones.
 SIDES = {640: 30, 1024: 30, 1920: 25, 4032: 15}
 #: Command, and long side at which it searches for faces; None for its default.
-CASES = (("score", 640), ("predict", 640), ("score", None), ("predict", None))
+CASES = (("score", 640), ("predict", 640), ("score", None), ("predict", None), ("score", 384))
 
 
 def make(photos: list[Path], folder: Path, count: int) -> None:
@@ -59,7 +59,7 @@ def make(photos: list[Path], folder: Path, count: int) -> None:
         Image.fromarray(np.clip(pixels + grain, 0, 255).astype(np.uint8)).save(path, quality=quality)
 
 
-def measure(command: str, side: int | None, folder: Path, count: int) -> dict[str, Any]:
+def measure(command: str, side: int | None, folder: Path, count: int, workers: int) -> dict[str, Any]:
     """Run a command over the first photos."""
     with tempfile.TemporaryDirectory() as scratch:
         chosen = Path(scratch) / "photos"
@@ -68,9 +68,9 @@ def measure(command: str, side: int | None, folder: Path, count: int) -> dict[st
             (chosen / f"{number:05d}.jpg").symlink_to((folder / f"{number:05d}.jpg").resolve())
         words = [sys.executable, "-m", "moue", command, str(chosen), "--quiet"]
         if command == "score":
-            words += ["--workers", "1", "--out", f"{scratch}/out", "--format", "json"]
+            words += ["--workers", str(workers), "--out", f"{scratch}/out", "--format", "json"]
         else:
-            words += ["--threads", "1", "--format", "jsonl"]
+            words += ["--threads", str(workers), "--format", "jsonl"]
         words += ["--long-side", str(side)] if side else []
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         done = subprocess.run(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -95,6 +95,7 @@ def measure(command: str, side: int | None, folder: Path, count: int) -> dict[st
         "photos_per_core_second": round(count / seconds, 2),
         "core_ms": round(1e3 * seconds / count, 1),
         "wall_seconds": round(wall, 1),
+        "photos_per_second": round(count / wall, 2),
     }
 
 
@@ -104,14 +105,21 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/bench/photos"), help="where the inputs are made")
     parser.add_argument("--count", type=int, default=2000, help="photos of the first case")
     parser.add_argument("--others", type=int, default=400, help="photos of the other cases, the first of them")
+    parser.add_argument("--workers", type=int, default=1, help="processes of score, threads of predict")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     photos = sorted(path for path in args.photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     make(photos, args.folder, args.count)
     megabytes = sum((args.folder / f"{number:05d}.jpg").stat().st_size for number in range(args.count)) / 1e6
-    report: dict[str, Any] = {"machine": describe(), "megabytes": round(megabytes), "cases": []}
+    report: dict[str, Any] = {
+        "machine": describe(),
+        "workers": args.workers,
+        "megabytes": round(megabytes),
+        "cases": [],
+    }
     for command, side in CASES:
-        report["cases"].append(measure(command, side, args.folder, args.others if report["cases"] else args.count))
+        count = args.others if report["cases"] else args.count
+        report["cases"].append(measure(command, side, args.folder, count, args.workers))
         print(report["cases"][-1], flush=True)
         if args.json:
             args.json.parent.mkdir(parents=True, exist_ok=True)

@@ -157,6 +157,15 @@ def test_a_large_photo_is_searched_in_other_orientations_only_where_a_smaller_co
     assert max(counting.pixels) > COARSE**2
 
 
+def test_whether_a_photo_is_turned_is_asked_at_half_of_the_long_side() -> None:
+    counting = _Counting(CenterFace(640, threads=1))
+    plain = np.zeros((960, 1280, 3), np.uint8)
+    plain[::2, ::3] = 60
+    assert len(counting.finder.detect(plain)) == 0
+    # Sides are multiples of 32; the thumbnails are smaller.
+    assert sorted(pixels for pixels in counting.pixels if pixels > 5e4) == [256 * 320] * 3 + [480 * 640]
+
+
 def test_the_work_is_bounded_where_everything_looks_like_a_face() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3)).astype(np.uint8)
     counting = _Counting(CenterFace(threads=1))
