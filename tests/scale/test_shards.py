@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 import tarfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from shards import image, parquet_of, samples, tar_of
 
 from moue.errors import UsageError
 from moue.runtime.inputs.source import Source
+from moue.scale import tar_shard
 from moue.scale.discover import Entry
 from moue.scale.item import Item
 from moue.scale.parquet_shard import ParquetColumns, count_rows, parquet_items
@@ -60,6 +62,27 @@ def test_a_compressed_tar_file_is_one_piece(tmp_path: Path, mode: str, name: str
     assert [source.data for _, _, source in tar_sources(path)] == [image(0), image(1), image(2)]
     path.write_bytes(path.read_bytes()[:-60])
     assert tar_sources(path)[-1][2].kind == "unreadable"
+
+
+def test_a_compressed_tar_file_is_read_from_its_start_to_its_end_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Watched(io.BytesIO):
+        def seek(self, offset: int, whence: int = 0) -> int:
+            if whence == io.SEEK_SET:
+                back.append(self.tell() - offset)
+            return super().seek(offset, whence)
+
+    back: list[int] = []
+    # Names that do not tell what the files are, and more in each than is read to tell it.
+    big = image() + bytes(100_000)
+    tar_of(tmp_path / "a.tar", {"a": big, "b": big, "c.png": big, "d": b"{}"})
+    file = Watched((tmp_path / "a.tar").read_bytes())
+    monkeypatch.setattr(tar_shard, "_opened", lambda path, folder: nullcontext(file))
+    assert [source.content for _, _, source in opened(tar_items("a.tgz", 0, None))] == [big] * 3
+    # Once to the first byte, and at last a few blocks from the file's end to that of the last header.
+    assert max(back) < 100_000
+    assert sum(step > 1 for step in back) <= 1
 
 
 def test_a_tar_file_that_breaks_off_says_so_after_the_images_before(tmp_path: Path) -> None:

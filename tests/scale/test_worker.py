@@ -314,11 +314,11 @@ def test_a_shard_that_cannot_be_had_for_a_while_is_read_all_the_same(
     # More often than an input is tried, but at other places.
     drops, opened = iter([1, 2, 3, 5, 6]), tar_shard._item
 
-    def item(name: str, file: Any, member: Any, patient: bool) -> Any:
+    def item(name: str, file: Any, member: Any, *rest: Any) -> Any:
         if drop[0] is not None and member.name == f"{drop[0]:03d}.png":
             drop[0] = next(drops, None)
             raise ConnectionResetError("the connection is gone")
-        return opened(name, file, member, patient)
+        return opened(name, file, member, *rest)
 
     drop: list[int | None] = [next(drops)]
     monkeypatch.setattr(tar_shard, "_item", item)

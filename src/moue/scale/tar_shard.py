@@ -46,7 +46,7 @@ def cut_tar(path: str, size: Callable[[], int]) -> Iterator[tuple[int, int | Non
     with open(path, "rb") as file:
         for member in _members(file, 0, None):
             if isinstance(member, tarfile.TarInfo):
-                if not _is_input(file, member):
+                if _head(file, member) is None:
                     continue
                 if inputs >= limit:
                     yield start, member.offset, inputs
@@ -80,9 +80,9 @@ def tar_items(
                 if isinstance(member, str):
                     is_whole = False
                     yield _failed(name, f"the archive is damaged: {member}; its other files are not read")
-                elif _is_input(file, member):
+                elif (head := _head(file, member)) is not None:
                     seen += 1
-                    yield _item(name, file, member, patient)
+                    yield _item(name, file, member, head, patient)
     except reading_errors() as error:
         if patient:
             raise
@@ -94,7 +94,7 @@ def tar_items(
         yield failed_item(name, NO_INPUTS, "skipped")
 
 
-def _item(archive: str, file: Any, member: tarfile.TarInfo, patient: bool) -> Item:
+def _item(archive: str, file: Any, member: tarfile.TarInfo, head: bytes, patient: bool) -> Item:
     name = f"{archive}/{member.name}"
     folder, _, last = member.name.rpartition("/")
     key = "/".join(filter(None, (folder, last.partition(".")[0])))
@@ -105,8 +105,9 @@ def _item(archive: str, file: Any, member: tarfile.TarInfo, patient: bool) -> It
             yield Source(name, "unreadable", f"it is larger than {MAX_BYTES:,} bytes")
             return
         try:
-            file.seek(member.offset_data)
-            content = file.read(member.size)
+            # Never back: a compressed archive would be read from its start again.
+            file.seek(member.offset_data + len(head))
+            content = head + file.read(member.size - len(head))
         except reading_errors() as error:
             if patient:
                 raise
@@ -164,13 +165,14 @@ def _members(file: IO[bytes], start: int, stop: int | None) -> Iterator[tarfile.
         yield "it breaks off" if end > size or len(block) < BLOCK else "a header is wrong"
 
 
-def _is_input(file: IO[bytes], member: tarfile.TarInfo) -> bool:
-    """Whether a file is an image or a video, by its name or else by its first bytes."""
+def _head(file: IO[bytes], member: tarfile.TarInfo) -> bytes | None:
+    """What was read of an image or video to tell that it is one, where its name does not; None for another file."""
     name = PurePosixPath(member.name).name
     if name.startswith(".") or name.lower() in SYSTEM_FILES:
-        return False
+        return None
     kind = kind_by_name(name)
     if kind is not None or not member.size:
-        return kind in ("image", "video")
+        return b"" if kind in ("image", "video") else None
     file.seek(member.offset_data)
-    return kind_of(file.read(min(HEAD, member.size))) in ("image", "video")
+    head = file.read(min(HEAD, member.size))
+    return head if kind_of(head) in ("image", "video") else None
