@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from shards import image, parquet_of, rows_of, score_command
+from shards import image, parquet_of, rows_of, score_command, score_here
 
 from moue.cli.main import main
 from moue.runtime.options import RecognizerOptions
@@ -15,10 +18,11 @@ from moue.runtime.outputs.journal import settings_of
 from moue.runtime.weights import find_model
 from moue.scale import score as module
 from moue.scale.header import HEADER
-from moue.scale.part import part_name
-from moue.scale.plan import PLAN
+from moue.scale.part import Tally, part_name
+from moue.scale.plan import PLAN, Unit
 from moue.scale.run_state import UNITS
 from moue.scale.storage import Storage
+from moue.scale.worker import Job
 
 #: Without worker processes, which `test_kills` has.
 pytestmark = pytest.mark.usefixtures("here")
@@ -109,6 +113,26 @@ def test_a_run_goes_on_from_another_folder(archive: Path, tiny_onnx: Path, monke
     main(["score", "../in", *options])
     assert "no such file" not in {row["reason"] for row in rows}
     assert rows_of(archive / "out") == rows
+
+
+def test_workers_of_a_cluster_may_be_in_another_folder(
+    archive: Path, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (archive / "elsewhere").mkdir()
+
+    def score_there(job: Job, units: Iterable[Unit], workers: int, on_rows: Any) -> Iterator[tuple[int, Tally]]:
+        work = list(units)
+        with pytest.MonkeyPatch.context() as there:
+            there.chdir(archive / "elsewhere")
+            results = list(score_here(job, work, workers, on_rows))
+        yield from results
+
+    monkeypatch.setattr(module, "score_locally", score_there)
+    monkeypatch.chdir(archive)
+    model = os.path.relpath(tiny_onnx, archive)
+    assert main(["score", "in", "--out", "out", "--model", model, "--detector", "none"]) == 3
+    assert len(rows_of(archive / "out")) == 21
+    assert not list((archive / "elsewhere").iterdir())
 
 
 def test_what_only_describes_a_model_is_no_setting() -> None:

@@ -19,9 +19,10 @@ from typing import Any
 from moue.errors import MoueError, UsageError, require, shortened
 from moue.progress import ProgressFactory, Report, no_progress
 from moue.runtime.options import RecognizerOptions, VideoOptions
-from moue.runtime.weights import find_model
+from moue.runtime.outputs.mirror import absolute
+from moue.runtime.weights import find_model, is_known
 from moue.scale.discover import Presence, discover, require_sources
-from moue.scale.filesystem import ADVICE, shown
+from moue.scale.filesystem import ADVICE, is_address, shown
 from moue.scale.header import Header, ScoreOptions, require_own, require_same
 from moue.scale.local import cores, score_locally
 from moue.scale.part import Tally
@@ -107,8 +108,11 @@ def score(
         if state.is_complete and storage.exists(SUCCESS):
             return Summary(dataset, state.tally, before, time.monotonic() - began)
         storage.remove(SUCCESS)
-        options = replace(options, threads=options.threads or 1, optimize_for="throughput")
-        job = Job(uuid.uuid4().hex, dataset, options, video, scoring.columns, scoring.part_inputs, scoring.timeout)
+        # Workers of a cluster are in another folder.
+        model = _name(options) if is_known(_name(options)) else absolute(str(options.model))
+        place = dataset if is_address(dataset) else absolute(dataset)
+        options = replace(options, model=model, threads=options.threads or 1, optimize_for="throughput")
+        job = Job(uuid.uuid4().hex, place, options, video, scoring.columns, scoring.part_inputs, scoring.timeout)
         with progress("scoring", "rows") as report, closing(_scored(job, state, scoring, report)) as results:
             for number, tally in results:
                 state.complete(number, tally)
