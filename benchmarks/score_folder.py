@@ -29,8 +29,16 @@ from moue.training.machine import describe
 
 #: Long sides of the photos, and how many of a hundred have each: web archives, screens, phones.
 SIDES = {640: 30, 1024: 30, 1920: 25, 4032: 15}
-#: Command, and long side at which it searches for faces; None for its default.
-CASES = (("score", 640), ("predict", 640), ("score", None), ("predict", None), ("score", 384))
+#: Command, long side at which it searches for faces, or None for its default, and model.
+CASES: tuple[tuple[str, int | None, str], ...] = (
+    ("score", 640, "default"),
+    ("predict", 640, "default"),
+    ("score", None, "default"),
+    ("predict", None, "default"),
+    ("score", 384, "default"),
+    ("score", 320, "default"),
+    ("score", 320, "default-int8"),
+)
 
 
 def make(photos: list[Path], folder: Path, count: int) -> None:
@@ -59,14 +67,14 @@ def make(photos: list[Path], folder: Path, count: int) -> None:
         Image.fromarray(np.clip(pixels + grain, 0, 255).astype(np.uint8)).save(path, quality=quality)
 
 
-def measure(command: str, side: int | None, folder: Path, count: int, workers: int) -> dict[str, Any]:
+def measure(command: str, side: int | None, model: str, folder: Path, count: int, workers: int) -> dict[str, Any]:
     """Run a command over the first photos."""
     with tempfile.TemporaryDirectory() as scratch:
         chosen = Path(scratch) / "photos"
         chosen.mkdir()
         for number in range(count):
             (chosen / f"{number:05d}.jpg").symlink_to((folder / f"{number:05d}.jpg").resolve())
-        words = [sys.executable, "-m", "moue", command, str(chosen), "--quiet"]
+        words = [sys.executable, "-m", "moue", command, str(chosen), "--quiet", "--model", model]
         if command == "score":
             words += ["--workers", str(workers), "--out", f"{scratch}/out", "--format", "json"]
         else:
@@ -89,6 +97,7 @@ def measure(command: str, side: int | None, folder: Path, count: int, workers: i
     return {
         "command": f"moue {command}",
         "long_side": side or "default",
+        "model": model,
         "photos": count,
         "faces": faces,
         "core_seconds": round(seconds, 1),
@@ -117,9 +126,9 @@ def main() -> None:
         "megabytes": round(megabytes),
         "cases": [],
     }
-    for command, side in CASES:
+    for case in CASES:
         count = args.others if report["cases"] else args.count
-        report["cases"].append(measure(command, side, args.folder, count, args.workers))
+        report["cases"].append(measure(*case, args.folder, count, args.workers))
         print(report["cases"][-1], flush=True)
         if args.json:
             args.json.parent.mkdir(parents=True, exist_ok=True)

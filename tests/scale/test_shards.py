@@ -201,6 +201,12 @@ def test_a_column_of_bytes_may_be_stored_in_any_way(tmp_path: Path, kind: Any) -
     assert [s.content for _, _, s in opened(parquet_items(path, 0, 2, ParquetColumns()))] == [image(), image(1)]
 
 
+def test_keys_may_be_bytes(tmp_path: Path) -> None:
+    path = str(parquet_of(tmp_path / "a.parquet", {"__key__": ["é".encode(), b"\xff", None], "jpg": [image()] * 3}))
+    columns = ParquetColumns(image="jpg")
+    assert [key for _, key, _ in opened(parquet_items(path, 0, 3, columns))] == ["é", "\\xff", None]
+
+
 def test_inputs_that_a_shard_has_lost_since_the_plan_are_missed(tmp_path: Path) -> None:
     path = tar_of(tmp_path / "a.tar", samples(4))
     [piece] = cut_tar(str(path), lambda: 9)

@@ -147,10 +147,14 @@ def _rows(
             value = batch.column(image)[at].as_py()
             content = value.get("bytes") if isinstance(value, dict) else value
             label = batch.column(key)[at].as_py() if key else value.get("path") if isinstance(value, dict) else None
-            yield content, None if label is None else str(label)
+            yield content, None if label is None else _text(label)
         row += batch.num_rows
         if row >= stop:
             return
+
+
+def _text(label: Any) -> str:
+    return label.decode("utf-8", "backslashreplace") if isinstance(label, bytes) else str(label)
 
 
 def _image_column(schema: Any, columns: ParquetColumns) -> str:
