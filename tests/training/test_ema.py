@@ -15,10 +15,12 @@ def test_the_average_follows_fast_at_first_and_slowly_later() -> None:
     with torch.no_grad():
         for p in network.parameters():
             p.add_(1)
-    ema.update(network, 1)  # By 1 - 2/11.
+    ema.weigh(1)
+    ema.update(network)  # By 1 - 2/11.
     for name, p in ema.network.named_parameters():
         torch.testing.assert_close(p, before[name] + 9 / 11)
-    ema.update(network, 10_000)
+    ema.weigh(10_000)
+    ema.update(network)
     for name, p in ema.network.named_parameters():
         torch.testing.assert_close(p, before[name] + 1 - 2 / 11 * 0.9)
     assert not any(p.requires_grad for p in ema.network.parameters())

@@ -133,7 +133,7 @@ class TransformerStage(nn.Module):
         x = self.reduce(x)
         n, dim, side, _ = x.shape
         tokens = x.flatten(2).transpose(1, 2)
-        tokens = tokens + positional_encoding(side, dim).to(tokens)
+        tokens = tokens + positional_encoding(side, dim, tokens.device).to(tokens.dtype)
         for layer in self.layers:
             tokens = layer(tokens)
         return tokens.transpose(1, 2).reshape(n, dim, side, side)

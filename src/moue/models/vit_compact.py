@@ -95,7 +95,7 @@ class ViTCompact(Network):
     def forward_features(self, x: Tensor) -> Tensor:
         """Prepared input to normalized tokens ``(N, tokens, dim)``, row by row."""
         x = self.stem(x)
-        x = x.flatten(2).transpose(1, 2) + positional_encoding(x.shape[-1], x.shape[1]).to(x)
+        x = x.flatten(2).transpose(1, 2) + positional_encoding(x.shape[-1], x.shape[1], x.device).to(x.dtype)
         for layer in self.layers:
             x = layer(x)
         out: Tensor = self.norm(x)
@@ -160,7 +160,7 @@ class DropPath(nn.Module):
         return torch.rand(n, 1, 1, device=device)
 
 
-def positional_encoding(side: int, dim: int) -> Tensor:
+def positional_encoding(side: int, dim: int, device: torch.device | None = None) -> Tensor:
     """Sines and cosines of x and y at dim / 4 wavelengths, for the tokens of a ``side`` × ``side`` grid.
 
     The grid spans the image whatever its ``side``, so positions mean the same at smaller sizes (progressive training).
@@ -168,9 +168,9 @@ def positional_encoding(side: int, dim: int) -> Tensor:
     Returns:
         float32 ``(side · side, dim)``, -1 to 1.
     """
-    centers = (torch.arange(side) + 0.5) * (8 / side)
+    centers = (torch.arange(side, device=device) + 0.5) * (8 / side)
     y, x = torch.meshgrid(centers, centers, indexing="ij")
-    waves = 100.0 ** -torch.linspace(0, 1, dim // 4)
+    waves = 100.0 ** -torch.linspace(0, 1, dim // 4, device=device)
     angles = [axis.reshape(-1, 1) * waves for axis in (x, y)]
     return torch.cat([f(angle) for angle in angles for f in (torch.sin, torch.cos)], dim=1)
 

@@ -30,6 +30,8 @@ class Batch:
     """float32 ``(N, 8)``: FER+'s shares of the votes; a row of zeros where there are none."""
     teacher_images: Tensor | None = None
     """``images`` before they were damaged, where they were and teachers look on."""
+    teacher_probs: Tensor | None = None
+    """float32 ``(N, K)``: what the teachers say of them, where they were asked already."""
     teacher_mask: Tensor | None = None
     """float32 ``(N, T)``: how much each of T teachers counts for an image; None where all count the same."""
     weights: Tensor | None = None

@@ -21,18 +21,25 @@ class EMA:
     def __init__(self, network: Network, decay: float) -> None:
         self.network = copy.deepcopy(network).requires_grad_(False).eval() if decay > 0 else network
         self.decay = decay
+        self.share = torch.ones((), device=next(network.parameters()).device)
+        """A tensor, as a captured step reads it."""
+
+    def weigh(self, step: int) -> None:
+        """Set how much the network's weights after ``step`` steps, counted from 1, count in the average."""
+        # Early on the average would hold on to random weights: let it follow faster.
+        self.share.fill_(1 - min(self.decay, (1 + step) / (10 + step)))
 
     @torch.no_grad()
-    def update(self, network: Network, step: int) -> None:
-        """Follow the network's weights after ``step`` steps, counted from 1."""
+    def update(self, network: Network) -> None:
+        """Follow the network's weights."""
         if self.decay == 0:
             return
-        # Early on the average would hold on to random weights: let it follow faster.
-        decay = min(self.decay, (1 + step) / (10 + step))
         means, values = self.network.state_dict(), network.state_dict()
         floating = [name for name, mean in means.items() if mean.is_floating_point()]
-        # In one call, as on a GPU hundreds of small tensors cost by the kernel.
-        torch._foreach_lerp_([means[name] for name in floating], [values[name] for name in floating], 1 - decay)
+        # In few calls, as on a GPU hundreds of small tensors cost by the kernel.
+        steps = torch._foreach_sub([values[name] for name in floating], [means[name] for name in floating])
+        torch._foreach_mul_(steps, self.share)
+        torch._foreach_add_([means[name] for name in floating], steps)
         for name in means.keys() - floating:
             means[name].copy_(values[name])
 

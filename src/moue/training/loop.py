@@ -22,7 +22,7 @@ from moue.data.table import ImageTable
 from moue.errors import TrainingError
 from moue.models import devices
 from moue.models.base import Network
-from moue.training import checkpoints, machine, optimizers, processes
+from moue.training import checkpoints, machine, optimizers, processes, steps
 from moue.training.config import Config
 from moue.training.ema import EMA
 from moue.training.fabric import launch
@@ -117,10 +117,12 @@ def train(plan: Plan, progress: ProgressCallback | None = None, announce: Callab
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: plan.schedule(step))
         state = {"network": network, "ema": ema, "optimizer": optimizer, "scheduler": scheduler}
         epoch = began = checkpoints.resume(run.checkpoint("last"), state)
+        optimizers.suit(optimizer, plan.device)
         best = run.checkpoint("best")
         # Read again at the end; damage is found now, and not after hours.
         _best_weights(best, ema)
         views = Views(plan, open_features(plan, announce), open_teacher_cache(plan), fabric.autocast)
+        take_step = steps.build(plan, network, optimizer, ema, fabric)
         meter = Meter(began, optim.epochs, plan.steps, plan.device)
 
         while epoch < optim.epochs and not _stalled(run, optim.patience, epoch):
@@ -135,17 +137,9 @@ def train(plan: Plan, progress: ProgressCallback | None = None, announce: Callab
                 mixed = optim.mixes_in(epoch)
                 batch = views.batch(epoch, step, rows[drawn], flips[drawn], part, generator, mixed)
                 shared.part = part
-                with fabric.autocast():
-                    output = plan.task(network, batch, generator, size)
-                optimizer.zero_grad()
-                fabric.backward(output.loss)
-                if optim.grad_clip > 0:
-                    # A norm that is not finite shows in the loss, which is checked below.
-                    fabric.clip_gradients(network, optimizer, max_norm=optim.grad_clip, error_if_nonfinite=False)
-                optimizer.step()
+                output = take_step(batch, generator, size, epoch * plan.steps + step + 1)
                 lr = float(max(scheduler.get_last_lr()))
                 scheduler.step()
-                ema.update(network, epoch * plan.steps + step + 1)
                 meter.add(output, batch.labels, part)
                 if step % 10 == 9 or step == plan.steps - 1:
                     status = meter.status(epoch, step)

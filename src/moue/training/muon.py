@@ -77,12 +77,15 @@ class Muon(torch.optim.Optimizer):
             update = {"filter": self._filter_update, "matrix": self._matrix_update, "other": self._other_update}
             for p in group["params"]:
                 if p.grad is not None:
-                    p.add_(update[group["kind"]](p, p.grad, group), alpha=-group["lr"])
+                    # The rate may be a tensor.
+                    p.sub_(update[group["kind"]](p, p.grad, group) * group["lr"])
         return loss
 
     def _filter_update(self, p: Tensor, gradient: Tensor, group: dict[str, Any]) -> Tensor:
         update = newton_schulz(self._nesterov(p, gradient, group["momentum"]).flatten(1)).view_as(p)
-        norm = self.state[p].setdefault("norm", p.norm() if self.keep_norms else p.new_tensor(len(p)).sqrt())
+        if "norm" not in self.state[p]:
+            self.state[p]["norm"] = p.norm() if self.keep_norms else p.new_tensor(len(p)).sqrt()
+        norm = self.state[p]["norm"]
         p.mul_(norm / p.norm().clamp_min(1e-7))
         update *= norm / math.sqrt(len(p))
         return update

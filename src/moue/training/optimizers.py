@@ -97,6 +97,21 @@ def _layers(module: nn.Module) -> Iterator[list[nn.Parameter]]:
                 yield weights
 
 
+def suit(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Let torch's own optimizers step all weights in one kernel on CUDA, in a form that a graph can hold, and nowhere
+    else; a state that was loaded may be another device's.
+    """
+    cuda = device.type == "cuda"
+    for group in optimizer.param_groups:
+        if "fused" in group:
+            group["fused"] = True if cuda else None
+        if "capturable" in group:
+            group["capturable"] = cuda
+    for p, state in optimizer.state.items():
+        if isinstance(step := state.get("step"), torch.Tensor):
+            state["step"] = step.to(p.device if cuda else "cpu")
+
+
 def schedule(config: OptimConfig, steps: int) -> Callable[[int], float]:
     """The factor on the peak rate at each step, from 0 to ``steps`` - 1."""
     warm = config.warmup * steps

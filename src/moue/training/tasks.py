@@ -97,7 +97,7 @@ class ClassificationTask:
         if batch.weights is not None:
             each = each * batch.weights
         if self.class_weights is None:
-            return each.sum() / processes.mean(each.new_tensor(len(each)))
+            return each.sum() / processes.mean(each.new_full((), len(each)))
         # No matrix product: autocast would round the weights, and their sum, to bf16's eight bits.
         weights = (targets * self.class_weights).sum(dim=1)
         return (each * weights).sum() / processes.mean(weights.sum())
@@ -152,11 +152,12 @@ class DistillationTask:
         """See :class:`Task`; the teachers see the images at their own size, whatever the student's is now."""
         output = self.labels.output(network, scaled(batch.images, size), batch)
         temperature, weight = self.config.teacher_temperature, self.config.teacher_weight
-        distilled = F.kl_div(
-            F.log_softmax(output.logits.float() / temperature, dim=1),
-            self.cached_teacher_probs(batch, generator),
-            reduction="sum",
-        ) / processes.mean(output.loss.new_tensor(len(batch)))
+        probs = batch.teacher_probs
+        if probs is None:
+            probs = self.cached_teacher_probs(batch, generator)
+        softened = F.log_softmax(output.logits.float() / temperature, dim=1)
+        number = processes.mean(output.loss.new_full((), len(batch)))
+        distilled = F.kl_div(softened, probs, reduction="sum") / number
         # Softening divides the gradients by the temperature's square.
         loss = (1 - weight) * output.loss + weight * temperature**2 * distilled
         return TaskOutput(loss, output.logits)

@@ -19,7 +19,7 @@ from moue.training.features import FeatureCache, view_name
 from moue.training.prepare import Plan
 from moue.training.processes import Part, part_of
 from moue.training.sampler import augmentation_epoch, seed_damage
-from moue.training.tasks import draw_mixup, mixup
+from moue.training.tasks import DistillationTask, draw_mixup, mixup
 from moue.training.teacher_cache import TeacherCache
 
 
@@ -75,10 +75,19 @@ class Views:
                 batch = replace(batch, images=damaged, teacher_images=view)
             else:
                 batch = replace(batch, images=augmented())
-            return mixup(batch, share, others) if mixed else batch
+            return self._taught(mixup(batch, share, others) if mixed else batch, generator)
         name = view_name(augmentation_epoch(self.plan.config, epoch))
         tokens = self.features.get(name, step * self.own, len(own), lambda: self._frozen(augmented()))
         return replace(batch, images=tokens.to(self.plan.device).float())
+
+    def _taught(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """The batch with what the teachers say of it, where there are any, and without what they alone need."""
+        task = self.plan.task
+        if not isinstance(task, DistillationTask):
+            return batch
+        with self.autocast():
+            probs = task.cached_teacher_probs(batch, generator)
+        return replace(batch, teacher_probs=probs, teacher_images=None, teacher_mask=None)
 
     def validation(self, network: Network, images: Tensor, first: int) -> Tensor:
         """Logits of some of this process's validation images, ``first`` of which come before them."""
