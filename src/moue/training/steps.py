@@ -6,6 +6,7 @@ run them. So there a step is captured once as a CUDA graph, and then launched as
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -80,10 +81,10 @@ class CapturedStep(Step):
     def __init__(self, plan: Plan, network: Any, optimizer: Any, ema: EMA, fabric: Fabric) -> None:
         super().__init__(plan, network, optimizer, ema, fabric)
         self.graphs: dict[Any, _Graph] = {}
-        self.seen: dict[Any, int] = {}
+        self.seen: Counter[Any] = Counter()
         self.stream: Any = torch.cuda.Stream(plan.device)  # type: ignore[no-untyped-call]
-        self.failed: str | None = None
-        """Why a step could not be captured: from then on steps run kernel by kernel."""
+        self.failed: dict[Any, str] = {}
+        """Why steps of a kind could not be captured: they run kernel by kernel."""
 
     def __call__(self, batch: Batch, generator: torch.Generator, size: int, number: int) -> TaskOutput:
         """See :class:`Step`."""
@@ -91,21 +92,17 @@ class CapturedStep(Step):
         shapes = tuple((name, value.shape) for name, value in _tensors(batch).items())
         trained = sum(p.requires_grad for p in self.network.parameters())
         kind = (shapes, size, trained)
-        self.seen[kind] = self.seen.get(kind, 0) + 1
-        if self.failed is not None or self.seen[kind] <= WARM_UP:
-            # On the stream that captures, which torch asks for.
-            self.stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self.stream):
-                output = self._run(batch, generator, size)
-            torch.cuda.current_stream().wait_stream(self.stream)
-            return output
+        self.seen[kind] += 1
         if kind not in self.graphs:
+            # An epoch's last batch, where it is smaller, comes too seldom.
+            due = len(batch) == self.plan.config.optim.batch_size and self.seen[kind] > WARM_UP
+            if not due or kind in self.failed:
+                return self._alone(batch, generator, size)
             try:
                 self.graphs[kind] = self._capture(batch, generator, size)
             except RuntimeError as error:
-                self.failed = str(error)
-                self.optimizer.zero_grad()
-                return self._run(batch, generator, size)
+                self.failed[kind] = str(error)
+                return self._alone(batch, generator, size)
         graph = self.graphs[kind]
         for name, value in _tensors(batch).items():
             getattr(graph.batch, name).copy_(value)
@@ -113,6 +110,14 @@ class CapturedStep(Step):
             rate.fill_(group["lr"])
         graph.graph.replay()
         return graph.output
+
+    def _alone(self, batch: Batch, generator: torch.Generator, size: int) -> TaskOutput:
+        """Kernel by kernel, on the stream that captures, which torch asks for."""
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            output = self._run(batch, generator, size)
+        torch.cuda.current_stream().wait_stream(self.stream)
+        return output
 
     def _capture(self, batch: Batch, generator: torch.Generator, size: int) -> _Graph:
         """Record a step, without running it."""
