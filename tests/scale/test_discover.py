@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import fsspec
@@ -113,6 +114,7 @@ def test_other_file_systems_have_files_folders_and_globs() -> None:
         # However it is found, a file is one.
         assert len(found("memory://archive/a.png", "memory://archive/", "memory://archive/*.png", "memory://")) == 4
         assert found("memory://archive", exclude="memory://archive/sub") == found("memory://archive/[ab]*")
+        assert found("memory://archive/*") == found("memory://archive/**") == found("memory://archive")
     finally:
         memory.rm("/archive", recursive=True)
 
@@ -134,6 +136,21 @@ def test_names_of_other_file_systems_are_taken_as_they_are(tmp_path: Path) -> No
         assert found("memory://.archive/a[1].png") == [("memory://.archive/a[1].png", "image")]
     finally:
         memory.rm("/.archive", recursive=True)
+
+
+def test_a_zip_archive_says_how_it_is_read_and_is(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("sub/a.png", "b.png"):
+            archive.writestr(name, image())
+    [entry] = discover([str(tmp_path / "a.zip")])
+    address = f"zip://::{tmp_path}/a.zip"
+    assert (entry.kind, entry.reason) == ("skipped", f"a ZIP archive is read as {address}")
+    files = [(f"zip://{name}::{tmp_path}/a.zip", "image") for name in ("b.png", "sub/a.png")]
+    assert found(address) == found(f"zip://*::{tmp_path}/a.zip") == files
+    assert found(f"zip://sub::{tmp_path}/a.zip") == found(f"zip://sub/*.png::{tmp_path}/a.zip") == files[1:]
+    for name, _ in files:
+        filesystem, path = open_filesystem(name)
+        assert filesystem.cat_file(path) == image()
 
 
 @pytest.mark.parametrize(
@@ -169,7 +186,9 @@ def test_files_of_a_folder_keep_the_host_and_the_account(monkeypatch: pytest.Mon
 
 
 def test_brackets_around_a_host_are_no_pattern() -> None:
-    assert found("http://[::1]:8000/a.png?x=[1]") == [("http://[::1]:8000/a.png?x=[1]", "image")]
+    assert found("http://[2001:db8:0:0:0:0:0:1]:8000/a.png?x=[1]") == [
+        ("http://[2001:db8:0:0:0:0:0:1]:8000/a.png?x=[1]", "image")
+    ]
 
 
 @pytest.mark.parametrize(

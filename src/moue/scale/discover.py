@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import re
 import sqlite3
@@ -162,6 +163,8 @@ def _entries(source: str, exclude: str | None, in_list: bool = False) -> Iterato
                 kind = kind_by_name(found.name)
                 if kind in ("tar", "parquet") and Path(found.name).is_file():
                     yield Entry(found.name, kind)
+                elif found.name.lower().endswith(".zip") and Path(found.name).is_file():
+                    yield Entry(found.name, "skipped", f"a ZIP archive is read as zip://::{absolute(found.name)}")
                 elif found.kind in ("image", "video", "skipped", "unreadable"):
                     yield Entry(found.name, found.kind, found.reason)
 
@@ -209,7 +212,10 @@ def _numbered(name: str) -> Iterator[str]:
 
 def _remote(address: str, exclude: str | None, in_list: bool) -> Iterator[Entry]:
     """The files at an address: one, those of a folder, or those that a glob matches."""
-    base = None if in_list else _above_pattern(address)
+    # What holds the file system, as an archive does: zip://folder::photos.zip
+    head, *holders = address.split("::")
+    within = "".join(f"::{holder}" for holder in holders)
+    base = None if in_list else _above_pattern(head)
     filesystem, path = open_filesystem(address)
     try:
         paths = patiently(filesystem, lambda: _listed(filesystem, path, address, is_pattern=base is not None))
@@ -225,8 +231,8 @@ def _remote(address: str, exclude: str | None, in_list: bool) -> Iterator[Entry]
         return
     if not paths:
         yield Entry(address, "unreadable", "nothing is there that could be read")
-    base = base or f"{address.removesuffix('/')}/"
-    above = open_filesystem(base)[1].rstrip("/") + "/"
+    base = base or f"{head.removesuffix('/')}/"
+    above = open_filesystem(f"{base}{within}")[1].rstrip("/") + "/"
     own = open_filesystem(exclude) if exclude is not None and is_address(exclude) else None
     for found in paths:
         if own and own[0] == filesystem and found.startswith(f"{own[1].rstrip('/')}/"):
@@ -235,7 +241,7 @@ def _remote(address: str, exclude: str | None, in_list: bool) -> Iterator[Entry]
         if any(part.startswith(".") or part.lower() in SYSTEM_FILES for part in PurePosixPath(inside).parts):
             continue
         # The path alone lacks the host or the account.
-        name = filesystem.unstrip_protocol(found) if inside == found else f"{base}{inside}"
+        name = f"{base}{inside}{within}" if inside != found or above == "/" else filesystem.unstrip_protocol(found)
         kind = kind_by_name(found)
         yield Entry(name, kind) if kind else Entry(name, "skipped", "by its name neither an image nor a video")
 
@@ -253,8 +259,11 @@ def _above_pattern(address: str) -> str | None:
 def _listed(filesystem: Any, path: str, address: str, *, is_pattern: bool) -> list[str] | None:
     """The files of a folder or glob; None for a single file."""
     if is_pattern:
-        found = sorted(filesystem.glob(path), key=natural)
-        return found if found or not filesystem.isfile(path) else None
+        matched: dict[str, Any] = filesystem.glob(path, detail=True)
+        if not matched and filesystem.isfile(path):
+            return None
+        files = ((filesystem.find(name) if info["type"] == "directory" else [name]) for name, info in matched.items())
+        return sorted(dict.fromkeys(itertools.chain.from_iterable(files)), key=natural)
     # A web server lists folders at best as pages with links, which is tried where the address says that it is one. In
     # an object store, a name such as a.jpg is a file's: a list may have millions, and to ask for each takes hours.
     is_web = address.lower().startswith(("http://", "https://"))
