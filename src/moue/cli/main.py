@@ -64,11 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     streams.prepare()
-    # SIGTERM, and SIGHUP as a terminal is closed, end a run as Ctrl-C does: finally-blocks run and files are closed.
-    # What nohup has ignored stays so.
-    for number in (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")):
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+    # SIGTERM ends a run as Ctrl-C does: finally-blocks run and files are closed.
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # So does a terminal that is closed, unless nohup has it ignored. A server has an answer to SIGTERM alone.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda number, frame: signal.raise_signal(signal.SIGTERM))
     # What Pillow writes about damaged images beside its exceptions, which are results here.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     warnings.formatwarning = _remark
