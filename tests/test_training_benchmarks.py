@@ -38,6 +38,26 @@ def test_a_training_against_the_clock_leaves_claims_open_without_a_gpu(
     assert claims(None, [{"seconds": 500.0}, {"seconds": 401.0}], cuda, here)[0].endswith("does not hold.")
 
 
+def test_captured_steps_are_set_beside_plain_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ["optim.epochs=1", "optim.steps=1", "optim.batch_size=8", "run.threads=1"]
+    tiny = [*settings, "model.options={widths: [8, 16], blocks: [1]}"]
+    out = tmp_path / "gpu.md"
+    names = run(monkeypatch, "gpu_training.py", "synth:120:0", "--only", "steps", "--set", *tiny, "--out", str(out))
+    rows = [line.strip("| ").split(" | ") for line in out.read_text().splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows[2:]] == ["plain", "plain again", "captured"]
+    assert [float(row[-1]) for row in rows[2:]] == [0, 0, 0], "on a CPU all three are plain"
+    assert "stays open: this machine has no GPU" in out.read_text()
+    assert "claimed" not in out.read_text()
+    found = [
+        {"images/s": speed, "largest difference of weights": far}
+        for speed, far in ((90, 0.0), (100, 0.01), (600, 0.02))
+    ]
+    sentence = names["verdict_of_steps"](found, torch.device("cuda"))
+    assert "6.0 times as fast" in sentence
+    assert "0.02 at most" in sentence
+    assert "by 0.01." in sentence
+
+
 def test_a_step_is_split_into_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "speed.md"
     options = ["model.options={widths: [8, 16], blocks: [1]}", "optim.batch_size=8"]

@@ -33,3 +33,12 @@ def test_networks_whose_gradients_are_slow_in_bf16_train_in_float32(monkeypatch:
     # Neither depthwise without a stride, nor grouped with one.
     others = nn.Sequential(nn.Conv2d(8, 8, 7, groups=8), nn.Conv2d(8, 8, 3, stride=2, groups=2))
     assert devices.precision("auto", cpu, others) == "bf16"
+
+
+def test_matrix_products_of_a_training_on_cuda_alone_are_of_less_precision() -> None:
+    before = torch.get_float32_matmul_precision()
+    with devices.tuned(torch.device("cpu")):
+        assert torch.get_float32_matmul_precision() == before
+    with devices.tuned(torch.device("cuda")):
+        assert torch.get_float32_matmul_precision() == "high"
+    assert torch.get_float32_matmul_precision() == before, "the setting is the process's"

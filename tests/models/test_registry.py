@@ -1,12 +1,20 @@
 """What every network promises, at small sizes."""
 
+import copy
+
 import pytest
 import torch
+from graphs import Refusing
 
 from moue.errors import UnknownName, UsageError, WeightsMissing
 from moue.models import NETWORKS, create
 from moue.models.summary import describe
 from moue.models.vit_compact import positional_encoding
+from moue.training import optimizers
+from moue.training.batch import Batch
+from moue.training.config import OptimConfig
+from moue.training.ema import EMA
+from moue.training.tasks import DistillationTask, VotesTask
 
 TINY_VIT = {
     "model_type": "vit",
@@ -55,6 +63,31 @@ def test_gradients_reach_every_weight(network, pixels):
     missing = [n for n, p in network.named_parameters() if p.requires_grad and p.grad is None]
     assert not missing
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+
+
+def test_a_training_step_can_be_captured_as_a_cuda_graph(network, pixels):
+    # A device without memory: nothing is computed, and what is on the CPU is elsewhere.
+    network = copy.deepcopy(network).to("meta").train()
+    config = OptimConfig(name="muon", lr=0.1, label_smoothing=0.1)
+    task = DistillationTask(VotesTask(config), [], config)
+    values = {"targets": torch.zeros(4, 2), "votes": torch.zeros(4, 3), "teacher_probs": torch.zeros(4, 2)}
+    values |= {"images": pixels.float(), "labels": torch.zeros(4, dtype=torch.int64)}
+    batch = Batch(**{name: value.to("meta") for name, value in values.items()})
+    optimizer, ema = optimizers.build(network, config), EMA(network, 0.9)
+
+    def step():
+        loss = task(network, batch, torch.Generator(), 40 if network.input.upsample is None else None).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        ema.update(network)
+
+    step()  # Fills the optimizer's state.
+    for group in optimizer.param_groups:
+        group["lr"] = torch.tensor(group["lr"], device="meta")
+    with Refusing():
+        step()
 
 
 def test_evaluation_is_deterministic_and_independent_of_the_batch(network, pixels):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from moue.models import create
+from moue.training import checkpoints
 from moue.training.config import OptimConfig
 from moue.training.muon import Muon, newton_schulz
-from moue.training.optimizers import build
+from moue.training.optimizers import build, suit
 
 
 @pytest.mark.parametrize("shape", [(8, 72), (72, 8), (16, 16)])
@@ -97,3 +99,55 @@ def test_few_epochs_are_trained_at_the_last_sizes() -> None:
     assert [config.size_in(e, 48) for e in range(6)] == [32, 32, 40, 40, 48, 48]
     assert [replace(config, epochs=2).size_in(e, 48) for e in range(2)] == [40, 48]
     assert OptimConfig(epochs=1).size_in(0, 64) == 64
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_a_run_begun_on_cuda_goes_on_elsewhere_and_back(name: str, tmp_path: Path) -> None:
+    def steps(*devices: str) -> tuple[list[torch.Tensor], torch.optim.Optimizer]:
+        """Weights after two steps on each device; as a run does it, with a checkpoint between."""
+        weights = [torch.nn.Parameter(torch.linspace(-1, 1, 6).view(2, 3)), torch.nn.Parameter(torch.ones(3))]
+        optimizer = kind(weights)
+        for device in devices:
+            if (tmp_path / name).exists():
+                optimizer = kind(weights)
+                optimizer.load_state_dict(checkpoints.load(tmp_path / name)["optimizer"])
+            suit(optimizer, torch.device(device))
+            for _ in range(2):
+                optimizer.zero_grad()
+                sum((w**3).sum() for w in weights).backward()  # type: ignore[union-attr]
+                optimizer.step()
+            checkpoints.save({"optimizer": optimizer.state_dict()}, tmp_path / name)
+        (tmp_path / name).unlink()
+        return [w.detach() for w in weights], optimizer
+
+    def kind(weights: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        if name == "sgd":
+            return torch.optim.SGD(weights, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1)
+        return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name](weights, lr=0.1)
+
+    expected, _ = steps("cpu", "cpu", "cpu")
+    found, optimizer = steps("cuda", "cpu", "mps")
+    torch.testing.assert_close(found, expected)
+    for group in optimizer.param_groups:
+        assert group["fused"] is None
+        assert not group.get("capturable")
+    found, optimizer = steps("cpu", "cpu", "cuda")
+    torch.testing.assert_close(found, expected)
+    for group in optimizer.param_groups:
+        assert group["fused"]
+        assert group.get("capturable", True)
+
+
+def test_weights_that_were_frozen_step_beside_others_on_cuda() -> None:
+    def trained(device: str) -> list[torch.Tensor]:
+        weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+        optimizer = torch.optim.SGD(weights, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1)
+        suit(optimizer, torch.device(device))
+        for epoch in range(3):
+            optimizer.zero_grad()
+            weights[1].requires_grad_(epoch > 0)
+            (weights[0] ** 2 + weights[1] ** 3).sum().backward()
+            optimizer.step()
+        return [w.detach() for w in weights]
+
+    torch.testing.assert_close(trained("cuda"), trained("cpu"))

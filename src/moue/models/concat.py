@@ -121,15 +121,15 @@ class Concat(Network):
             side = round(x.shape[-1] * own.size / self.input.size)
             # A product with constants: engines smooth what they shrink in different ways.
             whole = x.shape[-1] == self.input.size
-            rows = self.get_buffer(f"_to{side}") if whole else _resampling(x.shape[-1], side).to(x)
+            rows = self.get_buffer(f"_to{side}") if whole else _resampling(x.shape[-1], side, x.device).to(x.dtype)
             x = rows @ x @ rows.T
         features: Tensor = member(in_color(x, own.color))
         return features.flatten(1)
 
 
-def _resampling(old: int, new: int) -> Tensor:
+def _resampling(old: int, new: int, device: torch.device | None = None) -> Tensor:
     """The matrix ``(new, old)`` that scales columns bilinearly, smoothed where they shrink."""
-    basis = torch.eye(old)[None, None]
+    basis = torch.eye(old, device=device)[None, None]
     return F.interpolate(basis, size=(new, old), mode="bilinear", antialias=True, align_corners=False)[0, 0]
 
 

@@ -107,6 +107,11 @@ def suit(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
             group["fused"] = True if cuda else None
         if "capturable" in group:
             group["capturable"] = cuda
+        if cuda and isinstance(optimizer, torch.optim.SGD) and group["momentum"] > 0:
+            # One kernel takes no weights that have stepped beside others that were frozen so far.
+            for p in group["params"]:
+                if optimizer.state[p].get("momentum_buffer") is None:
+                    optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
     for p, state in optimizer.state.items():
         if isinstance(step := state.get("step"), torch.Tensor):
             state["step"] = step.to(p.device if cuda else "cpu")
