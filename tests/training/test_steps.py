@@ -108,6 +108,14 @@ def test_a_kind_that_cannot_be_captured_leaves_the_others_captured(few: ImageTab
     _require_same(captured, plain)
 
 
+def test_epochs_in_evaluation_mode_are_a_kind_of_their_own(few: ImageTable, tmp_path: Path) -> None:
+    config = CONFIG.override(["optim.name=muon", "optim.lr=0.05"])
+    plain, _ = _train(Step, config, few, tmp_path / "plain", [48] * 10, frozen=5)
+    captured, step = _train(CapturedStep, config, few, tmp_path / "captured", [48] * 10, frozen=5)
+    assert _replays(step) == [5 - WARM_UP] * 2
+    _require_same(captured, plain)
+
+
 def test_only_known_tasks_on_cuda_are_captured(few: ImageTable, tmp_path: Path) -> None:
     class Own(ClassificationTask):
         pass
@@ -137,6 +145,7 @@ def _train(
     sizes: list[int],
     schedule: Callable[[int], float] = lambda at: 1 / (1 + at),
     change: Callable[[Any], None] = lambda network: None,
+    frozen: int = 0,
 ) -> tuple[dict[str, Tensor], Step]:
     """Weights and averages after a step of each size."""
     plan = prepare(config, table, folder)
@@ -144,8 +153,8 @@ def _train(
     change(plan.network)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
     step = kind(plan, network, optimizer, ema, fabric)
-    network.train()
     for i, size in enumerate(sizes):
+        plan.network.train(i >= frozen)
         torch.manual_seed(i)
         batch = plan.train.take(torch.arange(i, i + 8))
         batch = replace(batch, images=batch.images.float())

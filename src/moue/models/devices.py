@@ -108,8 +108,8 @@ def tuned(device: torch.device) -> Iterator[None]:
     """On CUDA: float32 matrix products with TF32's 10 bits of mantissa, which are plenty for optimizers; the setting is
     the process's, so it is put back.
 
-    cuDNN's search for the fastest algorithms is left off: on an H200 it took 8 seconds for `compact`, twice for two
-    sizes, and over 40 for the depthwise convolutions of `effnet-lite0`.
+    cuDNN's search for the fastest algorithms is left off: on an H200 it took 9 seconds for `compact`, 5 more at its
+    second size, and over 40 for the depthwise convolutions of `effnet-lite0`.
     """
     before = torch.get_float32_matmul_precision()
     if device.type == "cuda":

@@ -73,7 +73,7 @@ class _Graph:
 
 
 class CapturedStep(Step):
-    """The same as CUDA graphs: one for each shape of a batch, size and choice of trained weights.
+    """The same as CUDA graphs: one for each shape of a batch, size, choice of trained weights and mode.
 
     The tensors that it gives are overwritten by the next step.
     """
@@ -89,9 +89,10 @@ class CapturedStep(Step):
     def __call__(self, batch: Batch, generator: torch.Generator, size: int, number: int) -> TaskOutput:
         """See :class:`Step`."""
         self.ema.weigh(number)
-        shapes = tuple((name, value.shape) for name, value in _tensors(batch).items())
+        shapes = tuple((name, value.shape, value.dtype) for name, value in _tensors(batch).items())
         trained = sum(p.requires_grad for p in self.network.parameters())
-        kind = (shapes, size, trained)
+        # Where the last layer is all that is ever trained, frozen epochs differ in the mode alone.
+        kind = (shapes, size, trained, self.plan.network.training)
         self.seen[kind] += 1
         if kind not in self.graphs:
             # An epoch's last batch, where it is smaller, comes too seldom.
