@@ -166,6 +166,18 @@ def test_teacher_probabilities_are_computed_once_for_views_that_come_again(batch
     assert calls(OptimConfig()) == 4
 
 
+def test_teachers_that_were_asked_before_a_step_are_not_asked_in_it(batch: tuple[Tensor, Tensor]) -> None:
+    logits, labels = batch
+    config, generator = OptimConfig(teacher_temperature=3.0), torch.Generator()
+    images = torch.rand(32, 1, 48, 48) * 255
+    task = DistillationTask(ClassificationTask(config), [Seen(logits, [])], config)
+    asked = task(WithAux(-logits, []), batch_of(labels, images), generator).loss
+    probs = F.softmax(logits / 3, 1)
+    silent = DistillationTask(ClassificationTask(config), [], config)
+    given = silent(WithAux(-logits, []), batch_of(labels, images, teacher_probs=probs), generator).loss
+    torch.testing.assert_close(given, asked)
+
+
 def test_out_of_fold_an_image_is_taught_by_those_alone_that_held_it_out(batch: tuple[Tensor, Tensor]) -> None:
     class PerImage(Seen):
         """Its logits stand in the images themselves, so that they follow the rows."""
