@@ -48,6 +48,9 @@ SOURCES = {
     "full/default-2": ("full", "member2/", "default"),
     "full/wide": ("full", "member3/", "full/wide"),
     "full/deep": ("full", "member4/", "full/deep"),
+    "full/wide-1": ("full", "member5/", "full/wide"),
+    "full/big": ("full", "member6/", "full/big"),
+    "full/face": ("full", "member7/", "full/face"),
     "googlenet": ("googlenet", "", "googlenet"),
     "resnet50v2": ("resnet50v2", "", "resnet50v2-small"),
     "vit": ("vit", "", "vit-compact"),
@@ -186,8 +189,12 @@ def recover(network: Network, arrays: dict[str, Stored], images: Tensor) -> dict
         zeros = np.zeros_like(fused[bn])
         eps = network.get_submodule(bn).eps
         stored[f"{bn}.weight"] = Stored(fused[bn], None)
-        stored[f"{bn}.bias"] = arrays[f"{conv}.weight_bias"]
+        # A convolution's own bias went into that of the norm behind it.
+        own = f"{conv}.bias" in state
+        stored[f"{bn}.bias"] = arrays[f"{conv}.bias" if own else f"{conv}.weight_bias"]
         stored[f"{bn}.running_mean"], stored[f"{bn}.running_var"] = Stored(zeros, None), Stored(zeros + 1 - eps, None)
+        if own:
+            stored[f"{conv}.bias"] = Stored(zeros, None)
     missing = state.keys() - stored.keys()
     if missing:
         raise SystemExit(f"the graph lacks {', '.join(sorted(missing))}.")

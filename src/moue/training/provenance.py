@@ -18,6 +18,9 @@ from moue.trained.network import network_spec
 from moue.trained.open import spec_of
 from moue.training.config import Config
 
+#: What binds weights that go on from published ones, by the network that reads these.
+PUBLISHED = {"face-resnet": "it starts from dlib's face recognition network, which is in the public domain"}
+
 #: What binds weights that were trained on FER-2013's images.
 LICENSE = "MIT for the weights; the training images (FER-2013) were published for research"
 
@@ -43,7 +46,8 @@ def license_of(config: Config, table: ImageTable) -> str:
     inherited = [spec_of(name).license for name in config.optim.teachers]
     started_from = [config.model.init] if config.model.init else config.model.backbones
     inherited = [*(network_spec(name).license for name in started_from), *inherited]
-    licenses = [LICENSE if is_fer2013(table) else "", *inherited]
+    published = PUBLISHED.get(config.model.network, "") if config.model.options.get("weights") else ""
+    licenses = [LICENSE if is_fer2013(table) else "", published, *inherited]
     # Most of them bind by the same clauses: each is said once.
     return "; ".join(dict.fromkeys(clause for text in licenses for clause in text.split("; ") if clause))
 
