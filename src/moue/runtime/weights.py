@@ -109,7 +109,8 @@ def find_torch_weights(name: str) -> ModelFile:
         MissingExtra: when ``moue-models`` is not installed.
     """
     if name == "full":
-        raise UsageError(f"full is an ensemble. Take one of its members: {', '.join(TORCH[-5:])}.")
+        members = ", ".join(member for member in TORCH if member.startswith("full/"))
+        raise UsageError(f"full is an ensemble. Take one of its members: {members}.")
     if name not in TORCH:
         raise UnknownName("model with weights for torch", name, TORCH)
     folder = models_folder()
