@@ -21,8 +21,11 @@ from moue.export import export
 from moue.labels import LabelSet
 from moue.models.base import Network
 from moue.models.load import load_run
+from moue.runtime import weights
+from moue.runtime.weights import find_model
+from moue.trained.network import open_network
 from moue.trained.split_of import split_of
-from moue.training import checkpoints
+from moue.training import checkpoints, teachers
 from moue.training.batch import Batch
 from moue.training.loop import fit
 from moue.training.progress import Status
@@ -166,3 +169,26 @@ def test_a_resumed_run_asks_its_teachers_for_views_alone_that_it_has_not_seen(
     state["probabilities"] = {seed: probs * 0 for seed, probs in state["probabilities"].items()}
     checkpoints.save({**state, "origin": {**state["origin"], "teachers": ["0"]}}, tmp_path / "other" / kept)
     assert resume("damaged") == resume("other") == (4, True)
+
+
+@pytest.mark.parametrize("name", ["tiny", "full"])
+def test_a_shipped_model_teaches_in_torch_as_it_does_in_its_engine(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.from_numpy(synthetic(10, seed=2).images).float()
+    asked: list[str] = []
+
+    def on_the_cpu(own: str, device: str) -> Any:
+        asked.append(device)
+        return open_network(own, "cpu")
+
+    monkeypatch.setattr(teachers, "open_network", on_the_cpu)
+    labels = find_model(name).spec.labels
+    [engine], [network] = (teachers.open_teachers([name], labels, device) for device in ("cpu", "cuda"))
+    assert set(asked) == {"cuda"}, "a GPU does not wait for the CPU"
+    with torch.no_grad():
+        assert (network(images) - engine(images)).abs().max() < 2e-3
+
+
+def test_a_model_without_weights_for_torch_teaches_in_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert teachers.in_torch("tiny-int8", "cpu") is None
+    monkeypatch.setattr(weights, "models_folder", lambda: None)
+    assert teachers.in_torch("tiny", "cpu") is None

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from moue.data.table import ImageTable
-from moue.errors import UsageError
+from moue.errors import MissingExtra, UsageError
+from moue.models.base import Network
 from moue.models.load import load_run
 from moue.runtime.engine import Engine, open_model
+from moue.runtime.weights import TORCH, is_known
 from moue.spec import Color, ModelSpec
+from moue.trained.network import open_network
 from moue.trained.open import run_of, spec_of
 from moue.trained.split_of import split_of
 
@@ -60,6 +63,41 @@ class OnnxTeacher:
         return torch.from_numpy(self.engine.logits(pixels, batch_size=len(pixels))).to(images.device)
 
 
+@dataclass(frozen=True)
+class TorchTeacher:
+    """A shipped model in torch: one network, or the members of an ensemble, whose logits add up to its own."""
+
+    networks: list[tuple[Network, float]]
+    """Each with the factor on its logits."""
+    input: ModelSpec
+    """See :class:`Teacher`."""
+
+    def __call__(self, images: Tensor, /) -> Tensor:
+        """See :class:`Teacher`."""
+        parts = [factor * network(images) for network, factor in self.networks]
+        return torch.stack(parts).sum(0)
+
+
+def in_torch(name: str, device: str) -> TorchTeacher | None:
+    """A shipped model as a teacher in torch; None where there are no weights for that.
+
+    Args:
+        name: of ``moue models``, or the path of an ONNX file.
+        device: where it is to be.
+    """
+    if not is_known(name):
+        return None
+    spec = spec_of(name)
+    members = spec.trained.get("members", []) if spec.network == "ensemble" else []
+    factors = {f"{name}/{m['name']}": m["weight"] / m["temperature"] for m in members} or {name: 1.0}
+    if not factors.keys() <= set(TORCH):
+        return None
+    try:
+        return TorchTeacher([(open_network(own, device).network, factor) for own, factor in factors.items()], spec)
+    except MissingExtra:
+        return None
+
+
 def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, threads: int = 0) -> list[Teacher]:
     """Teachers, ready to give logits.
 
@@ -67,8 +105,9 @@ def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, th
         names: names of ``moue models``, run folders, or ONNX files with their specs; a model goes before a run of the
             same name, see :func:`moue.trained.open.run_of`.
         labels: which they must have.
-        device: where the runs among them are to be.
-        threads: CPU threads of the others; 0 lets their engine choose.
+        device: where the runs among them are to be; on a GPU also shipped models, as far as ``moue-models`` has their
+            weights for torch.
+        threads: CPU threads of the others, which are ONNX models; 0 lets their engine choose.
 
     Raises:
         UnknownName, ModelError, MissingExtra: as :func:`moue.trained.open.open_any`.
@@ -81,12 +120,16 @@ def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, th
                 f"a teacher must have the data's labels: {', '.join(labels)}. {name} has {', '.join(own)} instead. "
                 "To learn from the labels alone: --set optim.teachers=[]"
             )
-    return [
-        load_run(name, device).network
-        if run_of(name)
-        else OnnxTeacher(open_model(name, threads=threads, optimize_for="throughput"))
-        for name in names
-    ]
+    return [_open(name, device, threads) for name in names]
+
+
+def _open(name: str, device: str, threads: int) -> Teacher:
+    if run_of(name):
+        return load_run(name, device).network
+    # On the CPU its engine is faster; a GPU would wait for it.
+    if torch.device(device).type != "cpu" and (teacher := in_torch(name, device)) is not None:
+        return teacher
+    return OnnxTeacher(open_model(name, threads=threads, optimize_for="throughput"))
 
 
 def teacher_mask(names: Sequence[str], table: ImageTable, rows: NDArray[np.int64]) -> NDArray[np.float32]:
