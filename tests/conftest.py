@@ -37,6 +37,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
     return ByFileOrServer(config, log)
 
 
+@pytest.fixture
+def hangups_heard() -> Iterator[None]:
+    """Commands that a test starts hear of a closed terminal, also where `nohup` has started the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keeps the user's cache out of the tests, and the tests out of it; commands that they start see it too."""

@@ -135,6 +135,7 @@ def test_a_killed_run_goes_on(command: Command, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["already_scored"] >= 16
 
 
+@pytest.mark.usefixtures("hangups_heard")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_an_interrupted_run_says_how_to_go_on(command: Command, tmp_path: Path, number: int) -> None:
     source = archive(tmp_path, 40, _036=f"first {int(number)} 1")

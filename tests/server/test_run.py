@@ -104,6 +104,7 @@ def test_it_responds_survives_bad_clients_and_ends_with_ctrl_c(tiny_onnx: Path, 
         assert process.stderr.read().strip() == "moue: stopped"
 
 
+@pytest.mark.usefixtures("hangups_heard")
 def test_a_terminal_that_is_closed_ends_it_in_order(tiny_onnx: Path) -> None:
     with serving(tiny_onnx) as (process, _):
         process.send_signal(signal.SIGHUP)
