@@ -20,7 +20,7 @@ from moue.training.ema import EMA
 from moue.training.prepare import Plan
 from moue.training.tasks import ClassificationTask, DistillationTask, TaskOutput, VotesTask
 
-#: Steps of a kind that run before one is captured: they fill the optimizer's state and choose cuDNN's algorithms.
+#: Steps of a kind that run before one is captured: they fill the optimizer's state and load kernels.
 WARM_UP = 3
 
 
