@@ -37,6 +37,7 @@ SMALL = {
     "effnet-lite2": {"pretrained": False, "upsample": 48},
     "compact": {},
     "vgg": {"widths": [8, 16, 16, 24]},
+    "face-mobilenet": {"blocks": 4, "upsample": 64},
     "face-resnet": {"blocks": 5, "upsample": 64},
     "concat": {"members": ["compact", {"network": "vgg", "options": {"widths": [8, 16], "size": 40, "color": "rgb"}}]},
 }

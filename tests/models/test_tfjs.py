@@ -13,7 +13,7 @@ from small import SMALL
 
 from moue.data.readers.synth import synthetic
 from moue.errors import ModelError, WeightsMissing
-from moue.models import create
+from moue.models import create, face_mobilenet
 from moue.models.face_resnet import BLOCKS, MANIFEST
 from moue.models.tfjs import read_tfjs
 from moue.training.loop import fit
@@ -121,10 +121,69 @@ def test_a_face_resnet_computes_what_the_published_layers_do(tmp_path: Path) -> 
     assert features.std() > 0.1, "features that are all alike would prove nothing"
 
 
-def test_batch_norms_of_a_face_resnet_change_nothing_at_first_and_follow_from_there(tmp_path: Path) -> None:
-    write(tmp_path, published())
+def published_mobilenet(folder: Path, blocks: int) -> dict[str, torch.Tensor]:
+    """Random weights as `face-mobilenet` is published: in a model's file, whose first entry is its graph."""
+    random = np.random.default_rng(0)
+    arrays = {"conv1/convolution/merged_input": random.normal(0, 0.02, (3, 3, 3, 32))}
+    arrays["conv1_bn/batchnorm_1/sub"] = random.normal(0, 0.1, 32)
+    inputs = 32
+    for i, (outputs, _) in enumerate(face_mobilenet.BLOCKS[:blocks], 1):
+        arrays[f"conv_dw_{i}/depthwise_kernel"] = random.normal(0, 0.5, (3, 3, inputs, 1))
+        arrays[f"conv_dw_{i}_bn/batchnorm_1/mul"] = random.uniform(0.5, 1.5, inputs)
+        arrays[f"conv_dw_{i}_bn/batchnorm_1/sub"] = random.normal(0, 0.1, inputs)
+        arrays[f"conv_pw_{i}/convolution/merged_input"] = random.normal(0, 0.3, (1, 1, inputs, outputs))
+        arrays[f"conv_pw_{i}_bn/batchnorm_1/sub"] = random.normal(0, 0.1, outputs)
+        inputs = outputs
+    manifest = write(folder, arrays, face_mobilenet.MANIFEST)
+    manifest.write_text(json.dumps({"modelTopology": {}, "weightsManifest": json.loads(manifest.read_text())}))
+    return {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("side", [64, 66])
+def test_a_face_mobilenet_computes_what_the_published_layers_do(tmp_path: Path, side: int) -> None:
+    arrays = published_mobilenet(tmp_path, blocks=4)
+    network = create("face-mobilenet", 7, weights=tmp_path, blocks=4, upsample=side, batch_norm=False).eval()
+    pixels = torch.randint(0, 256, (2, 3, side, side), generator=torch.Generator().manual_seed(0)).float()
+
+    # A convolution of a step of 2 gives half the map, rounded up, and misses one row at the end, or one at either end.
+    def layer(x: torch.Tensor, filters: torch.Tensor, bias: torch.Tensor, stride: int, groups: int = 1) -> torch.Tensor:
+        before, wanted = int(stride == 1 or x.shape[3] % 2), -(-x.shape[3] // stride)
+        x = torch.nn.functional.pad(x, (before, 4, before, 4)) if filters.shape[3] == 3 else x
+        y = torch.nn.functional.conv2d(x, filters, bias, stride, groups=groups)[:, :, :wanted, :wanted]
+        return y.clamp(0, 6)
+
+    x = pixels - torch.tensor([123.68, 116.779, 103.939]).view(1, 3, 1, 1)
+    x = layer(x, arrays["conv1/convolution/merged_input"].permute(3, 2, 0, 1), arrays["conv1_bn/batchnorm_1/sub"], 2)
+    for i, (_, stride) in enumerate(face_mobilenet.BLOCKS[:4], 1):
+        scale = arrays[f"conv_dw_{i}_bn/batchnorm_1/mul"].view(-1, 1, 1, 1)
+        filters = arrays[f"conv_dw_{i}/depthwise_kernel"].permute(2, 3, 0, 1) * scale
+        x = layer(x, filters, arrays[f"conv_dw_{i}_bn/batchnorm_1/sub"], stride, groups=len(filters))
+        filters = arrays[f"conv_pw_{i}/convolution/merged_input"].permute(3, 2, 0, 1)
+        x = layer(x, filters, arrays[f"conv_pw_{i}_bn/batchnorm_1/sub"], 1)
+    with torch.no_grad():
+        features = network.forward_features(network.prepare(pixels))
+    assert features.shape == (2, 256, -(-side // 8), -(-side // 8))
+    torch.testing.assert_close(features, x, atol=1e-3, rtol=1e-3)
+    assert features.std() > 0.1, "features that are all alike would prove nothing"
+
+
+def test_a_face_mobilenet_says_what_its_weights_lack(tmp_path: Path) -> None:
+    with pytest.raises(WeightsMissing, match=r"faceres-deep\.json"):
+        create("face-mobilenet", 7, weights=tmp_path)
+    published_mobilenet(tmp_path, blocks=3)
+    create("face-mobilenet", 7, weights=tmp_path, blocks=3)
+    with pytest.raises(ModelError, match=r"conv_dw_4_bn/batchnorm_1/mul"):
+        create("face-mobilenet", 7, weights=tmp_path, blocks=4)
+
+
+@pytest.mark.parametrize("name", ["face-resnet", "face-mobilenet"])
+def test_batch_norms_put_back_change_nothing_at_first_and_follow_from_there(tmp_path: Path, name: str) -> None:
+    if name == "face-resnet":
+        write(tmp_path, published())
+    else:
+        published_mobilenet(tmp_path, blocks=5)
     options = {"weights": tmp_path, "blocks": 5, "upsample": 64}
-    plain, normed = create("face-resnet", 7, **options), create("face-resnet", 7, **options, batch_norm=True)
+    plain, normed = (create(name, 7, **options, batch_norm=norm) for norm in (False, True))
     pixels = torch.randint(0, 256, (32, 1, 48, 48), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     normed.start_from(pixels)
     assert normed.training

@@ -28,6 +28,7 @@ NETWORKS = Registry(
         "effnet-lite2": "moue.models.effnet_lite:effnet_lite2",
         "compact": "moue.models.compact:Compact",
         "vgg": "moue.models.vgg:VGG",
+        "face-mobilenet": "moue.models.face_mobilenet:FaceMobileNet",
         "face-resnet": "moue.models.face_resnet:FaceResNet",
         "concat": "moue.models.concat:Concat",
     },

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from moue.errors import ModelError, UsageError, quoted, shortened
 from moue.models.base import InputSpec, Network
+from moue.models.published_norms import change_nothing, norm
 from moue.models.tfjs import read_tfjs
 from moue.spec import Color
 
@@ -80,7 +81,7 @@ class FaceResNet(Network):
         if not 48 <= upsample <= 256:
             raise UsageError(f"upsample must be between 48 and 256 pixels. Got {quoted(upsample)} instead.")
         self.stem = nn.Conv2d(3, 32, 7, stride=2)
-        self.stem_norm = _norm(32, batch_norm)
+        self.stem_norm = norm(32, batch_norm)
         self.blocks = nn.Sequential(
             *(Block(inputs, outputs, "down" in name, batch_norm) for name, inputs, outputs in BLOCKS[:blocks])
         )
@@ -112,13 +113,7 @@ class FaceResNet(Network):
         """Let each batch normalization change nothing on these images, ``(N, C, H, W)`` in 0..255, at first: what the
         published weights compute is kept.
         """
-        norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
-        hooks = [norm.register_forward_pre_hook(_change_nothing) for norm in norms if self.published]
-        training = self.training
-        self.eval()(pixels)
-        self.train(training)
-        for hook in hooks:
-            hook.remove()
+        change_nothing(self, pixels, self.published)
 
     def _load(self, manifest: Path) -> None:
         arrays = read_tfjs(manifest)
@@ -138,9 +133,9 @@ class Block(nn.Module):
         super().__init__()
         self.down = down
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=2 if down else 1, padding=0 if down else 1)
-        self.norm1 = _norm(outputs, batch_norm)
+        self.norm1 = norm(outputs, batch_norm)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.norm2 = _norm(outputs, batch_norm)
+        self.norm2 = norm(outputs, batch_norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, inputs, h, w)`` to ``(N, outputs, h, w)``, in a down block ``(N, outputs, h // 2, w // 2)``."""
@@ -151,23 +146,6 @@ class Block(nn.Module):
             y = F.pad(y, (0, x.shape[3] - y.shape[3], 0, x.shape[2] - y.shape[2]))
             x = F.pad(x, (0, 0, 0, 0, 0, y.shape[1] - x.shape[1]))
         return F.relu(x + y)
-
-
-def _norm(channels: int, batch_norm: bool) -> nn.Module:
-    return nn.BatchNorm2d(channels) if batch_norm else nn.Identity()
-
-
-def _change_nothing(norm: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
-    """Give a normalization the statistics of its input, and the scale and shift that undo it."""
-    var, mean = torch.var_mean(inputs[0].float(), (0, 2, 3))
-    for kept, value in (
-        (norm.running_mean, mean),
-        (norm.running_var, var),
-        (norm.weight, (var + norm.eps).sqrt()),
-        (norm.bias, mean),
-    ):
-        assert kept is not None
-        kept.copy_(value)
 
 
 def _fill(convolution: nn.Conv2d, arrays: dict[str, NDArray[np.float32]], name: str) -> None:

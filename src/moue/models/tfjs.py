@@ -18,7 +18,12 @@ from moue.damage import DECODING_ERRORS, reason
 from moue.errors import ModelError, WeightsMissing
 
 #: Types in which values are stored.
-TYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "uint8": np.dtype("u1"), "uint16": np.dtype("<u2")}
+TYPES: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype("<f4"),
+    "int32": np.dtype("<i4"),
+    "uint8": np.dtype("u1"),
+    "uint16": np.dtype("<u2"),
+}
 
 
 def read_tfjs(manifest: Path) -> dict[str, NDArray[np.float32]]:
@@ -33,6 +38,9 @@ def read_tfjs(manifest: Path) -> dict[str, NDArray[np.float32]]:
     """
     try:
         groups = json.loads(manifest.read_text(encoding="utf-8"))
+        if isinstance(groups, dict):
+            # The file of a whole model.
+            groups = groups["weightsManifest"]
         weights = {}
         for group in groups:
             # A group is one run of bytes, however many files it is cut into.

