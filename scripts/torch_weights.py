@@ -40,17 +40,15 @@ from moue.training.recipe import load_recipe
 
 #: Each file's model, the prefix of its weights in that model's graph, and the recipe whose network it has.
 SOURCES = {
-    "default": ("default", "", "default"),
-    "ferplus": ("ferplus", "", "ferplus"),
+    "default": ("default", "", "mobile"),
+    "ferplus": ("ferplus", "", "mobile"),
     "tiny": ("tiny", "", "tiny"),
-    "full/default-0": ("full", "member0/", "default"),
-    "full/default-1": ("full", "member1/", "default"),
-    "full/default-2": ("full", "member2/", "default"),
-    "full/wide": ("full", "member3/", "full/wide"),
-    "full/deep": ("full", "member4/", "full/deep"),
-    "full/wide-1": ("full", "member5/", "full/wide"),
-    "full/big": ("full", "member6/", "full/big"),
-    "full/face": ("full", "member7/", "full/face"),
+    # The ensemble's first member is `default`.
+    "full/mobile": ("full", "member1/", "full/mobile"),
+    "full/mobile-votes": ("full", "member2/", "full/mobile-ferplus"),
+    "full/mobile-votes-1": ("full", "member3/", "full/mobile"),
+    "full/big": ("full", "member4/", "full/big"),
+    "full/face": ("full", "member5/", "full/face"),
     "googlenet": ("googlenet", "", "googlenet"),
     "resnet50v2": ("resnet50v2", "", "resnet50v2-small"),
     "vit": ("vit", "", "vit-compact"),
@@ -189,9 +187,9 @@ def recover(network: Network, arrays: dict[str, Stored], images: Tensor) -> dict
         zeros = np.zeros_like(fused[bn])
         eps = network.get_submodule(bn).eps
         stored[f"{bn}.weight"] = Stored(fused[bn], None)
-        # A convolution's own bias went into that of the norm behind it.
+        # A convolution's own bias went into that of the norm behind it; where it was zero, the exporter made a new one.
         own = f"{conv}.bias" in state
-        stored[f"{bn}.bias"] = arrays[f"{conv}.bias" if own else f"{conv}.weight_bias"]
+        stored[f"{bn}.bias"] = arrays[name if (name := f"{conv}.bias") in arrays else f"{conv}.weight_bias"]
         stored[f"{bn}.running_mean"], stored[f"{bn}.running_var"] = Stored(zeros, None), Stored(zeros + 1 - eps, None)
         if own:
             stored[f"{conv}.bias"] = Stored(zeros, None)

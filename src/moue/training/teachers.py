@@ -89,7 +89,9 @@ def in_torch(name: str, device: str) -> TorchTeacher | None:
         return None
     spec = spec_of(name)
     members = spec.trained.get("members", []) if spec.network == "ensemble" else []
-    factors = {f"{name}/{m['name']}": m["weight"] / m["temperature"] for m in members} or {name: 1.0}
+    # A member may be a shipped model itself.
+    names = [own if (own := f"{name}/{m['name']}") in TORCH else m["name"] for m in members]
+    factors = {own: m["weight"] / m["temperature"] for own, m in zip(names, members, strict=True)} or {name: 1.0}
     if not factors.keys() <= set(TORCH):
         return None
     try:
