@@ -151,7 +151,9 @@ def test_classes_that_both_know_keep_their_rows(table: ImageTable, tmp_path: Pat
         assert not any(torch.allclose(b[row], other, atol=1e-3) for other in a)
 
 
-@pytest.mark.parametrize(("name", "network"), [("tiny", "compact"), ("ferplus", "face-mobilenet"), ("googlenet", "googlenet")])
+@pytest.mark.parametrize(
+    ("name", "network"), [("tiny", "compact"), ("ferplus", "face-mobilenet"), ("googlenet", "googlenet")]
+)
 def test_a_shipped_model_s_trunk_goes_on_and_other_classes_get_a_new_head(
     name: str, network: str, table: ImageTable, tmp_path: Path
 ) -> None:

@@ -80,7 +80,7 @@ class OnnxRuntimeGraph:
         # By default, threads spin for long while they wait for work, which takes the core from the other graph, from a
         # video's decoder or from another program. Older versions ignore the key.
         options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
-        # Without VNNI, sums of two 8-bit products overflow 16 bits, and saturate: other logits than elsewhere, by 0.7. With
+        # Without VNNI, sums of two 8-bit products overflow 16 bits: other logits than elsewhere, by up to 0.7. With
         # this, ONNX Runtime takes slower instructions on such processors, and on no others.
         options.add_session_config_entry("session.x64quantprecision", "1")
         model = source if isinstance(source, bytes) else str(source)

@@ -96,8 +96,8 @@ class ModelConfig:
     """Keyword arguments of that network."""
     init: str | None = None
     """What to start from: a finished run, or a shipped model ("default", "ferplus", "tiny", "googlenet", "resnet50v2",
-    "vit", "full/mobile" and the other members of `full`; needs moue-models). It must be of the same network. The rows of
-    its last layer are mapped by the classes' names; those of new classes are initialized at random."""
+    "vit", "full/mobile" and the other members of `full`; needs moue-models). It must be of the same network. The rows
+    of its last layer are mapped by the classes' names; those of new classes are initialized at random."""
     init_share: Annotated[float, Range(0, 1)] = 0.0
     """Share of the weights of ``init`` in those that the run keeps. 0.5 averages both, and so keeps most of what
     ``init`` could do and the training took away (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022)."""
