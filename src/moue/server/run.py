@@ -9,6 +9,7 @@ import secrets
 import socket
 import ssl
 import threading
+import warnings
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -80,6 +81,8 @@ def serve(
         own = "127.0.0.1" if host == "0.0.0.0" else "::1" if host == "::" else host
         # Without the token: the command lines of browsers are visible to all users of this machine.
         page = _address(own, port, bool(certfile), settings.root_path) if open_browser else None
+        # A signal before the event loop runs ends the server in order, and leaves it no chance to begin.
+        warnings.filterwarnings("ignore", r"coroutine '.*serve' was never awaited", RuntimeWarning)
         _Server(config, page, log).run([listener])
 
 
