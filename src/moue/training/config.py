@@ -179,8 +179,8 @@ class OptimConfig:
     """Weight of a second head that learns FER+'s votes (Barsoum et al., 2016) and is dropped at the end; 0 is off, and
     any other needs data.votes."""
     teachers: tuple[str, ...] = ()
-    """Models to distill: finished runs, names of ``moue models`` or ONNX files, with the same labels; of several, the
-    mean of their probabilities."""
+    """Models to distill: finished runs, names of ``moue models``, members of `full` ("full/big") or ONNX files, with
+    the same labels; of several, the mean of their probabilities."""
     teacher_weight: Annotated[float, Range(0, 1)] = 0.9
     """Share of the loss that comes from the teachers; the rest comes from the labels."""
     teacher_temperature: Annotated[float, Range(0.1, 100)] = 2.0

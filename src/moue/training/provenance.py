@@ -15,8 +15,8 @@ from moue.data.splits import Split
 from moue.data.table import ImageTable
 from moue.spec import ModelSpec
 from moue.trained.network import network_spec
-from moue.trained.open import spec_of
 from moue.training.config import Config
+from moue.training.teachers import teacher_spec
 
 #: What binds weights that go on from published ones, by the network that reads these.
 PUBLISHED = {
@@ -47,7 +47,7 @@ def noise_of(config: Config, table: ImageTable, rows: NDArray[np.int64]) -> dict
 
 def license_of(config: Config, table: ImageTable) -> str:
     """What binds the weights: the licenses of the images, of what it starts from, and of the teachers."""
-    inherited = [spec_of(name).license for name in config.optim.teachers]
+    inherited = [teacher_spec(name).license for name in config.optim.teachers]
     started_from = [config.model.init] if config.model.init else config.model.backbones
     inherited = [*(network_spec(name).license for name in started_from), *inherited]
     published = PUBLISHED.get(config.model.network, "") if config.model.options.get("weights") else ""

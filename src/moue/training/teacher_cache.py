@@ -10,12 +10,13 @@ from torch import Tensor
 from moue.errors import TrainingError
 from moue.run_folder import WEIGHTS
 from moue.spec import file_sha256
-from moue.trained.open import run_of, spec_of
+from moue.trained.open import run_of
 from moue.training import checkpoints, processes
 from moue.training.augment import DAMAGE
 from moue.training.features import checksum, origin_of_views
 from moue.training.prepare import Plan
 from moue.training.tasks import DistillationTask
+from moue.training.teachers import teacher_spec
 
 
 class TeacherCache:
@@ -80,4 +81,4 @@ def open_teacher_cache(plan: Plan) -> TeacherCache | None:
 
 def _sha256(name: str) -> str:
     run = run_of(name)
-    return spec_of(name).sha256 if run is None else file_sha256(run / WEIGHTS)
+    return teacher_spec(name).sha256 if run is None else file_sha256(run / WEIGHTS)

@@ -18,7 +18,7 @@ from moue.models.load import load_run
 from moue.runtime.engine import Engine, open_model
 from moue.runtime.weights import TORCH, is_known
 from moue.spec import Color, ModelSpec
-from moue.trained.network import open_network
+from moue.trained.network import network_spec, open_network
 from moue.trained.open import run_of, spec_of
 from moue.trained.split_of import split_of
 
@@ -104,8 +104,8 @@ def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, th
     """Teachers, ready to give logits.
 
     Args:
-        names: names of ``moue models``, run folders, or ONNX files with their specs; a model goes before a run of the
-            same name, see :func:`moue.trained.open.run_of`.
+        names: names of ``moue models`` or of `full`'s members, run folders, or ONNX files with their specs; a model
+            goes before a run of the same name, see :func:`moue.trained.open.run_of`.
         labels: which they must have.
         device: where the runs among them are to be; on a GPU also shipped models, as far as ``moue-models`` has their
             weights for torch.
@@ -116,7 +116,7 @@ def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, th
         UsageError: when a teacher has other labels.
     """
     for name in names:
-        own = spec_of(name).labels
+        own = teacher_spec(name).labels
         if own != labels:
             raise UsageError(
                 f"a teacher must have the data's labels: {', '.join(labels)}. {name} has {', '.join(own)} instead. "
@@ -125,7 +125,23 @@ def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, th
     return [_open(name, device, threads) for name in names]
 
 
+def teacher_spec(name: str) -> ModelSpec:
+    """The spec of a teacher.
+
+    Raises:
+        UnknownName, ModelError, MissingExtra: as :func:`open_teachers`.
+    """
+    return network_spec(name) if _is_member(name) else spec_of(name)
+
+
+def _is_member(name: str) -> bool:
+    """Whether this is a member of a shipped ensemble, which only torch opens."""
+    return name in TORCH and not is_known(name)
+
+
 def _open(name: str, device: str, threads: int) -> Teacher:
+    if _is_member(name):
+        return open_network(name, device).network
     if run_of(name):
         return load_run(name, device).network
     # On the CPU its engine is faster; a GPU would wait for it.
