@@ -80,6 +80,8 @@ def test_missing_short_and_other_files_are_refused_in_words(tmp_path: Path) -> N
     for text in (
         "{",
         "3",
+        "{}",
+        '{"weightsManifest": 3}',
         '[{"weights": 1}]',
         '[{"paths": [], "weights": [{"name": "a", "shape": [1], "dtype": "x"}]}]',
     ):

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from moue.errors import ModelError, UsageError, quoted, shortened
+from moue.errors import ModelError, shortened
 from moue.models.base import InputSpec, Network
-from moue.models.published_norms import change_nothing, norm
+from moue.models.face_weights import change_nothing, check_options, norm, start_at_random
 from moue.models.tfjs import read_tfjs
 from moue.spec import Color
 
@@ -72,10 +72,7 @@ class FaceMobileNet(Network):
         mean = tuple(value / 255 for value in MEAN)
         # The weights expect 0..255 less the mean.
         super().__init__(InputSpec(size, color, upsample, channels=3, mean=mean, std=(1 / 255,)), num_classes)
-        if not 1 <= blocks <= len(BLOCKS):
-            raise UsageError(f"blocks must be between 1 and {len(BLOCKS)}. Got {quoted(blocks)} instead.")
-        if not 48 <= upsample <= 256:
-            raise UsageError(f"upsample must be between 48 and 256 pixels. Got {quoted(upsample)} instead.")
+        check_options(blocks, len(BLOCKS), upsample)
         self.stem = _Convolution(3, 32, 3, 2, 1, batch_norm)
         inputs, stack = 32, []
         for outputs, stride in BLOCKS[:blocks]:
@@ -91,10 +88,7 @@ class FaceMobileNet(Network):
         self.classifier = nn.Linear(inputs, num_classes)
         self.published = weights is not None
         if weights is None:
-            for layer in self.modules():
-                if isinstance(layer, nn.Conv2d):
-                    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            start_at_random(self)
         else:
             self._load(Path(weights) / MANIFEST)
         self.rebuild = {"weights": None}

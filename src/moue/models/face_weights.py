@@ -1,9 +1,33 @@
-"""Batch normalizations put back where published weights have theirs folded into the convolutions."""
+"""What the networks that start from face networks share: their options, and batch normalizations that are put back
+where published weights have theirs folded into the convolutions.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+
+from moue.errors import UsageError, quoted
+
+
+def check_options(blocks: int, most: int, upsample: int) -> None:
+    """Refuse what is out of range: ``blocks`` from 1 to ``most``, ``upsample`` from 48 to 256 pixels.
+
+    Raises:
+        UsageError: says what came.
+    """
+    if not 1 <= blocks <= most:
+        raise UsageError(f"blocks must be between 1 and {most}. Got {quoted(blocks)} instead.")
+    if not 48 <= upsample <= 256:
+        raise UsageError(f"upsample must be between 48 and 256 pixels. Got {quoted(upsample)} instead.")
+
+
+def start_at_random(network: nn.Module) -> None:
+    """First weights of all convolutions, where there are no published ones."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 def norm(channels: int, batch_norm: bool) -> nn.Module:
