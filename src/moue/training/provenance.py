@@ -15,8 +15,8 @@ from moue.data.splits import Split
 from moue.data.table import ImageTable
 from moue.spec import ModelSpec
 from moue.trained.network import network_spec
+from moue.trained.teacher import teacher_spec
 from moue.training.config import Config
-from moue.training.teachers import teacher_spec
 
 #: What binds weights that go on from published ones, by the network that reads these.
 PUBLISHED = {

@@ -11,12 +11,12 @@ from moue.errors import TrainingError
 from moue.run_folder import WEIGHTS
 from moue.spec import file_sha256
 from moue.trained.open import run_of
+from moue.trained.teacher import teacher_spec
 from moue.training import checkpoints, processes
 from moue.training.augment import DAMAGE
 from moue.training.features import checksum, origin_of_views
 from moue.training.prepare import Plan
 from moue.training.tasks import DistillationTask
-from moue.training.teachers import teacher_spec
 
 
 class TeacherCache:

@@ -18,9 +18,10 @@ from moue.models.load import load_run
 from moue.runtime.engine import Engine, open_model
 from moue.runtime.weights import TORCH, is_known
 from moue.spec import Color, ModelSpec
-from moue.trained.network import network_spec, open_network
+from moue.trained.network import open_network
 from moue.trained.open import run_of, spec_of
 from moue.trained.split_of import split_of
+from moue.trained.teacher import is_member, teacher_spec
 
 
 class Images(Protocol):
@@ -125,22 +126,8 @@ def open_teachers(names: Sequence[str], labels: tuple[str, ...], device: str, th
     return [_open(name, device, threads) for name in names]
 
 
-def teacher_spec(name: str) -> ModelSpec:
-    """The spec of a teacher.
-
-    Raises:
-        UnknownName, ModelError, MissingExtra: as :func:`open_teachers`.
-    """
-    return network_spec(name) if _is_member(name) else spec_of(name)
-
-
-def _is_member(name: str) -> bool:
-    """Whether this is a member of a shipped ensemble, which only torch opens."""
-    return name in TORCH and not is_known(name)
-
-
 def _open(name: str, device: str, threads: int) -> Teacher:
-    if _is_member(name):
+    if is_member(name):
         return open_network(name, device).network
     if run_of(name):
         return load_run(name, device).network
