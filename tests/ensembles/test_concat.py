@@ -98,6 +98,34 @@ def test_the_classifier_is_trained_on_the_features_of_all_side_by_side(joined: P
     assert float(state(joined)["norm.running_mean"].abs().max()) > 0
 
 
+def test_maps_before_the_last_are_features_too(runs: list[Path], table: ImageTable, tmp_path: Path) -> None:
+    options = {"model.options.levels": 3, "model.options.hidden": 16, "optim.mixup": 0.4}
+    run = fit(settings(runs, **options), table, tmp_path / "run").folder
+    network = load_run(run, "cpu").network
+    assert isinstance(network, Concat)
+    expected = []
+    for path in runs:
+        single = load_run(path, "cpu").network
+        outputs: list[torch.Tensor] = []
+        for layer in single.get_submodule("features").children():
+            layer.register_forward_hook(lambda _, __, output, outputs=outputs: outputs.append(output.mean((2, 3))))
+        single.get_submodule("classifier").register_forward_pre_hook(
+            lambda _, args, outputs=outputs: outputs.append(args[0])
+        )
+        with torch.no_grad():
+            single(torch.from_numpy(table.images[:8]))
+        # The maps of the two layers before the last, then what the last layer sees.
+        expected += [*outputs[-4:-2], outputs[-1]]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            network.forward_frozen(torch.from_numpy(table.images[:8]))[:, 0], torch.cat(expected, 1)
+        )
+    export(run, tmp_path / "run.onnx")
+    expected_logits = load_run(run, "cpu").logits(table.images[:20])
+    logits = open_model(tmp_path / "run.onnx", engine="onnxruntime").logits(table.images[:20])
+    assert np.allclose(logits, expected_logits, atol=1e-4)
+
+
 def test_backbones_are_trained_on_request(runs: list[Path], table: ImageTable, tmp_path: Path) -> None:
     config = settings(
         runs, **{"model.options.frozen": False, "optim.cached_views": 0, "optim.frozen_epochs": 1, "optim.epochs": 1}
@@ -229,6 +257,9 @@ def test_backbones_that_cannot_be_joined_are_refused(settings: list[str], messag
         ({"members": ["compact", {"network": "compact", "widths": [8]}]}, "network and options"),
         ({"members": ["compact", "zzz"]}, "no network named 'zzz'"),
         ({"hidden": -1}, "0 or more"),
+        ({"levels": 0}, "levels must be 1 or more"),
+        ({"levels": 2}, "GoogLeNet gives the map of its last block alone, not of 2"),
+        ({"members": ["compact", "vgg"], "levels": 99}, "of which 99 cannot"),
     ],
 )
 def test_members_that_are_none_are_refused(options: dict[str, object], message: str) -> None:

@@ -20,11 +20,13 @@ from moue.data.table import ImageTable
 from moue.errors import UsageError
 from moue.models import create
 from moue.models.vit import ViT
-from moue.training import budget
+from moue.training import budget, views
+from moue.training.batch import Batch
 from moue.training.config import Config
 from moue.training.loop import fit
 from moue.training.prepare import prepare
 from moue.training.progress import Status
+from moue.training.tasks import mixup
 
 SHAPE = {"model_type": "vit", "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2}
 SHAPE |= {"intermediate_size": 48, "image_size": 48, "patch_size": 12}
@@ -94,6 +96,27 @@ def test_frozen_layers_run_once_for_each_view(faces: ImageTable, tmp_path: Path,
         assert a["validation_loss"] == pytest.approx(b["validation_loss"], abs=2e-3)
 
 
+def test_cached_features_are_mixed_anew_in_every_epoch(
+    faces: ImageTable, tmp_path: Path, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed: list[tuple[float, Tensor]] = []
+
+    def kept(batch: Batch, share: float, others: Tensor) -> Batch:
+        result = mixup(batch, share, others)
+        assert torch.equal(result.images, batch.images * share + batch.images[others] * (1 - share))
+        mixed.append((share, others))
+        return result
+
+    monkeypatch.setattr(views, "mixup", kept)
+    config = config_of("optim.cached_views=1", "optim.epochs=2", "optim.mixup=0.4")
+    run = fit(config, faces, tmp_path / "run")
+    rows = len(run.split(faces).train) + len(run.split(faces).validation)
+    assert sum(passes) == rows, "mixing needs no pass of the frozen layers"
+    steps = len(mixed) // 2
+    assert len({share for share, _ in mixed}) == 2 * steps
+    assert not torch.equal(mixed[0][1], mixed[steps][1])
+
+
 def test_a_killed_run_goes_on_with_what_is_cached(faces: ImageTable, tmp_path: Path, passes: list[int]) -> None:
     whole = fit(config_of(), faces, tmp_path / "whole")
     done = sum(passes)
@@ -144,8 +167,8 @@ def test_too_small_a_disk_is_told_before_the_first_step(
 def test_what_cannot_be_cached_is_a_usage_error(faces: ImageTable, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"whose first layers are frozen: vit"):
         fit(SMALL.override(["optim.cached_views=2"]), faces, tmp_path / "run")
-    with pytest.raises(UsageError, match=r"optim\.mixup changes"):
-        Config().override(["optim.cached_views=2", "optim.mixup=0.1"])
+    with pytest.raises(UsageError, match=r"optim\.progressive_sizes changes"):
+        Config().override(["optim.cached_views=2", "optim.progressive_sizes=[24, 48]"])
     assert not (tmp_path / "run").exists()
 
 

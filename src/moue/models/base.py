@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from moue.errors import UsageError
 from moue.spec import Color, ModelSpec
 
 
@@ -83,6 +84,20 @@ class Network(nn.Module):
         """Prepared input to features: a map ``(N, D, h, w)`` or tokens ``(N, T, D)``."""
         raise NotImplementedError
 
+    def forward_maps(self, x: Tensor, count: int) -> list[Tensor]:
+        """Prepared input to the maps of the last blocks, ``(N, D, h, w)`` each; the last one is ``forward_features``'.
+
+        Args:
+            x: as of ``forward_features``.
+            count: how many, from 1.
+
+        Raises:
+            UsageError: where it has fewer, or is not a chain of blocks.
+        """
+        if count == 1:
+            return [self.forward_features(x)]
+        raise UsageError(f"{type(self).__name__} gives the map of its last block alone, not of {count}.")
+
     def forward_head(self, features: Tensor) -> Tensor:
         """Features to logits ``(N, num_classes)``."""
         raise NotImplementedError
@@ -120,6 +135,22 @@ class Network(nn.Module):
     def inference_parameters(self) -> Iterator[nn.Parameter]:
         """The weights that inference uses, hence an exported graph has: all but those of auxiliary classifiers."""
         return self.parameters()
+
+
+def last_maps(blocks: nn.Sequential, x: Tensor, count: int) -> list[Tensor]:
+    """What the last ``count`` blocks of a chain give.
+
+    Raises:
+        UsageError: when it has fewer.
+    """
+    if count > len(blocks):
+        raise UsageError(f"there are {len(blocks)} blocks, of which {count} cannot give their maps.")
+    maps = []
+    for i, block in enumerate(blocks):
+        x = block(x)
+        if i >= len(blocks) - count:
+            maps.append(x)
+    return maps
 
 
 def in_color(images: Tensor, color: Color) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from moue.errors import UsageError, quoted
-from moue.models.base import InputSpec, Network
+from moue.models.base import InputSpec, Network, last_maps
 
 
 class ConvNorm(nn.Sequential):
@@ -89,8 +89,11 @@ class Compact(Network):
         """Prepared input ``(N, 1, S, S)`` to a map ``(N, widths[-1], s, s)``, where s is S / ``space_to_depth``,
         halved by each stage.
         """
-        y: Tensor = self.features(x)
-        return y
+        return self.forward_maps(x, 1)[-1]
+
+    def forward_maps(self, x: Tensor, count: int) -> list[Tensor]:
+        """Prepared input ``(N, 1, S, S)`` to the maps of the last ``count`` layers, pooling among them."""
+        return last_maps(self.features, x, count)
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Global max-pooling, dropout, linear."""

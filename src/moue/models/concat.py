@@ -18,20 +18,24 @@ class Concat(Network):
     """Several networks without their last layers, joined by a classifier.
 
     Each member gets the image in its own size and color, and prepares it as it was trained to; what it computes before
-    its last layer is one part of the features.
+    its last layer is one part of the features. The last blocks keep little but what the member was trained for: with
+    ``levels`` the means of the maps before them are features, too.
 
     Args:
         num_classes: number of logits.
         members: two or more networks; :func:`moue.models.create` builds them from names of ``moue networks``, or from
             mappings with ``network`` and its ``options``. Their last layers are removed.
         frozen: whether the members' weights and the statistics of their batch norms stay as they are in training.
+        levels: of how many of each member's last blocks the features are; 1 is what its own last layer sees. More are
+            for `face-mobilenet`, `face-resnet`, `compact` and `vgg`.
         hidden: width of a hidden layer before the classifier; 0 is none.
         dropout: before the classifier, and before the hidden layer.
         size: side of the input in pixels.
         color: "gray" or "rgb".
 
     Raises:
-        UsageError: for fewer than two members, one that does not end in a linear layer, or a hidden width below 0.
+        UsageError: for fewer than two members, one that does not end in a linear layer, more
+            ``levels`` than it has, or a hidden width below 0.
     """
 
     fresh = ("norm", "hidden", "classifier")
@@ -42,6 +46,7 @@ class Concat(Network):
         *,
         members: Sequence[Any] = ("compact", "googlenet"),
         frozen: bool = False,
+        levels: int = 1,
         hidden: int = 0,
         dropout: float = 0.2,
         size: int = 48,
@@ -52,13 +57,17 @@ class Concat(Network):
             raise UsageError(f"concat joins two networks or more. Got {len(members)} instead.")
         if hidden < 0:
             raise UsageError(f"hidden must be 0 or more. Got {quoted(hidden)} instead.")
-        self.frozen = frozen
+        if levels < 1:
+            raise UsageError(f"levels must be 1 or more. Got {quoted(levels)} instead.")
+        self.frozen, self.levels = frozen, levels
         self.members = nn.ModuleList(members)
-        self.width = width = sum(_remove_head(member) for member in self.networks)
+        for member in self.networks:
+            _remove_head(member)
         for side in {member.input.size for member in self.networks} - {size}:
             self.register_buffer(f"_to{side}", _resampling(size, side), persistent=False)
         if frozen:
             self.members.requires_grad_(False)
+        self.width = width = self._count_features()
         # The members' features are of different scales.
         self.norm: nn.Module = nn.BatchNorm1d(width, affine=False)
         self.hidden = (
@@ -123,8 +132,17 @@ class Concat(Network):
             whole = x.shape[-1] == self.input.size
             rows = self.get_buffer(f"_to{side}") if whole else _resampling(x.shape[-1], side, x.device).to(x.dtype)
             x = rows @ x @ rows.T
-        features: Tensor = member(in_color(x, own.color))
-        return features.flatten(1)
+        *maps, last = member.forward_maps(member.prepare(in_color(x, own.color)), self.levels)
+        return torch.cat([*(one.mean((2, 3)) for one in maps), member.forward_head(last).flatten(1)], dim=1)
+
+    def _count_features(self) -> int:
+        training = self.training
+        self.members.eval()
+        with torch.no_grad():
+            blank = torch.zeros(1, channels_of(self.input.color), *2 * (self.input.size,), device=self._mean.device)
+            width = self._joined(blank).shape[1]
+        self.members.train(training)
+        return width
 
 
 def _resampling(old: int, new: int, device: torch.device | None = None) -> Tensor:
@@ -133,8 +151,8 @@ def _resampling(old: int, new: int, device: torch.device | None = None) -> Tenso
     return F.interpolate(basis, size=(new, old), mode="bilinear", antialias=True, align_corners=False)[0, 0]
 
 
-def _remove_head(network: Network) -> int:
-    """Remove a network's last layer, and what only training uses; gives the number of its features."""
+def _remove_head(network: Network) -> None:
+    """Remove a network's last layer, and what only training uses."""
     used = {id(p) for p in network.inference_parameters()}
     for name, child in network.named_children():
         weights = list(child.parameters())
@@ -155,7 +173,5 @@ def _remove_head(network: Network) -> int:
     last = next((name for name, output in outputs.items() if output is logits), None)
     if last is None:
         raise UsageError(f"concat joins networks that end in a linear layer, which {type(network).__name__} does not.")
-    head = cast(nn.Linear, network.get_submodule(last))
     parent, _, name = last.rpartition(".")
     setattr(network.get_submodule(parent), name, nn.Identity())
-    return head.in_features

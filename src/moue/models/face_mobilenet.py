@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from moue.errors import ModelError, shortened
-from moue.models.base import InputSpec, Network
+from moue.models.base import InputSpec, Network, last_maps
 from moue.models.face_weights import change_nothing, check_options, norm, start_at_random
 from moue.models.tfjs import read_tfjs
 from moue.spec import Color
@@ -95,8 +95,11 @@ class FaceMobileNet(Network):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Prepared input ``(N, 3, S, S)`` to a map ``(N, D, s, s)``: D and s are those of the last block."""
-        y: Tensor = self.blocks(self.stem(x))
-        return y
+        return self.forward_maps(x, 1)[-1]
+
+    def forward_maps(self, x: Tensor, count: int) -> list[Tensor]:
+        """Prepared input ``(N, 3, S, S)`` to the maps of the last ``count`` blocks."""
+        return last_maps(self.blocks, self.stem(x), count)
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Mean over the map, dropout, classifier."""

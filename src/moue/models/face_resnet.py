@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from moue.errors import ModelError, shortened
-from moue.models.base import InputSpec, Network
+from moue.models.base import InputSpec, Network, last_maps
 from moue.models.face_weights import change_nothing, check_options, norm, start_at_random
 from moue.models.tfjs import read_tfjs
 from moue.spec import Color
@@ -93,8 +93,11 @@ class FaceResNet(Network):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Prepared input ``(N, 3, S, S)`` to a map ``(N, D, s, s)``: D and s are those of the last block."""
-        y: Tensor = self.blocks(F.max_pool2d(F.relu(self.stem_norm(self.stem(x))), 3, 2))
-        return y
+        return self.forward_maps(x, 1)[-1]
+
+    def forward_maps(self, x: Tensor, count: int) -> list[Tensor]:
+        """Prepared input ``(N, 3, S, S)`` to the maps of the last ``count`` blocks."""
+        return last_maps(self.blocks, F.max_pool2d(F.relu(self.stem_norm(self.stem(x))), 3, 2), count)
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Mean and maximum over the map, dropout, classifier."""

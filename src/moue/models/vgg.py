@@ -6,7 +6,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from moue.models.base import InputSpec, Network
+from moue.models.base import InputSpec, Network, last_maps
 from moue.models.compact import ConvNorm
 from moue.spec import Color, channels_of
 
@@ -43,8 +43,11 @@ class VGG(Network):
         """Prepared input ``(N, 1, S, S)`` to a map ``(N, widths[-1], s, s)``: S is halved after each stage but the
         last.
         """
-        y: Tensor = self.features(x)
-        return y
+        return self.forward_maps(x, 1)[-1]
+
+    def forward_maps(self, x: Tensor, count: int) -> list[Tensor]:
+        """Prepared input ``(N, 1, S, S)`` to the maps of the last ``count`` layers, pooling among them."""
+        return last_maps(self.features, x, count)
 
     def forward_head(self, features: Tensor) -> Tensor:
         """Global average pooling, dropout, linear."""

@@ -196,7 +196,8 @@ class OptimConfig:
     """Whether each image has the probabilities of those teachers alone that held it out: for teachers that memorize
     their own training images. One of them for each ``data.fold``."""
     mixup: Annotated[float, Range(0, 100)] = 0.0
-    """Alpha of the Beta distribution that mixes pairs of images (Zhang et al., 2018); 0 is off."""
+    """Alpha of the Beta distribution that mixes pairs of images (Zhang et al., 2018); 0 is off. With ``cached_views``
+    it mixes what the frozen layers give for them (Verma et al., "Manifold mixup", 2019)."""
     mixup_until: Annotated[float, Range(0, 1)] = 1.0
     """Share of the epochs that mix; the last ones then see images as they are."""
     ema: Annotated[float, Range(0, 1)] = 0.0
@@ -227,7 +228,7 @@ class OptimConfig:
                 "optim.teacher_views keeps what teachers say of mixed images, and optim.mixup_until ends mixing. "
                 "Leave out one of them."
             )
-        for name in ("teachers", "mixup", "progressive_sizes") if self.cached_views else ():
+        for name in ("teachers", "progressive_sizes") if self.cached_views else ():
             if getattr(self, name):
                 raise UsageError(
                     f"optim.cached_views keeps what frozen layers give for an image, and optim.{name} changes what is "

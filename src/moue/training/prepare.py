@@ -122,6 +122,11 @@ def prepare(
             "optim.cached_views is for a network whose first layers are frozen: vit, unless model.options."
             "trainable_layers is -1, and concat with model.options.frozen. Type: --set optim.cached_views=0"
         )
+    if config.optim.cached_views and config.optim.mixup and processes.count() > 1:
+        raise UsageError(
+            "optim.mixup mixes images of the whole batch, and each process caches the features of its own alone. Train "
+            "in one process, or type: --set optim.mixup=0"
+        )
     train, validation = _rows(config, table, split, network, device, sample_weights)
     labels, classes = train.labels.cpu().numpy(), len(table.label_set)
     absent = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)

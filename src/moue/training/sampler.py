@@ -63,9 +63,9 @@ def seed_step(config: Config, epoch: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(views)
 
 
-def seed_damage(config: Config, epoch: int, step: int) -> torch.Generator:
-    """A CPU generator of what damages one step's views where there are teachers: another in every epoch, also where
-    the views come again.
+def seed_anew(config: Config, epoch: int, step: int) -> torch.Generator:
+    """A CPU generator of what is another in every epoch, also where one step's views come again: what damages them
+    where there are teachers, and how cached features are mixed.
     """
     drawn = np.random.SeedSequence([config.run.seed, epoch, step, 1]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(drawn >> 1))

@@ -18,7 +18,7 @@ from moue.training.batch import Batch
 from moue.training.features import FeatureCache, view_name
 from moue.training.prepare import Plan
 from moue.training.processes import Part, part_of
-from moue.training.sampler import augmentation_epoch, seed_damage
+from moue.training.sampler import augmentation_epoch, seed_anew
 from moue.training.tasks import DistillationTask, draw_mixup, mixup
 from moue.training.teacher_cache import TeacherCache
 
@@ -54,14 +54,15 @@ class Views:
             rows, flips: of the whole batch, as :func:`~moue.training.sampler.draw_epoch` gives them.
             part: which of them are this process's.
             generator: of the step.
-            mixed: whether images are mixed, with others of the whole batch.
+            mixed: whether images, or in their place features, are mixed, with others of the whole batch.
 
         Returns:
             Images, or in their place features ``(N, T, D)``.
         """
         own = part.rows
         if mixed:
-            share, others = draw_mixup(part.total, self.plan.config.optim.mixup, generator)
+            drawn = generator if self.features is None else seed_anew(self.plan.config, epoch, step)
+            share, others = draw_mixup(part.total, self.plan.config.optim.mixup, drawn)
             if not part.whole:
                 # The images that the own ones are mixed with may be another process's.
                 own, others = torch.cat([own, others[own]]), torch.arange(len(own), 2 * len(own))
@@ -71,14 +72,15 @@ class Views:
         if self.features is None:
             if self.plan.config.optim.teachers and self.augment.damages:
                 view = self.augment.view(batch.images, generator, flips[own], whole)
-                damaged = self.augment.damage(view, seed_damage(self.plan.config, epoch, step), whole)
+                damaged = self.augment.damage(view, seed_anew(self.plan.config, epoch, step), whole)
                 batch = replace(batch, images=damaged, teacher_images=view)
             else:
                 batch = replace(batch, images=augmented())
             return self._taught(mixup(batch, share, others) if mixed else batch, generator)
         name = view_name(augmentation_epoch(self.plan.config, epoch))
         tokens = self.features.get(name, step * self.own, len(own), lambda: self._frozen(augmented()))
-        return replace(batch, images=tokens.to(self.plan.device).float())
+        batch = replace(batch, images=tokens.to(self.plan.device).float())
+        return mixup(batch, share, others) if mixed else batch
 
     def _taught(self, batch: Batch, generator: torch.Generator) -> Batch:
         """The batch with what the teachers say of it, where there are any, and without what they alone need."""
