@@ -117,12 +117,20 @@ def test_mixing_ends_where_it_is_told_to() -> None:
     assert not OptimConfig(mixup_until=0.9).mixes_in(0)
 
 
+def test_degradation_begins_where_it_is_told_to() -> None:
+    late = Config().override(["optim.epochs=20", "data.degradation_from=0.8"])
+    assert [late.degrades_in(epoch) for epoch in (0, 15, 16, 19)] == [False, False, True, True]
+    assert Config().degrades_in(0)
+    assert not Config().override(["data.degradation_from=1"]).degrades_in(Config().optim.epochs - 1)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         (["data.random_crop=60"], "at most 48"),
         (["data.random_crop=40", "optim.progressive_sizes=[40, 48]"], "Leave out one"),
         (["optim.mixup=0.1", "optim.mixup_until=0.5", "optim.teacher_views=8"], "Leave out one"),
+        (["data.degradation_from=0.5", "optim.cached_views=2"], "Leave out one"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings: list[str], said: str) -> None:

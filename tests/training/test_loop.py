@@ -23,7 +23,7 @@ from moue.training.loop import fit, train
 from moue.training.prepare import prepare
 from moue.training.progress import Status
 from moue.training.run_folder import Run, rank
-from moue.training.tasks import ClassificationTask
+from moue.training.tasks import ClassificationTask, TaskOutput
 
 
 def test_a_run_learns_and_leaves_a_whole_folder(table: ImageTable, tmp_path: Path) -> None:
@@ -52,6 +52,30 @@ def test_a_run_learns_and_leaves_a_whole_folder(table: ImageTable, tmp_path: Pat
     assert seen[-1].validation_accuracy == pytest.approx(history[-1]["validation_accuracy"])
     assert list((tmp_path / "run" / "tensorboard").iterdir())
     assert not [p for p in (tmp_path / "run").rglob("*") if p.suffix in (".pt", ".pth", ".ckpt", ".pkl")]
+
+
+def test_images_are_degraded_from_the_epoch_on_that_is_asked_for(
+    table: ImageTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, learn = list[Tensor](), ClassificationTask.__call__
+
+    def task(self: ClassificationTask, network: Network, batch: Batch, *rest: Any) -> TaskOutput:
+        seen.append(batch.images)
+        return learn(self, network, batch, *rest)
+
+    monkeypatch.setattr(ClassificationTask, "__call__", task)
+
+    def images(*settings: str) -> list[Tensor]:
+        seen.clear()
+        fit(SMALL.override(["optim.epochs=2", "optim.steps=1", *settings]), table, tmp_path / "-".join(settings))
+        return list(seen)
+
+    plain, degraded = images("data.degradation=0"), ["data.degradation=1", "data.gamma=1"]
+    whole, late = images(*degraded), images(*degraded, "data.degradation_from=0.5")
+    assert torch.equal(late[0], plain[0])
+    assert (whole[0] - plain[0]).abs().mean() > 2
+    assert torch.equal(late[1], whole[1])
+    assert (late[1] - plain[1]).abs().mean() > 2
 
 
 def test_a_plan_is_resolved_and_writes_nothing_before_it_is_trained(table: ImageTable, tmp_path: Path) -> None:

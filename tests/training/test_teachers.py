@@ -137,6 +137,9 @@ def test_teachers_see_the_views_before_they_are_damaged_and_the_damage_is_anothe
     assert torch.equal(plain[0], plain[1])
     for a, b in [(damaged[0], plain[0]), (damaged[1], plain[1]), (damaged[0], damaged[1])]:
         assert (a - b).abs().mean() > 5
+    late, _ = views("optim.teacher_views=1", *damage[1:], "data.degradation_from=0.5")
+    assert torch.equal(late[0], plain[0])
+    assert (late[1] - plain[1]).abs().mean() > 5
     mixed, shown = views("optim.mixup=0.3", *damage)
     assert len(shown) == 2
     assert not torch.equal(shown[0], mixed[0])

@@ -22,7 +22,7 @@ from moue.training.degrade import NOISY, degrade
 from moue.training.processes import Part
 
 #: The settings of :meth:`Augment.damage`.
-DAMAGE = ("gamma", "degradation", "random_erasing", "random_erasing_size")
+DAMAGE = ("gamma", "degradation", "degradation_from", "random_erasing", "random_erasing_size")
 
 
 class Augment:

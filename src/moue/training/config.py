@@ -77,6 +77,9 @@ class DataConfig:
     """Largest change of the gray-level curve, in powers of two of its exponent; 1 is 0.5 to 2."""
     degradation: Annotated[float, Range(0, 1)] = 0.0
     """Probability that an image is degraded: scaled down and up again, blurred, made noisy, or compressed as JPEG."""
+    degradation_from: Annotated[float, Range(0, 1)] = 0.0
+    """Share of the epochs before ``degradation`` and ``gamma`` begin: a network that has learned good images first
+    reads them as well in the end, and bad ones better."""
     random_erasing: Annotated[float, Range(0, 1)] = 0.0
     """Probability that a random square is overwritten with mid-gray (Zhong et al., 2020)."""
     random_erasing_size: Annotated[float, Range(0, 1)] = 0.3
@@ -287,6 +290,11 @@ class Config:
     def __post_init__(self) -> None:
         if self.optim.patience is not None and self.data.validation == 0:
             raise UsageError("optim.patience needs a validation part: set data.validation above 0, or leave it out.")
+        if self.data.degradation_from and self.optim.cached_views:
+            raise UsageError(
+                "optim.cached_views keeps what frozen layers give for an image, and data.degradation_from changes "
+                "images within the run. Leave out one of them."
+            )
         crop = self.data.random_crop
         if crop > self.model.size:
             raise UsageError(
@@ -294,6 +302,10 @@ class Config:
             )
         if crop and self.optim.progressive_sizes:
             raise UsageError("data.random_crop and optim.progressive_sizes both set the side of images. Leave out one.")
+
+    def degrades_in(self, epoch: int) -> bool:
+        """Whether images of an epoch (from 0) may be degraded, and their gray-level curves changed."""
+        return epoch >= self.data.degradation_from * self.optim.epochs
 
     @property
     def needs_votes(self) -> str | None:

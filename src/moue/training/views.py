@@ -42,10 +42,19 @@ class Views:
     ) -> None:
         self.plan, self.features, self.teachers, self.autocast = plan, features, teachers, autocast
         self.augment = Augment(plan.config.data)
+        self.gentle = Augment(replace(plan.config.data, gamma=0.0, degradation=0.0))
         self.own = len(part_of(plan.config.optim.batch_size).rows)
 
     def batch(
-        self, epoch: int, step: int, rows: Tensor, flips: Tensor, part: Part, generator: torch.Generator, mixed: bool
+        self,
+        epoch: int,
+        step: int,
+        rows: Tensor,
+        flips: Tensor,
+        part: Part,
+        generator: torch.Generator,
+        mixed: bool,
+        degraded: bool,
     ) -> Batch:
         """This process's part of a batch.
 
@@ -55,6 +64,7 @@ class Views:
             part: which of them are this process's.
             generator: of the step.
             mixed: whether images, or in their place features, are mixed, with others of the whole batch.
+            degraded: whether images may be degraded, and their gray-level curves changed.
 
         Returns:
             Images, or in their place features ``(N, T, D)``.
@@ -68,11 +78,12 @@ class Views:
                 own, others = torch.cat([own, others[own]]), torch.arange(len(own), 2 * len(own))
         batch = self.plan.train.take(put(rows[own], self.plan.device))
         whole = Part(part.total, own)
-        augmented = partial(self.augment, batch.images, generator, flips[own], whole)
+        augment = self.augment if degraded else self.gentle
+        augmented = partial(augment, batch.images, generator, flips[own], whole)
         if self.features is None:
-            if self.plan.config.optim.teachers and self.augment.damages:
-                view = self.augment.view(batch.images, generator, flips[own], whole)
-                damaged = self.augment.damage(view, seed_anew(self.plan.config, epoch, step), whole)
+            if self.plan.config.optim.teachers and augment.damages:
+                view = augment.view(batch.images, generator, flips[own], whole)
+                damaged = augment.damage(view, seed_anew(self.plan.config, epoch, step), whole)
                 batch = replace(batch, images=damaged, teacher_images=view)
             else:
                 batch = replace(batch, images=augmented())
