@@ -456,3 +456,34 @@ def test_the_members_of_an_ensemble_are_read_from_its_graph(data: str, tmp_path:
     part = whole.part("public_test")
     stack = ModelSpec.load(tmp_path / "soft.json")
     assert member_logits(tmp_path / "soft.onnx", stack.replace(trained={}), part.images) is None
+
+
+def test_predictions_stand_for_what_made_them(finished: Path, data: str, tmp_path: Path) -> None:
+    run = finished / "runs" / "demo-vit"
+    for suffix in ("csv", "parquet"):
+        wanted = ["evaluate", str(run), "--data", data, "--split", "public_test"]
+        assert main([*wanted, "--predictions", str(tmp_path / f"then.{suffix}")]) == 0
+    own, saved = compare([str(run), str(tmp_path / "then.parquet")], data=data, out=tmp_path / "page")
+    assert saved.name == "then"
+    assert saved.evaluation is not None
+    assert own.evaluation is not None
+    assert saved.evaluation.accuracy == own.evaluation.accuracy
+    assert (saved.network, saved.hours, saved.parameters) == (own.network, own.hours, own.parameters)
+    assert list(saved.history) == list(own.history)
+    assert saved.latency_ms is None
+    assert saved.correct is not None
+    content = json.loads((tmp_path / "page" / "comparison.json").read_text(encoding="utf-8"))
+    assert [row["accuracy"] for row in content["rows"]] == [own.accuracy, own.accuracy]
+    table, model = compare([str(tmp_path / "then.csv"), "tiny"], data=data, out=tmp_path / "other")
+    assert table.accuracy == own.accuracy
+    assert model.latency_ms
+    (tmp_path / "page" / "comparison.csv").write_bytes((tmp_path / "then.csv").read_bytes())
+    with pytest.raises(UsageError, match=r"comparison\.csv"):
+        compare([str(tmp_path / "page" / "comparison.csv")], data=data, out=tmp_path / "page")
+    with pytest.raises(UsageError, match="is missing"):
+        compare([str(tmp_path / "nowhere.csv")], data=data, out=tmp_path / "page")
+    (tmp_path / "wrong.csv").write_text("source,happy\n", encoding="utf-8")
+    good, wrong = compare(["tiny", str(tmp_path / "wrong.csv")], data=data, out=tmp_path / "page")
+    assert good.evaluation is not None
+    assert wrong.reason is not None
+    assert "wrong.csv" in wrong.reason

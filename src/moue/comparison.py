@@ -13,6 +13,7 @@ from moue.comparison_entries import (
     RECIPE_PREFIX,
     Entry,
     PlannedRun,
+    Predicted,
     Reader,
     default_labels,
     require_distinct_runs,
@@ -29,6 +30,7 @@ from moue.evaluation.ensemble_result import ensemble_result
 from moue.evaluation.evaluate_model import rows_of
 from moue.evaluation.latency import latencies
 from moue.evaluation.model_result import ModelResult
+from moue.evaluation.saved_predictions import is_predictions, load_predictions
 from moue.evaluation.scoring import score, truth_of
 from moue.export.cost import gflop_of, open_exported
 from moue.files import require_run_directory
@@ -80,8 +82,9 @@ def compare(
 
     Args:
         names: recipes (trained into ``out/runs/`` unless their run is there; an interrupted one is resumed), run
-            folders, or models; by default the study's three recipes. The name of a trained model is the model:
-            ``./NAME`` is the run and ``recipe:NAME`` the recipe of that name.
+            folders, models, or files of predictions (:func:`moue.evaluation.saved_predictions.load_predictions`); by
+            default the study's three recipes. The name of a trained model is the model: ``./NAME`` is the run and
+            ``recipe:NAME`` the recipe of that name.
         data: any source that :func:`moue.data.loading.load` reads.
         out: where the page, its table and the runs go.
         minutes: time budget of each training.
@@ -249,6 +252,8 @@ def _train(entry: PlannedRun, read: Reader, training_progress: Callable[[str], P
 
 def _score(entry: Entry, read: Reader, split: str) -> tuple[ModelResult, list[str]]:
     """A model's result, and the names of the images that it was scored on."""
+    if isinstance(entry, Predicted):
+        return _read_score(Path(entry.model), read, split)
     model = open_any(entry.model)
     spec, trained = model.spec, model.spec.trained
     part, reference = rows_of(read(spec.size, spec.color), split, entry.model)
@@ -287,11 +292,35 @@ def _score(entry: Entry, read: Reader, split: str) -> tuple[ModelResult, list[st
     return result, list(part.source)
 
 
+def _read_score(path: Path, read: Reader, split: str) -> tuple[ModelResult, list[str]]:
+    """As :func:`_score`, of a file of predictions."""
+    part, reference = rows_of(read(48, "gray"), split)
+    found = load_predictions(path, part, reference=reference, split=split)
+    spec, trained = found.spec, found.spec.trained
+    details: dict[str, Any] = {key: trained[key] for key in ("seed", "machine") if key in trained}
+    if trained.get("epoch_kept"):
+        details["selection"] = _selection(trained)
+    result = ModelResult(
+        path.stem,
+        spec.network,
+        evaluation=found.evaluation,
+        predictions=found.predictions,
+        truth=truth_of(part, spec),
+        history=spec.history or (),
+        hours=trained.get("hours"),
+        core_hours=trained.get("core_hours"),
+        epochs=trained.get("epochs"),
+        parameters=spec.parameters,
+        details={**details, "remarks": f"its predictions were read from {path.name}"},
+    )
+    return result, list(part.source)
+
+
 def _timed(entries: Sequence[Entry], results: Sequence[ModelResult], log: Callable[[str], None]) -> list[ModelResult]:
     """The results with the latencies of those that were scored, all in the same engine; None where that cannot be."""
     engines: dict[str, Engine] = {}
     for entry, result in zip(entries, results, strict=True):
-        if result.evaluation is not None:
+        if result.evaluation is not None and not isinstance(entry, Predicted):
             try:
                 engines[result.name] = open_exported(entry.model, engine=ENGINE, threads=THREADS)
             except MoueError as error:
@@ -350,5 +379,6 @@ def _title(names: Sequence[str], data: str) -> str:
 
 def _display_name(name: str, names: Sequence[str]) -> str:
     """The last part of a name where no other one ends the same."""
-    last = Path(name).stem if Path(name).suffix in (*RECIPE_SUFFIXES, ".onnx") else Path(name).name
+    is_file = Path(name).suffix in (*RECIPE_SUFFIXES, ".onnx") or is_predictions(name)
+    last = Path(name).stem if is_file else Path(name).name
     return last if sum(Path(n).stem == Path(name).stem for n in names) == 1 else name

@@ -1,4 +1,4 @@
-"""What a comparison compares: recipes to train, run folders, and models; checked before anything is trained."""
+"""What a comparison compares: recipes to train, run folders, models, and predictions; checked before any training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from moue.data.loading import FER2013_OR_OWN, OWN, source_files
 from moue.data.table import ImageTable
-from moue.errors import MoueError, UnknownName, UsageError, shortened
+from moue.errors import MoueError, UnknownName, UsageError, require, shortened
+from moue.evaluation.saved_predictions import is_predictions
 from moue.files import require_no_overwrite
 from moue.labels import FER2013
 from moue.runtime.weights import EXTRA, files_of, list_models
@@ -38,6 +39,11 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Predicted(Entry):
+    """The predictions in the file ``model``, in place of what made them."""
+
+
+@dataclass(frozen=True)
 class PlannedRun(Entry):
     """A recipe to train into the run folder ``model``, or to take from there."""
 
@@ -50,7 +56,7 @@ class PlannedRun(Entry):
 
 
 def resolve(name: str, out: Path, settings: Sequence[str], changes: Mapping[str, Any]) -> Entry:
-    """What a name stands for: a recipe to train, a run folder, or a model.
+    """What a name stands for: a recipe to train, a run folder, predictions in a file, or a model.
 
     A trained model takes precedence over a run folder of its name, which is ``./NAME``, and over the recipe that made
     it, which is ``recipe:NAME``.
@@ -62,6 +68,12 @@ def resolve(name: str, out: Path, settings: Sequence[str], changes: Mapping[str,
         return Entry(name, Path(name))
     if Path(name).suffix == ".onnx":
         return Entry(name, name)
+    if is_predictions(name):
+        if not Path(name).is_file():
+            raise UsageError(f"{name} is missing: no such file of predictions.")
+        if Path(name).suffix.lower() == ".parquet":
+            require("pyarrow", "parquet")
+        return Predicted(name, Path(name))
     recipe_name = name.removeprefix(RECIPE_PREFIX)
     if recipe_name not in shipped and Path(recipe_name).suffix not in RECIPE_SUFFIXES:
         raise UnknownName("recipe, run or model", recipe_name, {*shipped, *models})
@@ -110,6 +122,8 @@ def require_page_writable(entries: Sequence[Entry], data: str, votes: str | Path
     for entry in entries:
         # A model that cannot be opened becomes a result with the reason.
         with suppress(MoueError):
+            if isinstance(entry, Predicted):
+                inputs.append(Path(entry.model))
             inputs += files_of(entry.model) if isinstance(entry.model, str) else []
     require_no_overwrite((out / f"comparison.{kind}" for kind in ("html", "md", "csv", "json", "tex")), inputs)
 
@@ -122,6 +136,8 @@ def default_labels(entries: Sequence[Entry], votes: bool) -> str:
     for entry in entries:
         # A model that cannot be opened becomes a result with the reason.
         with suppress(MoueError):
+            if isinstance(entry, Predicted):
+                continue
             if not isinstance(entry, PlannedRun):
                 label_sets.add(labels_of(entry.model, votes))
             elif entry.recipe.data.labels or entry.config.needs_votes:

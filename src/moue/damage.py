@@ -108,10 +108,20 @@ def read_json(path: Path, error: Callable[[str], MoueError], max_bytes: int = MA
             content = file.read(max_bytes + 1)
         if len(content) > max_bytes:
             raise error(f"it is larger than {max_bytes:,} bytes")
-        text = content.decode("utf-8")
-        if _depth(text) > MAX_JSON_DEPTH:
-            raise error(f"it is nested more than {MAX_JSON_DEPTH} deep")
-        values = json.loads(text, parse_constant=_refuse_constant)
+        return parse_json(content, error)
+
+
+def parse_json(content: bytes, error: Callable[[str], MoueError]) -> dict[str, Any]:
+    """The object that bytes hold as JSON.
+
+    Raises:
+        MoueError: when they are nested more than :data:`MAX_JSON_DEPTH` deep or hold no object; as ``error`` makes it.
+        ValueError: when they are no JSON in UTF-8, or hold a number that is none (NaN).
+    """
+    text = content.decode("utf-8")
+    if _depth(text) > MAX_JSON_DEPTH:
+        raise error(f"it is nested more than {MAX_JSON_DEPTH} deep")
+    values = json.loads(text, parse_constant=_refuse_constant)
     if not isinstance(values, dict):
         raise error(f"it holds a {type(values).__name__}, not an object")
     return values

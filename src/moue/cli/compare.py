@@ -1,4 +1,4 @@
-"""`moue compare [RECIPE|RUN|MODEL]… --data SET --out DIR`."""
+"""`moue compare [RECIPE|RUN|MODEL|PREDICTIONS]… --data SET --out DIR`."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names",
         nargs="*",
-        metavar="RECIPE|RUN|MODEL",
-        help="recipes to train (recipe:NAME where a model has that name), run folders (then ./NAME), or models "
-        "(default: the study's three recipes)",
+        metavar="RECIPE|RUN|MODEL|PREDICTIONS",
+        help="recipes to train (recipe:NAME where a model has that name), run folders (then ./NAME), models, or "
+        "predictions as moue evaluate --predictions writes them, .csv or .parquet (default: the study's three recipes)",
     )
     add_dataset(
         parser,

@@ -117,7 +117,8 @@ def evaluate_model(
         inspect(part, scored, truth_of(part, model.spec))
     if predictions is not None:
         deduplicated = without_duplicates(part, reference)
-        write_rows(predictions, prediction_rows(part, scored, truth_of(part, model.spec), deduplicated))
+        rows = prediction_rows(part, scored, truth_of(part, model.spec), deduplicated)
+        write_rows(predictions, rows, model.spec, evaluation.views)
     return evaluation
 
 

@@ -1,7 +1,8 @@
-"""The predictions of a model as a table, one row an image: CSV or Parquet."""
+"""The predictions of a model as a table, one row an image: CSV, or Parquet, which holds the model's spec, too."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from moue.errors import UsageError, quoted, require
 from moue.files import atomic_write_many
 from moue.runtime.outputs.tabular import probability_columns, to_csv, to_parquet
 from moue.runtime.results import Predictions
+from moue.spec import ModelSpec
 
 COLUMNS = ("source", "split", "truth", "predicted", "correct", "duplicate")
+#: Under which a Parquet file holds, as JSON, the spec of the model and how many views were averaged.
+ORIGIN = b"moue"
 
 
 def prediction_rows(
@@ -67,8 +71,16 @@ def check_suffix(path: Path | str) -> None:
         require("pyarrow", "parquet")
 
 
-def write_rows(path: Path | str, rows: list[dict[str, Any]]) -> Path:
+def write_rows(
+    path: Path | str, rows: list[dict[str, Any]], spec: ModelSpec | None = None, views: int | None = None
+) -> Path:
     """Write rows with equal keys as CSV or Parquet, by the suffix; a failure leaves an older file as it was.
+
+    Args:
+        path: of the file.
+        rows: as of :func:`prediction_rows`.
+        spec: the model's, which a Parquet file holds, too: with it the file stands for the model in a comparison.
+        views: of each image that were averaged.
 
     Raises:
         UsageError: for another suffix.
@@ -77,5 +89,9 @@ def write_rows(path: Path | str, rows: list[dict[str, Any]]) -> Path:
     """
     path = Path(path)
     check_suffix(path)
-    content = to_parquet(rows) if path.suffix.lower() == ".parquet" else to_csv(rows).encode()
+    if path.suffix.lower() == ".csv":
+        content = to_csv(rows).encode()
+    else:
+        origin = {} if spec is None else {ORIGIN: json.dumps({"spec": spec.to_dict(), "views": views}).encode()}
+        content = to_parquet(rows, origin)
     return atomic_write_many({path: content})[0]

@@ -33,8 +33,12 @@ def to_csv(rows: Sequence[Mapping[str, Any]], *, header: bool = True, columns: S
     return text.getvalue()
 
 
-def to_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def to_parquet(rows: Sequence[Mapping[str, Any]], metadata: Mapping[bytes, bytes] | None = None) -> bytes:
     """Rows with the same keys as a Parquet file.
+
+    Args:
+        rows: flat dictionaries.
+        metadata: what the file says of itself.
 
     Raises:
         MissingExtra: without pyarrow.
@@ -43,5 +47,6 @@ def to_parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
     parquet = require("pyarrow.parquet", "parquet")
     sink = io.BytesIO()
     valid = [{key: valid_text(v) if isinstance(v, str) else v for key, v in row.items()} for row in rows]
-    parquet.write_table(pyarrow.Table.from_pylist(valid), sink)
+    table = pyarrow.Table.from_pylist(valid)
+    parquet.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **(metadata or {})}), sink)
     return sink.getvalue()
