@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import re
@@ -18,6 +19,8 @@ from sets import folder_of, jpeg, simple_csv
 from moue.cli.evaluate import SPLITS
 from moue.cli.main import main
 from moue.data import table
+from moue.data.readers.store import save
+from moue.data.readers.synth import synthetic
 from moue.labels import FER2013
 from moue.runtime.weights import find_model
 from moue.spec import ModelSpec
@@ -59,6 +62,30 @@ def test_robustness_is_in_every_format(tiny_onnx: Path, capsys: pytest.CaptureFi
     assert evaluate("--robustness", "--format", "csv", model=tiny_onnx, data="synth:40:1") == 0
     row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert float(row["mean_corruption_error"]) == pytest.approx(found["mean_corruption_error"])
+
+
+def test_scores_without_near_copies_are_in_every_format(
+    tiny_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (80, 1, 48, 48), np.uint8)
+    # Ten of the test images are training images in another light.
+    noise[60:70] = noise[:10] // 2
+    split = np.array(["train"] * 60 + ["public_test"] * 20)
+    save(replace(synthetic(80, seed=0), images=noise, split=split), tmp_path / "set.npz")
+    ask = functools.partial(evaluate, model=tiny_onnx, data=str(tmp_path / "set.npz"))
+    assert ask("--without-near-copies", "--format", "json") == 0
+    result = json.loads(capsys.readouterr().out)
+    strict = result["without_near_copies"]
+    assert (result["n"], result["deduplicated"]["n"], strict["n"]) == (20, 20, 10)
+    assert ask("--without-near-copies") == 0
+    assert re.search(r"without near copies +10 ", capsys.readouterr().out)
+    assert ask("--without-near-copies", "--format", "csv") == 0
+    row = next(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert float(row["without_near_copies_accuracy"]) == pytest.approx(strict["accuracy"])
+    assert ask("--format", "json") == 0
+    assert "without_near_copies" not in json.loads(capsys.readouterr().out)
+    assert main(["data", "info", str(tmp_path / "set.npz"), "--near-copies"]) == 0
+    assert "images of public_test with a near copy in train, or an exact one: 10" in capsys.readouterr().out
 
 
 def test_classes_that_are_numbers_or_parts_of_file_names(

@@ -25,6 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     info.add_argument(
         "-o", "--out", type=Path, metavar="DIR", help="write a bar chart, a pie chart and sample grids there"
     )
+    info.add_argument(
+        "--near-copies",
+        action="store_true",
+        help="count near copies across splits, too: the same photo, cropped, lit or mirrored otherwise",
+    )
     imports = _action(actions, "import", _import, "convert a set to one file that loads fast")
     imports.add_argument("set", metavar="SRC", help=SET_HELP)
     imports.add_argument("-o", "--out", type=Path, metavar="SET", required=True, help="the file to write")
@@ -118,7 +123,7 @@ def _info(args: argparse.Namespace) -> int:
     if args.out is not None:
         for path in draw(table, args.out, _augmentation()):
             _note(f"wrote {path}")
-    return _show(table, args.format)
+    return _show(table, args.format, args.near_copies)
 
 
 def _import(args: argparse.Namespace) -> int:
@@ -154,7 +159,7 @@ def _synth(args: argparse.Namespace) -> int:
     return _show(table, args.format)
 
 
-def _show(table: Any, format: str) -> int:
+def _show(table: Any, format: str, near: bool = False) -> int:
     """Print the contents of a set.
 
     Returns:
@@ -163,7 +168,7 @@ def _show(table: Any, format: str) -> int:
     """
     from moue.data.info import describe
 
-    description = describe(table)
+    description = describe(table, near)
     rows = [
         {"split": split, "class": name, "images": n, "share": n / max(1, sum(counts.values()))}
         for split, counts in description["splits"].items()
@@ -189,6 +194,9 @@ def _sentences(description: dict[str, Any]) -> str:
     for pair, n in duplicates["across"].items():
         first, second = pair.split("-")
         lines.append(f"images of {second} with an exact duplicate in {first}: {n:,}")
+    for pair, n in description.get("near_copies", {}).get("across", {}).items():
+        first, second = pair.split("-")
+        lines.append(f"images of {second} with a near copy in {first}, or an exact one: {n:,}")
     lines.append(f"images with an exact duplicate of another label: {duplicates['conflicting']:,}")
     return "\n".join(lines) + "\n"
 

@@ -62,6 +62,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--robustness-sample", type=whole(1), metavar="N", help="corrupt N of the images, drawn by class (default: all)"
     )
     parser.add_argument(
+        "--without-near-copies",
+        action="store_true",
+        help="also on the images without a near copy in Training: the same photo, cropped, lit or mirrored otherwise",
+    )
+    parser.add_argument(
         "--views",
         type=whole(1),
         choices=tuple(VIEWS),
@@ -119,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
         predictions=args.predictions,
         robustness=args.robustness or args.robustness_sample is not None,
         robustness_sample=args.robustness_sample,
+        without_near_copies=args.without_near_copies,
         further_outputs=[path for path in (args.card, args.errors) if path is not None],
         inspect=None if args.errors is None else lambda *rows: found.extend(surest_errors(*rows)),
         progress=Progress,
@@ -144,6 +150,7 @@ def flat(evaluation: Evaluation) -> dict[str, Any]:
     """The scores as one row of plain numbers, for CSV and Parquet: deduplicated scores and recalls as columns."""
     values = evaluation.to_dict()
     deduplicated, classes = values.pop("deduplicated") or {}, values.pop("per_class")
+    strict = values.pop("without_near_copies", None) or {}
     if robustness := values.pop("robustness", None):
         values["mean_corruption_error"] = robustness["mean_corruption_error"]
     nested = ("labels", "confusion")
@@ -152,6 +159,7 @@ def flat(evaluation: Evaluation) -> dict[str, Any]:
         f"deduplicated_{key}": deduplicated.get(key)
         for key in ("n", "accuracy", "accuracy_se", "majority_baseline", "balanced_accuracy", "macro_f1")
     }
+    row |= {f"without_near_copies_{key}": strict[key] for key in ("n", "accuracy", "accuracy_se") if key in strict}
     return row | {f"recall_{name}": score["recall"] for name, score in classes.items()}
 
 
@@ -163,7 +171,8 @@ def summary(evaluation: Evaluation) -> str:
     truth = f" with the labels of {e.label_set}" if e.label_set in LABEL_SETS else ""
     views = f", each averaged {VIEWS[e.views]}" if e.views > 1 else ""
     lines = [f"{e.model} ({e.network}) on {e.n:,} images of {e.split}{truth}{views}, {e.seconds:.1f} s", ""]
-    scores = [("all", e), *([("deduplicated", e.deduplicated)] if e.deduplicated is not None else [])]
+    parts = [("all", e), ("deduplicated", e.deduplicated), ("without near copies", e.without_near_copies)]
+    scores = [(name, part) for name, part in parts if part is not None]
     rows = [
         {
             "images": name,

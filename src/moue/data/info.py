@@ -7,21 +7,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moue.data.near_copies import near_copies
 from moue.data.splits import duplicate_groups
 from moue.data.table import SPLITS, ImageTable
 
 
-def describe(table: ImageTable) -> dict[str, Any]:
+def describe(table: ImageTable, near: bool = False) -> dict[str, Any]:
     """A data set in numbers, in plain types ready for JSON.
+
+    Args:
+        table: the set.
+        near: whether to look for near copies, too: some seconds for tens of thousands of images, and four times as long
+            for twice as many.
 
     Returns:
         ``n``; ``image_size`` in pixels; ``splits`` as ``{split: {class: n}}`` with every class in each; ``left_out``
         as a list of ``{source, reason}``; ``duplicates`` in rows: ``within`` (``{split: n}``) are those that repeat an
         earlier row of the same split, ``across`` (``{"train-public_test": n}``) those of the second split whose
-        pixels are in the first, ``conflicting`` those with an exact duplicate under another label.
+        pixels are in the first, ``conflicting`` those with an exact duplicate under another label. With ``near`` also
+        ``near_copies``: ``across`` in the same way, of images with a near copy (:mod:`moue.data.near_copies`) or an
+        exact one.
     """
     groups = duplicate_groups(table)
     splits = [s for s in SPLITS if (table.split == s).any()]
+    pairs = [(a, b) for i, a in enumerate(splits) for b in splits[i + 1 :]]
     distinct = {s: np.unique(groups[table.split == s]) for s in splits}
     return {
         "n": len(table),
@@ -29,15 +38,17 @@ def describe(table: ImageTable) -> dict[str, Any]:
         "splits": {s: class_counts(table, table.split == s) for s in splits},
         "duplicates": {
             "within": {s: int((table.split == s).sum()) - len(distinct[s]) for s in splits},
-            "across": {
-                f"{a}-{b}": int(np.isin(groups[table.split == b], distinct[a]).sum())
-                for i, a in enumerate(splits)
-                for b in splits[i + 1 :]
-            },
+            "across": {f"{a}-{b}": int(np.isin(groups[table.split == b], distinct[a]).sum()) for a, b in pairs},
             "conflicting": _conflicting(groups, table.labels),
         },
+        **({"near_copies": {"across": _near_copies(table, pairs)}} if near else {}),
         "left_out": [{"source": row.source, "reason": row.reason} for row in table.left_out],
     }
+
+
+def _near_copies(table: ImageTable, pairs: list[tuple[str, str]]) -> dict[str, int]:
+    parts = {s: table.take(np.flatnonzero(table.split == s)) for pair in pairs for s in pair}
+    return {f"{a}-{b}": int(near_copies(parts[b], parts[a]).sum()) for a, b in pairs}
 
 
 def class_counts(table: ImageTable, rows: NDArray[np.bool_]) -> dict[str, int]:

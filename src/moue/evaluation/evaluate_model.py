@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.data.loading import AS_IT_IS, ReadingOptions, source_files
+from moue.data.near_copies import near_copies
 from moue.data.table import SPLITS, ImageTable, LeftOut
 from moue.errors import DataError, UnknownName, UsageError
-from moue.evaluation.metrics import Evaluation
+from moue.evaluation.metrics import Evaluation, Scores, scores
 from moue.evaluation.predictions_file import check_suffix, prediction_rows, write_rows
 from moue.evaluation.scoring import score, truth_of, without_duplicates
 from moue.evaluation.scoring_robustness import score_robustness
@@ -22,7 +23,7 @@ from moue.progress import ProgressFactory, no_progress
 from moue.runtime.engine import EngineName
 from moue.runtime.results import Predictions
 from moue.runtime.weights import files_of
-from moue.spec import Color
+from moue.spec import Color, ModelSpec
 from moue.trained.open import WithSpec, labels_of, open_any
 from moue.trained.split_of import split_of
 
@@ -41,6 +42,7 @@ def evaluate_model(
     predictions: str | Path | None = None,
     robustness: bool = False,
     robustness_sample: int | None = None,
+    without_near_copies: bool = False,
     batch: int | None = None,
     engine: EngineName = "auto",
     progress: ProgressFactory = no_progress,
@@ -66,6 +68,7 @@ def evaluate_model(
         predictions: a CSV or Parquet file to write with one row an image.
         robustness: score it on corrupted images, too, which takes 65 times as long.
         robustness_sample: how many images of the split, drawn by class, to corrupt; by default all.
+        without_near_copies: score the rows without a near copy in Training, too, see :mod:`moue.data.near_copies`.
         batch: images that are read at a time; by default what suits the engine's device.
         engine: what runs the model's graph, see :func:`moue.trained.open.open_any`.
         progress: makes a progress line for each of reading and evaluating.
@@ -83,13 +86,8 @@ def evaluate_model(
         raise UnknownName("split", split, SPLITS)
     if robustness_sample is not None and robustness_sample < 1:
         raise UsageError(f"--robustness-sample must be at least 1. Got {robustness_sample} instead.")
-    outputs = [Path(path) for path in (predictions, *further_outputs) if path is not None]
-    for path in outputs:
-        require_writable(path)
-    if predictions is not None:
-        check_suffix(predictions)
-    if outputs:
-        require_no_overwrite(outputs, [*source_files(data, reading.votes), *files_of(name)])
+    if outputs := [Path(path) for path in (predictions, *further_outputs) if path is not None]:
+        _require_outputs(outputs, predictions, [*source_files(data, reading.votes), *files_of(name)])
     model = open_any(name, engine)
     if logit_adjustment is not None:
         model = WithSpec(model, logit_adjustment=logit_adjustment)
@@ -113,6 +111,8 @@ def evaluate_model(
         with progress("evaluating corrupted", "images") as report:
             found = score_robustness(model, part, views=views, batch=batch, sample=robustness_sample, progress=report)
         evaluation = replace(evaluation, robustness=found)
+    if without_near_copies:
+        evaluation = replace(evaluation, without_near_copies=_strict_scores(part, reference, scored, model.spec))
     if inspect is not None:
         inspect(part, scored, truth_of(part, model.spec))
     if predictions is not None:
@@ -120,6 +120,25 @@ def evaluate_model(
         rows = prediction_rows(part, scored, truth_of(part, model.spec), deduplicated)
         write_rows(predictions, rows, model.spec, evaluation.views)
     return evaluation
+
+
+def _require_outputs(outputs: Sequence[Path], predictions: str | Path | None, inputs: Sequence[Path]) -> None:
+    """Refuse files that cannot be written, or that would replace one that is read."""
+    for path in outputs:
+        require_writable(path)
+    if predictions is not None:
+        check_suffix(predictions)
+    require_no_overwrite(outputs, inputs)
+
+
+def _strict_scores(
+    part: ImageTable, reference: ImageTable | None, predictions: Predictions, spec: ModelSpec
+) -> Scores | None:
+    """The scores on the rows without a near copy among the reference; None without one, or without such rows."""
+    if reference is None:
+        return None
+    kept = np.flatnonzero(~near_copies(part, reference))
+    return scores(predictions[kept], truth_of(part, spec)[kept]) if len(kept) else None
 
 
 def rows_of(table: ImageTable, split: str, name: str | Path | None = None) -> tuple[ImageTable, ImageTable | None]:

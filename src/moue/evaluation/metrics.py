@@ -123,9 +123,14 @@ class Evaluation(Scores):
     """Wall time of the predictions."""
     robustness: Robustness | None = None
     """Scores on corrupted images; None where they were not asked for."""
+    without_near_copies: Scores | None = None
+    """Scores on the rows without a near copy in Training (:mod:`moue.data.near_copies`); None where they were not asked
+    for, where there is no Training to compare with, or no such row."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types in the order that ``moue evaluate`` documents; ``robustness`` where it was asked for."""
+        """Plain types in the order that ``moue evaluate`` documents; ``robustness`` and ``without_near_copies`` where
+        they were asked for.
+        """
         scores = super().to_dict()
         confusion = scores.pop("confusion")
         return {
@@ -141,6 +146,7 @@ class Evaluation(Scores):
             "views": self.views,
             "seconds": round(self.seconds, 3),
             **({} if self.robustness is None else {"robustness": self.robustness.to_dict()}),
+            **({} if self.without_near_copies is None else {"without_near_copies": self.without_near_copies.to_dict()}),
         }
 
 
