@@ -87,7 +87,8 @@ def evaluate_model(
     if robustness_sample is not None and robustness_sample < 1:
         raise UsageError(f"--robustness-sample must be at least 1. Got {robustness_sample} instead.")
     if outputs := [Path(path) for path in (predictions, *further_outputs) if path is not None]:
-        _require_outputs(outputs, predictions, [*source_files(data, reading.votes), *files_of(name)])
+        _require_outputs(outputs, predictions)
+        require_no_overwrite(outputs, [*source_files(data, reading.votes), *files_of(name)])
     model = open_any(name, engine)
     if logit_adjustment is not None:
         model = WithSpec(model, logit_adjustment=logit_adjustment)
@@ -122,13 +123,12 @@ def evaluate_model(
     return evaluation
 
 
-def _require_outputs(outputs: Sequence[Path], predictions: str | Path | None, inputs: Sequence[Path]) -> None:
-    """Refuse files that cannot be written, or that would replace one that is read."""
+def _require_outputs(outputs: Sequence[Path], predictions: str | Path | None) -> None:
+    """Refuse files that cannot be written."""
     for path in outputs:
         require_writable(path)
     if predictions is not None:
         check_suffix(predictions)
-    require_no_overwrite(outputs, inputs)
 
 
 def _strict_scores(
