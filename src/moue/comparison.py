@@ -29,6 +29,7 @@ from moue.errors import DataError, MissingExtra, MoueError, UsageError, WeightsM
 from moue.evaluation.ensemble_result import ensemble_result
 from moue.evaluation.evaluate_model import rows_of
 from moue.evaluation.latency import latencies
+from moue.evaluation.metrics import Evaluation
 from moue.evaluation.model_result import ModelResult
 from moue.evaluation.saved_predictions import is_predictions, load_predictions
 from moue.evaluation.scoring import score, truth_of
@@ -39,8 +40,9 @@ from moue.report.published import published_results
 from moue.report.write import write_comparison
 from moue.run_folder import CONFIG
 from moue.runtime.engine import Engine, EngineName
+from moue.runtime.results import Predictions
 from moue.runtime.weights import find_model
-from moue.spec import Color
+from moue.spec import Color, ModelSpec
 from moue.trained.open import open_any
 from moue.training import machine
 from moue.training.config import Config
@@ -253,7 +255,7 @@ def _train(entry: PlannedRun, read: Reader, training_progress: Callable[[str], P
 def _score(entry: Entry, read: Reader, split: str) -> tuple[ModelResult, list[str]]:
     """A model's result, and the names of the images that it was scored on."""
     if isinstance(entry, Predicted):
-        return _read_score(Path(entry.model), read, split)
+        return _score_predictions(Path(entry.model), read, split)
     model = open_any(entry.model)
     spec, trained = model.spec, model.spec.trained
     part, reference = rows_of(read(spec.size, spec.color), split, entry.model)
@@ -274,46 +276,47 @@ def _score(entry: Entry, read: Reader, split: str) -> tuple[ModelResult, list[st
     if "ensemble" in trained:
         own = member_logits(find_model(entry.model).path, spec, part.images) if isinstance(entry.model, str) else None
         ensemble = ensemble_result(spec, predictions, own, truth_of(part, spec), part)
-    result = ModelResult(
-        entry.name,
+    result = _result(entry.name, spec, evaluation, predictions, part, details, history=history)
+    return replace(result, gflop=gflop_of(entry.model, len(spec.labels)), ensemble=ensemble), list(part.source)
+
+
+def _score_predictions(path: Path, read: Reader, split: str) -> tuple[ModelResult, list[str]]:
+    """As :func:`_score`, of a file of predictions."""
+    part, reference = rows_of(read(48, "gray"), split)
+    found = load_predictions(path, part, reference=reference, split=split)
+    trained = found.spec.trained
+    details: dict[str, Any] = {key: trained[key] for key in ("seed", "machine") if key in trained}
+    if trained.get("epoch_kept"):
+        details["selection"] = _selection(trained)
+    details["remarks"] = f"its predictions were read from {path.name}"
+    result = _result(path.stem, found.spec, found.evaluation, found.predictions, part, details)
+    return result, list(part.source)
+
+
+def _result(
+    name: str,
+    spec: ModelSpec,
+    evaluation: Evaluation,
+    predictions: Predictions,
+    part: ImageTable,
+    details: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]] | None = None,
+) -> ModelResult:
+    """A result, with what the spec says of the training; its curves, unless others are given."""
+    trained = spec.trained
+    return ModelResult(
+        name,
         spec.network,
         evaluation=evaluation,
         predictions=predictions,
         truth=truth_of(part, spec),
-        history=history or (),
+        history=history or spec.history or (),
         hours=trained.get("hours"),
         core_hours=trained.get("core_hours"),
         epochs=trained.get("epochs"),
         parameters=spec.parameters,
-        gflop=gflop_of(entry.model, len(spec.labels)),
         details=details,
-        ensemble=ensemble,
     )
-    return result, list(part.source)
-
-
-def _read_score(path: Path, read: Reader, split: str) -> tuple[ModelResult, list[str]]:
-    """As :func:`_score`, of a file of predictions."""
-    part, reference = rows_of(read(48, "gray"), split)
-    found = load_predictions(path, part, reference=reference, split=split)
-    spec, trained = found.spec, found.spec.trained
-    details: dict[str, Any] = {key: trained[key] for key in ("seed", "machine") if key in trained}
-    if trained.get("epoch_kept"):
-        details["selection"] = _selection(trained)
-    result = ModelResult(
-        path.stem,
-        spec.network,
-        evaluation=found.evaluation,
-        predictions=found.predictions,
-        truth=truth_of(part, spec),
-        history=spec.history or (),
-        hours=trained.get("hours"),
-        core_hours=trained.get("core_hours"),
-        epochs=trained.get("epochs"),
-        parameters=spec.parameters,
-        details={**details, "remarks": f"its predictions were read from {path.name}"},
-    )
-    return result, list(part.source)
 
 
 def _timed(entries: Sequence[Entry], results: Sequence[ModelResult], log: Callable[[str], None]) -> list[ModelResult]:

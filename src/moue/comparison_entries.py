@@ -120,10 +120,10 @@ def require_page_writable(entries: Sequence[Entry], data: str, votes: str | Path
     """Refuse a page that would replace the data or a model."""
     inputs = source_files(data, votes)
     for entry in entries:
+        if isinstance(entry, Predicted):
+            inputs.append(Path(entry.model))
         # A model that cannot be opened becomes a result with the reason.
         with suppress(MoueError):
-            if isinstance(entry, Predicted):
-                inputs.append(Path(entry.model))
             inputs += files_of(entry.model) if isinstance(entry.model, str) else []
     require_no_overwrite((out / f"comparison.{kind}" for kind in ("html", "md", "csv", "json", "tex")), inputs)
 
@@ -134,10 +134,10 @@ def default_labels(entries: Sequence[Entry], votes: bool) -> str:
     """
     label_sets = set()
     for entry in entries:
+        if isinstance(entry, Predicted):
+            continue
         # A model that cannot be opened becomes a result with the reason.
         with suppress(MoueError):
-            if isinstance(entry, Predicted):
-                continue
             if not isinstance(entry, PlannedRun):
                 label_sets.add(labels_of(entry.model, votes))
             elif entry.recipe.data.labels or entry.config.needs_votes:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pyarrow.parquet
 import pytest
 
@@ -133,7 +134,21 @@ def test_damaged_files_are_refused(scored: tuple[Path, Evaluation], part: ImageT
         load_predictions(tmp_path / "nowhere.csv", part)
 
 
-@pytest.mark.parametrize("origin", [b"{", b"[]", b"{}", b'{"spec": {}, "views": 2}', b'{"spec": 3, "views": null}'])
+def test_sources_that_are_no_text_are_of_no_image(
+    scored: tuple[Path, Evaluation], part: ImageTable, tmp_path: Path
+) -> None:
+    table = pyarrow.parquet.read_table(scored[0] / "tiny.parquet")
+    lists = pyarrow.array([[name] for name in table["source"].to_pylist()])
+    path = tmp_path / "lists.parquet"
+    pyarrow.parquet.write_table(table.set_column(0, "source", lists), path)
+    with pytest.raises(DataError, match="no row for"):
+        load_predictions(path, part)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [b"{", b"[]", b"{}", b'{"spec": {}, "views": 2}', b'{"spec": 3, "views": null}', b'{"spec": {}, "views": 7}'],
+)
 def test_a_file_whose_origin_is_damaged_is_refused(
     origin: bytes, scored: tuple[Path, Evaluation], part: ImageTable, tmp_path: Path
 ) -> None:
@@ -141,5 +156,5 @@ def test_a_file_whose_origin_is_damaged_is_refused(
     assert json.loads(table.schema.metadata[b"moue"])["views"] == scored[1].views
     path = tmp_path / "changed.parquet"
     pyarrow.parquet.write_table(table.replace_schema_metadata({b"moue": origin}), path)
-    with pytest.raises(MoueError, match=r"changed\.parquet does not say|needs"):
+    with pytest.raises(MoueError, match=r"changed\.parquet does not say|needs|views"):
         load_predictions(path, part)

@@ -22,6 +22,7 @@ from moue.labels import LabelSet
 from moue.runtime.outputs.tabular import probability_columns
 from moue.runtime.results import Predictions
 from moue.spec import ModelSpec
+from moue.tta import check_views
 
 SUFFIXES = (".csv", ".parquet")
 
@@ -115,7 +116,9 @@ def _origin(path: Path, origin: bytes | None, part: ImageTable) -> tuple[ModelSp
 
     with decoding(path, damaged):
         values = parse_json(origin, damaged)
-        return ModelSpec.from_dict(values["spec"]), int(values["views"])
+        views = values["views"]
+        check_views(views)
+        return ModelSpec.from_dict(values["spec"]), views
 
 
 def _by_source(path: Path, rows: Sequence[Mapping[str, Any]], part: ImageTable) -> dict[str, Mapping[str, Any]]:
@@ -127,7 +130,8 @@ def _by_source(path: Path, rows: Sequence[Mapping[str, Any]], part: ImageTable) 
     by_source: dict[str, Mapping[str, Any]] = {}
     for row in rows:
         source = row["source"]
-        if source in wanted and by_source.setdefault(source, row) is not row:
+        # A Parquet file may have lists there.
+        if isinstance(source, str) and source in wanted and by_source.setdefault(source, row) is not row:
             raise DataError(f"{path} has two rows for {shortened(source)}. Each image has one.")
     missing = [source for source in part.source if source not in by_source]
     if missing:

@@ -78,8 +78,7 @@ class DataConfig:
     degradation: Annotated[float, Range(0, 1)] = 0.0
     """Probability that an image is degraded: scaled down and up again, blurred, made noisy, or compressed as JPEG."""
     degradation_from: Annotated[float, Range(0, 1)] = 0.0
-    """Share of the epochs before ``degradation`` and ``gamma`` begin: a network that has learned good images first
-    reads them as well in the end, and bad ones better."""
+    """Share of the epochs before ``degradation`` and ``gamma`` begin; until then images are seen as they are."""
     random_erasing: Annotated[float, Range(0, 1)] = 0.0
     """Probability that a random square is overwritten with mid-gray (Zhong et al., 2020)."""
     random_erasing_size: Annotated[float, Range(0, 1)] = 0.3
