@@ -16,41 +16,20 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import skimage.data
+from halves import Halves, image, many, one
 from numpy.typing import NDArray
 from PIL import Image
 from videos import make_video, scene
 
 import moue
-from moue.errors import MissingExtra, UnknownName, UsageError
+from moue.errors import UnknownName, UsageError
 from moue.runtime.detect import CenterFace, Detections, WholeImage
 from moue.runtime.engine import open_model
 from moue.runtime.options import RecognizerOptions
-from moue.runtime.outputs.dataframe import COLUMNS, to_frame, to_rows
 from moue.runtime.recognizer import Recognizer
-from moue.runtime.results import Faces, Predictions
+from moue.runtime.results import Faces
 from moue.runtime.video.decode import open_video
 from moue.spec import ModelSpec
-
-
-class Halves:
-    """Finds two faces in each image that is wider than high: its halves."""
-
-    def detect(self, image: NDArray[np.uint8], *, min_score: float = 0.5) -> Detections:
-        height, width = image.shape[:2]
-        if width <= height:
-            return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
-        half = width / 2
-        boxes = np.array([[0, 0, half, height], [half, 0, half, height]], np.float32)
-        return Detections(boxes, np.array([0.9, 0.8], np.float32))
-
-
-@pytest.fixture(scope="module")
-def model(tiny_onnx: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with probabilities that are not all 0 and 1, so that a difference shows."""
-    path = tmp_path_factory.mktemp("soft") / "soft.onnx"
-    path.write_bytes(tiny_onnx.read_bytes())
-    ModelSpec.load(tiny_onnx.with_suffix(".json")).replace(temperature=20.0).save(path.with_suffix(".json"))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -63,30 +42,10 @@ def reader(model: Path) -> Recognizer:
     return Recognizer(model, threads=1)
 
 
-@pytest.fixture(scope="module")
-def halves(model: Path) -> Recognizer:
-    return Recognizer(model, Halves(), threads=1)
-
-
-def image(seed: int, height: int = 60, width: int = 100) -> NDArray[np.uint8]:
-    rough = np.random.default_rng(seed).integers(0, 256, (6, 10, 3), np.uint8)
-    return np.asarray(Image.fromarray(rough).resize((width, height)))
-
-
 def assert_same(a: Faces, b: Faces, atol: float = 1e-4) -> None:
     assert (a.status, a.width, a.height, len(a)) == (b.status, b.width, b.height, len(b))
     np.testing.assert_allclose(a.boxes, b.boxes, atol=0.01)
     np.testing.assert_allclose(a.predictions.probabilities, b.predictions.probabilities, atol=atol)
-
-
-def one(result: Faces | list[Faces]) -> Faces:
-    assert isinstance(result, Faces)
-    return result
-
-
-def many(result: Faces | list[Faces]) -> list[Faces]:
-    assert isinstance(result, list)
-    return result
 
 
 def test_path_bytes_and_array_give_the_same(reader: Recognizer, photo: NDArray[np.uint8], tmp_path: Path) -> None:
@@ -353,36 +312,6 @@ def test_read_makes_its_recognizer_once(model: Path) -> None:
         moue.read(image(0), evry=2)
 
 
-def test_tidy_rows_and_frame(halves: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    results = many(halves.read([image(0), image(0, 60, 50), b""]))
-    rows = to_rows(results)
-    assert [list(r) for r in rows] == [[*COLUMNS, *halves.spec.labels]] * 4
-    assert {r["model"] for r in rows} == {halves.spec.name}
-    assert [r["face"] for r in rows] == [1, 2, None, None]
-    assert [r["status"] for r in rows] == ["ok", "ok", "no_face", "unreadable"]
-    assert rows[0]["w"] == 50
-    assert sum(rows[1][name] for name in halves.spec.labels) == pytest.approx(1, abs=1e-3)
-    assert rows[2]["x"] is None
-    assert rows[3]["reason"] == results[2].reason
-    assert to_frame(results).shape == (4, len(COLUMNS) + 7)
-    assert len(results[0].to_frame()) == 2
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises((MissingExtra, ImportError), match="pandas"):
-        results[0].to_frame()
-
-
-def test_a_frame_has_columns_of_numbers_even_where_nothing_is_in_them(halves: Recognizer) -> None:
-    for results in ([one(halves.read(image(0)))], [one(halves.read(b""))], []):
-        types = {name: str(dtype) for name, dtype in to_frame(results, halves.spec.labels).dtypes.items()}
-        assert {types[name] for name in ("timestamp", "x", "score", *halves.spec.labels)} == {"float64"}
-        assert [types[name] for name in ("frame", "face", "uncertain", "reason")] == [
-            "Int64",
-            "Int64",
-            "boolean",
-            "string",
-        ]
-
-
 def test_what_cannot_be_read_has_the_model_s_labels(halves: Recognizer, tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "empty.jpg").touch()
@@ -438,56 +367,6 @@ def test_a_video_s_probabilities_are_smoothed_unless_told_otherwise(halves: Reco
         halves.read(image(0), smooth=-1)
 
 
-def test_results_are_compared_by_value(halves: Recognizer) -> None:
-    first, again, other = (one(halves.read(image(seed))) for seed in (0, 0, 1))
-    assert first == again
-    assert first.predictions == again.predictions
-    assert first != other
-    assert first != "a face"
-    assert first.replace(tracks=np.array([1, 2])) != first
-    assert len({first, again, other}) == 2
-
-
-def test_faces_are_chosen_and_gone_through(halves: Recognizer) -> None:
-    both = halves.faces(np.zeros((40, 80, 3), np.uint8), "wide.png")
-    assert [len(both[i : i + 1]) for i in range(2)] == [1, 1]
-    assert both[both.scores > 0.85] == both[:1] == both[[0]]
-    np.testing.assert_array_equal(both[1:].boxes, both.boxes[1:])
-    assert both[1:].predictions == both.predictions[1]
-    assert both[:0].predictions.labels == both.predictions.labels
-    with pytest.raises(IndexError):
-        both[2]
-
-
-def test_faces_are_a_sequence_of_people(halves: Recognizer) -> None:
-    both = halves.faces(image(0)).replace(tracks=np.array([5, 2]), landmarks=np.arange(20).reshape(2, 5, 2))
-    assert list(both) == [both[0], both[1]] == [both[np.int64(0)], both[-1]]
-    assert both[0] != both[1]
-    assert len({both[0], both[1]}) == 2
-    face = both[1]
-    np.testing.assert_array_equal(face.box, both.boxes[1])
-    np.testing.assert_array_equal(face.landmarks, both.landmarks[1])  # type: ignore[index]
-    assert (face.score, face.track) == (float(both.scores[1]), 2)
-    assert (face.label, face.confidence) == (both.predictions.class_names[1], both.predictions.confidence[1])
-    assert face.probabilities[face.label] == face.confidence == max(face.probabilities.values())
-    assert tuple(face.probabilities) == halves.spec.labels
-    assert [f.to_dict() for f in both] == both.to_dict()["faces"]
-    assert f"{face.label} " in repr(face)
-    assert "track 2" in repr(face)
-    assert (both[:1].replace(landmarks=None, tracks=None)[0].landmarks, halves.faces(image(0))[0].track) == (None, None)
-    assert [f.uncertain for f in both] == both.uncertain.tolist()
-    assert list(one(halves.read("absent.png"))) == []
-
-
-def test_the_repr_of_results_names_what_was_found(halves: Recognizer) -> None:
-    shown = repr(halves.faces(np.zeros((40, 80, 3), np.uint8), "wide.png"))
-    assert shown.startswith("<Faces 'wide.png': ok, ")
-    assert shown.count("%") == 2
-    sure = Predictions([[0.9999, 0.0001], [1, 0]], ("happy", "sad"))  # type: ignore[arg-type]
-    assert sure.summary == "happy 99%, happy 100%"
-    assert repr(halves.read("absent.png")) == "<Faces 'absent.png': unreadable, 'no such file'>"
-
-
 def test_a_recognizer_goes_to_another_process(model: Path, photo: NDArray[np.uint8]) -> None:
     reader = Recognizer(model, views=1, min_score=0.6, threads=1)
     again = pickle.loads(pickle.dumps(reader))
@@ -536,14 +415,6 @@ def test_boxes_outside_of_the_image_are_usage_errors(halves: Recognizer) -> None
     for box in ([100, 0, 9, 9], [0, 60, 9, 9], [-9, 0, 9, 9], [0, -9, 9, 9]):
         with pytest.raises(UsageError, match=r"outside of the image's 100×60 pixels"):
             halves.read(image(0), boxes=[[0, 0, 9, 9], box])
-
-
-def test_results_take_lists_and_refuse_what_is_no_numbers() -> None:
-    result = Faces("a", "ok", boxes=[[1, 2, 3, 4]], scores=[1], predictions=Predictions([[1.0]], ("happy",)))  # type: ignore[arg-type]
-    assert result.predictions.class_names == ["happy"]
-    assert result.boxes.dtype == np.float32
-    with pytest.raises(UsageError, match="scores must be an array of numbers"):
-        Faces("a", "ok", scores=["high"])  # type: ignore[arg-type]
 
 
 def test_a_list_on_stdin_is_read_from_its_first_line(
