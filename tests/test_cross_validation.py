@@ -16,9 +16,10 @@ from PIL import Image
 from moue import cross_validation
 from moue.cli.main import main
 from moue.cross_validation import OUT_OF_FOLD, PREDICTIONS, OutOfFold, cross_validate
+from moue.data.duplicates import duplicate_groups
 from moue.data.readers.store import save
 from moue.data.readers.synth import synthetic
-from moue.data.splits import duplicate_groups, stratified_split
+from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
 from moue.errors import DataError, UsageError
 from moue.run_folder import WEIGHTS

@@ -192,7 +192,7 @@ def train_and_score(
                 first = next(r.name for r in results if r.evaluation is not None)
                 raise DataError(
                     f"its {split} part is not that of {first}: runs with the same data.validation, "
-                    "data.split_seed and data.fold hold out the same rows"
+                    "data.duplicates, data.split_seed and data.fold hold out the same rows"
                 )
         except MoueError as error:
             # Reported in its place; the other models keep their results.

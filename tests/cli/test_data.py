@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sets import broken, folder_of, jpeg, simple_csv
 
 from moue.cli.main import main
@@ -173,10 +174,35 @@ def test_import_cuts_a_test_part_that_evaluate_takes(
     assert "has test rows of its own (test). Leave --test out." in capsys.readouterr().err
     assert main([*imported, "--seed", "1"]) == 2
     assert "Add --test" in capsys.readouterr().err
+    assert main([*imported, "--duplicates", "near"]) == 2
+    assert "--duplicates is for --test. Add --test 0.2" in capsys.readouterr().err
     for share in ("20", "0", "nan", "much"):
         with pytest.raises(SystemExit, match="2"):
             main([*imported, "--test", share])
         assert f"must be above 0 and below 1, as in 0.2. Got '{share}'" in capsys.readouterr().err
+
+
+def test_import_keeps_near_copies_on_one_side_of_a_test_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos" / "happy"
+    photos.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(10):
+        photo = Image.fromarray(rng.integers(0, 200, (8, 8), np.uint8)).resize((48, 48), Image.Resampling.BICUBIC)
+        photo.save(photos / f"{i}.png")
+        photo.point(lambda value: value + 30).save(photos / f"{i}-lit.png")
+    imported = ["data", "import", str(tmp_path / "photos"), "--test", "0.4", "-o"]
+    across = {}
+    for duplicates in ("exact", "near"):
+        out = tmp_path / f"{duplicates}.npz"
+        assert main([*imported, str(out), "--duplicates", duplicates]) == 0
+        capsys.readouterr()
+        assert main(["data", "info", str(out), "--near-copies", "--format", "json"]) == 0
+        description = json.loads(capsys.readouterr().out)
+        assert description["splits"]["test"]["happy"] == 8
+        across[duplicates] = description["near_copies"]["across"]["train-test"]
+    assert across["exact"] > 0 == across["near"]
 
 
 def test_import_never_overwrites_its_source(csv: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from moue.data.duplicates import deduplicated
+from moue.data.holdout import hold_out_test
 from moue.data.info import describe
-from moue.data.near_copies import near_copies
+from moue.data.near_copies import near_copies, near_copy_groups
 from moue.data.readers.synth import synthetic
+from moue.data.splits import Split, stratified_split
 from moue.data.table import ImageTable
+from moue.errors import DataError
 
 
 def photos(n: int, seed: int) -> NDArray[np.uint8]:
@@ -81,3 +86,65 @@ def test_a_set_is_described_with_its_near_copies() -> None:
     assert describe(whole, near=True)["near_copies"] == {"across": {"train-public_test": 5}}
     assert describe(whole)["duplicates"]["across"] == {"train-public_test": 1}
     assert "near_copies" not in describe(whole)
+
+
+def forms(n: int) -> ImageTable:
+    """``n`` photos of two classes, each followed by itself in another light and mirrored, all of Training."""
+    images = [form for image in photos(n, 8) for form in (image, changed(image, "lit"), changed(image, "mirrored"))]
+    return replace(table(np.stack(images)), labels=np.arange(3 * n) // 3 % 2)
+
+
+def test_groups_join_what_copies_connect() -> None:
+    first = photos(1, 9)[0]
+    second = changed(changed(first, "cropped"), "mirrored")
+    images = np.stack([photos(1, 10)[0], first, *photos(1100, 11), second, first, changed(second, "lit")])
+    groups = near_copy_groups(table(images))
+    assert (groups[[1, -3, -2, -1]] == groups[1]).all()
+    assert len(np.unique(groups)) == len(images) - 3
+    assert near_copy_groups(table(images[:0])).shape == (0,)
+
+
+def test_near_copies_are_held_out_together() -> None:
+    whole = forms(60)
+    exact, near = stratified_split(whole, 0.2), stratified_split(whole, 0.2, duplicates="near")
+    assert near_copies(whole.take(exact.validation), whole.take(exact.train)).any()
+    assert not near_copies(whole.take(near.validation), whole.take(near.train)).any()
+    assert len(near.validation) >= 24
+    folds = [stratified_split(whole, 0.25, fold=fold, duplicates="near").validation for fold in range(4)]
+    assert sorted(np.concatenate(folds).tolist()) == list(range(len(whole)))
+
+
+def test_training_has_no_near_copy_of_the_sets_own_validation_part() -> None:
+    whole = replace(forms(10), split=np.array(["validation", "train", "train"] * 10))
+    spare = table(photos(5, 12))
+    joined = replace(
+        whole,
+        images=np.concatenate([whole.images, spare.images]),
+        labels=np.concatenate([whole.labels, spare.labels]),
+        split=np.concatenate([whole.split, spare.split]),
+        source=(*whole.source, *spare.source),
+    )
+    assert len(stratified_split(joined).train) == 25
+    assert stratified_split(joined, duplicates="near").train.tolist() == list(range(30, 35))
+
+
+def test_a_test_part_without_near_copies_of_training() -> None:
+    whole = forms(60)
+    cut = hold_out_test(whole, 0.2, duplicates="near")
+    tested = cut.split == "test"
+    assert deduplicated(cut.take(tested), cut.take(~tested)).all()
+    assert not near_copies(cut.take(tested), cut.take(~tested)).any()
+
+
+def test_a_saved_split_says_what_was_kept_together(tmp_path: Path) -> None:
+    split = stratified_split(forms(20), 0.2, duplicates="near")
+    split.save(tmp_path / "split.json")
+    again = Split.load(tmp_path / "split.json")
+    assert again.duplicates == "near"
+    assert (again.validation == split.validation).all()
+    text = (tmp_path / "split.json").read_text()
+    (tmp_path / "split.json").write_text(text.replace('"near"', '"all"'))
+    with pytest.raises(DataError, match='duplicates must be "exact" or "near"'):
+        Split.load(tmp_path / "split.json")
+    (tmp_path / "split.json").write_text(text.replace('"duplicates": "near", ', ""))
+    assert Split.load(tmp_path / "split.json").duplicates == "exact"

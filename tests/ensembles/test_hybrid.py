@@ -14,9 +14,10 @@ from onnx import TensorProto, helper
 from small import SMALL
 
 from moue.cli.main import main
+from moue.data.duplicates import duplicate_groups
 from moue.data.readers.store import save
 from moue.data.readers.synth import synthetic
-from moue.data.splits import duplicate_groups, stratified_split
+from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
 from moue.ensembles.classifiers import CLASSIFIERS
 from moue.ensembles.classifiers.base import Classifier, Kind

@@ -16,9 +16,10 @@ from sklearn.tree import DecisionTreeClassifier
 from moue.cli.main import main
 from moue.cross_validation import OUT_OF_FOLD, OutOfFold, cross_validate
 from moue.data.balance import bootstrap
+from moue.data.duplicates import duplicate_groups
 from moue.data.readers.store import save
 from moue.data.readers.synth import synthetic
-from moue.data.splits import duplicate_groups, stratified_split
+from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
 from moue.ensembles.bagging import Bag, bag, is_out_of_bag
 from moue.ensembles.boosting import Boost, boost, reweighted, vote_weight

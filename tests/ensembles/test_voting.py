@@ -29,6 +29,7 @@ from moue.runtime.results import softmax
 from moue.runtime.weights import find_model
 from moue.spec import ModelSpec, file_sha256
 from moue.trained.split_of import split_of
+from moue.training.provenance import data_record
 
 
 def test_the_graph_gives_the_weighted_mean_of_calibrated_logits(make: Make, tmp_path: Path) -> None:
@@ -249,14 +250,8 @@ def test_the_spec_of_a_model_without_its_run_tells_its_split(make: Make, tmp_pat
     whole, (a, b) = table(), (make("a", 1), make("b", 2))
     splits = [stratified_split(whole, 0.4, seed=seed) for seed in (0, 1)]
     for path, split in zip((a, b), splits, strict=True):
-        data = {
-            "fingerprint": whole.fingerprint,
-            "train": len(split.train),
-            "validation": len(split.validation),
-            "split": {"seed": split.seed, "fraction": split.fraction},
-        }
         path = path.with_suffix(".json")
-        ModelSpec.load(path).replace(trained={"data": data}).save(path)
+        ModelSpec.load(path).replace(trained={"data": data_record(whole, split)}).save(path)
     spec = merge([a, b], tmp_path / "full.onnx", data=whole)
     rows = np.intersect1d(splits[0].validation, splits[1].validation)
     merged = open_model(tmp_path / "full.onnx")
@@ -269,6 +264,14 @@ def test_the_spec_of_a_model_without_its_run_tells_its_split(make: Make, tmp_pat
     trained, reference = rows_of(whole, "train", a)
     assert len(trained) == len(splits[0].train)
     assert reference is None
+    # With near copies on one side, other rows were held out.
+    near = stratified_split(whole, 0.4, duplicates="near")
+    recorded = ModelSpec.load(b.with_suffix(".json"))
+    recorded.replace(trained={"data": data_record(whole, near)}).save(b.with_suffix(".json"))
+    found = split_of(b, whole)
+    assert found is not None
+    assert found.duplicates == "near"
+    assert (found.validation == near.validation).all()
     # Of another set nothing is known, and rows that are no longer drawn so are none.
     assert split_of(a, whole.take(np.arange(1000))) is None
     other = ModelSpec.load(a.with_suffix(".json"))

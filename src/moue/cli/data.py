@@ -52,6 +52,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="move this share of each class, as 0.2, to the test split, in a set without test rows",
     )
     imports.add_argument("--seed", type=seed(), metavar="S", help="of the random choice of --test (default: 0)")
+    imports.add_argument(
+        "--duplicates",
+        choices=["exact", "near"],
+        help="what --test keeps on one side: equal images, or near copies, too, as the same photo in another "
+        "crop or light (default: exact)",
+    )
     synth = _action(actions, "synth", _synth, "draw a synthetic set of faces")
     synth.add_argument("-o", "--out", type=Path, metavar="SET", required=True, help="the file to write")
     synth.add_argument("--n", type=whole(10), default=7000, help="number of faces (default: 7000)")
@@ -133,11 +139,12 @@ def _import(args: argparse.Namespace) -> int:
     if args.out.resolve() == Path(args.set).resolve():
         raise UsageError(f"{args.out} is the source itself. Give the new set another name.")
     _check_suffix(args.out)
-    if args.seed is not None and args.test is None:
-        raise UsageError("--seed is for --test. Add --test 0.2, or leave --seed out.")
+    for option in ("seed", "duplicates"):
+        if getattr(args, option) is not None and args.test is None:
+            raise UsageError(f"--{option} is for --test. Add --test 0.2, or leave --{option} out.")
     table = _load(args, _face_cutter(args) if args.faces else None)
     if args.test is not None:
-        table = hold_out_test(table, args.test, args.seed or 0)
+        table = hold_out_test(table, args.test, args.seed or 0, args.duplicates or "exact")
     store.save(table, args.out)
     _note(f"wrote {args.out}")
     return _show(table, args.format)

@@ -1,8 +1,9 @@
 """Data sets: one :class:`ImageTable` from every format; FER+ votes, splits, class balance."""
 
+from moue.data.duplicates import deduplicated
 from moue.data.holdout import hold_out_test
 from moue.data.loading import ReadingOptions, load
-from moue.data.splits import Split, deduplicated, stratified_split
+from moue.data.splits import Split, stratified_split
 from moue.data.table import SPLITS, ImageTable, LeftOut
 
 __all__ = [

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moue.data.duplicates import duplicate_groups
 from moue.data.near_copies import near_copies
-from moue.data.splits import duplicate_groups
 from moue.data.table import SPLITS, ImageTable
 
 

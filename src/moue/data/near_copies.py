@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.data.splits import deduplicated
+from moue.data.duplicates import deduplicated, duplicate_groups
 from moue.data.table import ImageTable
 from moue.preprocess import to_inputs
 
@@ -45,6 +45,28 @@ def near_copies(part: ImageTable, reference: ImageTable) -> NDArray[np.bool_]:
     return found
 
 
+def near_copy_groups(table: ImageTable) -> NDArray[np.int64]:
+    """Groups of images that are connected by near copies, or exact ones: also A and C, where both are one of B.
+
+    Args:
+        table: N images, of any size and color. Time and memory as of :func:`near_copies`, with itself.
+
+    Returns:
+        int64 ``(N,)``: a number for each group.
+    """
+    groups = duplicate_groups(table)
+    blocks = _blocks(table.images)
+    for start in range(0, len(table), CHUNK):
+        images = table.images[start : start + CHUNK]
+        for turned in (images, images[..., ::-1]):
+            # A copy that stands before an image has found it already: mirroring either of two is the same.
+            for row, copies in enumerate(_blocks(turned) @ blocks[start:].T >= SIMILAR, start):
+                found = groups[start:][copies]
+                if (found != groups[row]).any():
+                    groups[np.isin(groups, found)] = groups[row]
+    return groups
+
+
 def _blocks(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The blocks of images, float32 ``(N, 144)``, of mean 0 and length 1, so that products are correlations.
 
@@ -54,7 +76,7 @@ def _blocks(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     gray = to_inputs(np.ascontiguousarray(images), side, "gray")
     step = side // BLOCKS
     means = gray.reshape(len(gray), BLOCKS, step, BLOCKS, step).mean(axis=(2, 4), dtype=np.float32)
-    flat = means.reshape(len(means), -1)
+    flat = means.reshape(len(means), BLOCKS * BLOCKS)
     flat -= flat.mean(axis=1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
     return np.asarray(np.divide(flat, length, out=np.zeros_like(flat), where=length > 1e-3), np.float32)

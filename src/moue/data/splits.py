@@ -1,18 +1,24 @@
-"""The validation part that a run cuts from Training, and exact duplicates."""
+"""The validation part that a run cuts from Training, with copies of an image on one side."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moue.damage import decoding, read_json
+from moue.data.duplicates import deduplicated, duplicate_groups
+from moue.data.near_copies import near_copies, near_copy_groups
 from moue.data.table import ImageTable
 from moue.errors import DataError, UsageError, quoted
 from moue.files import atomic_write
+
+#: Which copies of an image are kept on one side of a split: those with the same pixels, or near copies, too.
+Duplicates = Literal["exact", "near"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Split:
     train: NDArray[np.int64]
     """Ascending positions in the whole table."""
     validation: NDArray[np.int64]
-    """Ascending positions in the whole table; none of them has an exact duplicate in ``train``."""
+    """Ascending positions in the whole table; none of them has a copy in ``train``, as ``duplicates`` says."""
     seed: int
     fraction: float
     """The requested share; the actual one is as close to it as whole groups of duplicates allow."""
@@ -30,6 +36,8 @@ class Split:
     """Of the table that the positions belong to."""
     fold: int = 0
     """Which of the 1 / ``fraction`` parts of Training was held out, from 0."""
+    duplicates: Duplicates = "exact"
+    """Which copies of an image are on one side."""
 
     def save(self, path: Path | str) -> None:
         """Write the split as JSON."""
@@ -37,6 +45,7 @@ class Split:
             "seed": self.seed,
             "fraction": self.fraction,
             "fold": self.fold,
+            "duplicates": self.duplicates,
             "fingerprint": self.fingerprint,
             "train": self.train.tolist(),
             "validation": self.validation.tolist(),
@@ -67,11 +76,14 @@ class Split:
             seed, fraction, fold, fingerprint = (
                 values.get(key, 0) for key in ("seed", "fraction", "fold", "fingerprint")
             )
+            duplicates = values.get("duplicates", "exact")
         if not (len(train) and type(seed) is type(fold) is int and isinstance(fingerprint, str)):
             raise damaged("train, seed, fold or fingerprint is not as a run writes it")
         if not (isinstance(fraction, (int, float)) and 0 <= fraction < 1):
             raise damaged("fraction must be at least 0 and below 1")
-        return cls(train, validation, seed, float(fraction), fingerprint, fold)
+        if duplicates not in get_args(Duplicates):
+            raise damaged('duplicates must be "exact" or "near"')
+        return cls(train, validation, seed, float(fraction), fingerprint, fold, duplicates)
 
     def check(self, table: ImageTable) -> None:
         """Make sure that the positions belong to this table.
@@ -91,11 +103,13 @@ class Split:
             )
 
 
-def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0, fold: int = 0) -> Split:
+def stratified_split(
+    table: ImageTable, fraction: float = 0.2, seed: int = 0, fold: int = 0, duplicates: Duplicates = "exact"
+) -> Split:
     """Cut a validation part from the table's "train" rows.
 
-    Each class gives its share of rows; exact duplicates stay on one side, whatever their labels. A table that has
-    "validation" rows of its own keeps them, less any "train" row that is an exact duplicate of one of them.
+    Each class gives its share of rows; copies of an image stay on one side, whatever their labels. A table that has
+    "validation" rows of its own keeps them, and "train" rows that are a copy of one of them are in neither part.
 
     Args:
         table: the whole set; only its "train" and "validation" rows are looked at.
@@ -103,6 +117,8 @@ def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0, fo
         seed: of the draw.
         fold: which of the 1 / ``fraction`` parts to hold out, from 0; those of one seed have no row in common, and
             where 1 / ``fraction`` is a whole number they are all of Training (k-fold cross-validation).
+        duplicates: what counts as a copy: "exact", equal pixels; "near", also the same photo in another form, see
+            :mod:`moue.data.near_copies`. N² correlations: 5 s for FER-2013.
 
     Raises:
         DataError: when the table has no "train" rows.
@@ -121,9 +137,10 @@ def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0, fo
     if len(validation):
         if fold:
             raise UsageError(f"{table.name or 'the set'} has a validation part of its own: fold must be 0. Got {fold}.")
-        train = rows[deduplicated(table.take(rows), table.take(validation))]
-        return Split(train, validation, seed, fraction, table.fingerprint)
-    groups = duplicate_groups(table)[rows]
+        train = rows[without_copies(table.take(rows), table.take(validation), duplicates)]
+        return Split(train, validation, seed, fraction, table.fingerprint, duplicates=duplicates)
+    grouped = near_copy_groups if duplicates == "near" else duplicate_groups
+    groups = grouped(table.take(rows))
     rng = np.random.default_rng(seed)
     labels = table.labels[rows]
     counts = np.bincount(labels, minlength=len(table.label_set))
@@ -143,7 +160,7 @@ def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0, fo
         room = np.minimum(due - np.bincount(labels[~free], minlength=len(counts)), np.maximum(counts - 1, 0))
         chance = 1 if last else fraction / (1 - part * fraction)
         held_out = np.zeros(len(rows), bool)
-        # Groups of duplicates are drawn first, while there is room for whole ones; unique rows then fill up exactly.
+        # Groups of copies are drawn first, while there is room for whole ones; unique rows then fill up exactly.
         for group in members.values():
             if free[group[0]]:
                 size_by_class = np.bincount(labels[group], minlength=len(counts))
@@ -154,7 +171,18 @@ def stratified_split(table: ImageTable, fraction: float = 0.2, seed: int = 0, fo
             candidates = order[(unique & free)[order] & (labels[order] == label)]
             held_out[candidates[:count]] = True
         free &= ~held_out
-    return Split(rows[~held_out], rows[held_out], seed, fraction, table.fingerprint, fold)
+    return Split(rows[~held_out], rows[held_out], seed, fraction, table.fingerprint, fold, duplicates)
+
+
+def without_copies(part: ImageTable, reference: ImageTable, duplicates: Duplicates = "exact") -> NDArray[np.bool_]:
+    """bool ``(len(part),)``: which rows have no copy in the reference.
+
+    Args:
+        part: the rows.
+        reference: others.
+        duplicates: what counts as a copy, as of :func:`stratified_split`.
+    """
+    return ~near_copies(part, reference) if duplicates == "near" else deduplicated(part, reference)
 
 
 def stratified_sample(labels: NDArray[np.integer], n: int, seed: int = 0) -> NDArray[np.int64]:
@@ -187,15 +215,3 @@ def _positions(values: object) -> NDArray[np.int64]:
     if len(np.unique(rows)) < len(rows):
         raise ValueError("no row may be listed twice")
     return rows
-
-
-def duplicate_groups(table: ImageTable) -> NDArray[np.int64]:
-    """int64 ``(N,)``: a number for each distinct image; rows with equal pixels share theirs."""
-    numbers: dict[bytes, int] = {}
-    return np.array([numbers.setdefault(d, len(numbers)) for d in table.digests], np.int64)
-
-
-def deduplicated(part: ImageTable, reference: ImageTable) -> NDArray[np.bool_]:
-    """bool ``(len(part),)``: which rows' pixels have no exact duplicate in the reference."""
-    known = set(reference.digests)
-    return np.array([d not in known for d in part.digests], bool)

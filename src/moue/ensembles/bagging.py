@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.data.splits import duplicate_groups
+from moue.data.duplicates import duplicate_groups
 from moue.data.table import ImageTable
 from moue.ensembles.gain import member_scores
 from moue.ensembles.voting import merge

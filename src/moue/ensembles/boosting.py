@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
 from moue.ensembles.bagging import ENSEMBLE
 from moue.ensembles.combination import WeightedVote
@@ -35,6 +34,7 @@ from moue.spec import ModelSpec
 from moue.trained.open import open_any
 from moue.training.config import Config
 from moue.training.run_folder import Run
+from moue.training.split import configured_split
 
 if TYPE_CHECKING:
     from moue.training.progress import ProgressCallback
@@ -127,8 +127,7 @@ def boost(
     require_run_directory(out)
     _require_same_rate(out, learning_rate)
     out.mkdir(parents=True, exist_ok=True)
-    data = config.data
-    rows = stratified_split(table, data.validation, data.split_seed, data.fold).train
+    rows = configured_split(table, config.data).train
     k, ended = len(table.label_set), ""
     weights = np.full(len(rows), 1 / len(rows))
     done: list[Round] = []
@@ -199,8 +198,7 @@ def _write(
     done: Sequence[Round], ended: str, table: ImageTable, config: Config, out: Path, learning_rate: float
 ) -> ModelSpec:
     """The rounds' weighted vote, calibrated on the rows that were held out."""
-    data = config.data
-    held_out = table.take(stratified_split(table, data.validation, data.split_seed, data.fold).validation)
+    held_out = table.take(configured_split(table, config.data).validation)
     total = sum(r.weight for r in done)
     shares = [r.weight / total for r in done]
     with open_members([r.run for r in done]) as opened:

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue._version import __version__
+from moue.data.duplicates import duplicate_groups
 from moue.data.readers.fer2013_csv import is_fer2013
-from moue.data.splits import Split, duplicate_groups
+from moue.data.splits import Split
 from moue.data.table import ImageTable
 from moue.ensembles.classifiers import CLASSIFIERS
 from moue.ensembles.classifiers.base import Classifier, Kind, Settings

@@ -46,7 +46,7 @@ SHARED = ("labels", "size", "color", "margin", "align")
 
 #: When models hold out the same rows.
 SAME_ROWS = (
-    "Runs with the same data.validation, data.split_seed and data.fold hold out the same ones; with "
+    "Runs with the same data.validation, data.duplicates, data.split_seed and data.fold hold out the same ones; with "
     "data.validation = 0 they hold out none"
 )
 

@@ -7,7 +7,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.data.splits import deduplicated
+from moue.data.duplicates import deduplicated
 from moue.data.table import ImageTable
 from moue.errors import DataError, ModelError, UnknownName, UsageError, quoted, shortened
 from moue.evaluation.metrics import Evaluation, evaluate

@@ -112,7 +112,8 @@ def _data(trained: Mapping[str, Any]) -> list[str]:
         classes = ", ".join(name if n is None else f"{name} {n:,}" for name, n in counts.items())
         held_out, split = data.get("validation") or 0, data.get("split") or {}
         part = f"{held_out:,} more were held out for validation" if held_out else "none was held out for validation"
-        drawn = f" (data.split_seed={split.get('seed', 0)}, data.fold={split.get('fold', 0)})" if held_out else ""
+        near = ", data.duplicates=near" if split.get("duplicates") == "near" else ""
+        drawn = f" (data.split_seed={split.get('seed', 0)}, data.fold={split.get('fold', 0)}{near})" if held_out else ""
         lines.append(
             f"- `{data.get('name')}`: trained on {data.get('train') or 0:,} images ({classes}); {part}{drawn}. "
             f"Fingerprint `{data.get('fingerprint')}`." + _noise(data.get("noisy_labels"))

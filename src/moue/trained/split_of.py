@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +71,23 @@ def _split_again(trained: Mapping[str, Any], table: ImageTable) -> Split | None:
             return None
         train = functools.reduce(np.union1d, [split.train for split in known])
         validation = functools.reduce(np.intersect1d, [split.validation for split in known])
-        return Split(train, validation, known[0].seed, known[0].fraction, table.fingerprint)
+        # Near copies are on one side where they are for each: "exact" comes first.
+        duplicates = min(split.duplicates for split in known)
+        return replace(known[0], train=train, validation=validation, duplicates=duplicates)
     return own
 
 
 def _own_split(data: Mapping[str, Any], table: ImageTable) -> Split | None:
     if data.get("fingerprint") != table.fingerprint:
         return None
-    match {"fold": 0, **data["split"]} if isinstance(data.get("split"), dict) else None:
-        case {"fraction": int() | float() as fraction, "seed": int() as seed, "fold": int() as fold}:
-            split = stratified_split(table, fraction, seed, fold)
+    match {"fold": 0, "duplicates": "exact", **data["split"]} if isinstance(data.get("split"), dict) else None:
+        case {
+            "fraction": int() | float() as fraction,
+            "seed": int() as seed,
+            "fold": int() as fold,
+            "duplicates": "exact" | "near" as duplicates,
+        }:
+            split = stratified_split(table, fraction, seed, fold, duplicates)
             # An older version that split by other rules had other rows.
             same = [len(split.train), len(split.validation)] == [data.get("train"), data.get("validation")]
             return split if same else None

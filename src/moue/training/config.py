@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from moue.data.splits import Duplicates
 from moue.errors import UsageError, quoted
 from moue.spec import Color
 from moue.training.ranges import Range, check_ranges
@@ -31,7 +32,10 @@ class DataConfig:
     votes: str | None = None
     """Path of fer2013new.csv: for the labels "ferplus", or with "fer2013" for ``optim.votes_weight``."""
     validation: Annotated[float, Range(0, 0.9)] = 0.2
-    """Share of Training that is held out, stratified, with exact duplicates on one side. 0 trains on all of it."""
+    """Share of Training that is held out, stratified, with duplicates on one side. 0 trains on all of it."""
+    duplicates: Duplicates = "exact"
+    """Which images count as duplicates: "exact", those with equal pixels, or "near", also the same photo cropped,
+    compressed, lit or mirrored otherwise."""
     split_seed: Annotated[int, Range(0, 2**63 - 1)] = 0
     """Which rows are held out. Independent of ``run.seed``: runs of several seeds hold out the same rows, and can be
     compared, averaged and calibrated on them."""

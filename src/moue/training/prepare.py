@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from moue.data.balance import bootstrap, class_weights
+from moue.data.duplicates import duplicate_groups
 from moue.data.label_noise import noisy_labels, relabel
-from moue.data.splits import Split, duplicate_groups, stratified_split
+from moue.data.splits import Split
 from moue.data.table import ImageTable
 from moue.errors import DataError, UsageError
 from moue.files import require_run_directory
@@ -32,6 +33,7 @@ from moue.training.memory import explain_out_of_memory
 from moue.training.recipe import resolve_init
 from moue.training.run_folder import Run
 from moue.training.sampler import steps_per_epoch
+from moue.training.split import configured_split
 from moue.training.tasks import Task
 from moue.training.teachers import teacher_mask
 from moue.training.unseen import unseen_split
@@ -249,7 +251,7 @@ def _split(config: Config, table: ImageTable) -> Split:
     """The rows to train on and those to hold out, none of which a backbone was trained on."""
     data, backbones = config.data, config.model.backbones
     if not backbones:
-        return stratified_split(table, data.validation, data.split_seed, data.fold)
+        return configured_split(table, data)
     split = unseen_split([(name, network_spec(name)) for name in backbones], table, data)
     if data.validation and not len(split.validation):
         raise UsageError(

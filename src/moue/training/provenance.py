@@ -111,5 +111,10 @@ def data_record(table: ImageTable, split: Split) -> dict[str, Any]:
         "train": len(split.train),
         "validation": len(split.validation),
         # With which the spec of a model without its run says which rows these were.
-        "split": {"seed": split.seed, "fraction": split.fraction, "fold": split.fold},
+        "split": {
+            "seed": split.seed,
+            "fraction": split.fraction,
+            "fold": split.fold,
+            "duplicates": split.duplicates,
+        },
     }

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from moue.data.readers.fer2013_csv import is_fer2013
-from moue.data.splits import Split, stratified_split
+from moue.data.splits import Split
 from moue.data.table import ImageTable
 from moue.errors import UsageError
 from moue.spec import ModelSpec
 from moue.trained.network import network_spec
 from moue.trained.split_of import split_of_spec
 from moue.training.config import Config, DataConfig
+from moue.training.split import configured_split
 
 
 def unseen_split(models: Sequence[tuple[str, ModelSpec]], table: ImageTable, data: DataConfig) -> Split:
@@ -34,7 +36,7 @@ def unseen_split(models: Sequence[tuple[str, ModelSpec]], table: ImageTable, dat
     Raises:
         UsageError: where a model was trained on these images and does not say on which.
     """
-    plain = stratified_split(table, data.validation, data.split_seed, data.fold)
+    plain = configured_split(table, data)
     if not len(plain.validation):
         return plain
     known: list[Split] = []
@@ -51,8 +53,9 @@ def unseen_split(models: Sequence[tuple[str, ModelSpec]], table: ImageTable, dat
         return plain
     validation = functools.reduce(np.intersect1d, [split.validation for split in known])
     rows = functools.reduce(np.union1d, [np.union1d(split.train, split.validation) for split in known])
-    first = known[0]
-    return Split(np.setdiff1d(rows, validation), validation, first.seed, first.fraction, table.fingerprint, first.fold)
+    # Near copies are on one side where they are for each: "exact" comes first.
+    duplicates = min(split.duplicates for split in known)
+    return replace(known[0], train=np.setdiff1d(rows, validation), validation=validation, duplicates=duplicates)
 
 
 def require_unseen(config: Config, table: ImageTable, what: str) -> None:
