@@ -310,3 +310,41 @@ def test_damaged_sound_is_told_to_the_client_and_not_to_the_log(
     assert (job["status"], job["annotated"], job["reason"]) == ("done", True, None)
     assert job["remark"].startswith("private.mkv: the sound is damaged and left out")
     assert not recwarn.list
+
+
+MOUNTED = """
+import sys, time
+from pathlib import Path
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from moue.server.app import create_app
+from moue.server.settings import Settings
+
+model, video, folder = sys.argv[1:]
+settings = Settings(models=(model,), detector="none", temp_folder=Path(folder), local_only=False, retention_seconds=0.3)
+outer = FastAPI()
+outer.mount("/faces", create_app(settings))
+with TestClient(outer) as client:
+    for wait in (True, False):
+        client.post("/faces/v1/videos", content=Path(video).read_bytes())
+        deadline = time.monotonic() + 30
+        while wait and list(Path(folder).glob("*/*/")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        print(len(list(Path(folder).glob("*/*/"))))
+"""
+
+
+def test_mounted_in_another_application_results_expire_and_go_with_the_process(
+    video: bytes, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    # Whoever mounts an application does not tell it that the server starts and stops.
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    (tmp_path / "clip.mp4").write_bytes(video)
+    words = [sys.executable, "-c", MOUNTED, str(tiny_onnx), str(tmp_path / "clip.mp4"), str(folder)]
+    source = str(Path(__file__).parents[2] / "src")
+    done = subprocess.run(
+        words, env={**os.environ, "PYTHONPATH": source}, timeout=120, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["0", "1"]
+    assert not list(folder.iterdir())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import html
 import logging
 from collections.abc import AsyncIterator
@@ -31,8 +30,6 @@ from moue.server.upload import reject_unknown_parameters
 
 _SILENT = logging.NullHandler()
 STATIC = Path(__file__).parent / "static"
-#: Seconds between two searches for expired jobs.
-_EXPIRY_INTERVAL = 30
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -56,11 +53,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        expiry = asyncio.create_task(_remove_expired(jobs))
         try:
             yield
         finally:
-            expiry.cancel()
             # Not here: the last responses are still to be sent.
             await asyncio.to_thread(batcher.close)
             await asyncio.to_thread(jobs.close)
@@ -136,13 +131,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _with_base(page: str, root: str) -> str:
     """The page with the URL that its relative links are relative to, whatever slash its own URL ends in."""
     return page.replace("<head>", f'<head>\n<base href="{html.escape(root)}/">', 1)
-
-
-async def _remove_expired(jobs: JobQueue) -> None:
-    while True:
-        await asyncio.sleep(_EXPIRY_INTERVAL)
-        with contextlib.suppress(OSError):
-            await asyncio.to_thread(jobs.remove_expired)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

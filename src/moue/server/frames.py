@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 from fastapi import APIRouter, HTTPException, WebSocket, WebSocketDisconnect
 from starlette.websockets import WebSocketState
@@ -69,9 +70,11 @@ def create_router(settings: Settings, models: ModelPool, batcher: Batcher, metri
 
 async def _close(socket: WebSocket, code: int, detail: str) -> None:
     if socket.application_state is WebSocketState.CONNECTED and socket.client_state is WebSocketState.CONNECTED:
-        await socket.send_json({"detail": detail})
-        # A close frame holds 123 bytes of reason.
-        await socket.close(code, detail.encode()[:120].decode(errors="ignore"))
+        # Who sent the wrong message may have gone before the reply.
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await socket.send_json({"detail": detail})
+            # A close frame holds 123 bytes of reason.
+            await socket.close(code, detail.encode()[:120].decode(errors="ignore"))
 
 
 class _LatestFrame:

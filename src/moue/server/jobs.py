@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import math
+import queue
 import secrets
 import shutil
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +25,9 @@ from moue.runtime.video.stream import stream_video
 from moue.server.batcher import Overloaded
 from moue.server.workspace import Workspace
 from moue.signatures import HEAD, kind_of
+
+#: Seconds between two searches for expired jobs, at most.
+EXPIRY_INTERVAL = 30
 
 
 @dataclass
@@ -104,7 +109,15 @@ class JobQueue:
         self._workspace = Workspace(folder)
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
-        self._worker = ThreadPoolExecutor(1, "moue-videos")
+        self._waiting: queue.SimpleQueue[tuple[Job, Recognizer, Video] | None] = queue.SimpleQueue()
+        self._closed = threading.Event()
+        # Daemons, and closed at the latest when Python ends: an application in which this one is mounted starts and
+        # stops without telling it.
+        self._worker = threading.Thread(target=self._run_all, name="moue-videos", daemon=True)
+        self._expiry = threading.Thread(target=self._expire, name="moue-expiry", daemon=True)
+        for thread in (self._worker, self._expiry):
+            thread.start()
+        atexit.register(self.close)
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -141,7 +154,7 @@ class JobQueue:
             video: the upload, opened.
         """
         job.status, job.total = "waiting", video.frame_count
-        self._worker.submit(self._run, job, recognizer, video)
+        self._waiting.put((job, recognizer, video))
 
     def remove(self, job: Job) -> None:
         """Cancel a job where it is unfinished, and remove its files."""
@@ -164,10 +177,23 @@ class JobQueue:
 
     def close(self) -> None:
         """Cancel and remove everything."""
+        self._closed.set()
         for job in list(self._jobs.values()):
             self.remove(job)
-        self._worker.shutdown(cancel_futures=True)
+        self._waiting.put(None)
+        for thread in (self._worker, self._expiry):
+            thread.join()
         self._workspace.close()
+        atexit.unregister(self.close)
+
+    def _expire(self) -> None:
+        while not self._closed.wait(min(EXPIRY_INTERVAL, self._retention)):
+            with contextlib.suppress(OSError):
+                self.remove_expired()
+
+    def _run_all(self) -> None:
+        while (waiting := self._waiting.get()) is not None:
+            self._run(*waiting)
 
     def _retry_after(self) -> int:
         """Seconds until the current video is likely to be finished; 10 where that cannot be estimated."""

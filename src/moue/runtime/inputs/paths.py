@@ -30,13 +30,14 @@ def expand(
             address; or ``-`` for a list on stdin, a path a line (see :func:`listed`), where a folder counts as above
             but nothing is a glob, a number, an address or ``-``. A path object is always a file or folder, or ``-``.
         stdin: where ``-`` reads from.
-        exclude: a folder that is not searched where another one is, because results lie there.
+        exclude: a folder that is passed over, with all that a glob finds in it, because results lie there. A file in
+            it that is named itself is not.
 
     Yields:
-        At least one source, but for an empty list on stdin. In a folder, a file that by name and content is neither
-        image nor video, a pipe or device, a link back up and a folder of moue's results are "skipped" with the reason,
-        as is an empty folder; a folder without permission and a glob that matches nothing are "unreadable". A file that
-        is named itself is always tried.
+        At least one source, but for an empty list on stdin and for ``exclude`` itself. In a folder, a file that by name
+        and content is neither image nor video, a pipe or device, a link back up and a folder of moue's results are
+        "skipped" with the reason, as is an empty folder; a folder without permission and a glob that matches nothing
+        are "unreadable". A file that is named itself is always tried.
 
     Raises:
         UsageError: see :func:`require_list`.
@@ -62,7 +63,8 @@ def expand(
             yield Source(public_name(text), "unreadable", str(error))
     elif _is_pattern(text):
         matches = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-        found = sorted((m for m in matches if "**" not in text or not _through_link(m, text)), key=natural)
+        matches = [m for m in matches if "**" not in text or not _through_link(m, text)]
+        found = sorted((m for m in matches if exclude is None or not _lies_in(m, exclude)), key=natural)
         if not found:
             yield Source(text, "unreadable", "nothing matches this pattern")
         for path in found:
@@ -141,7 +143,8 @@ def _lines(stdin: IO[str]) -> Iterator[str]:
 
 def _path(path: str, exclude: Path | None) -> Iterator[Source]:
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a parent may not be read
-        yield from _folder(path, exclude)
+        if exclude is None or os.path.realpath(path) != os.path.realpath(exclude):
+            yield from _folder(path, exclude)
     elif ADDRESS.match(path) and not os.path.lexists(path):
         # In a list, which may come from anywhere. Only what was itself given as a source may open a connection.
         yield Source(
@@ -149,6 +152,12 @@ def _path(path: str, exclude: Path | None) -> Iterator[Source]:
         )
     else:
         yield Source(path, "video" if is_video(path) else "image")
+
+
+def _lies_in(path: str, folder: Path) -> bool:
+    """Whether a path is a folder, or lies in it."""
+    inside, outside = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
+    return outside == inside or outside in inside.parents
 
 
 def _is_pattern(text: str) -> bool:

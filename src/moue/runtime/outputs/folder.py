@@ -6,7 +6,7 @@ import io
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -52,7 +52,7 @@ class OutputFolder:
         sources: what the user gave; see :class:`moue.runtime.outputs.mirror.Mirror`.
 
     Raises:
-        UsageError: when there is a file of that name.
+        UsageError: when there is a file of that name, or nothing is given but this folder.
         OSError: when it cannot be made.
     """
 
@@ -67,12 +67,17 @@ class OutputFolder:
             raise UsageError(f"{self.path} is a file; the results need a folder.")
         self.path.mkdir(parents=True, exist_ok=True)
         self._resolved = Path(os.path.realpath(self.path))
-        self._mirror = Mirror(sources)
+        given = [*sources]
+        if given and all(Path(os.path.realpath(source)) == self._resolved for source in given):
+            raise UsageError(f"{self.path} is what is read: choose another folder for the results.")
+        self._mirror = Mirror(given)
         # Stems with their folders, in lower case, as some file systems do not distinguish it from upper case. A result
         # could be called like the tables.
         self._used = {Path(INDEX).stem, Path(PEOPLE).stem}
         # Folders that mirror those of the sources, in lower case.
         self._folders: set[str] = set()
+        # Stems of files that may be replaced; None for all.
+        self._own: Collection[str] | None = None
         for file in (Path(os.path.realpath(file)) for file in protected):
             if self._resolved in file.parents:
                 self._used.add(file.relative_to(self._resolved).with_suffix("").as_posix().lower())
@@ -96,7 +101,8 @@ class OutputFolder:
         for numbered in _numbered(Path(name).stem or "results"):
             stem = f"{parent}{numbered}"
             names = {f"{stem}{ending}".lower() for ending in endings}
-            if not names & self._used and f"{stem}{FACES}".lower() not in self._folders and not self._is_folder(stem):
+            free = not names & self._used and f"{stem}{FACES}".lower() not in self._folders
+            if free and not self._is_folder(stem) and not self._is_foreign(stem):
                 break
         self._used |= names
         return stem
@@ -105,6 +111,10 @@ class OutputFolder:
         """Give the path of an earlier run's files to no other input."""
         self._used |= {f"{stem}{ending}".lower() for ending in VIDEO_ENDINGS}
         self._folders |= {parent.as_posix() for parent in PurePosixPath(stem.lower()).parents}
+
+    def keep_all_but(self, stems: Collection[str]) -> None:
+        """From now on, name files so that none is replaced but those of some stems, which moue wrote."""
+        self._own = stems
 
     def _folder(self, names: Iterable[str]) -> str:
         """The path of folders, made: "sub/sub/", or "" for none. One that is called like results has a number."""
@@ -124,6 +134,12 @@ class OutputFolder:
     def _is_folder(self, stem: str) -> bool:
         """Whether a file of an input would be called like a folder."""
         return any((self.path / f"{stem}.{suffix}").is_dir() for suffix in SUFFIXES)
+
+    def _is_foreign(self, stem: str) -> bool:
+        """Whether the files of an input would replace one that is not moue's."""
+        if self._own is None or stem in self._own:
+            return False
+        return any(os.path.lexists(self.path / f"{stem}.{suffix}") for suffix in SUFFIXES)
 
     def write(self, name: str, content: bytes) -> Path:
         """Write one file, whole or not at all.
@@ -185,7 +201,7 @@ class FolderSink(ResultSink):
         resume: whether what an earlier run completed is kept; see :meth:`Index.pending`.
 
     Raises:
-        UsageError: when another process is writing to the folder.
+        UsageError: when another process is writing to the folder, or it has tables that moue did not write.
         OSError: when it cannot be written to.
     """
 
@@ -205,6 +221,7 @@ class FolderSink(ResultSink):
         self.index = Index(folder.path, spec.labels, identity(spec, options, *made_with), resume)
         for stem in self.index.stems.values():
             folder.reserve(stem)
+        folder.keep_all_but(self.index.named)
 
     def begin(self, source: Source) -> Path | None:
         """See :class:`ResultSink`."""

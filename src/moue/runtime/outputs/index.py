@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from moue.errors import UsageError
 from moue.runtime.inputs.source import Source
 from moue.runtime.network.url import ADDRESS
 from moue.runtime.outputs.journal import Journal, fingerprint
 from moue.runtime.outputs.mirror import absolute
-from moue.runtime.outputs.tables import Tables
+from moue.runtime.outputs.tables import INDEX, PEOPLE, Tables
+from moue.signatures import JOURNAL
 
 #: Kinds of sources that are not opened.
 NOT_OPENED = ("skipped", "unreadable")
@@ -30,7 +32,7 @@ class Index:
         resume: whether results of earlier runs are kept.
 
     Raises:
-        UsageError: when another process is writing to the folder.
+        UsageError: when another process is writing to the folder, or it has tables that moue did not write.
         OSError: when it cannot be written to.
     """
 
@@ -38,6 +40,12 @@ class Index:
         self._identity, self._resume = identity, resume
         self._tables = Tables(folder, labels)
         self._journal = Journal(folder)
+        if not self._journal.named and (found := [name for name in (INDEX, PEOPLE) if (folder / name).exists()]):
+            self._journal.close()
+            raise UsageError(
+                f"{folder} has {' and '.join(found)} that moue did not write, or without {JOURNAL}, which says so. "
+                "Choose another folder for the results."
+            )
         # The keys of the inputs, as they are given; those of them that are read; and those that have lines.
         self._given: dict[str, None] = {}
         self._reading: set[str] = set()
@@ -54,6 +62,11 @@ class Index:
     def stems(self) -> Mapping[str, str]:
         """By the key of an input whose results lie in the folder: the stem of its files."""
         return self._journal.stems
+
+    @property
+    def named(self) -> Collection[str]:
+        """The stems of all files in the folder that this run or an earlier one wrote, complete or not."""
+        return self._journal.named
 
     def pending(self, sources: Iterable[Source]) -> Iterator[Source]:
         """The inputs to read: each once and, to resume, those without results that are complete and of the same kind.
@@ -88,9 +101,12 @@ class Index:
         """An input is going to be read, and its files to be written."""
         if not self._begun:
             self._begun = True
+            # First the journal, by which the tables are known to be moue's.
+            self._journal.begin(key, stem)
             self._rewrite(key for key in self._earlier() if key not in self._reading)
+        else:
+            self._journal.begin(key, stem)
         self._given.setdefault(key)
-        self._journal.begin(key, stem)
 
     def complete(self, key: str, stem: str, files: list[Path], mark: list[Any] | None, entry: dict[str, Any]) -> None:
         """An input was read: its files are complete.

@@ -56,6 +56,8 @@ class Journal:
         """By key: the stem of the files of each complete input."""
         self.identities: dict[str, str] = {}
         """By key: that of the model and options; see :func:`identity`."""
+        self.named: set[str] = set()
+        """The stems of all inputs whose files were ever begun: what is called so, moue wrote."""
         self._load()
 
     def __iter__(self) -> Iterator[str]:
@@ -72,6 +74,7 @@ class Journal:
         """Note that the files of an input are going to be written: what they held does not count any more."""
         self._forget(key)
         self._append({"key": key, "stem": stem})
+        self.named.add(stem)
 
     def complete(self, key: str, stem: str, identity: str, files: list[Path], **values: Any) -> None:
         """Note that the files of an input are complete, with further values of its entry."""
@@ -107,6 +110,7 @@ class Journal:
                 entry = json.loads(line)
                 key, stem = entry["key"], entry["stem"]
                 self._forget(key)
+                self.named.add(stem)
                 if "files" in entry:
                     # One text for all that are equal.
                     self.identities[key] = sys.intern(entry["identity"])
