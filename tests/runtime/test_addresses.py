@@ -17,7 +17,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from PIL import Image
-from servers import WebServer, content, guarded, make_certificate, refusal, unmeasured, web_server
+from servers import WebServer, chunked, content, guarded, make_certificate, refusal, unmeasured, web_server
 from videos import SquareReader, make_video, scene
 
 from moue import Faces, Recognizer
@@ -210,6 +210,31 @@ def test_photos_are_read_too(server: WebServer) -> None:
     expected = recognizer.read(file.getvalue())
     assert isinstance(expected, Faces)
     np.testing.assert_array_equal(faces.predictions.probabilities, expected.predictions.probabilities)
+
+
+def test_photos_of_which_the_length_is_not_told(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, moving = io.BytesIO(), io.BytesIO()
+    Image.fromarray(scene(3)).save(file, "JPEG")
+    frames = [Image.fromarray(scene(i)) for i in range(3)]
+    frames[0].save(moving, "GIF", save_all=True, append_images=frames[1:], duration=100)
+    photo = file.getvalue()
+    server.answers["/closed"] = unmeasured(photo, "image/jpeg")
+    server.answers["/chunked"] = chunked(photo, "image/jpeg")
+    server.answers["/broken"] = chunked(photo, "image/jpeg", len(photo) // 2)
+    server.answers["/moving"] = chunked(moving.getvalue(), "image/gif")
+    recognizer = Recognizer("tiny", "none", threads=1)
+    expected = recognizer.read(photo)
+    assert isinstance(expected, Faces)
+    for path in ("/closed", "/chunked"):
+        faces = recognizer.read(server.url(path))
+        assert isinstance(faces, Faces)
+        np.testing.assert_array_equal(faces.predictions.probabilities, expected.predictions.probabilities)
+    assert len(read(server.url("/moving"))) == 3
+    [broken] = read(server.url("/broken"))
+    assert (broken.status, broken.reason) == ("unreadable", "the connection broke off")
+    monkeypatch.setattr("moue.runtime.network.connect.MAX_IMAGE_BYTES", 100)
+    [endless] = read(server.url("/chunked"))
+    assert (endless.status, "an image of more than 100 bytes" in str(endless.reason)) == ("unreadable", True)
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Digest"])

@@ -92,13 +92,31 @@ def content(data: bytes, kind: str, *, ranges: bool = True, drops: Iterable[int]
     return answer
 
 
-def unmeasured(data: bytes) -> Answer:
+def unmeasured(data: bytes, kind: str | None = None) -> Answer:
     """Data whose length is not told."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
+        if kind is not None:
+            handler.send_header("Content-Type", kind)
         handler.end_headers()
         handler.wfile.write(data)
+
+    return answer
+
+
+def chunked(data: bytes, kind: str, size: int | None = None) -> Answer:
+    """Data in two chunks; broken off after ``size`` bytes where that is given."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.protocol_version = "HTTP/1.1"
+        handler.send_response(200)
+        handler.send_header("Content-Type", kind)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        parts = [data[: len(data) // 2], data[len(data) // 2 :], b""]
+        handler.wfile.write(b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)[:size])
 
     return answer
 
