@@ -110,3 +110,24 @@ def test_where_groups_mean_nothing_p_is_uniform(clustered: bool) -> None:
     # About three standard errors of 150 draws.
     assert abs((p <= 0.05).mean() - 0.05) < 0.05
     assert abs((p <= 0.5).mean() - 0.5) < 0.12
+
+
+def persons_of_unequal_mix(seed: int, worse: float) -> Rows:
+    """40 persons of ten images; one group has mostly the easy class, the other mostly the hard one, and is worse."""
+    rng = np.random.default_rng(seed)
+    persons = np.repeat(np.arange(40), 10)
+    groups = (persons >= 20).astype(np.int64)
+    classes = (rng.random(400) < np.where(groups == 0, 0.3, 0.7)).astype(np.int64)
+    return Rows(rng.random(400) < np.where(classes == 0, 0.9, 0.5) - worse * groups, classes, groups, persons)
+
+
+def test_with_persons_another_mix_of_classes_is_no_gap_and_a_real_gap_is_one() -> None:
+    gap, _ = gap_test(persons_of_unequal_mix(0, 0), pooled=True, resamples=199)
+    assert gap > 0.1, "the gap is that of the groups' shares as they are"
+    null, real = (
+        np.array([gap_test(persons_of_unequal_mix(s, worse), pooled=True, resamples=199)[1] for s in range(60)])
+        for worse in (0, 0.25)
+    )
+    assert (null <= 0.05).mean() <= 0.12
+    assert 0.3 < np.median(null) < 0.7
+    assert (real <= 0.05).mean() > 0.8

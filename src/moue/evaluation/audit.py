@@ -34,7 +34,7 @@ CONDITIONS = {
     "roll": ("tilted, either way", "degrees", 0),
 }
 
-#: "accuracy" is tested within the true classes as the others are; "unread" is the share without a face.
+#: "accuracy" is tested so that another mix of classes is no gap; "unread" is the share without a face.
 Measure = Literal["accuracy", "mean_recall", "recall", "unread"]
 
 

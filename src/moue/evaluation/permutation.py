@@ -2,6 +2,7 @@
 
 Under the null hypothesis rows of the same stratum can be exchanged between groups (Good, "Permutation, parametric and
 bootstrap tests of hypotheses", 2005). Strata are the true classes, so that groups may hold the classes in other shares.
+Whole persons have rows of several classes: a pooled share is then standardized to the classes of the group.
 """
 
 from __future__ import annotations
@@ -35,6 +36,20 @@ class Counts(NamedTuple):
         lowest = np.where(classes > 0, means, np.inf).min(1)
         gaps: NDArray[np.float64] = np.maximum(highest - lowest, 0)
         return gaps
+
+    def standardized(self, observed: Counts) -> Counts:
+        """The groups' pooled shares, had each group its observed classes: hits and rows without classes, C = 1.
+
+        To what the observed rows of a group would give at the classes' shares of all groups comes how far the group's
+        rows here are above theirs.
+
+        Args:
+            observed: what these are permutations of.
+        """
+        rates = observed.hits.sum(1, keepdims=True) / observed.rows.sum(1, keepdims=True)
+        above = (self.hits - self.rows * rates).sum(2) / self.rows.sum(2)
+        rows = observed.rows.sum(2)
+        return Counts(((observed.rows * rates).sum(2) + rows * above)[..., None], rows[..., None])
 
 
 class Rows(NamedTuple):
@@ -71,6 +86,8 @@ def gap_test(rows: Rows, *, pooled: bool = False, resamples: int = 10_000, seed:
     observed = count(rows, n_groups, n_classes)
     if rows.persons is not None and _one_group_each(rows.persons, rows.groups):
         drawn = permute_persons(rows, n_groups, n_classes, resamples, rng)
+        # A person takes all rows along, and with them another mix of classes.
+        drawn = drawn.standardized(observed) if pooled else drawn
     else:
         drawn = permute_rows(rows, n_groups, n_classes, resamples, rng)
     gap = float(observed.gaps(pooled)[0])
