@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from films import LABELS, film
 from numpy.typing import NDArray
 
 from moue import timeline
@@ -23,35 +23,6 @@ from moue.runtime.outputs.sinks import open_sink
 from moue.runtime.outputs.tabular import to_csv
 from moue.runtime.results import Faces, Predictions
 from moue.timeline.intervals import mean_over_units
-
-LABELS = ("calm", "happy", "uncertain")
-
-
-def film(source: str, happy: Callable[[float], dict[int, float]], seconds: float = 10, rate: float = 10) -> list[Faces]:
-    """The results of a film: by track, how happy each person is at a time; the rest is calm."""
-    rows = []
-    for i in range(round(seconds * rate)):
-        people = happy(i / rate)
-        p = np.array([[1 - value - 0.01, value, 0.01] for value in people.values()], np.float32).reshape(-1, 3)
-        boxes = np.tile(np.array([[1, 2, 30, 40]], np.float32), (len(p), 1))
-        tracks = np.array(list(people), np.int64)
-        status = "ok" if people else "no_face"
-        predictions = Predictions(p, LABELS, uncertain_below=0.6)
-        rows.append(
-            Faces(source, status, 9, 9, boxes, np.ones(len(p)), None, predictions, tracks, frame=i, timestamp=i / rate)  # type: ignore[arg-type]
-        )
-    return rows
-
-
-@pytest.fixture
-def results() -> list[Faces]:
-    """Two films: one person smiles from 2 to 4 s, the other comes at 5 s; the third is alone in the second film."""
-
-    def first(t: float) -> dict[int, float]:
-        return {1: 0.9 if 2 <= t < 4 else 0.1} | ({2: 0.5} if t >= 5 else {})
-
-    return [*film("films/a.mp4", first), *film("films/sub/b.mp4", lambda t: {1: 0.7})]
-
 
 EVENTS = [
     timeline.Event("a.mp4", 2, 4, "joke"),
@@ -304,7 +275,12 @@ def test_what_cannot_be_computed_says_what_to_do(results: list[Faces], tmp_path:
     for damaged in ("rows.json", "rows.jsonl"):
         with pytest.raises(DataError):
             timeline.read(tmp_path / damaged)
-    other = [row.replace(predictions=Predictions(row.predictions.probabilities, ("x", "y", "z"))) for row in results]
+    other = [
+        row.replace(
+            source=f"other/{row.source}", predictions=Predictions(row.predictions.probabilities, ("x", "y", "z"))
+        )
+        for row in results
+    ]
     with pytest.raises(UsageError, match="one model"):
         timeline.read([*results, *other])
 

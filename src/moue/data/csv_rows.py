@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def read_rows(path: Path, columns: Sequence[str], what: str) -> list[dict[str, A
     head, _, _ = text.partition("\n")
     separator = max(",;\t", key=head.count)
     try:
-        rows = list(csv.DictReader(text.splitlines(), delimiter=separator))
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=separator))
     except csv.Error as error:
         raise DataError(f"{path} is no CSV: {shortened(error)}.") from error
     names = {name.strip().lower() for name in next(csv.reader([head], delimiter=separator), [])}

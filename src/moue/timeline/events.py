@@ -14,6 +14,8 @@ from moue.errors import DataError, UnknownName, UsageError, quoted, shortened
 from moue.runtime.validation import parse_time
 
 COLUMNS = ("source", "start", "end", "condition")
+#: The missing values of data frames, as text.
+MISSING = ("nan", "NaT", "<NA>")
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,7 @@ def read_events(x: str | os.PathLike[str] | Iterable[Any]) -> list[Event]:
     Args:
         x: a CSV file with the columns ``source, start, end, condition``, separated by commas, semicolons or tabs, where
             an empty start or end is that of the film and further columns do not matter; times are seconds (90 or 90.5),
-            m:ss or h:mm:ss; a data frame or rows with
-            these names; or events.
+            m:ss or h:mm:ss; a data frame or rows with these names; or events.
 
     Raises:
         DataError: when a file or a row cannot be used; names both.
@@ -98,7 +99,7 @@ def _parts(name: str) -> tuple[str, ...]:
 def _event(row: Any, where: str) -> Event:
     if not isinstance(row, Mapping) or not all(name in row for name in ("source", "condition")):
         raise DataError(f"{where}: an event needs {', '.join(COLUMNS)}. Got {quoted(row)} instead.")
-    source, condition = (str(row[name] or "").strip() for name in ("source", "condition"))
+    source, condition = ("" if _is_empty(row[name]) else str(row[name]).strip() for name in ("source", "condition"))
     if not source or not condition:
         raise DataError(f"{where}: an event needs a source and a condition. Got {quoted(dict(row))} instead.")
     start = _seconds(row.get("start"), -math.inf, f"{where}: start")
@@ -109,8 +110,13 @@ def _event(row: Any, where: str) -> Event:
         raise DataError(f"{where}: {error}") from None
 
 
+def _is_empty(value: Any) -> bool:
+    """Whether a cell holds nothing. Data frames have NaN, NaT and NA for that, which are no text."""
+    return value is None or not str(value).strip() or (not isinstance(value, str) and str(value) in MISSING)
+
+
 def _seconds(value: Any, missing: float, what: str) -> float:
-    if value is None or value != value or not str(value).strip():
+    if _is_empty(value):
         return missing
     # Spreadsheets of many countries write a decimal comma.
     text = str(value).strip().replace(",", ".")

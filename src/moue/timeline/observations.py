@@ -1,27 +1,20 @@
-"""What films showed, read from wherever it is: results in memory, data frames, files, folders of results."""
+"""What films showed: the people of each, and when which expression was read of them."""
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.errors import DataError, UsageError, quoted, require, shortened
+from moue.errors import DataError, UsageError, quoted, shortened
 from moue.runtime.outputs import dataframe, people
 from moue.runtime.outputs.tables import INDEX
 from moue.runtime.results import Faces
-
-#: Files that hold results, by suffix.
-SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
+from moue.timeline.rows import iter_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,94 +76,41 @@ def read(x: Any) -> Observations:
             data frame of them; or a list of all these. What has no track, as photos have none, is left out.
 
     Raises:
-        UsageError: when it is nothing of that; when it holds no person of a film; or when it comes from models of
-            different expressions.
-        DataError: when a file cannot be read; names it.
+        UsageError: when it is nothing of that; when it holds no person of a film; when two films have one name, so that
+            their people could not be told apart; or when it comes from models of different expressions.
+        DataError: when a file or a row cannot be read; names both.
         MissingExtra: for Parquet without pyarrow.
     """
     builder = _Builder()
-    for part in _parts(x):
-        builder.add(part)
+    for origin, row in iter_rows(x):
+        builder.add(row, origin)
     return builder.build()
-
-
-def _parts(x: Any) -> Iterator[Any]:
-    """Results and dictionaries of rows."""
-    if isinstance(x, (str, os.PathLike)):
-        path = Path(x)
-        if path.is_dir():
-            yield from _folder(path)
-        else:
-            yield from _file(path)
-    elif isinstance(x, (Faces, Mapping)):
-        yield x
-    elif hasattr(x, "to_dict") and hasattr(x, "columns"):
-        yield from x.astype(object).where(x.notna(), None).to_dict("records")
-    elif isinstance(x, Iterable):
-        for item in x:
-            yield from _parts(item)
-    else:
-        raise UsageError(f"statistics need results of films: files, folders or what moue.read gives. Got {quoted(x)}.")
-
-
-def _folder(folder: Path) -> Iterator[dict[str, Any]]:
-    index = folder / INDEX
-    if not index.is_file():
-        above = next((parent for parent in folder.absolute().parents if (parent / INDEX).is_file()), None)
-        remedy = f"That of {above} has it: name this folder." if above else "Name one that moue predict --out wrote."
-        raise UsageError(f"{folder} holds no {INDEX}. {remedy}")
-    for row in _file(index):
-        # Photos have no seconds.
-        if row["answer"] and row["seconds"]:
-            yield from _file(_answer(folder, row["answer"]))
-        else:
-            yield {"source": row["source"]}
-
-
-def _answer(folder: Path, name: str) -> Path:
-    """The file that a line of the index names: bytes that are no valid text stand there as escapes."""
-    if (folder / name).exists():
-        return folder / name
-    return folder / re.sub(r"\\udc([89a-f][0-9a-f])", lambda found: os.fsdecode(bytes.fromhex(found[1])), name)
-
-
-def _file(path: Path) -> Iterator[dict[str, Any]]:
-    suffix = path.suffix.lower()
-    try:
-        if suffix == ".parquet":
-            yield from require("pyarrow.parquet", "parquet").read_table(path).to_pylist()
-        elif suffix == ".csv":
-            with open(path, encoding="utf-8-sig", newline="") as file:
-                yield from ({key: value or None for key, value in row.items()} for row in csv.DictReader(file))
-        elif suffix in (".json", ".jsonl"):
-            text = path.read_text(encoding="utf-8")
-            yield from json.loads(text) if suffix == ".json" else map(json.loads, text.splitlines())
-        else:
-            path.stat()
-            raise UsageError(f"{path} must be a folder or end in {', '.join(SUFFIXES)}.")
-    except (ValueError, csv.Error) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise DataError(f"{path} is damaged: {shortened(error)}. Write it again with: moue predict") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}.") from error
 
 
 class _Builder:
     """Collects rows of any kind."""
 
     def __init__(self) -> None:
-        self._sources: dict[str, None] = {}
+        # Each film, with the file that its rows come from.
+        self._sources: dict[str, str] = {}
+        # Of each film in memory, the last frame that was seen.
+        self._frames: dict[str, int] = {}
         self._people: dict[tuple[str, int], int] = {}
         self._labels: tuple[str, ...] | None = None
         self._rows: list[tuple[int, float, float, int, list[float], list[float] | None, float]] = []
 
-    def add(self, part: Any) -> None:
+    def add(self, part: Any, origin: str) -> None:
+        """Add a row.
+
+        Args:
+            part: a :class:`moue.Faces` or a dictionary.
+            origin: the file that it lies in, "" for none.
+        """
         if isinstance(part, Faces):
             part = part.to_dict()
         if not isinstance(part, Mapping) or not isinstance(part.get("source"), str):
             raise UsageError(f"a row of results needs a source. Got {quoted(part)}.")
-        self._sources[part["source"]] = None
+        self._require_one_film(part, origin)
         try:
             if "faces" in part and isinstance(part["faces"], list):
                 self._add_frame(part)
@@ -181,7 +121,23 @@ class _Builder:
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, UsageError):
                 raise
-            raise DataError(f"a row of {shortened(part['source'])} is incomplete: {shortened(repr(error))}.") from error
+            what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else shortened(error)
+            raise DataError(f"a row of {shortened(part['source'])} cannot be used: {what}.") from error
+
+    def _require_one_film(self, row: Mapping[str, Any], origin: str) -> None:
+        """Refuse a second film of the same name: a track counts the people of one film."""
+        source, frame = row["source"], row.get("frame")
+        before = self._sources.setdefault(source, origin)
+        # The frames of a result in memory come in their order, those of a table in any.
+        again = not origin and isinstance(row.get("faces"), list) and (frame or 0) < self._frames.get(source, 0)
+        if before != origin or again:
+            where = f" ({before or 'in memory'}; {origin or 'in memory'})" if before != origin else ""
+            raise UsageError(
+                f"two films are called {shortened(source)}{where}, and their people cannot be told apart. Read both in "
+                "one moue predict, by different paths, or get the statistics of one at a time."
+            )
+        if isinstance(frame, int):
+            self._frames[source] = frame
 
     def build(self) -> Observations:
         if self._labels is None:
@@ -210,13 +166,13 @@ class _Builder:
         for face in row["faces"]:
             if face.get("track") is not None and row.get("timestamp") is not None:
                 shown = face["probabilities"]
-                time = float(row["timestamp"])
+                time = _number("timestamp", row["timestamp"])
                 self._append(row["source"], face["track"], (time, time), 1, shown, None, face["uncertain"])
 
     def _add_face(self, row: Mapping[str, Any]) -> None:
         """A row of CSV, Parquet or a data frame."""
         shown = {_label(name): row[name] for name in row if name not in dataframe.COLUMNS}
-        time = float(row["timestamp"])
+        time = _number("timestamp", row["timestamp"])
         self._append(row["source"], row["track"], (time, time), 1, shown, None, row["uncertain"])
 
     def _add_person(self, row: Mapping[str, Any]) -> None:
@@ -224,10 +180,11 @@ class _Builder:
         names = [name for name in row if name not in (*people.COLUMNS, people.UNCERTAIN_SHARE)]
         # The means of all expressions come first, then their shares.
         means = names[: len(names) // 2]
-        shares = [float(row[f"{name}_share"]) for name in means]
+        shares = [_number(f"{name}_share", row[f"{name}_share"]) for name in means]
         shown = {_label(name): row[name] for name in means}
-        span = float(row["start"]), float(row["end"])
-        self._append(row["source"], row["track"], span, int(row["frames"]), shown, shares, row[people.UNCERTAIN_SHARE])
+        span = _number("start", row["start"]), _number("end", row["end"])
+        frames = int(_number("frames", row["frames"]))
+        self._append(row["source"], row["track"], span, frames, shown, shares, row[people.UNCERTAIN_SHARE])
 
     def _append(
         self,
@@ -246,12 +203,22 @@ class _Builder:
                 f"all results must be of one model: {shortened(source)} has the expressions "
                 f"{shortened(', '.join(shown))}, and those before it {shortened(', '.join(self._labels))}."
             )
-        person = self._people.setdefault((source, int(float(track))), len(self._people))
-        values = [float(value) for value in shown.values()]
-        if not all(math.isfinite(value) for value in (*span, *values)):
-            raise ValueError("a number is missing")
-        flag = {"True": 1.0, "False": 0.0}.get(uncertain) if isinstance(uncertain, str) else float(uncertain)
-        self._rows.append((person, *span, frames, values, shares, float(uncertain) if flag is None else flag))
+        person = self._people.setdefault((source, int(_number("track", track))), len(self._people))
+        values = [_number(name, value) for name, value in shown.items()]
+        self._rows.append((person, *span, frames, values, shares, _number("uncertain", uncertain)))
+
+
+def _number(column: str, value: Any) -> float:
+    """A number or truth value as moue writes it, or as spreadsheets do: TRUE, and 0,5 in many countries."""
+    text = str(value).strip().lower()
+    try:
+        number = {"true": 1.0, "false": 0.0}.get(text)
+        number = float(text.replace(",", ".")) if number is None else number
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{column} must be a number. Got {quoted(value)} instead")
+    return number
 
 
 def _label(column: str) -> str:
