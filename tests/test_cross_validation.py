@@ -191,3 +191,31 @@ def test_the_command_prints_folds_and_their_mean(
     values = json.loads(capsys.readouterr().out)
     assert len(values["folds"]) == 2
     assert Run(tmp_path / "cv" / "fold-1").config().data.fold == 1
+
+
+def test_no_epoch_is_chosen_on_the_rows_that_are_scored_unless_asked_for(table: ImageTable, tmp_path: Path) -> None:
+    config = Config().override(changes=SETTINGS | {"optim.epochs": 2, "optim.keep": "best", "optim.patience": 1})
+    plain, asked = tmp_path / "plain", tmp_path / "asked"
+    result = cross_validate(config, table, plain, 2)
+    for run in result.runs:
+        assert (Run(run).config().optim.keep, Run(run).config().optim.patience) == ("last", None)
+    assert not any("chosen on the rows" in remark for remark in result.remarks)
+    named = ["optim.keep=best", "optim.patience"]
+    result = cross_validate(config, table, asked, 2, settings=named)
+    assert Run(asked / "fold-1").config().optim.keep == "best"
+    assert "the epoch of each run was chosen on the rows that it is scored on" in result.remarks[0]
+    # A fold that is added later is trained as the others were.
+    shutil.rmtree(asked / "fold-0")
+    assert cross_validate(config, table, asked, 2).selected
+    assert Run(asked / "fold-0").config().optim.patience == 1
+    with pytest.raises(UsageError, match=r"fold-0 holds a run with optim\.keep=last, not best"):
+        cross_validate(config, table, plain, 2, settings=named)
+
+
+def test_a_set_too_small_for_so_many_folds_is_refused_before_any_training(table: ImageTable, tmp_path: Path) -> None:
+    few = table.take(
+        np.concatenate([np.flatnonzero((table.split == "train") & (table.labels == k))[:2] for k in (0, 1)])
+    )
+    with pytest.raises(UsageError, match=r"holds out none of .*angry 2.*Take fewer --folds, or add images"):
+        cross_validate(Config().override(changes=SETTINGS), few, tmp_path / "a", 5)
+    assert not (tmp_path / "a").exists()

@@ -24,6 +24,7 @@ from moue.trained.open import open_any
 from moue.trained.split_of import split_of
 from moue.training.config import Config
 from moue.training.run_folder import Run
+from moue.training.split import configured_split, require_validation
 from moue.tta import tta_logits
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 #: In the folder of a cross-validation.
 OUT_OF_FOLD, PREDICTIONS, SCORES = "out_of_fold.npz", "out_of_fold.csv", "cross-validation.json"
+
+#: With which an epoch is not chosen on the rows that are scored.
+UNSELECTED: dict[str, Any] = {"optim.keep": "last", "optim.patience": None}
 
 #: The scores that are averaged over the folds.
 AVERAGED = ("accuracy", "majority_baseline", "balanced_accuracy", "macro_f1", "top2", "nll", "ece")
@@ -110,6 +114,8 @@ class CrossValidation:
     pooled: Evaluation
     """Of all rows, each predicted by the run that held it out."""
     runs: tuple[Path, ...]
+    selected: bool = False
+    """Whether a run's last epoch, or the one that it keeps, was chosen on the rows that it held out."""
 
     def mean(self, score: str) -> float:
         """The mean of one of :data:`AVERAGED` over the folds."""
@@ -123,6 +129,11 @@ class CrossValidation:
     def remarks(self) -> list[str]:
         """What the scores do not say, a sentence each; usually none."""
         found, pooled = [], self.pooled
+        if self.selected:
+            found.append(
+                "the epoch of each run was chosen on the rows that it is scored on, so that the scores are too high: "
+                "optim.keep=last and no optim.patience, in another --out, do without"
+            )
         if not pooled.above_majority:
             found.append(
                 f"the accuracy of all rows, {pooled.accuracy:.1%}, is not significantly above the majority baseline of "
@@ -162,9 +173,11 @@ def cross_validate(
 
     The folds are stratified, and exact duplicates are in the same one, see
     :func:`moue.data.splits.stratified_split`. A run of ``out`` that is finished is taken, an interrupted one resumed.
+    Each run keeps its last epoch: the best on the rows that it held out would flatter their scores.
 
     Args:
-        config: the recipe's; its ``data.validation`` and ``data.fold`` are set for each fold.
+        config: the recipe's; its ``data.validation`` and ``data.fold`` are set for each fold, and :data:`UNSELECTED`
+            where ``settings`` do not name them, and no run of ``out`` has other values.
         table: the data set.
         out: gets the runs ``fold-0`` …, ``out_of_fold.npz`` (:class:`OutOfFold`), the same predictions as CSV, and the
             scores as JSON.
@@ -175,8 +188,8 @@ def cross_validate(
 
     Raises:
         UsageError: for another number of folds, a recipe that starts from a model of this set, a set with a validation
-            part of its own, a recipe that trains on another part of Training, or an ``out`` with runs of other settings
-            or data.
+            part of its own, a recipe that trains on another part of Training, a set too small for so many folds, or an
+            ``out`` with runs of other settings or data.
         DataError, TrainingError: as :func:`moue.training.loop.fit`.
     """
     from moue.training.loop import fit
@@ -198,10 +211,17 @@ def cross_validate(
     require_run_directory(out)
     runs = tuple(out / f"fold-{fold}" for fold in range(folds))
     _require_room(out, folds)
-    for fold, folder in enumerate(runs):
-        changes = {"data.validation": 1 / folds, "data.fold": fold}
-        wanted = config.override(changes=changes)
-        base = (recipe or config).override(changes=changes)
+    fold_settings = [{"data.validation": 1 / folds, "data.fold": fold} for fold in range(folds)]
+    for folder, changes in zip(runs, fold_settings, strict=True):
+        if not Run(folder).exists:
+            split = configured_split(table, config.override(changes=changes).data)
+            require_validation(split, table, "each fold is scored on images", "Take fewer --folds")
+    names = {setting.partition("=")[0].strip() for setting in settings}
+    # All folds alike, also those that are added to a cross-validation of an older version.
+    like = next((Run(run).config() for run in runs if Run(run).exists), Config().override(changes=UNSELECTED))
+    unselected = {name: like.get(name) for name in UNSELECTED if name not in names}
+    for folder, changes in zip(runs, fold_settings, strict=True):
+        wanted, base = config.override(changes={**changes, **unselected}), (recipe or config).override(changes=changes)
         if Run(folder).exists:
             wanted = Run(folder).resume_config(base, wanted, [*settings, *changes])
         callback = progress(folder.name) if progress is not None else None
@@ -210,7 +230,9 @@ def cross_validate(
     network = Run(runs[0]).spec().network
     every = np.ones(len(found.rows), bool)
     evaluations = tuple(_evaluated(found, found.folds == fold, f"fold {fold}", network, table) for fold in range(folds))
-    result = CrossValidation(evaluations, _evaluated(found, every, "cross-validation", network, table), runs)
+    pooled = _evaluated(found, every, "cross-validation", network, table)
+    selected = any(Run(run).config().get(name) != value for run in runs for name, value in UNSELECTED.items())
+    result = CrossValidation(evaluations, pooled, runs, selected)
     held_out = table.take(found.rows)
     held_out = replace(held_out, split=np.full(len(held_out), "validation"))
     write_rows(out / PREDICTIONS, prediction_rows(held_out, found.predictions, found.truth, folds=found.folds))

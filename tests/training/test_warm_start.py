@@ -248,3 +248,8 @@ def test_training_stops_when_validation_no_longer_improves(table: ImageTable, tm
     assert fit(config, table, tmp_path / "run", resume=True).spec() == run.spec()
     with pytest.raises(UsageError, match=r"optim.patience needs a validation part"):
         SMALL.override(["optim.patience=2", "data.validation=0"])
+    few = table.take(np.concatenate([np.flatnonzero(table.labels == k)[:2] for k in range(7)]))
+    few = replace(few, split=np.full(len(few), "train"))
+    with pytest.raises(UsageError, match=r"optim\.patience watches .* holds out none of .*Set data\.validation higher"):
+        fit(config, few, tmp_path / "few")
+    assert not (tmp_path / "few").exists()

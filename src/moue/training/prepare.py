@@ -33,7 +33,7 @@ from moue.training.memory import explain_out_of_memory
 from moue.training.recipe import resolve_init
 from moue.training.run_folder import Run
 from moue.training.sampler import steps_per_epoch
-from moue.training.split import configured_split
+from moue.training.split import configured_split, require_validation
 from moue.training.tasks import Task
 from moue.training.teachers import teacher_mask
 from moue.training.unseen import unseen_split
@@ -101,7 +101,7 @@ def prepare(
 
     Raises:
         UsageError: when the folder holds a run already and ``resume`` is not set, or the network cannot be built or fed
-            as the configuration says.
+            as the configuration says, or ``optim.patience`` is set and no row can be held out.
         DataError: for a class without training rows, or a run on other data.
         TrainingError: when a time budget is given and memory does not suffice.
     """
@@ -205,7 +205,15 @@ def _begin(
     require_run_directory(run.folder)
     if not run.exists:
         config = resolve_init(replace(config, data=replace(config.data, labels=table.label_set.name)))
-        return True, None, config, _split(config, table)
+        split = _split(config, table)
+        if config.optim.patience is not None:
+            require_validation(
+                split,
+                table,
+                "optim.patience watches the accuracy on rows that are held out",
+                "Set data.validation higher, leave optim.patience out",
+            )
+        return True, None, config, split
     if not resume:
         raise UsageError(f"{run.folder} holds a run already. Type --resume to resume it, or choose another folder.")
     saved = run.config()
