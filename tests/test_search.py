@@ -59,6 +59,11 @@ def test_the_texts_say_what_is_searched_and_what_is_fixed() -> None:
     for wrong in ("optim.lr=1..a", "optim.lr=2..1", "optim.lr=1.."):
         with pytest.raises(UsageError, match=r"k=LOW\.\.HIGH"):
             parse_space([wrong])
+    paths = ["model.init=runs/../r/v1.2", "model.init=../a"]
+    assert parse_space(paths) == ({}, paths)
+    for minutes in ("run.minutes=5", "run.minutes=1..5"):
+        with pytest.raises(UsageError, match="its share of --minutes"):
+            parse_space([minutes])
 
 
 def test_intervals_over_a_factor_of_ten_are_drawn_on_a_logarithmic_scale() -> None:
@@ -69,7 +74,17 @@ def test_intervals_over_a_factor_of_ten_are_drawn_on_a_logarithmic_scale() -> No
     assert 0.4 < (rates < 1e-3).mean() < 0.6
     even = np.array([Interval(0.1, 0.5, whole=False).draw(rng) for _ in range(400)])
     assert 0.4 < (even < 0.3).mean() < 0.6
-    assert {Interval(1, 3, whole=True).draw(rng) for _ in range(50)} == {1, 2, 3}
+
+
+@pytest.mark.parametrize("high", [3, 30])
+def test_whole_numbers_are_drawn_as_often_at_the_ends_as_between_them(high: int) -> None:
+    rng = np.random.default_rng(0)
+    drawn = [Interval(1, high, whole=True).draw(rng) for _ in range(6000)]
+    assert set(drawn) == set(range(1, high + 1))
+    edges = np.arange(1, high + 2) - 0.5
+    widths = np.diff(np.log(edges) if high >= 10 else edges)
+    shares = np.bincount(drawn)[1:] / len(drawn)
+    assert np.abs(shares - widths / widths.sum()).max() < 0.02, "even on the scale of the interval, the ends included"
 
 
 def test_rungs_halve_to_the_end() -> None:
@@ -112,9 +127,18 @@ def test_mistakes_are_found_before_the_first_training(table: ImageTable, tmp_pat
         r"optim\.lrr": ({"optim.lrr": Interval(0.1, 1, whole=False)}, config),
         r"data\.validation must be above 0": (SPACE, config.override(changes={"data.validation": 0})),
     }
+    for name in ("data.validation", "data.fold", "data.split_seed", "data.duplicates", "run.minutes"):
+        wrong[rf"cannot vary {name}"] = ({name: Choice((0.1, 0.2))}, config)
     for message, (space, asked) in wrong.items():
         with pytest.raises(UsageError, match=message):
             search(asked, table, tmp_path / "s", space, 60)
+    few = table.take(
+        np.concatenate([np.flatnonzero((table.split == "train") & (table.labels == k))[:2] for k in (0, 1)])
+    )
+    with pytest.raises(
+        UsageError, match=r"data\.validation=0\.2 holds out none of .*angry 2.*Set data\.validation higher"
+    ):
+        search(config, few, tmp_path / "s", SPACE, 60)
     assert not (tmp_path / "s").exists()
 
 

@@ -20,6 +20,7 @@ from moue.errors import DataError, TrainingError, UsageError, quoted, require
 from moue.files import atomic_write, require_run_directory
 from moue.training.config import Config
 from moue.training.run_folder import Run
+from moue.training.split import configured_split, require_validation
 from moue.training.yaml12 import read_yaml
 
 if TYPE_CHECKING:
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
 #: In the folder of a search.
 STATE, BEST = "search.json", "best.yaml"
 
-#: One trial in so many goes on to the next rung, where it has so many times the minutes.
+#: One trial in so many goes on to the next rung; where that is a whole number of them, each has so many times the
+#: minutes, as all rungs take the same time.
 HALVING = 3
+
+#: What a search cannot vary: which rows its trials are compared on, and the minutes that each of them has.
+FIXED = ("data.validation", "data.fold", "data.split_seed", "data.duplicates", "run.minutes")
 
 #: Intervals of numbers above 0 whose ends differ by this factor are drawn from on a logarithmic scale.
 LOGARITHMIC = 10
@@ -46,12 +51,15 @@ class Interval:
 
     def draw(self, rng: np.random.Generator) -> float | int:
         """One of them at random."""
+        # Half a unit beyond both ends, so that these are no rarer than the whole numbers between them.
+        half = 0.5 if self.whole else 0.0
         if self.low > 0 and self.high >= LOGARITHMIC * self.low:
-            value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
+            value = math.exp(rng.uniform(math.log(self.low - half), math.log(self.high + half)))
         else:
-            value = rng.uniform(self.low, self.high)
+            value = rng.uniform(self.low - half, self.high + half)
         # Four digits say all that a search can find out.
-        return round(value) if self.whole else float(f"{value:.4g}")
+        rounded = round(value) if self.whole else float(f"{value:.4g}")
+        return min(max(rounded, self.low), self.high)
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Trial:
 
     number: int
     rung: int
-    """From 0; each has three times the minutes of the one before it."""
+    """From 0; each has fewer trials than the one before it, and as many minutes in all."""
     minutes: float
     settings: dict[str, Any]
     run: Path
@@ -92,13 +100,19 @@ def parse_space(texts: Sequence[str]) -> tuple[dict[str, Interval | Choice], lis
         texts: ``k=LOW..HIGH`` for an interval, ``k=A,B,C`` for a choice, ``k=V`` for a fixed setting.
 
     Raises:
-        UsageError: for a text that is none of them, or an interval whose ends are not two numbers in their order.
+        UsageError: for a text that is none of them, an interval whose ends are not two numbers in their order, or
+            ``run.minutes``, which a search sets.
     """
     space: dict[str, Interval | Choice] = {}
     fixed = []
     for text in texts:
         name, equals, value = text.partition("=")
-        if ".." in value and not value.startswith(("/", ".", "'", '"')):
+        if name.strip() == "run.minutes":
+            raise UsageError(
+                f"a search gives each training its share of --minutes: leave {quoted(text)} out, and give --minutes."
+            )
+        # In a path, ".." is the folder above.
+        if ".." in value and not {"/", "\\"} & set(value) and not value.startswith(("..", "'", '"')):
             space[name] = _interval(text, *value.split("..", 1))
         elif equals and len(choices := _choices(text, value)) > 1:
             space[name] = Choice(choices)
@@ -135,7 +149,8 @@ def search(
     progress: Callable[[str], ProgressCallback] | None = None,
     log: Callable[[str], None] = lambda text: None,
 ) -> list[Trial]:
-    """Train many short runs, the best third of them longer, and so on, and keep the best settings as a recipe.
+    """Train many short runs, the best third of them (rounded down) longer, and so on, and keep the best settings as a
+    recipe.
 
     All runs hold out the same rows. The score of the best of many looks better than it is: score its run on other rows.
 
@@ -154,8 +169,8 @@ def search(
         All trials, the best of the last rung first.
 
     Raises:
-        UsageError: for an empty space, a setting that does not exist or cannot have such values, a recipe that holds
-            out no rows, or an ``out`` with another search.
+        UsageError: for an empty space, one with a setting of :data:`FIXED`, a setting that does not exist or cannot
+            have such values, a recipe that holds out no rows, or an ``out`` with another search.
         TrainingError: where every training of a rung failed.
     """
     if not space:
@@ -164,14 +179,21 @@ def search(
         raise UsageError(f"trials must be between 2 and 1,000. Got {quoted(trials)} instead.")
     if not 0 < minutes < math.inf:
         raise UsageError(f"minutes must be above 0. Got {quoted(minutes)} instead.")
+    if fixed := [name for name in space if name in FIXED]:
+        raise UsageError(
+            f"a search compares its trials on the same rows, each after its share of the minutes: it cannot "
+            f"vary {fixed[0]}. Give that one value, or leave it out."
+        )
     if not config.data.validation and not (table.split == "validation").any():
         raise UsageError("a search compares runs on the rows that they hold out: data.validation must be above 0.")
+    why = "a search compares runs on the rows that they hold out"
+    require_validation(configured_split(table, config.data), table, why, "Set data.validation higher")
     require_run_directory(out)
     rng = np.random.default_rng(seed)
     drawn = _draw(space, trials, rng)
     for settings in drawn:
         config.override(changes=settings)  # A mistake in any is an error before the first training.
-    _require_same_search(out, config, table, space, minutes, trials, seed)
+    _require_same_search(out, config, table, space, minutes, trials, seed, drawn)
     if len(drawn) < trials:
         log(f"what is searched has {len(drawn)} different settings: {len(drawn)} trials instead of {trials}")
     sizes = rung_sizes(len(drawn))
@@ -206,7 +228,7 @@ def _draw(space: Mapping[str, Interval | Choice], trials: int, rng: np.random.Ge
 
 
 def rung_sizes(trials: int) -> list[int]:
-    """How many trials each rung has: all of them, then the best third, down to one or two."""
+    """How many trials each rung has: all of them, then the best third, rounded down, until one or two are left."""
     sizes = [trials]
     while sizes[-1] >= HALVING:
         sizes.append(sizes[-1] // HALVING)
@@ -251,6 +273,7 @@ def _require_same_search(
     minutes: float,
     trials: int,
     seed: int,
+    drawn: Sequence[Mapping[str, Any]],
 ) -> None:
     """Write what is searched, or compare it with what the folder's search was started with."""
     asked = {
@@ -260,8 +283,10 @@ def _require_same_search(
         "minutes": minutes,
         "trials": trials,
         "seed": seed,
+        # Of an older version the same seed may have drawn others.
+        "settings": drawn,
     }
-    asked = json.loads(json.dumps(asked))
+    asked = json.loads(json.dumps(asked, default=str))
     path = out / STATE
     if not path.exists():
         out.mkdir(parents=True, exist_ok=True)
