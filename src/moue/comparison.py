@@ -16,6 +16,8 @@ from moue.comparison_entries import (
     Predicted,
     Reader,
     default_labels,
+    display_names,
+    require_distinct_names,
     require_distinct_runs,
     require_page_writable,
     resolve,
@@ -31,7 +33,7 @@ from moue.evaluation.evaluate_model import rows_of
 from moue.evaluation.latency import latencies
 from moue.evaluation.metrics import Evaluation
 from moue.evaluation.model_result import ModelResult
-from moue.evaluation.saved_predictions import is_predictions, load_predictions
+from moue.evaluation.saved_predictions import load_predictions
 from moue.evaluation.scoring import score, truth_of
 from moue.export.cost import gflop_of, open_exported
 from moue.files import require_run_directory
@@ -46,7 +48,6 @@ from moue.spec import Color, ModelSpec
 from moue.trained.open import open_any
 from moue.training import machine
 from moue.training.config import Config
-from moue.training.recipe import RECIPE_SUFFIXES
 from moue.training.run_folder import Run
 
 if TYPE_CHECKING:
@@ -109,9 +110,10 @@ def compare(
         The models of the page. One whose weights or packages are missing has a ``reason`` instead of scores.
 
     Raises:
-        UsageError: for a name that is no recipe, run or model, two recipes that would share a run folder, a recipe
-            that cannot be trained on these labels and votes, an ``out`` that is a file or where the page would replace
-            an input, or a run in it of another data set or with other settings; before anything is trained.
+        UsageError: for a name that is no recipe, run or model, two recipes that would share a run folder, two models
+            that would be shown under one name, a recipe that cannot be trained on these labels and votes, an ``out``
+            that is a file or where the page would replace an input, or a run in it of another data set or with other
+            settings; before anything is trained.
     """
     names = list(names) or list(STUDY_RECIPES)
     _require_seeds(seeds)
@@ -122,6 +124,7 @@ def compare(
     changes = {name: value for name, value in changes.items() if value is not None}
     entries = [entry for name in names for entry in with_seeds(resolve(name, out, settings, changes), seeds)]
     require_distinct_runs(entries)
+    require_distinct_names(entries)
     require_page_writable(entries, data, reading.votes, out)
     fallback = default_labels(entries, reading.votes is not None)
 
@@ -160,10 +163,7 @@ def compare(
             "Machine": about["processor"],
             "Versions": about["versions"],
             "Commit": machine.commit(about),
-            "Seeds": ", ".join(
-                str(run.details["seed"]) for r in results for run in r.seeds or [r] if "seed" in run.details
-            )
-            or "none trained here",
+            "Seeds": _seeds(results),
             "Date": time.strftime("%Y-%m-%d"),
         },
     )
@@ -178,11 +178,11 @@ def train_and_score(
     training_progress: Callable[[str], ProgressCallback] | None,
 ) -> tuple[list[ModelResult], int]:
     """A result for each entry, and the number of rows that all were scored on."""
-    names = [entry.name for entry in entries]
+    shown = display_names([entry.name for entry in entries])
     results: list[ModelResult] = []
     scored: list[str] = []
     for entry in entries:
-        name, display_name = entry.name, _display_name(entry.name, names)
+        name, display_name = entry.name, shown[entry.name]
         log(f"{name}: {'training' if isinstance(entry, PlannedRun) else 'evaluating'}")
         try:
             if isinstance(entry, PlannedRun):
@@ -378,10 +378,3 @@ def _reason(error: MoueError) -> str:
 def _title(names: Sequence[str], data: str) -> str:
     """Names the models where they are few."""
     return f"{', '.join(names) if len(names) <= 4 else f'{len(names)} models'} on {data}"
-
-
-def _display_name(name: str, names: Sequence[str]) -> str:
-    """The last part of a name where no other one ends the same."""
-    is_file = Path(name).suffix in (*RECIPE_SUFFIXES, ".onnx") or is_predictions(name)
-    last = Path(name).stem if is_file else Path(name).name
-    return last if sum(Path(n).stem == Path(name).stem for n in names) == 1 else name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -114,6 +115,30 @@ def require_distinct_runs(entries: Sequence[Entry]) -> None:
                 f"each recipe needs a run of its own. Got {other} and {entry.name}, whose runs would both be "
                 f"{entry.model}: compare one of them, or rename its file."
             )
+
+
+def require_distinct_names(entries: Sequence[Entry]) -> None:
+    """Refuse two models that a page would show under one name."""
+    by_name: dict[str, str] = {}
+    for name, shown in display_names([entry.name for entry in entries]).items():
+        if (other := by_name.setdefault(shown, name)) != name:
+            raise UsageError(
+                f"each model needs a name of its own on the page. Got {other} and {name}, which would both be {shown}: "
+                "rename one of them."
+            )
+
+
+def display_names(names: Sequence[str]) -> dict[str, str]:
+    """What each name is shown as: its last part where no other one's is the same, else all of it."""
+    short = {name: _last_part(name) for name in names}
+    times = Counter(short.values())
+    return {name: part if times[part] == 1 else name for name, part in short.items()}
+
+
+def _last_part(name: str) -> str:
+    """Of a file without its suffix; a folder's may have dots."""
+    is_file = Path(name).suffix in (*RECIPE_SUFFIXES, ".onnx") or is_predictions(name)
+    return Path(name).stem if is_file else Path(name).name
 
 
 def require_page_writable(entries: Sequence[Entry], data: str, votes: str | Path | None, out: Path) -> None:
