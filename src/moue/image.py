@@ -57,9 +57,9 @@ def read_image(
 
     Args:
         x: path of a file or pipe, bytes, binary file object (read from its start, wherever it is), PIL image, or array.
-            Arrays are ``(H, W)`` or
-            ``(H, W, 1)`` gray, ``(H, W, 3)`` or ``(H, W, 4)`` with alpha; bool, uint8 0..255, uint16 0..65535, another
-            integer type 0..255, or floats 0..1, of which a thousandth more or less is rounding.
+            Arrays are ``(H, W)`` or ``(H, W, 1)`` gray, ``(H, W, 3)`` or ``(H, W, 4)`` with alpha; bool, uint8 0..255,
+            uint16 0..65535, another integer type 0..255, or floats 0..1, of which a thousandth more or less is
+            rounding.
         color: order of an array's channels, "rgb" or "bgr" (OpenCV's); files and PIL images know their own.
         max_pixels: the largest width × height to accept from a file or PIL image. A pixel of WebP, JPEG 2000 and AVIF
             counts twice, as their decoders take twice the memory.
@@ -145,7 +145,7 @@ def _open(path: Path) -> IO[bytes]:
     except FileNotFoundError:
         is_address = "://" in str(path) or ":/" in str(path)[1:8]
         raise Unreadable(
-            "moue reads local files, not addresses: download it first" if is_address else "no such file"
+            "no such file; an address is read by moue.read and moue predict, as text" if is_address else "no such file"
         ) from None
     except IsADirectoryError:
         raise Unreadable("a folder, not an image") from None

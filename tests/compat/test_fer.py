@@ -70,6 +70,8 @@ def test_several_images_at_once(detector: FER) -> None:
     empty, full = scene(0, square=False), scene(0)
     assert detector.batch_detect_emotions([empty, full]) == [[], detector.detect_emotions(full)]
     assert detector.batch_detect_emotions([]) == []
+    with pytest.raises(UsageError, match="takes a list of images"):
+        detector.batch_detect_emotions(full)  # type: ignore[arg-type]
 
 
 def test_boxes_cut_the_image_they_are_of() -> None:
@@ -78,6 +80,18 @@ def test_boxes_cut_the_image_they_are_of() -> None:
             return super().faces(image, source).replace(boxes=np.array([[-5.2, -3.1, 90, 30.5]], np.float32))
 
     assert reading(Beyond()).find_faces(np.zeros((60, 60, 3), np.uint8)) == [(0, 0, 60, 27)]
+
+
+@pytest.mark.parametrize("box", [(-10, 50, 10.4, 20), (70, 5, 4, 4), (5, -9, 3, 2), (59.9, 59.9, 0.3, 0.3)])
+def test_every_box_has_a_pixel_of_its_image(box: tuple[float, ...]) -> None:
+    class Given(Corners):
+        def faces(self, image: np.ndarray, source: str = "", **more: Any) -> Faces:
+            return super().faces(image, source).replace(boxes=np.array([box], np.float32))
+
+    picture = np.zeros((60, 60, 3), np.uint8)
+    [(x, y, w, h)] = reading(Given()).find_faces(picture)
+    assert picture[y : y + h, x : x + w].shape[:2] == (h, w)
+    assert min(w, h) >= 1
 
 
 def test_no_face_is_an_empty_list_and_no_top_emotion(detector: FER) -> None:

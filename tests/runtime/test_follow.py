@@ -136,3 +136,33 @@ def test_only_what_can_search_around_a_face_follows() -> None:
     # A photo is always searched as a whole, and each video has a follower of its own.
     assert isinstance(reader.detector, CenterFace)
     assert reader.for_video().detector is not reader.for_video().detector
+
+
+@pytest.mark.parametrize("border", [0, 437])
+def test_a_border_changes_nothing(border: int) -> None:
+    # A film that a phone took upright stands between black bars in a wide frame, and is searched without them.
+    photo = Image.fromarray(skimage.data.astronaut()).resize((200, 200))
+    frame = np.full((720, 405, 3), 120, np.uint8)
+    frame[300:500, 100:300] = np.asarray(photo)
+    frame = np.pad(frame, ((0, 0), (border, border), (0, 0)))
+    counted = _Counted()
+    following = FollowingDetector(counted, 100)
+    first, second = following.detect(frame), following.detect(frame)
+    assert (counted.full, counted.regions, len(first)) == (1, 1, 1)
+    np.testing.assert_allclose(second.boxes, first.boxes, atol=4)
+    assert second.landmarks is not None
+    assert first.landmarks is not None
+    np.testing.assert_allclose(second.landmarks, first.landmarks, atol=4)
+    assert 100 < second.boxes[0, 0] - border < 300
+
+
+class _Counted(CenterFace):
+    full = regions = 0
+
+    def detect(self, image: ImageArray, *, min_score: float = 0.5) -> Detections:
+        self.full += 1
+        return super().detect(image, min_score=min_score)
+
+    def search_region(self, image: ImageArray, min_score: float) -> Arrays:
+        self.regions += 1
+        return super().search_region(image, min_score)

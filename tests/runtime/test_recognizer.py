@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import pytest
 import skimage.data
 from halves import Halves, image, many, one
@@ -329,11 +330,12 @@ def test_one_input_need_not_be_put_into_a_list(halves: Recognizer, tmp_path: Pat
         for x in (file, Image.open(path), image(0), bytearray(path.read_bytes())):
             assert [len(result) for result in halves.stream(x)] == [2]
     assert [len(result) for result in halves.stream(np.array([str(path), str(path)]))] == [2, 2]
-    for wrong in (None, 1.5, {"a": 1}):
+    for wrong in (None, 1.5, {"a": 1}, np.array("photo.jpg"), pd.DataFrame({"path": ["photo.jpg"]})):
         with pytest.raises(UsageError, match="Got"):
             list(halves.stream(wrong))
-    with pytest.raises(UsageError, match="list of images"):
-        halves.batch(image(0))  # type: ignore[arg-type]
+    for wrong in (image(0), None, 7):
+        with pytest.raises(UsageError, match="list of images"):
+            halves.batch(wrong)  # type: ignore[arg-type]
 
 
 def test_the_limit_on_pixels_holds_for_video_too(model: Path, tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from halves import image, many, one
+from PIL import Image
 
-from moue.errors import MissingExtra, UsageError
+from moue.errors import MissingExtra, Unreadable, UsageError
 from moue.runtime.outputs.dataframe import COLUMNS, to_frame, to_rows
 from moue.runtime.recognizer import Recognizer
 from moue.runtime.results import Faces, Predictions
@@ -100,3 +102,25 @@ def test_results_take_lists_and_refuse_what_is_no_numbers() -> None:
     assert result.boxes.dtype == np.float32
     with pytest.raises(UsageError, match="scores must be an array of numbers"):
         Faces("a", "ok", scores=["high"])  # type: ignore[arg-type]
+
+
+def test_a_photo_above_the_limit_is_drawn_and_cut_where_it_may_be(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    Image.fromarray(image(0)).resize((8000, 6300)).save(path, compress_level=1)
+    recognizer = Recognizer("tiny", "none", threads=1, max_pixels=60_000_000)
+    faces = recognizer.faces(path)  # type: ignore[arg-type]
+    assert (faces.width, faces.height, len(faces)) == (8000, 6300, 1)
+    with pytest.raises(Unreadable, match="max_pixels"):
+        faces.draw(path)
+    with pytest.raises(Unreadable, match="max_pixels"):
+        faces.crops(path)
+    assert len(faces.crops(path, max_pixels=60_000_000)) == 1
+    assert faces.draw(path, max_pixels=60_000_000).shape == (6300, 8000, 3)
+
+
+def test_without_the_faces_that_were_taken_out_there_is_no_face(halves: Recognizer) -> None:
+    faces = one(halves.read(image(0)))
+    assert (faces.status, len(faces)) == ("ok", 2)
+    assert (faces[:1].status, faces[faces.scores > 2].status) == ("ok", "no_face")
+    unreadable = one(halves.read(b""))
+    assert unreadable[:0].status == "unreadable"

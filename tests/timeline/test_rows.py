@@ -71,9 +71,8 @@ def test_rows_that_a_spreadsheet_saved(tmp_path: Path) -> None:
 def test_json_of_other_programs(tmp_path: Path) -> None:
     face = {"track": 1, "uncertain": False, "probabilities": {"happy": 0.75, "neutral": 0.25}}
     # A name may hold what Unicode, but not JSON, takes for the end of a line.
-    lines = [
-        json.dumps({"source": "a\u2028b.mp4", "timestamp": i, "faces": [face]}, ensure_ascii=False) for i in (0, 1)
-    ]
+    values = [{"source": "a\u2028b.mp4", "timestamp": i, "faces": [face]} for i in (0, 1)]
+    lines = [json.dumps(value, ensure_ascii=False) for value in values]
     (tmp_path / "rows.jsonl").write_text("\ufeff" + "\n\n".join(lines) + "\n", encoding="utf-8")
     (tmp_path / "rows.json").write_text("\ufeff[" + ",".join(lines) + "]", encoding="utf-8")
     (tmp_path / "row.json").write_text(lines[0], encoding="utf-8")

@@ -275,10 +275,9 @@ def test_what_cannot_be_computed_says_what_to_do(results: list[Faces], tmp_path:
     for damaged in ("rows.json", "rows.jsonl"):
         with pytest.raises(DataError):
             timeline.read(tmp_path / damaged)
+    names = ("x", "y", "z")
     other = [
-        row.replace(
-            source=f"other/{row.source}", predictions=Predictions(row.predictions.probabilities, ("x", "y", "z"))
-        )
+        row.replace(source=f"other/{row.source}", predictions=Predictions(row.predictions.probabilities, names))
         for row in results
     ]
     with pytest.raises(UsageError, match="one model"):

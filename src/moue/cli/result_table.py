@@ -20,7 +20,8 @@ class TableSink(ResultSink):
 
     def __init__(self) -> None:
         self._rows: list[dict[str, Any]] = []
-        self._people, self._frames, self._last = People(), 0, 0.0
+        self._people, self._frames = People(), 0
+        self._first = self._last = 0.0
 
     def write(self, faces: Faces, image: ImageArray | None = None) -> None:
         """See :class:`moue.runtime.outputs.sinks.ResultSink`."""
@@ -30,6 +31,8 @@ class TableSink(ResultSink):
             self._rows += _face_rows(faces)
         else:
             self._source, self._last = faces.source, faces.timestamp
+            if not self._frames:
+                self._first = faces.timestamp
             self._frames += 1
             self._people.add(faces)
 
@@ -55,7 +58,8 @@ class TableSink(ResultSink):
             remark = f"track {person['track']}, mean of {person['frames']} frames"
             yield _row(self._source, time, "", person["label"], person["probabilities"][person["label"]], remark)
         if not people:
-            yield _row(self._source, f"0.00–{self._last:.2f} s", remark=f"no face in {self._frames} frames")
+            time = f"{self._first:.2f}–{self._last:.2f} s"
+            yield _row(self._source, time, remark=f"no face in {self._frames} frames")
 
 
 def _row(

@@ -21,6 +21,7 @@ from moue.compat.image import best_first, emotions, pixel_box, shared_recognizer
 from moue.errors import Unreadable, UsageError, quoted, require
 from moue.image import read_image
 from moue.runtime.draw import draw
+from moue.runtime.inputs.resolve import is_input
 from moue.runtime.results import Faces
 from moue.runtime.video.animation import open_film
 from moue.runtime.video.stream import TrackSmoother
@@ -87,7 +88,14 @@ class FER:
         return self.rows(best_first(self.recognizer.faces(image)))
 
     def batch_detect_emotions(self, imgs: Sequence[Any]) -> list[list[Row]]:
-        """:meth:`detect_emotions` of each of several images, their faces classified together."""
+        """:meth:`detect_emotions` of each of several images, their faces classified together.
+
+        Raises:
+            UsageError: for one image, not several.
+            Unreadable: when one of them cannot be read.
+        """
+        if is_input(imgs):
+            raise UsageError(f"batch_detect_emotions takes a list of images. Got one {type(imgs).__name__} instead.")
         return [self.rows(best_first(faces)) for faces in self.recognizer.batch([to_rgb(img) for img in imgs])]
 
     def top_emotion(self, img: Any) -> tuple[str | None, float | None]:

@@ -68,8 +68,9 @@ def best_first(faces: Faces) -> Faces:
 def pixel_box(face: Face, faces: Faces) -> tuple[int, int, int, int]:
     """A face's box as whole pixels x, y, width, height inside its image, so that they can slice it."""
     x, y, w, h = (round(v) for v in face.box.tolist())
-    left, top = max(0, x), max(0, y)
-    return left, top, min(x + w, faces.width) - left, min(y + h, faces.height) - top
+    left, top = min(max(0, x), faces.width - 1), min(max(0, y), faces.height - 1)
+    # A given box may lie beyond the border, or be thinner than a pixel.
+    return left, top, max(1, min(x + w, faces.width) - left), max(1, min(y + h, faces.height) - top)
 
 
 @functools.lru_cache(maxsize=2)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from moue.image import ImageLike, read_photo
+from moue.image import MAX_PIXELS, ImageLike, read_photo
 from moue.labels import color
 from moue.runtime.face import Face
 from moue.runtime.placement import overlaps, place_labels, places
@@ -34,7 +34,13 @@ class _Label:
 
 
 def draw(
-    image: ImageLike, faces: Iterable[Face], *, bars: bool = True, caption: str = "", width: int = 0
+    image: ImageLike,
+    faces: Iterable[Face],
+    *,
+    bars: bool = True,
+    caption: str = "",
+    width: int = 0,
+    max_pixels: int = MAX_PIXELS,
 ) -> NDArray[np.uint8]:
     """A copy of an image with its faces marked.
 
@@ -49,6 +55,7 @@ def draw(
         bars: whether to draw the bars.
         caption: text for the upper left corner.
         width: that of the image in which the faces were found, where this one is smaller or larger.
+        max_pixels: the largest image that is decoded, width times height.
 
     Returns:
         uint8 ``(H, W, 3)`` RGB; a JPEG that is too large for memory is drawn at half its size.
@@ -56,7 +63,7 @@ def draw(
     Raises:
         Unreadable: when there is no image to be had from ``image``.
     """
-    photo = read_photo(image)
+    photo = read_photo(image, max_pixels=max_pixels)
     canvas = Image.fromarray(photo.pixels)
     scale = canvas.width / (width or photo.width)
     pen = ImageDraw.Draw(canvas, "RGBA")

@@ -1,10 +1,10 @@
 """Follows the faces of a film between full searches: each frame is searched around the faces of the frame before.
 
 A full search of a frame of 640 × 480 looks at 384 × 288 pixels, that around a face of 100 at 128 × 128, at the same
-scale, so that boxes agree. Whatever is not as
-expected leads to a full search of the same frame: a face that is not found where it was, that changed its size, or
-whose landmarks form no upright face; two faces that become one; another scene; a frame before it without faces. So a
-face is never invented, and what is missed is a face that newly appears, until the next full search.
+scale, so that boxes agree. Whatever is not as expected leads to a full search of the same frame: a face that is not
+found where it was, that changed its size, or whose landmarks form no upright face; two faces that become one; another
+scene; a frame before it without faces. So a face is never invented, and what is missed is a face that newly appears,
+until the next full search.
 """
 
 from __future__ import annotations
@@ -83,16 +83,19 @@ class FollowingDetector:
         """The faces of the frame before in this one; None where a full search must tell."""
         if not 0 < len(last) < MANY or last.reliable is None or not last.reliable.all():
             return None
-        found = [self._around(image, box, min_score) for box in last.boxes]
+        # Without the border, as the full search does: it has a say in the scale.
+        left, top, width, height = last.content or (0, 0, *image.shape[1::-1])
+        view, corner = image[top : top + height, left : left + width], np.array([left, top], np.float32)
+        found = [self._around(view, box - [*corner, 0, 0], min_score) for box in last.boxes]
         faces = [face for face in found if face is not None]
         if len(faces) < len(last):
             return None
         faces.sort(key=lambda face: -face[1])
-        boxes = np.array([box for box, _, _ in faces], np.float32)
+        boxes = np.array([box for box, _, _ in faces], np.float32) + np.array([left, top, 0, 0], np.float32)
         if len(non_max_suppression(boxes)) < len(boxes):
             return None
         scores = np.array([score for _, score, _ in faces], np.float32)
-        landmarks = np.array([points for _, _, points in faces], np.float32)
+        landmarks = np.array([points for _, _, points in faces], np.float32) + corner
         return Detections(boxes, scores, landmarks, last.content, np.ones(len(boxes), bool))
 
     def _around(

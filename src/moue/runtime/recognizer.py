@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
@@ -243,7 +243,7 @@ class Recognizer:
             Unreadable: when the array is no image.
         """
         detector = None if boxes is None else PrecomputedDetector(boxes)
-        return self._classify([self._detect_in(_photo(image), source, detector)])[0]
+        return self._classify([self._detect_in(self._photo(image), source, detector)])[0]
 
     def batch(self, images: Sequence[NDArray[Any] | Photo]) -> list[Faces]:
         """Read several images, their faces classified together; the results are those of :meth:`faces`.
@@ -252,9 +252,9 @@ class Recognizer:
             Unreadable: when one of the arrays is no image.
             UsageError: when ``images`` is one image, not a list.
         """
-        if is_input(images):
+        if is_input(images) or not isinstance(images, Iterable):
             raise UsageError(f"batch takes a list of images. Got one {type(images).__name__} instead.")
-        return self._classify([self._detect_in(_photo(image)) for image in images])
+        return self._classify([self._detect_in(self._photo(image)) for image in images])
 
     def classify(self, crops: NDArray[np.uint8]) -> Predictions:
         """Expressions of faces that are already cropped and scaled.
@@ -276,6 +276,9 @@ class Recognizer:
     def open(self, x: Any, color: Order = "rgb") -> Photo:
         """:func:`moue.image.read_photo` with this recognizer's options."""
         return read_photo(x, color=color, max_pixels=self.options.max_pixels, truncated=self.options.truncated)
+
+    def _photo(self, image: NDArray[Any] | Photo) -> Photo:
+        return image if isinstance(image, Photo) else self.open(image)
 
     def _detect(
         self, source: Source, color: Order, detector: PrecomputedDetector | None = None
@@ -337,10 +340,6 @@ class Recognizer:
     @property
     def _batch_size(self) -> int:
         return self.options.batch_size or self._engine.graph.batch_size
-
-
-def _photo(image: NDArray[Any] | Photo) -> Photo:
-    return image if isinstance(image, Photo) else read_photo(image)
 
 
 def _crops(pending: Sequence[DetectedFaces | Faces]) -> list[ImageArray]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import Status, UsageError, quoted
+from moue.image import MAX_PIXELS, read_photo
 from moue.runtime.array_equality import ArrayEquality
 from moue.runtime.face import Face
 from moue.runtime.quality import Quality
@@ -195,12 +196,14 @@ class Faces(ArrayEquality):
     def __getitem__(self, index: Rows) -> Faces: ...
 
     def __getitem__(self, index: int | Rows) -> Face | Faces:
-        """One face, by number; or the same result with some of its faces: ``faces[faces.scores > 0.8]``."""
+        """One face, by number; or the same result with some of its faces: ``faces[faces.scores > 0.8]``, whose status
+        is "no_face" where none is left."""
         rows = _indices(index, len(self))
         if isinstance(index, (int, np.integer)):
             return next(self._faces(rows.tolist()))
         per_face = ("boxes", "scores", "landmarks", "predictions", "tracks", "quality")
-        return self.replace(**{n: v[rows] for n in per_face if (v := getattr(self, n)) is not None})
+        status: Status = "no_face" if self.status == "ok" and not len(rows) else self.status
+        return self.replace(status=status, **{n: v[rows] for n in per_face if (v := getattr(self, n)) is not None})
 
     def __iter__(self) -> Iterator[Face]:
         return self._faces(range(len(self)))
@@ -260,23 +263,26 @@ class Faces(ArrayEquality):
 
         return to_frame(self)
 
-    def draw(self, image: ImageLike) -> NDArray[np.uint8]:
+    def draw(self, image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
         """A copy of the image, uint8 ``(H, W, 3)`` RGB, with the faces marked; see :func:`moue.runtime.draw.draw`."""
         from moue.runtime.draw import draw
 
-        return draw(image, self, width=self.width)
+        return draw(image, self, width=self.width, max_pixels=max_pixels)
 
-    def crops(self, image: ImageLike) -> list[NDArray[np.uint8]]:
+    def crops(self, image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> list[NDArray[np.uint8]]:
         """Each face cut out of the image, upright and in color, uint8 ``(S, S, 3)`` RGB; see
         :func:`moue.runtime.upright.upright_crop`.
+
+        Args:
+            image: the one that was read, as :func:`moue.read_image` takes it.
+            max_pixels: the largest image that is decoded, width times height.
 
         Raises:
             Unreadable: when there is no image to be had from ``image``.
         """
-        from moue.image import read_photo
         from moue.runtime.upright import upright_crop
 
-        pixels = read_photo(image).pixels
+        pixels = read_photo(image, max_pixels=max_pixels).pixels
         return [upright_crop(pixels, face, scale=pixels.shape[1] / (self.width or pixels.shape[1])) for face in self]
 
     def _faces(self, rows: Iterable[int]) -> Iterator[Face]:

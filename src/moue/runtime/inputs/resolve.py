@@ -41,7 +41,8 @@ def resolve(x: Any, *, stdin: IO[str] | None = None, exclude: Path | None = None
     if is_input(x):
         yield from _sources(x, stdin, exclude)
         return
-    if isinstance(x, dict) or not isinstance(x, Iterable):
+    # Data frames would give the names of their columns, and arrays without a dimension nothing.
+    if isinstance(x, dict) or hasattr(x, "columns") or getattr(x, "ndim", 1) == 0 or not isinstance(x, Iterable):
         raise UsageError(_expected(x))
     for item in x:
         yield from _sources(item, stdin, exclude)
