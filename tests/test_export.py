@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -16,6 +18,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from moue import export as exporting
+from moue.data.splits import stratified_split
 from moue.data.table import ImageTable
 from moue.ensembles.voting import merge
 from moue.errors import DataError, ModelError, UnknownName, UsageError
@@ -23,6 +26,7 @@ from moue.evaluation.scoring import score
 from moue.export import export
 from moue.export import graph as graphs
 from moue.export.flops import gflop
+from moue.export.int8 import quantize
 from moue.labels import FER2013, LabelSet
 from moue.models import create
 from moue.models.load import TorchModel, load_run, save_weights
@@ -230,6 +234,28 @@ def test_int8_is_measured_on_rows_that_it_was_not_calibrated_on(
     for engine in ("onnxruntime", "openvino"):
         logits = open_model(tmp_path / "int8.onnx", engine=engine).logits(images).argmax(1)
         assert (logits == expected).mean() >= 0.8
+
+
+def test_int8_of_a_set_without_test_rows_is_measured_on_what_the_run_held_out(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = table(run)
+    whole = dataclasses.replace(whole, split=np.full(len(whole), "train"))
+    mine = shutil.copytree(run, tmp_path / "mine")
+    split = stratified_split(whole, 0.3)
+    split.save(mine / "split.json")
+    seen: list[bytes] = []
+
+    def spy(graph: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
+        seen.extend(image.tobytes() for image in images)
+        return quantize(graph, images)
+
+    monkeypatch.setattr("moue.export.int8.quantize", spy)
+    spec = export(mine, tmp_path / "int8.onnx", int8=True, data=whole)
+    assert set(spec.scores) == {"validation", "validation_fp32"}
+    assert sorted(seen) == sorted(image.tobytes() for image in whole.images[split.train])
+    with pytest.raises(DataError, match="no rows left to measure on in train"):
+        export(mine, tmp_path / "b.onnx", int8=True, data=whole, split="train")
 
 
 def test_a_graph_that_differs_is_not_written(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from moue.run_folder import EXPORTED
 from moue.runtime.engine import Engine, open_graph
 from moue.runtime.weights import files_of, find_model, is_known
 from moue.spec import ModelSpec
+from moue.trained.split_of import split_of_spec
 
 if TYPE_CHECKING:
     import onnx
@@ -40,8 +41,9 @@ PROGRAM_SUFFIX = ".pt2"
 #: How many training images calibrate the ranges of an 8-bit model.
 CALIBRATION_IMAGES = 512
 
-#: Where the loss of accuracy by quantization is measured: the first of these that the data set has.
-MEASURE_SPLITS = ("public_test", "validation", "test", "train")
+#: Where the loss of accuracy by quantization is measured: the first of these that has rows. The run's own split says
+#: what is "validation" and what is "train", where it is one of the data set.
+MEASURE_SPLITS = ("public_test", "test", "validation", "train")
 
 
 def export(
@@ -70,7 +72,7 @@ def export(
             quarter; see :func:`moue.export.graph.quantize_weights`). Arithmetic stays float32.
         data: images to check, calibrate and measure with.
         split: where accuracy before and after rounding is measured; by default the first of :data:`MEASURE_SPLITS`
-            that ``data`` has. Rows that 8-bit ranges were taken from are left out of it.
+            with rows. Rows that 8-bit ranges were taken from are left out of it.
         name: the model's name; by default the file's, or the run's where the file is called ``model.onnx``.
         progress: called at the start of each step; what it gives is not reported to.
 
@@ -98,7 +100,7 @@ def export(
     with progress("loading the network", ""):
         loaded = load_run(run, device="cpu")
     spec = spec.replace(name=name or (spec.name if path.stem == "model" else path.stem))
-    prepared = None if data is None else _prepare(data, spec, split, int8)
+    prepared = None if data is None else _prepare(run, data, spec, split, int8)
     samples = sample_images(spec, None if prepared is None else prepared.images)
     exact = loaded.logits(samples)
     if path.suffix == PROGRAM_SUFFIX:
@@ -181,32 +183,30 @@ class _ExportData(NamedTuple):
     """The rows it is measured on."""
 
 
-def _prepare(data: ImageTable, spec: ModelSpec, split: str | None, int8: bool) -> _ExportData:
+def _prepare(run: str | Path, data: ImageTable, spec: ModelSpec, split: str | None, int8: bool) -> _ExportData:
     truth = truth_of(data, spec)
-    calibration = _calibration(data) if int8 else np.zeros(0, np.int64)
-    images = to_inputs(data.images, spec.size, spec.color)
-    return _ExportData(images, truth, calibration, *_measured(data, split, calibration))
+    rows = _rows(run, data, spec)
+    calibration = np.zeros(0, np.int64)
+    if int8:
+        if not len(rows["train"]):
+            data.part("train")  # Says which splits there are.
+        calibration = rows["train"][evenly_spaced(len(rows["train"]), CALIBRATION_IMAGES)]
+    for name in (split,) if split else MEASURE_SPLITS:
+        if len(measured := np.setdiff1d(rows[name], calibration)):
+            images = to_inputs(data.images, spec.size, spec.color)
+            return _ExportData(images, truth, calibration, name, measured)
+    raise DataError(f"{data.name or 'the data set'} has no rows left to measure on in {split or 'any split'}.")
+
+
+def _rows(run: str | Path, data: ImageTable, spec: ModelSpec) -> dict[str, NDArray[np.int64]]:
+    """Which rows each split has; "validation" and "train" are those of the run, where it was trained on this set."""
+    rows = {name: np.flatnonzero(data.split == name) for name in SPLITS}
+    rows["test"] = np.flatnonzero(~np.isin(data.split, ("train", "validation")))
+    own = split_of_spec(run, spec, data)
+    return rows if own is None else {**rows, "train": own.train, "validation": own.validation}
 
 
 def _accuracy(spec: ModelSpec, graph: onnx.ModelProto, prepared: _ExportData) -> float:
     engine = Engine(open_graph(graph.SerializeToString(), optimize_for="throughput"), spec)
     right = engine.predict(prepared.images[prepared.measured]).class_ids == prepared.truth[prepared.measured]
     return round(float(right.mean()), 6)
-
-
-def _calibration(data: ImageTable) -> NDArray[np.int64]:
-    rows = np.flatnonzero(data.split == "train")
-    if not len(rows):
-        data.part("train")  # Says which splits there are.
-    return rows[evenly_spaced(len(rows), CALIBRATION_IMAGES)]
-
-
-def _measured(data: ImageTable, split: str | None, excluded: NDArray[np.int64]) -> tuple[str, NDArray[np.int64]]:
-    """The split whose rows a quantized model is measured on, and those rows."""
-    allowed = np.ones(len(data), np.bool_)
-    allowed[excluded] = False
-    for name in (split,) if split else MEASURE_SPLITS:
-        rows = ~np.isin(data.split, ("train", "validation")) if name == "test" else data.split == name
-        if (rows & allowed).any():
-            return name, np.flatnonzero(rows & allowed)
-    raise DataError(f"{data.name or 'the data set'} has no rows left to measure on in {split or 'any split'}.")
