@@ -93,3 +93,18 @@ def test_what_cannot_be_used_is_said(results: Path, tmp_path: Path, capsys: pyte
     ):
         assert main(["timeline", *map(str, command)]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_results_are_not_replaced_by_their_statistics(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (results / "people.csv").read_bytes()
+    (tmp_path / "curves.csv").write_text("source,start,end,condition\nanna.mp4,0,1,x\n")
+    for command in (
+        [results, "--out", results],
+        [results / "people.csv", "--out", results],
+        [results, "--events", tmp_path / "curves.csv", "--out", tmp_path],
+    ):
+        assert main(["timeline", *map(str, command)]) == 2
+        assert "Give another" in capsys.readouterr().err
+    assert (results / "people.csv").read_bytes() == before

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Literal
 from moue.cli.main import OK
 from moue.cli.numbers import real
 from moue.cli.output import add_format, write
-from moue.files import require_directory
+from moue.files import require_directory, require_no_overwrite
 
 if TYPE_CHECKING:
     from moue.timeline import Table
+
+#: What a folder gets.
+FILES = ("people.csv", "conditions.csv", "curves.csv", "conditions.png", "curves.png")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.out:
         require_directory(Path(args.out))
+        inputs = [Path(path) for path in (*args.results, args.events) if path is not None]
+        require_no_overwrite((Path(args.out) / name for name in FILES), inputs)
     events = None if args.events is None else timeline.read_events(args.events)
     seen = timeline.read(args.results)
     tables = {"people": timeline.by_person(seen, events)}
