@@ -29,6 +29,7 @@ from moue.training import checkpoints, teachers
 from moue.training.batch import Batch
 from moue.training.loop import fit
 from moue.training.progress import Status
+from moue.training.provenance import BEGUN, LICENSE, PUBLISHED, TAUGHT, of_teacher
 from moue.training.tasks import DistillationTask, TaskOutput
 from moue.training.teachers import teacher_mask
 
@@ -64,7 +65,8 @@ def test_a_member_of_full_teaches_and_its_license_binds_the_student(table: Image
     settings = ["optim.epochs=4", "optim.teacher_weight=1", "data.augment=false", "optim.teachers=[full/mobile]"]
     run = fit(SMALL.override(settings), table, tmp_path / "run")
     spec = run.spec()
-    assert "HSE_FaceRec_tf" in spec.license
+    assert "taught by a model that was begun with the face network of HSE_FaceRec_tf" in spec.license
+    assert not any(clause.startswith("begun with") for clause in spec.license.split("; "))
     assert spec.trained["teachers"] == ["mobile"]
     images = synthetic(100, seed=5).images
     taught, teacher = (
@@ -72,6 +74,17 @@ def test_a_member_of_full_teaches_and_its_license_binds_the_student(table: Image
         for model in (load_run(run.folder), open_network("full/mobile"))
     )
     assert torch.dist(taught, teacher) < 0.75 * torch.dist(torch.full((7,), 1 / 7), teacher)
+
+
+def test_a_student_was_not_begun_with_what_its_teacher_was_begun_with() -> None:
+    face, other = PUBLISHED.values()
+    taught = [TAUGHT + clause.removeprefix(BEGUN) for clause in (face, other)]
+    assert of_teacher(f"{LICENSE}; {face}; {other}") == "; ".join([LICENSE, *taught])
+    assert of_teacher(f"own; {face}; {other}", [f"MIT; {face}"]) == f"own; {taught[1]}", (
+        "its own start is not said twice"
+    )
+    assert of_teacher(taught[0]) == taught[0], "a student may teach, too"
+    assert of_teacher("") == ""
 
 
 def test_each_image_is_taught_by_the_teachers_that_held_it_out(table: ImageTable, tmp_path: Path) -> None:

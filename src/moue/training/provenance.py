@@ -25,6 +25,9 @@ PUBLISHED = {
     "face-resnet": "begun with dlib's face recognition network, which is in the public domain",
 }
 
+#: How a clause of a teacher begins in the license of its student, whose own weights were begun otherwise.
+BEGUN, TAUGHT = "begun with ", "taught by a model that was begun with "
+
 #: What binds weights that were trained on FER-2013's images.
 LICENSE = "MIT for the weights; the training images (FER-2013) were published for research"
 
@@ -47,11 +50,21 @@ def noise_of(config: Config, table: ImageTable, rows: NDArray[np.int64]) -> dict
 
 def license_of(config: Config, table: ImageTable) -> str:
     """What binds the weights: the licenses of the images, of what it starts from, and of the teachers."""
-    inherited = [teacher_spec(name).license for name in config.optim.teachers]
     started_from = [config.model.init] if config.model.init else config.model.backbones
-    inherited = [*(network_spec(name).license for name in started_from), *inherited]
     published = PUBLISHED.get(config.model.network, "") if config.model.options.get("weights") else ""
-    return join_licenses([LICENSE if is_fer2013(table) else "", published, *inherited])
+    own = [LICENSE if is_fer2013(table) else "", published, *(network_spec(name).license for name in started_from)]
+    return join_licenses([*own, *(of_teacher(teacher_spec(name).license, own) for name in config.optim.teachers)])
+
+
+def of_teacher(license: str, own: Iterable[str] = ()) -> str:
+    """What a teacher's license becomes in its student's: the student learned from what its teacher was begun with.
+
+    Args:
+        license: the teacher's.
+        own: licenses that bind the student without its teachers; what they name is not said again.
+    """
+    clauses = [clause for clause in license.split("; ") if clause not in join_licenses(own).split("; ")]
+    return join_licenses(TAUGHT + c.removeprefix(BEGUN) if c.startswith(BEGUN) else c for c in clauses)
 
 
 def machine_of(record: Mapping[str, Any]) -> str:
