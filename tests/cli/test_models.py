@@ -67,6 +67,10 @@ def test_columns_of_csv_have_the_names_of_json(folder: Path, capsys: pytest.Capt
     [row] = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in row)
     assert {name: float(row[name]) for name in scores} == scores
+    assert main(["models", str(folder), "--no-speed"]) == 0
+    assert "66.00%" in (shown := capsys.readouterr().out), "a table has percent, as those of the other commands"
+    assert "0.80%" in shown
+    assert "2.00%" in shown
 
 
 def test_the_speed_can_be_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

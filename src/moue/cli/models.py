@@ -9,7 +9,7 @@ from typing import Any
 from moue.cli.output import add_format, write
 from moue.spec import VIEWS
 
-#: Scores, by their names in the spec, and the columns of a terminal's table.
+#: Scores, by their names in the spec, and the columns of a terminal's table, which shows them in percent.
 SCORES = {
     "public_test": "public_test",
     "public_test_se": "±",
@@ -101,4 +101,4 @@ def run(args: argparse.Namespace) -> None:
         rows = [{k: v for k, v in row.items() if k != "remark"} for row in rows]
     if args.format == "table":
         rows = [{SCORES.get(k, k): v for k, v in row.items()} for row in rows]
-    write(rows, args.format, models)
+    write(rows, args.format, models, percent=SCORES.values())
