@@ -17,6 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- ratios: scripts/readme_ratios.py -->", "<!-- /ratios -->"
 
 
+#: What a reader does with faces that are cut out already.
+CROPPED = "cropped faces per second"
+
+
 def best(report: dict[str, Any], what: str) -> dict[str, Any]:
     """The highest ratio of a kind."""
     rows = [row for row in report["ratios"] if row["what"] == what]
@@ -24,15 +28,18 @@ def best(report: dict[str, Any], what: str) -> dict[str, Any]:
 
 
 def sentence(report: dict[str, Any]) -> str:
-    """The ratios of one photo, of photos and of frames, with where they were measured."""
+    """The ratios of one photo, of photos and frames, and of cropped faces, with where they were measured."""
     cold = best(report, "one photo from a cold start")["times"]
     photos, frames = (best(report, f"{task} per second") for task in ("photos", "film frames"))
+    cropped = [float(row["times"]) for row in report["ratios"] if row["what"] == CROPPED]
     versions = {row["reader"]: row["versions"] for row in report["installed"]}
     return (
         f"- **Speed**: one photo from a cold start {cold:.1f} times as fast as `fer` {versions['fer']['fer']}, photos "
         f"of all sizes {photos['times']:.1f} times, frames of a 640×480 film {frames['times']:.1f} times\n"
-        f"  with `{photos['reader']}` ({report['machine']['processor']}, one run). [All figures](results/bench.md), by "
-        "`moue bench`."
+        f"  with `{photos['reader']}` ({report['machine']['processor']}, one run). Faces that are already cropped are "
+        f"classified more slowly: {min(cropped):.2f} to\n"
+        f"  {max(cropped):.2f} times as fast as by `fer`, by model and engine. [All figures, and of which "
+        "models](results/bench.md), by `moue bench`."
     )
 
 

@@ -136,10 +136,12 @@ def test_readme_has_the_ratios_of_the_last_report() -> None:
         "installed": [{"reader": "fer", "versions": {"fer": "1.0"}}],
         "ratios": [{"what": what, "reader": "tiny", "times": times} for what in whats for times in (1.5, 2.25)],
     }
+    report["ratios"] += [{"what": script.CROPPED, "reader": "tiny", "times": times} for times in (0.3, 0.125, 0.75)]
     readme = f"before\n{script.BEGIN}\nstale\n{script.END}\nafter"
     written = script.with_ratios(readme, report)
     assert "stale" not in written
     assert written.count("2.2") == 3
+    assert "slowly: 0.12 to\n  0.75 times" in written, "what is slower is said, too"
     assert script.with_ratios(written, report) == written
     readme, file = (root / "README.md").read_text(encoding="utf-8"), root / "results" / "bench.json"
     assert script.BEGIN in readme
