@@ -399,3 +399,11 @@ def test_the_command_says_whether_averaging_is_worth_it(
         assert printed.err.endswith(f"moue: no average is better than {a} alone\n")
     else:
         assert f"moue: to write the best subset as one file: moue ensemble vote {a} {b} -o ensemble.onnx" in printed.err
+
+
+def test_members_none_of_which_is_better_than_chance_get_no_weights(make: Make, tmp_path: Path) -> None:
+    whole, path = table(), make("a", 1)
+    unlikeliest = open_model(path).logits(whole.images).argmin(1).astype(np.int64)
+    wrong = dataclasses.replace(whole, labels=unlikeliest, split=np.full(len(whole), "validation"))
+    with pytest.raises(UsageError, match="no member is better than chance"):
+        merge([path, make("b", 1, views=2)], tmp_path / "x.onnx", fit=True, data=wrong)

@@ -88,7 +88,8 @@ def merge(
 
     Raises:
         UsageError: for fewer than two members, wrong weights, weights to fit without data or beside given ones,
-            ``unseen`` without data, or a file name that does not end in .onnx or is a member's.
+            ``unseen`` without data, members none of which is worth a weight, or a file name that does not end in .onnx
+            or is a member's.
         ModelError: when members differ in :data:`SHARED` or cannot be opened.
         DataError: when a member does not say which rows it held out, or was trained on another set.
         MissingExtra: without onnx, or for run folders without torch.
@@ -156,6 +157,11 @@ def _fitted(
 
     start = np.full(len(logits), 1 / len(logits))
     found = optimize.minimize(loss, start, jac=True, bounds=[(0, None)] * len(logits), method="L-BFGS-B")
+    if not found.x.any():
+        raise UsageError(
+            f"no weights can be fitted: on the {len(truth):,} held-out images no member is better than chance. Are "
+            "their labels those that the members were trained on?"
+        )
     weights = found.x / found.x.sum()
     remarks = [
         f"{spec.name} is left out: on held-out rows its weight is {weight:.3f}"
