@@ -139,8 +139,7 @@ def stratified_split(
             raise UsageError(f"{table.name or 'the set'} has a validation part of its own: fold must be 0. Got {fold}.")
         train = rows[without_copies(table.take(rows), table.take(validation), duplicates)]
         return Split(train, validation, seed, fraction, table.fingerprint, duplicates=duplicates)
-    grouped = near_copy_groups if duplicates == "near" else duplicate_groups
-    groups = grouped(table.take(rows))
+    groups = copy_groups(table.take(rows), duplicates)
     rng = np.random.default_rng(seed)
     labels = table.labels[rows]
     counts = np.bincount(labels, minlength=len(table.label_set))
@@ -172,6 +171,16 @@ def stratified_split(
             held_out[candidates[:count]] = True
         free &= ~held_out
     return Split(rows[~held_out], rows[held_out], seed, fraction, table.fingerprint, fold, duplicates)
+
+
+def copy_groups(table: ImageTable, duplicates: Duplicates = "exact") -> NDArray[np.int64]:
+    """int64 ``(N,)``: a number for each group of copies.
+
+    Args:
+        table: N images.
+        duplicates: what counts as a copy, as of :func:`stratified_split`.
+    """
+    return near_copy_groups(table) if duplicates == "near" else duplicate_groups(table)
 
 
 def without_copies(part: ImageTable, reference: ImageTable, duplicates: Duplicates = "exact") -> NDArray[np.bool_]:

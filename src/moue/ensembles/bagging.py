@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.data.duplicates import duplicate_groups
+from moue.data.splits import Duplicates, copy_groups
 from moue.data.table import ImageTable
 from moue.ensembles.gain import member_scores
 from moue.ensembles.voting import merge
@@ -67,8 +67,8 @@ def bag(
 ) -> Bag:
     """Train members on bootstrap samples, and write their average.
 
-    The samples are of the training part, a class at a time, duplicates together. A member of ``out`` that is finished
-    is taken, an interrupted one resumed.
+    The samples are of the training part, a class at a time, copies together, as ``data.duplicates`` says. A member of
+    ``out`` that is finished is taken, an interrupted one resumed.
 
     Args:
         config: the recipe's; ``data.bootstrap`` is set, and member i has the seed ``run.seed`` + i.
@@ -120,7 +120,8 @@ def out_of_bag(runs: Sequence[Path], table: ImageTable) -> Evaluation | None:
     sums: NDArray[np.float64] | None = None
     counts = np.zeros(len(rows), np.int64)
     for folder in runs:
-        out = is_out_of_bag(table, rows, Run(folder).config().run.seed)
+        config = Run(folder).config()
+        out = is_out_of_bag(table, rows, config.run.seed, config.data.duplicates)
         model = open_any(folder)
         predictions = predict(model, table.take(rows[out]).images, views=model.spec.views)
         sums = np.zeros((len(rows), len(model.spec.labels))) if sums is None else sums
@@ -142,16 +143,16 @@ def out_of_bag(runs: Sequence[Path], table: ImageTable) -> Evaluation | None:
     )
 
 
-def is_out_of_bag(table: ImageTable, rows: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
-    """bool ``(N,)``: which rows neither are in the sample of a run with that seed nor have a duplicate there.
+def is_out_of_bag(
+    table: ImageTable, rows: NDArray[np.int64], seed: int, duplicates: Duplicates = "exact"
+) -> NDArray[np.bool_]:
+    """bool ``(N,)``: which rows neither are in the sample of a run with that seed nor have a copy there.
 
     Args:
-        table: the data set.
-        rows: int64 ``(N,)``: those of the training part.
-        seed: the run's.
+        table, rows, seed, duplicates: as of :func:`moue.training.prepare.bootstrap_rows`.
     """
     from moue.training.prepare import bootstrap_rows
 
-    groups = duplicate_groups(table.take(rows))
-    drawn = np.isin(rows, bootstrap_rows(table, rows, seed))
+    groups = copy_groups(table.take(rows), duplicates)
+    drawn = np.isin(rows, bootstrap_rows(table, rows, seed, duplicates))
     return ~np.isin(groups, groups[drawn])

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue._version import __version__
-from moue.data.duplicates import duplicate_groups
 from moue.data.readers.fer2013_csv import is_fer2013
-from moue.data.splits import Split
+from moue.data.splits import Split, copy_groups
 from moue.data.table import ImageTable
 from moue.ensembles.classifiers import CLASSIFIERS
 from moue.ensembles.classifiers.base import Classifier, Kind, Settings
@@ -259,7 +258,7 @@ def _choose(
             finals[i] = tried[i][1] if same else _fit(fitting, kind, tried[i][0], k)
         return finals[i]
 
-    groups = duplicate_groups(fitting.table.take(fitting.split.validation))
+    groups = copy_groups(fitting.table.take(fitting.split.validation), fitting.split.duplicates)
     first = np.random.default_rng(0).permutation(groups.max() + 1)[groups] % 2 == 0
     chosen, predicted = best(np.ones(len(truth), bool)), np.empty_like(logits[0])
     for half in (first, ~first):

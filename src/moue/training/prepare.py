@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from moue.data.balance import bootstrap, class_weights
-from moue.data.duplicates import duplicate_groups
 from moue.data.label_noise import noisy_labels, relabel
-from moue.data.splits import Split
+from moue.data.splits import Duplicates, Split, copy_groups
 from moue.data.table import ImageTable
 from moue.errors import DataError, UsageError
 from moue.files import require_run_directory
@@ -274,9 +273,18 @@ def _split(config: Config, table: ImageTable) -> Split:
     return split
 
 
-def bootstrap_rows(table: ImageTable, rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """The rows, of some of a table, that a run with ``data.bootstrap`` and that seed trains on; duplicates together."""
-    groups = duplicate_groups(table.take(rows))
+def bootstrap_rows(
+    table: ImageTable, rows: NDArray[np.int64], seed: int, duplicates: Duplicates = "exact"
+) -> NDArray[np.int64]:
+    """The rows, of some of a table, that a run with ``data.bootstrap`` and that seed trains on; copies together.
+
+    Args:
+        table: the data set.
+        rows: int64 ``(N,)``: those of the training part.
+        seed: the run's.
+        duplicates: what counts as a copy, the run's ``data.duplicates``.
+    """
+    groups = copy_groups(table.take(rows), duplicates)
     return rows[bootstrap(table.labels[rows], np.random.default_rng([seed, 3]), groups)]
 
 
@@ -291,7 +299,7 @@ def _rows(
     """The training rows, with whatever the task needs of them, and the validation rows."""
     data, rows = config.data, split.train
     if data.bootstrap:
-        rows = bootstrap_rows(table, rows, config.run.seed)
+        rows = bootstrap_rows(table, rows, config.run.seed, data.duplicates)
     cleaned, labels = table, data.noisy_labels
     if labels != "keep":
         noisy = noisy_labels(table, data.noisy_agreement)
