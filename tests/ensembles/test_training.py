@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,22 @@ def test_out_of_bag_rows_are_those_that_the_member_was_not_trained_on(bagged: Ba
         assert not set(groups[split.train[out]]) & set(groups[bootstrap_rows(table, split.train, i)])
         shares.append(out.mean())
     assert 0.25 < np.mean(shares) < 0.45
+
+
+def test_with_near_copies_together_none_of_them_is_out_of_bag(
+    config: Config, table: ImageTable, tmp_path: Path
+) -> None:
+    rows = np.flatnonzero(table.split == "train")[:100]
+    images = np.concatenate([table.images[rows], table.images[rows][..., ::-1]])
+    labels, split = np.tile(table.labels[rows], 2), np.full(200, "train")
+    both = replace(
+        table, images=images, labels=labels, split=split, source=[f"row {i}" for i in range(200)], _digests=[]
+    )
+    near = config.override(changes={"data.duplicates": "near", "data.bootstrap": True, "data.validation": 0})
+    seen = {image.tobytes() for image in prepare(near, both, tmp_path / "x").train.images.numpy()}
+    out = is_out_of_bag(both, np.arange(200), near.run.seed, near.data.duplicates)
+    assert 0.2 < out.mean() < 0.5
+    assert not any(form.tobytes() in seen for image in both.images[out] for form in (image, image[..., ::-1]))
 
 
 def test_the_out_of_bag_estimate_is_the_mean_of_members_without_the_row(bagged: Bag, table: ImageTable) -> None:
@@ -198,6 +215,14 @@ def test_rounds_go_on_with_the_learning_rate_that_they_follow_from(
     for rate in (0, 1.5, float("nan")):
         with pytest.raises(UsageError, match="learning_rate must be a number above 0 to 1"):
             boost(config, table, tmp_path / "x", learning_rate=rate)
+
+
+@pytest.mark.parametrize("setting", ["drop", "relabel"])
+def test_boosting_weights_no_row_that_is_not_trained_on(
+    setting: str, config: Config, table: ImageTable, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=rf"data\.noisy_labels .*Got {setting}: type --set data\.noisy_labels=keep"):
+        boost(config.override(changes={"data.noisy_labels": setting}), table, tmp_path / "x", 3)
 
 
 def test_sample_weights_reach_the_loss(config: Config, table: ImageTable, tmp_path: Path) -> None:

@@ -111,8 +111,8 @@ def boost(
 
     Raises:
         UsageError: for another number of rounds, another learning rate, a recipe that starts from a model of this set,
-            a recipe with ``data.bootstrap``, or an ``out`` with runs of other settings or data, or with rounds that
-            follow from another learning rate.
+            a recipe with ``data.bootstrap`` or ``data.noisy_labels`` "drop" or "relabel", or an ``out`` with runs of
+            other settings or data, or with rounds that follow from another learning rate.
         TrainingError: where the first network is no better than chance; as :func:`moue.training.loop.fit`.
         DataError: as :func:`moue.training.loop.fit`.
     """
@@ -123,6 +123,11 @@ def boost(
     check_number("learning_rate", learning_rate, 0, 1, exclusive=True)
     if config.data.bootstrap:
         raise UsageError("boosting weights all training rows, and data.bootstrap leaves some out. Choose one of them.")
+    if config.data.noisy_labels in ("drop", "relabel"):
+        raise UsageError(
+            "boosting weights all training rows by their labels, and data.noisy_labels leaves some out or gives them "
+            f"others. Got {config.data.noisy_labels}: type --set data.noisy_labels=keep, or weight"
+        )
     require_unseen(config, table, "boosting")
     require_run_directory(out)
     _require_same_rate(out, learning_rate)
