@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from moue.comparison import train_and_score
-from moue.comparison_entries import Entry, default_labels
+from moue.comparison_entries import Entry, default_labels, require_distinct_names
 from moue.data.info import describe
 from moue.data.loading import AS_IT_IS, ReadingOptions, source_files
 from moue.data.readers.fer2013_csv import is_fer2013
@@ -124,7 +124,10 @@ def report(
     opened = [(entry, result) for entry, result in zip(entries, results, strict=True) if result.evaluation is not None]
     study = Study(table, table.take(np.zeros(0, np.int64)), describe(table), _statement(table, data))
     if opened:
-        part, _ = rows_of(table, split, opened[0][0].model)
+        first = opened[0][0].model
+        spec = spec_of(first)
+        # In the size and color that it was trained with, as what it held out are rows of that table.
+        part, _ = rows_of(read(spec.size, spec.color), split, first)
         study = replace(study, part=part)
         study = _with_errors(study, [result for _, result in opened])
         study = _with_networks(study, opened)
@@ -161,6 +164,7 @@ def _entries(names: Sequence[str]) -> list[Entry]:
     if len(set(names)) < len(names):
         raise UsageError(f"each model is reported once. Got {', '.join(names)} instead.")
     entries = [Entry(name, name if (run := run_of(name)) is None else run) for name in names]
+    require_distinct_names(entries)
     for entry in entries:
         try:
             spec_of(entry.model)

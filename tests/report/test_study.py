@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from studies import robust, study_of
 
 from moue import reporting
 from moue.cli.main import main
+from moue.data import load
 from moue.data.readers.synth import synthetic
+from moue.data.splits import stratified_split
 from moue.evaluation.metrics import evaluate
 from moue.evaluation.model_result import ModelResult
 from moue.labels import FERPLUS
 from moue.report.canvas import Drawing
 from moue.report.study import FER2013_STATEMENT, FERPLUS_STATEMENT, NO_STATEMENT, write_report
 from moue.runtime.results import Predictions, softmax
-from moue.spec import ModelSpec
+from moue.spec import ModelSpec, file_sha256
+from moue.training.provenance import data_record
 from results import TRUTH, history, made_up
 
 
@@ -159,6 +163,31 @@ def test_the_robustness_that_a_model_has_on_record_is_shown(
         assert "mean corruption error" in text
         assert re.search(r"on record in the models' files: \S*known\S* on images of public test", text)
         assert "the first row is not the accuracy above" in text
+
+
+def test_what_a_model_of_another_size_held_out_is_reported_on(
+    tiny_onnx: Path, tmp_path: Path, blank_figures: None
+) -> None:
+    table = load("synth:70:1", size=96)
+    split = stratified_split(table)
+    graph = onnx.load(tiny_onnx)
+    for side in graph.graph.input[0].type.tensor_type.shape.dim[2:]:
+        side.dim_value = 96
+    [pool] = [node for node in graph.graph.node if node.op_type == "AveragePool"]
+    for attribute in pool.attribute:
+        attribute.ints[:] = [8, 8]
+    onnx.save(graph, tmp_path / "large.onnx")
+    spec = ModelSpec.load(tiny_onnx.with_suffix(".json")).replace(
+        name="large", size=96, sha256=file_sha256(tmp_path / "large.onnx"), trained={"data": data_record(table, split)}
+    )
+    spec.save(tmp_path / "large.json")
+    model = str(tmp_path / "large.onnx")
+    [result] = reporting.report([model], data="synth:70:1", out=tmp_path / "out", split="validation", explain=0)
+    assert result.evaluation is not None
+    assert result.evaluation.n == len(split.validation)
+    values = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    held_out = {table.source[row] for row in split.validation}
+    assert {image["source"] for image in values["hardest"]} <= held_out
 
 
 def test_a_sample_of_the_images_is_corrupted(tiny_onnx: Path, tmp_path: Path, blank_figures: None) -> None:
