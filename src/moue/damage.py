@@ -36,8 +36,9 @@ DECODING_ERRORS = (
 #: Of JSON files; moue's own are nested at most six deep, and its largest lists a data set's rows.
 MAX_JSON_BYTES, MAX_JSON_DEPTH = 64 << 20, 32
 
-#: A text in quotes, which may hold brackets, or a bracket.
-_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+#: A text in quotes, which may hold brackets, or a bracket. The closing quote may be missing: a search that failed at it
+#: would begin again at each quote of the rest.
+_BRACKET = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 
 #: System errors that a wrong number in a file leads to, as a seek to before its start; bz2's have no number at all.
 #: All others, as a disk that fails, are no fault of the file's content.

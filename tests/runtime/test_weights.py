@@ -74,8 +74,10 @@ def test_a_spec_without_hash_or_a_missing_spec_is_refused(tiny_onnx: Path, tmp_p
         ('{"name": "' + "[" * (1 << 20) + '"}', "larger than 1,048,576 bytes"),
         ('"' * 99_999, "not a model's JSON"),
         ('{"name": "' + "\\" * 99_999, "not a model's JSON"),
+        # An hour's work where each quote is taken for the beginning of a text.
+        ('"' + '\\"' * 500_000, "not a model's JSON"),
     ],
-    ids=["lists", "objects", "both", "large", "quotes", "backslashes"],
+    ids=["lists", "objects", "both", "large", "quotes", "backslashes", "escaped quotes"],
 )
 def test_a_spec_has_limits_of_depth_and_size(content: str, words: str, tiny_onnx: Path, tmp_path: Path) -> None:
     path = copy(tiny_onnx, tmp_path / "model.onnx")
