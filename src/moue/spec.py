@@ -29,6 +29,12 @@ MAX_BYTES = 1 << 20
 #: Height and width in pixels of the largest input that a model may have.
 MAX_SIZE = 4096
 
+#: Up to here floats tell whole numbers apart; Python's own have no end, and larger ones fail in arithmetic.
+_MAX_WHOLE = 2**53
+
+#: Below it, logits divided by it are of a size at which they differ by their rounding alone.
+MIN_TEMPERATURE = 0.001
+
 #: Of a model's input.
 Color = Literal["gray", "rgb"]
 
@@ -59,11 +65,11 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return _is_whole_number(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _is_whole_number(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MAX_WHOLE
 
 
 def _is_fraction(value: Any) -> bool:
@@ -71,8 +77,13 @@ def _is_fraction(value: Any) -> bool:
 
 
 def _are_labels(value: Any) -> bool:
-    is_list = isinstance(value, (list, tuple)) and all(isinstance(label, str) and label for label in value)
+    is_list = isinstance(value, (list, tuple)) and all(map(_is_label, value))
     return is_list and 0 < len(value) == len(set(value))
+
+
+def _is_label(value: Any) -> bool:
+    """Whether it is text that files of results can hold, which half a surrogate pair is not."""
+    return isinstance(value, str) and value != "" and valid_text(value) == value
 
 
 def _are_frequencies(value: Any) -> bool:
@@ -88,7 +99,7 @@ def _is_robustness(value: Any) -> bool:
     if value == {}:
         return True
     match value:
-        case {"n": int(), "clean": dict(clean), "corrupted": dict(corrupted)}:
+        case {"n": n, "clean": dict(clean), "corrupted": dict(corrupted)} if _is_whole_number(n):
             columns = [
                 column for scores in corrupted.values() if isinstance(scores, dict) for column in scores.values()
             ]
@@ -122,12 +133,16 @@ _REQUIREMENTS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("scores", _are_scores, "names with numbers"),
     ("robustness", _is_robustness, "scores by corruption and severity"),
     ("trained", _is_provenance, "names with values"),
-    ("labels", _are_labels, "distinct names"),
+    ("labels", _are_labels, "distinct names of valid text"),
     ("align", lambda value: isinstance(value, bool), "true or false"),
     ("size", lambda value: _is_whole_number(value) and 1 <= value <= MAX_SIZE, f"from 1 to {MAX_SIZE} whole pixels"),
     ("color", lambda value: value in ("gray", "rgb"), "'gray' or 'rgb'"),
     ("margin", _is_fraction, "a number between 0 and 1"),
-    ("temperature", lambda value: _is_number(value) and value > 0, "a number above 0"),
+    (
+        "temperature",
+        lambda value: _is_number(value) and value >= MIN_TEMPERATURE,
+        f"a number of at least {MIN_TEMPERATURE}",
+    ),
     ("uncertain_below", _is_fraction, "a number between 0 and 1"),
     ("class_frequencies", _are_frequencies, "numbers above 0 and at most 1"),
     ("logit_adjustment", lambda value: _is_number(value) and 0 <= value <= 2, "a number between 0 and 2"),
@@ -193,7 +208,8 @@ class ModelSpec:
                 raise ModelError(f"{name} must be {requirement}. Got {quoted(value)} instead.")
         if self.crop_size > self.size:
             raise ModelError(f"crop_size must be at most the size, {self.size}. Got {self.crop_size} instead.")
-        object.__setattr__(self, "name", valid_text(self.name))
+        for name in ("name", "network", "license"):
+            object.__setattr__(self, name, valid_text(getattr(self, name)))
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "class_frequencies", tuple(self.class_frequencies))
         if self.class_frequencies and len(self.class_frequencies) != len(self.labels):
