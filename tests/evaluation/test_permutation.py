@@ -112,13 +112,20 @@ def test_where_groups_mean_nothing_p_is_uniform(clustered: bool) -> None:
     assert abs((p <= 0.5).mean() - 0.5) < 0.12
 
 
-def persons_of_unequal_mix(seed: int, worse: float) -> Rows:
+def persons_of_unequal_mix(seed: int, worse: float, mix: float = 0.3) -> Rows:
     """40 persons of ten images; one group has mostly the easy class, the other mostly the hard one, and is worse."""
     rng = np.random.default_rng(seed)
     persons = np.repeat(np.arange(40), 10)
     groups = (persons >= 20).astype(np.int64)
-    classes = (rng.random(400) < np.where(groups == 0, 0.3, 0.7)).astype(np.int64)
+    classes = (rng.random(400) < np.where(groups == 0, mix, 1 - mix)).astype(np.int64)
     return Rows(rng.random(400) < np.where(classes == 0, 0.9, 0.5) - worse * groups, classes, groups, persons)
+
+
+def test_persons_with_few_rows_of_a_class_do_not_make_a_gap() -> None:
+    # The mean recall of a group of which 20 % are of a class varies more than that of another.
+    p = np.array([gap_test(persons_of_unequal_mix(s, 0, 0.2), resamples=199, seed=s)[1] for s in range(150)])
+    assert abs((p <= 0.05).mean() - 0.05) < 0.04
+    assert abs((p <= 0.5).mean() - 0.5) < 0.12
 
 
 def test_with_persons_another_mix_of_classes_is_no_gap_and_a_real_gap_is_one() -> None:

@@ -2,7 +2,7 @@
 
 Under the null hypothesis rows of the same stratum can be exchanged between groups (Good, "Permutation, parametric and
 bootstrap tests of hypotheses", 2005). Strata are the true classes, so that groups may hold the classes in other shares.
-Whole persons have rows of several classes: a pooled share is then standardized to the classes of the group.
+Whole persons have rows of several classes, see :func:`person_statistics`.
 """
 
 from __future__ import annotations
@@ -37,20 +37,6 @@ class Counts(NamedTuple):
         gaps: NDArray[np.float64] = np.maximum(highest - lowest, 0)
         return gaps
 
-    def standardized(self, observed: Counts) -> Counts:
-        """The groups' pooled shares, had each group its observed classes: hits and rows without classes, C = 1.
-
-        To what the observed rows of a group would give at the classes' shares of all groups comes how far the group's
-        rows here are above theirs.
-
-        Args:
-            observed: what these are permutations of.
-        """
-        rates = observed.hits.sum(1, keepdims=True) / observed.rows.sum(1, keepdims=True)
-        above = (self.hits - self.rows * rates).sum(2) / self.rows.sum(2)
-        rows = observed.rows.sum(2)
-        return Counts(((observed.rows * rates).sum(2) + rows * above)[..., None], rows[..., None])
-
 
 class Rows(NamedTuple):
     """N rows of a test."""
@@ -68,8 +54,8 @@ class Rows(NamedTuple):
 def gap_test(rows: Rows, *, pooled: bool = False, resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
     """Test the gap between groups.
 
-    Where persons are known and each is in one group, whole persons are exchanged; where one is in several, as a person
-    in two kinds of light, only that person's own rows are.
+    Where persons are known and each is in one group, whole persons are exchanged, and the gap is tested in its standard
+    errors; where one is in several, as a person in two kinds of light, only that person's own rows are.
 
     Args:
         rows: of at least two groups.
@@ -83,16 +69,13 @@ def gap_test(rows: Rows, *, pooled: bool = False, resamples: int = 10_000, seed:
     """
     rng = np.random.default_rng(seed)
     n_groups, n_classes = int(rows.groups.max()) + 1, int(rows.classes.max()) + 1
-    observed = count(rows, n_groups, n_classes)
+    gap = float(count(rows, n_groups, n_classes).gaps(pooled)[0])
     if rows.persons is not None and _one_group_each(rows.persons, rows.groups):
-        drawn = permute_persons(rows, n_groups, n_classes, resamples, rng)
-        # A person takes all rows along, and with them another mix of classes.
-        drawn = drawn.standardized(observed) if pooled else drawn
+        observed, *drawn = person_statistics(rows, pooled, resamples, rng)
     else:
-        drawn = permute_rows(rows, n_groups, n_classes, resamples, rng)
-    gap = float(observed.gaps(pooled)[0])
+        observed, drawn = gap, [*permute_rows(rows, n_groups, n_classes, resamples, rng).gaps(pooled)]
     # What is equal up to rounding counts as equal.
-    return gap, float((1 + (drawn.gaps(pooled) >= gap - 1e-12).sum()) / (1 + resamples))
+    return gap, float((1 + (np.array(drawn) >= observed - 1e-9).sum()) / (1 + resamples))
 
 
 def count(rows: Rows, n_groups: int, n_classes: int) -> Counts:
@@ -120,25 +103,66 @@ def permute_rows(rows: Rows, n_groups: int, n_classes: int, resamples: int, rng:
     return Counts(hits, totals)
 
 
-def permute_persons(rows: Rows, n_groups: int, n_classes: int, resamples: int, rng: np.random.Generator) -> Counts:
-    """Exchange whole persons between groups, which keep their numbers of persons."""
+def person_statistics(rows: Rows, pooled: bool, resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Exchange whole persons between groups, which keep their numbers of persons.
+
+    Persons have several rows, and take them along with their mix of classes. A pooled share is therefore that above the
+    rate of each row's class in all groups. And where the persons of one group have fewer rows than those of another,
+    its share varies more: a gap is divided by its standard error, without which a permutation test of unlike groups
+    rejects too often or too seldom (Chung and Romano, "Exact and asymptotically robust permutation tests", 2013).
+
+    Args:
+        rows: of persons who are in one group each.
+        pooled: see :meth:`Counts.gaps`.
+        resamples: permutations.
+        rng: draws them.
+
+    Returns:
+        ``(1 + resamples,)``: the largest difference of two groups' shares in its standard errors, as observed and of
+        each permutation.
+    """
     assert rows.persons is not None
-    ids, first, person = np.unique(rows.persons, return_index=True, return_inverse=True)
-    cell, size = person * n_classes + rows.classes, len(ids) * n_classes
-    of_person = np.concatenate(
-        [
-            np.bincount(cell, weights=rows.hits, minlength=size).reshape(-1, n_classes),
-            np.bincount(cell, minlength=size).reshape(-1, n_classes),
-        ],
-        axis=1,
-    )
-    # Groups lie one after the other, so that each is a run of the shuffled persons.
-    sizes = np.bincount(rows.groups[first], minlength=n_groups)
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    sums = np.empty((resamples, n_groups, 2 * n_classes))
-    for i in range(resamples):
-        sums[i] = np.add.reduceat(of_person[rng.permutation(len(ids))], starts, axis=0)
-    return Counts(sums[:, :, :n_classes], sums[:, :, n_classes:])
+    _, first, person = np.unique(rows.persons, return_index=True, return_inverse=True)
+    n_persons, n_classes = len(first), int(rows.classes.max()) + 1
+    cell, size = person * n_classes + rows.classes, n_persons * n_classes
+    hits = np.bincount(cell, weights=rows.hits, minlength=size).reshape(-1, n_classes).astype(np.float64)
+    totals = np.bincount(cell, minlength=size).reshape(-1, n_classes).astype(np.float64)
+    if pooled:
+        above = hits - totals * (hits.sum(0) / totals.sum(0))
+        hits, totals = above.sum(1, keepdims=True), totals.sum(1, keepdims=True)
+    # Groups lie one after the other, so that each is a run of the persons, in their order or shuffled.
+    order = np.argsort(rows.groups[first], kind="stable")
+    sizes = np.bincount(rows.groups[first])
+    orders = (order if i == 0 else rng.permutation(n_persons) for i in range(1 + resamples))
+    return np.array([_largest_difference(hits[chosen], totals[chosen], sizes) for chosen in orders])
+
+
+def _largest_difference(hits: NDArray[np.float64], rows: NDArray[np.float64], sizes: NDArray[np.int64]) -> float:
+    """The largest difference of two groups' mean shares, in its standard errors.
+
+    Args:
+        hits: ``(P, C)`` of each person and class, the persons of a group one after the other.
+        rows: ``(P, C)``.
+        sizes: ``(G,)``, persons of each group.
+    """
+    starts = np.cumsum(sizes) - sizes
+    of_group = np.add.reduceat(rows, starts)
+    known: NDArray[np.bool_] = of_group > 0
+    shares = np.divide(np.add.reduceat(hits, starts), of_group, out=np.zeros(of_group.shape), where=known)
+    # Each class that a group has counts the same, and in it each row.
+    weights = np.divide(1, of_group * known.sum(1, keepdims=True), out=np.zeros(of_group.shape), where=known)
+    residuals = (hits - rows * np.repeat(shares, sizes, axis=0)) * np.repeat(weights, sizes, axis=0)
+    variance = np.add.reduceat(residuals.sum(1) ** 2, starts)
+    means = shares.sum(1) / np.maximum(known.sum(1), 1)
+    a, b = np.triu_indices(len(sizes), 1)
+    there = known.any(axis=1)
+    both = np.flatnonzero(there[a] & there[b])
+    a, b = a[both], b[both]
+    difference = np.abs(means[a] - means[b])
+    # Where nobody differs from anybody, a difference of any size is beyond chance, and none is none.
+    error = np.sqrt(variance[a] + variance[b])
+    ratio = np.divide(difference, error, out=np.where(difference > 1e-12, np.inf, 0.0), where=error > 1e-12)
+    return float(ratio.max(initial=0))
 
 
 def _one_group_each(persons: NDArray[np.int64], groups: NDArray[np.int64]) -> bool:
