@@ -155,7 +155,7 @@ def _largest_difference(hits: NDArray[np.float64], rows: NDArray[np.float64], si
     variance = np.add.reduceat(residuals.sum(1) ** 2, starts)
     means = shares.sum(1) / np.maximum(known.sum(1), 1)
     a, b = np.triu_indices(len(sizes), 1)
-    there: NDArray[np.bool_] = known.any(axis=1)
+    there = np.asarray(known.any(axis=1))
     both = np.flatnonzero(there[a] & there[b])
     a, b = a[both], b[both]
     difference = np.abs(means[a] - means[b])
