@@ -113,6 +113,17 @@ def test_a_damaged_model_does_not_hide_the_others(folder: Path, capsys: pytest.C
     assert rows["mine.onnx"]["faces_per_second"] > 0
 
 
+@pytest.mark.usefixtures("_local_alone")
+def test_a_model_that_fails_as_it_runs_does_not_hide_the_others(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moue.runtime.engine.OpenVinoGraph.__call__", lambda *_, **__: 1 / 0)
+    assert main(["models", str(folder), "--format", "json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert "fails as it runs: division by zero" in row["remark"]
+    assert row["faces_per_second"] is None
+
+
 def test_a_missing_folder_is_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["models", str(tmp_path / "none")]) == 2
     assert "is not a folder" in capsys.readouterr().err

@@ -191,6 +191,55 @@ def test_a_graph_of_another_shape_is_a_sentence(engine: EngineName, graph: dict[
         Engine(open_graph(linear(**graph), engine=engine), SPEC)
 
 
+def graph_of(nodes: list[onnx.NodeProto], table: np.ndarray) -> bytes:
+    """A graph that says that it gives a row an image; nodes go from "float" and "table" to "logits"."""
+    graph = helper.make_graph(
+        [helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT), *nodes],
+        "liar",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", 1, 12, 12])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 7])],
+        [numpy_helper.from_array(table.astype(np.float32), "table")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def test_a_graph_that_fails_as_it_runs_is_a_sentence_that_names_the_model(images: np.ndarray) -> None:
+    node = helper.make_node
+    index = [
+        node("ReduceMax", ["float"], ["largest"], axes=[1, 2, 3], keepdims=0),
+        node("Cast", ["largest"], ["index"], to=TensorProto.INT64),
+        node("Gather", ["table", "index"], ["logits"], axis=0),
+    ]
+    model = Engine(open_graph(graph_of(index, np.zeros((10, 7))), engine="onnxruntime"), SPEC)
+    assert model.logits(images * 0).shape == (75, 7)
+    with pytest.raises(ModelError, match=r"the model 'small' fails as it runs: .*out of data bounds") as caught:
+        model.logits(images)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_logits_that_are_none_are_a_sentence_that_names_the_model(engine: EngineName, images: np.ndarray) -> None:
+    node = helper.make_node
+    pixels = [
+        node("NonZero", ["float"], ["columns"]),
+        node("Transpose", ["columns"], ["rows"], perm=[1, 0]),
+        node("Cast", ["rows"], ["bright"], to=TensorProto.FLOAT),
+        node("MatMul", ["bright", "table"], ["logits"]),
+    ]
+    rows = Engine(open_graph(graph_of(pixels, np.ones((4, 7))), engine=engine), SPEC)
+    ones = np.ones_like(images)
+    with pytest.raises(ModelError, match=r"'small' must give finite numbers \(2, 7\)\. Got \(288, 7\) instead"):
+        rows.logits(ones[:2])
+    mean = [
+        node("ReduceMean", ["float"], ["mean"], axes=[2, 3], keepdims=0),
+        node("MatMul", ["mean", "table"], ["logits"]),
+    ]
+    infinite = Engine(open_graph(graph_of(mean, np.full((1, 7), np.inf)), engine=engine), SPEC)
+    with pytest.raises(ModelError, match=r"'small' must give finite numbers \(2, 7\)\. Got NaN or infinity instead"):
+        infinite.predict(ones[:2])
+
+
 def test_usage_errors_are_sentences(images: np.ndarray) -> None:
     with pytest.raises(UnknownName, match="Did you mean openvino"):
         open_graph(linear(), engine="openvin")  # type: ignore[arg-type]

@@ -76,14 +76,14 @@ def run(args: argparse.Namespace) -> None:
         model["further_views"] = further_views(model["views"], model["scores"])
     if args.speed:
         for model in models:
-            engine = None
+            model |= {"faces_per_second": None, "engine": None}
             if not model["remark"]:
                 try:
                     engine = open_model(model["path"], optimize_for="throughput")
+                    model["faces_per_second"] = round(faces_per_second(engine, 16, 0.2, engine.spec.views), 1)
+                    model["engine"] = engine.graph.engine
                 except ModelError as error:
                     model["remark"] = str(error)
-            model["faces_per_second"] = engine and round(faces_per_second(engine, 16, 0.2, engine.spec.views), 1)
-            model["engine"] = engine and engine.graph.engine
     rows = []
     for model in models:
         row = {k: model[k] for k in ("name", "origin", "network")}

@@ -17,7 +17,7 @@ from moue.errors import ModelError, UsageError, quoted, shortened
 from moue.files import valid_text
 from moue.runtime.accelerators import ACCELERATORS, automatic, give_up, require_accelerator
 from moue.runtime.external_data import has_external_data
-from moue.runtime.graph import Graph, OnnxRuntimeGraph, OpenVinoGraph, Port, name_of, unreadable
+from moue.runtime.graph import Graph, OnnxRuntimeGraph, OpenVinoGraph, Port, message_of, name_of, unreadable
 from moue.runtime.results import Predictions, class_probabilities
 from moue.runtime.validation import check_choice, check_number
 from moue.spec import ModelSpec
@@ -136,12 +136,13 @@ class Engine:
 
         Raises:
             UsageError: when dtype or shape is another, or the batch size is below 1.
+            ModelError: when the graph fails as it runs, or gives anything but a row of finite numbers an image.
         """
         batch_size = self._checked(images, batch_size)
         logits = np.empty((len(images), len(self.spec.labels)), np.float32)
         for start in range(0, len(images), batch_size):
             batch = np.ascontiguousarray(images[start : start + batch_size])
-            logits[start : start + batch_size] = self.graph({self._input: batch})[0]
+            logits[start : start + batch_size] = self._run(batch)
         return logits
 
     def tta_logits(self, images: NDArray[np.uint8], views: int, batch_size: int | None = None) -> NDArray[np.float32]:
@@ -154,6 +155,7 @@ class Engine:
 
         Raises:
             UsageError: as :meth:`logits`, and for another number of views.
+            ModelError: as :meth:`logits`.
         """
         batch_size = self._checked(images, batch_size)
         crop_size = self.spec.crop_size
@@ -168,10 +170,26 @@ class Engine:
             batch_size: as for :meth:`tta_logits`.
 
         Raises:
-            UsageError: as :meth:`logits`.
+            UsageError, ModelError: as :meth:`logits`.
         """
         logits = self.tta_logits(images, self.spec.views, batch_size)
         return Predictions(class_probabilities(logits, self.spec), self.spec.labels, self.spec.uncertain_below)
+
+    def _run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The logits of one batch. What a graph says of itself when it is opened need not be what it does."""
+        try:
+            logits: NDArray[np.float32] = self.graph({self._input: batch})[0]
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ModelError(f"the model {quoted(self.spec.name)} fails as it runs: {message_of(error)}") from error
+        wanted = len(batch), len(self.spec.labels)
+        if logits.shape != wanted or not np.isfinite(logits).all():
+            found = "NaN or infinity" if logits.shape == wanted else str(logits.shape)
+            raise ModelError(
+                f"the model {quoted(self.spec.name)} must give finite numbers {wanted}. Got {found} instead."
+            )
+        return logits
 
     def _checked(self, images: NDArray[np.uint8], batch_size: int | None) -> int:
         spec = self.spec

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from moue.cache import cache_dir
 from moue.damage import lacks_memory
-from moue.errors import ModelError
+from moue.errors import ModelError, shortened
 from moue.runtime.accelerators import ACCELERATORS, not_started
 from moue.telemetry import import_onnxruntime, import_openvino
 
@@ -110,8 +110,7 @@ class OnnxRuntimeGraph:
                 OnnxRuntimeGraph(source, threads=threads)
                 raise not_started(accelerator) from error
             _reraise_memory_error(error, source)
-            # "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Failed to …": the last part is the message.
-            raise unreadable(source, " ".join(str(error).rsplit(" : ", 1)[-1].split())[:200]) from error
+            raise unreadable(source, message_of(error)) from error
         if accelerator:
             # ONNX Runtime takes the CPU where a provider does not start, and says so to its log alone.
             if ACCELERATORS[accelerator].device not in self._session.get_providers():
@@ -227,6 +226,12 @@ def _reraise_memory_error(error: Exception, source: str | Path | bytes | None = 
     if source is None:
         raise MemoryError("not enough memory to run the graph") from error
     raise ModelError(f"not enough memory to load {name_of(source)}.") from error
+
+
+def message_of(error: Exception) -> str:
+    """What an engine says, on one line."""
+    # "[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Failed to …": the last part is the message.
+    return shortened(str(error).rsplit(" : ", 1)[-1], 200)
 
 
 def unreadable(source: str | Path | bytes, reason: str) -> ModelError:
