@@ -10,7 +10,8 @@
     │   └── WeightsMissing    published weights that cannot be found or fetched
     ├── TrainingError         a training run that cannot go on (NaN loss, no space left)
     ├── Unreadable            one input (photo, video) that cannot be read
-    └── MissingExtra          an optional dependency; says what to pip install (also an ImportError)
+    ├── MissingExtra          an optional dependency; says what to pip install (also an ImportError)
+    └── BrokenPackage         a dependency that is installed and cannot be imported (also an ImportError)
 
 A message has one sentence with what was required and what was given and, where a remedy is known, a second one with
 what to do. The library raises; the command line alone turns these into exit codes.
@@ -122,6 +123,22 @@ class MissingExtra(MoueError, ImportError):
         remedy = f"'moue[{extra}]'" if extra else module
         super().__init__(f"this needs the package {module!r}, which is not installed. Type: pip install {remedy}")
         self.extra = extra
+
+
+class BrokenPackage(MoueError, ImportError):
+    """A package that is installed and cannot be imported.
+
+    Args:
+        package: its name.
+        failure: what its import raised.
+    """
+
+    def __init__(self, package: str, failure: Exception) -> None:
+        said = shortened(failure, 200).rstrip(".") or type(failure).__name__
+        super().__init__(
+            f"{package} is installed and does not load: {said}. "
+            f"Install it again: pip install --force-reinstall {package}"
+        )
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -6,12 +6,13 @@ holds for packages that import these in turn (torch's exporter imports ONNX Runt
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from moue.errors import require
+from moue.errors import BrokenPackage, MissingExtra, require
 
 #: Variables that turn reports off. ONNX Runtime reads its own when it is imported, and starts a thread that collects
 #: events, keeps an identifier in the user's home and later asks the name server for its maker's host.
@@ -26,11 +27,17 @@ def opt_out() -> None:
 
 
 def import_onnxruntime(submodule: str = "") -> Any:
-    """ONNX Runtime, or a submodule of it ("quantization"); no other module of moue imports it."""
+    """ONNX Runtime, or a submodule of it ("quantization"); no other module of moue imports it.
+
+    Raises:
+        MissingExtra: when it is not installed.
+        BrokenPackage: when it is, and cannot be imported.
+    """
     opt_out()
-    # Windows builds report by other means, which the variable does not concern.
-    importlib.import_module("onnxruntime").disable_telemetry_events()
-    return importlib.import_module(".".join(filter(None, ("onnxruntime", submodule))))
+    with _importing("onnxruntime"):
+        # Windows builds report by other means, which the variable does not concern.
+        require("onnxruntime", "").disable_telemetry_events()
+    return require(".".join(filter(None, ("onnxruntime", submodule))), "")
 
 
 def import_openvino(submodule: str = "") -> Any:
@@ -38,10 +45,14 @@ def import_openvino(submodule: str = "") -> Any:
 
     Raises:
         MissingExtra: when it is not installed.
+        BrokenPackage: when it is, and cannot be imported.
     """
     # On import, OpenVINO reports to Google Analytics through this package; without it, it falls back to a stub.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    return require(".".join(filter(None, ("openvino", submodule))), "fast")
+    with _importing("openvino"):
+        # Of a package that was removed in part, Python imports what folders are left.
+        require("openvino", "fast").Core  # noqa: B018
+        return require(".".join(filter(None, ("openvino", submodule))), "fast")
 
 
 def import_ray(submodule: str = "") -> Any:
@@ -52,3 +63,14 @@ def import_ray(submodule: str = "") -> Any:
     """
     opt_out()
     return require(".".join(filter(None, ("ray", submodule))), "scale")
+
+
+@contextmanager
+def _importing(package: str) -> Iterator[None]:
+    """Raise whatever the import of a package raises as BrokenPackage."""
+    try:
+        yield
+    except (MissingExtra, MemoryError):
+        raise
+    except Exception as error:  # A library that does not load, one of another version, a file that is gone.
+        raise BrokenPackage(package, error) from error

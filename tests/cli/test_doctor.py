@@ -153,3 +153,21 @@ def test_it_needs_no_extra(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert found["engines"] == ["onnxruntime"]
     assert "pip install 'moue[fast]'" in next(e["remark"] for e in found["other_engines"] if e["name"] == "openvino")
+
+
+def test_packages_that_do_not_load_are_listed(tmp_path: Path) -> None:
+    for name in ("onnxruntime", "openvino"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('libgone.so.1: no such file')")
+    path = os.pathsep.join((str(tmp_path), str(ROOT / "src")))
+    env = {**os.environ, "PYTHONPATH": path, "MOUE_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "moue.cli.main", "doctor", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    found = json.loads(done.stdout)
+    assert found["engines"] == []
+    remarks = {other["name"]: other["remark"] for other in found["other_engines"]}
+    for name in ("onnxruntime", "openvino"):
+        assert f"{name} is installed and does not load: libgone.so.1: no such file. Install it again" in remarks[name]
+    assert "onnxruntime is installed and does not load" in found["problems"][0]

@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from moue.cache import cache_dir
-from moue.errors import MissingExtra, ModelError, UnknownName, UsageError
+from moue.errors import BrokenPackage, MissingExtra, ModelError, UnknownName, UsageError
 from moue.runtime.engine import Engine, EngineName, choose_engine, open_graph, open_model
 from moue.runtime.results import softmax
 from moue.runtime.throughput import faces_per_second
@@ -127,6 +127,24 @@ def test_without_openvino_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingExtra, match=r"pip install 'moue\[fast\]'"):
         open_graph(linear(), engine="openvino")
+
+
+@pytest.mark.parametrize("content", ["raise ImportError('libtbb.so.12 is missing')", "raise OSError('torn')", ""])
+def test_auto_goes_on_without_an_openvino_that_does_not_load(
+    content: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "openvino").mkdir()
+    (tmp_path / "openvino" / "__init__.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == "openvino"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr("moue.runtime.accelerators._GIVEN_UP", set())
+    with pytest.warns(UserWarning, match="openvino is installed and does not load: .*: onnxruntime runs"):
+        assert open_graph(linear(), optimize_for="throughput").engine == "onnxruntime"
+    assert choose_engine(optimize_for="throughput") == "onnxruntime"
+    with pytest.raises(BrokenPackage, match="Install it again: pip install --force-reinstall openvino"):
+        open_graph(linear(), engine="openvino")
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

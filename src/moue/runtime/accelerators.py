@@ -69,7 +69,7 @@ ACCELERATORS: dict[str, Accelerator] = {
 #: CoreML, and every OpenVINO the other, whose speed depends on the machine: they are to be asked for.
 AUTOMATIC = ("cuda", "directml")
 
-#: Those that did not start in this process.
+#: The engines that did not start in this process.
 _GIVEN_UP: set[str] = set()
 
 
@@ -80,12 +80,17 @@ def is_available(name: str) -> bool:
 
 def automatic() -> str | None:
     """The accelerator that "auto" takes; None where there is none, or it was given up."""
-    return next((name for name in AUTOMATIC if name not in _GIVEN_UP and is_available(name)), None)
+    return next((name for name in AUTOMATIC if not is_given_up(name) and is_available(name)), None)
 
 
 def give_up(name: str) -> None:
-    """Let "auto" take an accelerator no more, which did not start."""
+    """Let "auto" take an engine no more, which did not start."""
     _GIVEN_UP.add(name)
+
+
+def is_given_up(name: str) -> bool:
+    """Whether "auto" leaves an engine out, as it did not start."""
+    return name in _GIVEN_UP
 
 
 def require_accelerator(name: str) -> None:

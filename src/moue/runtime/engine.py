@@ -13,9 +13,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from moue.errors import ModelError, UsageError, quoted, shortened
+from moue.errors import BrokenPackage, ModelError, UsageError, quoted, shortened
 from moue.files import valid_text
-from moue.runtime.accelerators import ACCELERATORS, automatic, give_up, require_accelerator
+from moue.runtime.accelerators import ACCELERATORS, automatic, give_up, is_given_up, require_accelerator
 from moue.runtime.external_data import has_external_data
 from moue.runtime.graph import Graph, OnnxRuntimeGraph, OpenVinoGraph, Port, message_of, name_of, unreadable
 from moue.runtime.results import Predictions, class_probabilities
@@ -38,13 +38,15 @@ def open_graph(
     Args:
         source: path of an ``.onnx`` file, or its bytes.
         engine: "onnxruntime", "openvino", a GPU's ("cuda", "directml", "coreml", "openvino-gpu"), or "auto", see
-            :func:`choose_engine`. A GPU that "auto" chose and that does not start leads to a warning, and the CPU.
+            :func:`choose_engine`. A GPU that "auto" chose and that does not start leads to a warning, and the CPU; an
+            OpenVINO that does not load, to a warning and ONNX Runtime.
         threads: CPU threads; 0 takes one for each physical core that this process may use.
         optimize_for: what "auto" goes by, see :data:`OptimizeFor`.
 
     Raises:
         ModelError: when the file is missing, no ONNX graph, or one with weights in other files.
         MissingExtra: when OpenVINO is asked for and not installed.
+        BrokenPackage: when the engine is installed and does not load.
         UsageError: for an unknown engine or a negative number of threads; when a GPU is asked for that the installed
             packages do not have, or that does not start.
     """
@@ -64,10 +66,10 @@ def open_graph(
             "onnx.save(onnx.load(FILE), FILE), and put the new sha256 into its .json."
         )
     chosen = choose_engine(engine, optimize_for)
-    if engine == "auto" and chosen in ACCELERATORS:
+    while engine == "auto" and chosen != "onnxruntime":
         try:
             return _compile(source, chosen, threads)
-        except UsageError as error:
+        except (UsageError, BrokenPackage) as error:
             give_up(chosen)
             chosen = _cpu_engine(optimize_for)
             warnings.warn(f"{str(error).partition('. ')[0]}: {chosen} runs on the CPU instead", stacklevel=2)
@@ -102,7 +104,8 @@ def choose_engine(engine: EngineName = "auto", optimize_for: OptimizeFor = "late
 
 
 def _cpu_engine(optimize_for: OptimizeFor) -> str:
-    return "openvino" if optimize_for == "throughput" and importlib.util.find_spec("openvino") else "onnxruntime"
+    is_faster = optimize_for == "throughput" and not is_given_up("openvino")
+    return "openvino" if is_faster and importlib.util.find_spec("openvino") else "onnxruntime"
 
 
 class Engine:
