@@ -15,21 +15,26 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from moue.errors import ModelError, WeightsMissing, quoted, require, shortened
+from moue.errors import ModelError, MoueError, WeightsMissing, quoted, require, shortened
 from moue.labels import label_permutation
 from moue.models.base import InputSpec, Network
 from moue.silence import silenced
 from moue.spec import Color
+
+#: Side in pixels of the images that show what a processor does; no processor scales to it.
+_PROBE = 61
 
 
 class HubClassifier(Network):
     """A Hugging Face image classifier.
 
     Where the published head has ``num_classes`` outputs it is kept (see ``labels``), else it is replaced. Size, mean
-    and deviation of the input are the processor's, whether that scales pixels to 0..1 or leaves them in 0..255.
+    and deviation of the input are the processor's, whatever its scale. Code that comes with a model is never run.
 
     Args:
         num_classes: number of logits.
@@ -40,11 +45,12 @@ class HubClassifier(Network):
         size: side of the input in pixels, scaled inside to the processor's.
         color: "gray" or "rgb".
         architecture: the model's configuration; by default that of ``source``.
-        processor: its preprocessing; by default that of ``source``.
+        processor: its preprocessing, as of :func:`read_processor`; by default that of ``source``.
 
     Raises:
         WeightsMissing: when the model cannot be found or fetched.
-        ModelError: when it is not an image classifier.
+        ModelError: when it is not an image classifier of transformers, is damaged, or has a preprocessing that networks
+            here cannot have.
         MissingExtra: without transformers.
     """
 
@@ -64,7 +70,7 @@ class HubClassifier(Network):
         processor: dict[str, Any] | None = None,
     ) -> None:
         config = read_config(source, architecture)
-        processor = read_processor(source) if processor is None else processor
+        processor = read_processor(source, color) if processor is None else processor
         super().__init__(input_of(processor, config, size, color), num_classes)
         published = {int(key): str(name) for key, name in (config.id2label or {}).items()}
         kept = pretrained and len(published) == num_classes
@@ -120,31 +126,68 @@ def read_config(source: str, architecture: dict[str, Any] | None = None) -> Any:
 
     Raises:
         WeightsMissing: when it cannot be found or fetched.
+        ModelError: when it is damaged, or not that of an image classifier of transformers.
     """
     transformers = require("transformers", "train")
-    if architecture is not None:
-        values = dict(architecture)
-        return transformers.AutoConfig.for_model(values.pop("model_type"), **values)
-    with _reading(source):
-        return transformers.AutoConfig.from_pretrained(source, **_hub_options(source))
+    names = require("transformers.models.auto.modeling_auto", "train").MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+    values = architecture
+    if values is None:
+        with _reading(source):
+            values, _ = transformers.PretrainedConfig.get_config_dict(source, **_hub_options(source))
+            if not values:
+                raise FileNotFoundError("there is no config.json")
+    with _building(source):
+        kind = values.get("model_type")
+        if kind in names:
+            return transformers.CONFIG_MAPPING[kind].from_dict(_without_code(values))
+        own = "its classes are code of its own, which moue does not run"
+        raise ValueError(own if "auto_map" in values else f"its model_type is {quoted(kind)}")
 
 
-def read_processor(source: str) -> dict[str, Any]:
-    """A model's preprocessing as plain values: ``size``, ``mean``, ``std`` (after division by 255)."""
-    transformers = require("transformers", "train")
-    with _reading(source):
-        values, _ = transformers.image_processing_utils.ImageProcessingMixin.get_image_processor_dict(
-            source, **_hub_options(source)
+def read_processor(source: str, color: Color = "gray") -> dict[str, Any]:
+    """A model's preprocessing as plain values, from what its processor makes of images of one color.
+
+    Args:
+        source: the model's name on the hub, or a local folder.
+        color: of the images that it will be given.
+
+    Returns:
+        ``size``, the side to which it scales, None where it does not; ``mean`` and ``std`` of each channel, after
+        division by 255.
+
+    Raises:
+        ModelError: when there is no processor that can be read, or it does more than scale and normalize.
+    """
+    auto = require("transformers", "train").AutoImageProcessor
+    colors = [(0, 0, 0), (255, 255, 255), (255, 0, 0)]
+    images = [Image.new("RGB", (_PROBE, _PROBE), each) for each in colors]
+    try:
+        with _quiet(), torch.device("cpu"):
+            process = auto.from_pretrained(source, trust_remote_code=False, **_hub_options(source))
+            pixels = np.asarray(process(images, return_tensors="np")["pixel_values"], np.float64)
+        height, width = pixels.shape[2:]
+    # Processors check their values with exceptions of many kinds.
+    except Exception as error:
+        raise ModelError(
+            f"the preprocessing of {source} cannot be read ({shortened(_first_line(error))}). If its files have "
+            "none, give the model's own numbers, as --set 'model.options.processor={size: 224, "
+            "mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}'"
+        ) from error
+    black, white, red = pixels[:, :, height // 2, width // 2]
+    if color == "rgb" and not np.allclose(red, [white[0], *black[1:]], atol=1e-4):
+        raise ModelError(
+            f"{source} takes its channels in another order than red, green, blue, which networks here do not. "
+            "Train it on gray images: --set model.options.color=gray"
         )
-    size = values.get("crop_size") if values.get("do_center_crop") else None
-    size = size or values.get("size") or {}
-    side = size if isinstance(size, int) else size.get("height") or size.get("shortest_edge")
-    normalize = values.get("do_normalize", True)
-    mean = values.get("image_mean") or [0.5] * 3 if normalize else [0.0]
-    std = values.get("image_std") or [0.5] * 3 if normalize else [1.0]
-    # Processors that do not rescale normalize 0..255; Network.prepare always divides by 255.
-    factor = values.get("rescale_factor", 1 / 255) * 255 if values.get("do_rescale", True) else 255.0
-    return {"size": side, "mean": [m / factor for m in mean], "std": [s / factor for s in std]}
+    scale = white - black
+    if not scale.all():
+        raise ModelError(f"the processor of {source} makes the same of black and white images.")
+    return {
+        "size": None if height == _PROBE else height,
+        # As many digits as the processor's float32 has.
+        "mean": [float(f"{value:.6g}") for value in (0 - black) / scale],
+        "std": [float(f"{value:.6g}") for value in 1 / scale],
+    }
 
 
 def input_of(processor: dict[str, Any], config: Any, size: int, color: Color) -> InputSpec:
@@ -168,20 +211,14 @@ def build(kind: Any, config: Any, source: str, pretrained: bool) -> nn.Module:
         WeightsMissing: when they cannot be found or fetched.
         ModelError: when the configuration is not that of an image classifier.
     """
-    try:
-        if not pretrained:
-            return cast(nn.Module, (getattr(kind, "from_config", None) or kind)(config))
-        with _reading(source):
-            return cast(
-                nn.Module,
-                kind.from_pretrained(source, config=config, ignore_mismatched_sizes=True, **_hub_options(source)),
-            )
-    except (ValueError, KeyError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(
-            f"{source} is not an image classifier that transformers can build: {shortened(error)}"
-        ) from error
+    with _building(source):
+        if pretrained:
+            with _reading(source):
+                options = {"config": config, "ignore_mismatched_sizes": True, "trust_remote_code": False}
+                return cast(nn.Module, kind.from_pretrained(source, **options, **_hub_options(source)))
+        if hasattr(kind, "from_config"):
+            return cast(nn.Module, kind.from_config(config, trust_remote_code=False))
+        return cast(nn.Module, kind(config))
 
 
 def init_classifier(head: nn.Linear | nn.Conv2d) -> None:
@@ -192,21 +229,52 @@ def init_classifier(head: nn.Linear | nn.Conv2d) -> None:
 
 
 def config_values(config: Any) -> dict[str, Any]:
-    """A configuration as plain values, without its origin."""
-    values = json.loads(config.to_json_string(use_diff=False))
+    """A configuration as plain values, without its origin and the code that came with it."""
+    values = _without_code(json.loads(config.to_json_string(use_diff=False)))
     drop = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
     return {key: value for key, value in values.items() if key not in drop}
+
+
+def _without_code(values: Any) -> Any:
+    """Values of a configuration without the names of Python files that transformers would run, also in its parts."""
+    if isinstance(values, dict):
+        return {key: _without_code(value) for key, value in values.items() if key != "auto_map"}
+    return values
+
+
+@contextmanager
+def _building(source: str) -> Iterator[None]:
+    """Turn what a configuration makes transformers raise into :class:`ModelError`."""
+    try:
+        yield
+    except MoueError:
+        raise
+    # Classes check their values with exceptions of many kinds, or not at all.
+    except Exception as error:
+        raise ModelError(
+            f"{source} is not an image classifier that transformers can build: {shortened(error, 160)}"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' output off the terminal: it warns about a new head, which is intended."""
+    log = require("transformers", "train").utils.logging
+    enabled = log.is_progress_bar_enabled()
+    log.disable_progress_bar()
+    try:
+        with silenced():
+            yield
+    finally:
+        if enabled:
+            log.enable_progress_bar()
 
 
 @contextmanager
 def _reading(source: str) -> Iterator[None]:
     """Turn errors of reading a model into :class:`WeightsMissing`, and keep transformers' output off the terminal."""
-    log = require("transformers", "train").utils.logging
-    enabled = log.is_progress_bar_enabled()
-    log.disable_progress_bar()
     try:
-        # Transformers warns about a new head, which is intended.
-        with silenced():
+        with _quiet():
             yield
     # OSError for what cannot be found or fetched, ValueError for names that the hub's client rejects.
     except (OSError, ValueError) as error:
@@ -216,14 +284,13 @@ def _reading(source: str) -> Iterator[None]:
             ) from error
         if source.startswith((".", "/", "~", "\\")):
             raise WeightsMissing(f"there is no folder {source}: it should hold a Hugging Face model.") from error
+        if not _is_offline(error):
+            raise WeightsMissing(f"the model {quoted(source)} cannot be read: {_first_line(error)}") from error
         raise WeightsMissing(
             f"the model {quoted(source)} cannot be fetched from here. On a machine with network type: "
             f"hf download {source} --local-dir FOLDER, copy FOLDER here, and set model.options.source=FOLDER; "
             f"or train 'vit-compact', which needs no published weights."
         ) from error
-    finally:
-        if enabled:
-            log.enable_progress_bar()
 
 
 def _hub_options(source: str) -> dict[str, bool]:
@@ -236,6 +303,16 @@ def _hub_options(source: str) -> dict[str, bool]:
     except OSError:
         return {"local_files_only": True}
     return {"local_files_only": False}
+
+
+def _is_offline(error: BaseException | None) -> bool:
+    """Whether an error is due to a hub that cannot be reached."""
+    absent = require("huggingface_hub.utils", "train").LocalEntryNotFoundError
+    while error is not None:
+        if isinstance(error, (absent, ConnectionError, TimeoutError)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _first_line(error: BaseException) -> str:
