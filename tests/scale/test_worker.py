@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import faulthandler
+import gzip
 import json
+import tarfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -137,6 +139,25 @@ def test_a_shard_that_was_lost_after_its_first_parts_is_no_silent_end(
     assert tally.statuses == {"ok": 6, "unreadable": 1}
     *_, last = rows_of(tmp_path / "out")
     assert (last["source"], reason in last["reason"]) == (str(shard), True)
+
+
+@pytest.mark.parametrize("deleted", [None, 0, 1])
+def test_a_shard_whose_damage_is_the_last_input_of_a_part_says_so_once(
+    tmp_path: Path, tiny_onnx: Path, deleted: int | None
+) -> None:
+    shard = tar_of(tmp_path / "a.tgz", samples(10), "w:gz")
+    with tarfile.open(shard) as tar:
+        within_a_header = tar.getmember("007.png").offset + 100
+    shard.write_bytes(gzip.compress(gzip.decompress(shard.read_bytes())[:within_a_header]))
+    [unit] = units(shard)
+    scorer = Scorer(job(tmp_path / "out", tiny_onnx, part_inputs=4))
+    first, rows = scorer.score(unit), rows_of(tmp_path / "out")
+    assert (first.inputs, first.parts) == (8, 2)
+    assert rows[-1]["source"] == str(shard)
+    if deleted is not None:
+        sorted((tmp_path / "out").glob("part-*"))[deleted].unlink()
+    assert scorer.score(unit) == first
+    assert rows_of(tmp_path / "out") == rows
 
 
 def test_a_worker_tells_the_rows_that_a_film_has_and_will_have(tmp_path: Path, tiny_onnx: Path) -> None:

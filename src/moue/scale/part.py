@@ -37,6 +37,8 @@ class Tally:
     parts: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     """Inputs by status; a film has that of its end, or "ok" where any frame had a face."""
+    ended: bool = False
+    """Of a part: whether its last input stands for all that is left of its shard, which cannot be read."""
 
     def add(self, other: Tally) -> None:
         """Count in what other inputs had."""
@@ -52,12 +54,13 @@ class Tally:
 
     def to_json(self) -> bytes:
         """One line of JSON."""
-        return json.dumps(self.to_dict()).encode()
+        return json.dumps({**self.to_dict(), "ended": self.ended}).encode()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types."""
+        """Plain types; what a whole data set has, too."""
         # Not asdict, which takes a counter's items for its elements.
-        return {**vars(self), "statuses": dict(sorted(self.statuses.items()))}
+        counts = {name: value for name, value in vars(self).items() if name != "ended"}
+        return {**counts, "statuses": dict(sorted(self.statuses.items()))}
 
 
 def part_name(unit: int, number: int) -> str:

@@ -110,7 +110,7 @@ class Scorer:
             if tally is None:
                 break
             total.add(tally)
-            if tally.inputs < self._job.part_inputs:
+            if tally.ended or tally.inputs < self._job.part_inputs:
                 break
         return total
 
@@ -156,6 +156,7 @@ class Scorer:
     ) -> Iterator[Source]:
         for index, item in items:
             sink.key = item.key
+            sink.tally.ended = item.ends_shard
             given_up = attempts.given_up(index)
             if given_up is not None:
                 yield Source(item.name, "unreadable", given_up)
@@ -192,9 +193,10 @@ def _reaching(patient: bool) -> Iterator[None]:
 
 def _after(items: Iterator[tuple[int, Item]], count: int, unit: Unit) -> Iterator[tuple[int, Item]]:
     """The items after as many as a part has: where the shard cannot be read so far any more, what says so."""
+    lost = failed_item(shown(unit.path), f"{CHANGED}: it has fewer files", ends_shard=True)
     for _ in range(count):
-        index, item = next(items, (OPENING, failed_item(shown(unit.path), f"{CHANGED}: it has fewer files")))
-        if item.ends_shard or index == OPENING:
+        index, item = next(items, (OPENING, lost))
+        if item.ends_shard:
             return iter([(index, item)])
     return items
 
