@@ -1,9 +1,9 @@
-"""Fonts of figures (Matplotlib, the extra ``report``), whatever script a name in them is written in."""
+"""Text of figures (Matplotlib, the extra ``report``), whatever characters a name in them has."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,8 @@ FALLBACK_FONTS = ("Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "Noto Sa
 def figure_fonts(style: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Draw figures with matplotlib's settings ``style`` and all fonts that are installed for other scripts.
 
-    A character that no font has is an empty box, without a warning: the reader sees it, and can do nothing else.
+    Text is no formula, whatever dollar signs it has. A character that no font has is an empty box, without a warning:
+    the reader sees it, and can do nothing else.
 
     Raises:
         MissingExtra: without Matplotlib.
@@ -27,8 +28,24 @@ def figure_fonts(style: Mapping[str, Any] | None = None) -> Iterator[None]:
     matplotlib = require("matplotlib", "report")
     installed = set(require("matplotlib.font_manager", "report").get_font_names())
     fonts = [LAYOUT_FONT, *(name for name in FALLBACK_FONTS if name in installed)]
-    with matplotlib.rc_context({**(style or {}), "font.sans-serif": fonts}), no_glyph_warnings():
+    settings = {**(style or {}), "font.sans-serif": fonts, "text.parse_math": False}
+    with matplotlib.rc_context(settings), no_glyph_warnings():
         yield
+
+
+def add_legend(figure: Any, handles: Sequence[Any], names: Sequence[str], **options: Any) -> None:
+    """A legend of a figure, with every name.
+
+    Args:
+        figure: a Matplotlib figure.
+        handles: what was drawn, for its color and form.
+        names: one each.
+        **options: of ``Figure.legend``.
+    """
+    # Names are set afterwards: matplotlib leaves out what begins with an underscore.
+    legend = figure.legend(handles, [str(i) for i in range(len(handles))], **options)
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_text(name)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from moue.errors import MissingExtra, UsageError
 from moue.runtime.outputs import timeline
 from moue.runtime.outputs.people import summarize
 from moue.runtime.outputs.timeline import plot_timeline
+from moue.runtime.results import Predictions
 from moue.runtime.video.decode import open_video
 from moue.runtime.video.stream import stream_video
 
@@ -153,6 +154,16 @@ def test_a_timeline_names_its_video_its_people_and_its_axes(video: Path, tmp_pat
     assert video.name in texts
     assert f"person 1: happy, {100 * person['probabilities']['happy']:.0f} % on average" in texts
     assert {"seconds", "0 %", "25 %", "50 %", "75 %", "100 %", "happy", "sad"} <= set(texts)
+
+
+def test_a_timeline_shows_every_label_as_it_is_written(video: Path, tmp_path: Path) -> None:
+    names = ("_happy", "$\\x$")
+    rows = [
+        row.replace(predictions=Predictions(row.predictions.probabilities, names))
+        for row in stream_video(SquareReader(), video)
+    ]
+    plot_timeline(rows, tmp_path / "odd.svg")
+    assert set(names) <= set(re.findall(r"<!-- (.*?) -->", (tmp_path / "odd.svg").read_text()))
 
 
 def test_a_name_in_any_script_costs_no_warning(tmp_path: Path) -> None:

@@ -303,6 +303,16 @@ def test_figures_are_drawn_of_every_kind(results: list[Faces], tmp_path: Path) -
         timeline.plot_conditions(curves.to_table())
 
 
+def test_figures_show_every_condition_as_it_is_written(results: list[Faces], tmp_path: Path) -> None:
+    seen = timeline.read(results)
+    names = ("_rest", "$\\x$")
+    events = [timeline.Event("a.mp4", 2, 4, names[0]), timeline.Event("b.mp4", 1, 5, names[1])]
+    timeline.plot_curves(timeline.event_locked(seen, events), tmp_path / "curves.svg")
+    timeline.plot_conditions(timeline.by_condition(seen, events), tmp_path / "conditions.svg")
+    for name in ("curves.svg", "conditions.svg"):
+        assert all(f"{condition} (n = " in (tmp_path / name).read_text() for condition in names)
+
+
 def test_without_pandas_and_matplotlib_the_numbers_are_there(
     results: list[Faces], monkeypatch: pytest.MonkeyPatch
 ) -> None:

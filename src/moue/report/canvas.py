@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from moue.errors import require, shortened
-from moue.fonts import LAYOUT_FONT, figure_fonts, no_glyph_warnings
+from moue.fonts import LAYOUT_FONT, add_legend, figure_fonts, no_glyph_warnings
 from moue.report.labels import Box, place, spread
 
 #: Inches. All figures but large confusion matrices are as wide, so that their text has one size on the page.
@@ -53,8 +53,6 @@ STYLE = {
     "grid.color": FAINT,
     "grid.linewidth": 0.7,
     "text.color": INK,
-    # A name with dollar signs is no formula.
-    "text.parse_math": False,
     "xtick.color": GRAY,
     "ytick.color": GRAY,
     "xtick.major.size": 0,
@@ -157,17 +155,7 @@ class Canvas:
         columns = max(1, min(len(names), int(72 * WIDTH / widest)))
         width, height = self.figure.get_size_inches()
         self.figure.set_size_inches(width, height + 0.18 * -(-len(names) // columns))
-        # Names are set afterwards: matplotlib leaves out what begins with an underscore.
-        legend = self.figure.legend(
-            handles,
-            [str(i) for i in range(len(handles))],
-            loc="outside upper left",
-            ncols=columns,
-            fontsize=SMALL,
-            numpoints=1,
-        )
-        for text, name in zip(legend.get_texts(), short, strict=True):
-            text.set_text(name)
+        add_legend(self.figure, handles, short, loc="outside upper left", ncols=columns, fontsize=SMALL, numpoints=1)
         self._laid_out = False
         self.figure.set_layout_engine("constrained")
 

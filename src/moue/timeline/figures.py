@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from moue.errors import UnknownName, UsageError, require
 from moue.files import atomic_write
-from moue.fonts import figure_fonts
+from moue.fonts import add_legend, figure_fonts
 from moue.report.canvas import DASHES, INK, PALETTE, STYLE
 from moue.timeline.curves import Curves
 from moue.timeline.table import Table
@@ -43,17 +43,18 @@ def plot_curves(
     shown = _chosen(expressions, curves.labels)
     with figure_fonts(STYLE):
         figure, axes = _panels(len(shown))
+        drawn: dict[str, Any] = {}
         for ax, name in zip(axes, shown, strict=False):
             k = curves.labels.index(name)
             for c, condition in enumerate(curves.conditions):
                 color, dashes = PALETTE[c % len(PALETTE)], DASHES[c % len(DASHES)]
                 counted = f"{condition} (n = {curves.n[c, np.abs(curves.times).argmin()]})"
-                ax.plot(curves.times, curves.mean[c, :, k], color=color, linestyle=dashes, label=counted)
+                drawn[counted] = ax.plot(curves.times, curves.mean[c, :, k], color=color, linestyle=dashes)[0]
                 ax.fill_between(
                     curves.times, curves.low[c, :, k], curves.high[c, :, k], color=color, alpha=0.2, linewidth=0
                 )
             ax.axvline(0, color=INK, linewidth=0.8)
-            ax.set_title(name, parse_math=False)
+            ax.set_title(name)
             ax.set_xlim(curves.times[0], curves.times[-1])
         below = axes[_COLUMNS : len(shown)]
         for i, ax in enumerate(axes):
@@ -62,7 +63,7 @@ def plot_curves(
             ax.tick_params(labelbottom=bottom)
             ax.set_xlabel("seconds from the start" if bottom else "")
             ax.set_ylabel("mean probability" if left else "")
-        _legend(figure, axes[0])
+        _legend(figure, drawn)
         figure.suptitle(f"Mean and {curves.confidence:.0%} interval, pointwise, over {UNITS[curves.unit]}", fontsize=11)
         _save(figure, path)
     return figure
@@ -91,6 +92,7 @@ def plot_conditions(
     with figure_fonts(STYLE):
         figure = require("matplotlib.figure", "report").Figure(figsize=(2 + 1.3 * len(shown), 4), layout="constrained")
         ax = figure.subplots()
+        drawn: dict[str, Any] = {}
         for c, condition in enumerate(conditions):
             rows = [row for row in table if row["condition"] == condition and row["expression"] in shown]
             rows.sort(key=lambda row: shown.index(row["expression"]))
@@ -101,13 +103,13 @@ def plot_conditions(
             )
             errors = np.nan_to_num([mean - low, high - mean])
             style = {"color": PALETTE[c % len(PALETTE)], "marker": "o", "linestyle": "none", "capsize": 3}
-            ax.errorbar(x, mean, errors, label=f"{condition} (n = {rows[0]['people']})", **style)
-        ax.set_xticks(range(len(shown)), shown, parse_math=False)
+            drawn[f"{condition} (n = {rows[0]['people']})"] = ax.errorbar(x, mean, errors, **style)
+        ax.set_xticks(range(len(shown)), shown)
         ax.set_ylabel("mean probability")
         # A value of 0 is drawn whole.
         ax.set_ylim(bottom=-0.02)
         ax.grid(axis="x", visible=False)
-        _legend(figure, ax)
+        _legend(figure, drawn)
         _save(figure, path)
     return figure
 
@@ -136,9 +138,8 @@ def _panels(n: int) -> tuple[Any, list[Any]]:
     return figure, axes
 
 
-def _legend(figure: Any, ax: Any) -> None:
-    handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4))
+def _legend(figure: Any, drawn: Mapping[str, Any]) -> None:
+    add_legend(figure, list(drawn.values()), list(drawn), loc="outside lower center", ncols=min(len(drawn), 4))
 
 
 def _chosen(expressions: Sequence[str] | None, labels: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from moue.errors import require
 from moue.files import atomic_write
-from moue.fonts import figure_fonts
+from moue.fonts import add_legend, figure_fonts
 from moue.labels import color
 from moue.runtime.outputs.people import People, TrackHistory
 from moue.runtime.results import Faces
@@ -38,23 +38,25 @@ def plot_timeline(rows: People | Iterable[Faces], path: str | os.PathLike[str], 
     longest = sorted(histories, key=lambda key: histories[key].frames, reverse=True)[:tracks]
     shown = [key for key in histories if key in longest]
     several = len({(key.source, key.video) for key in histories}) > 1
-    figure = figure_module.Figure(figsize=(10, 1.6 + 1.9 * max(1, len(shown))), layout="constrained")
-    axes = figure.subplots(max(1, len(shown)), 1, sharex=True, squeeze=False)[:, 0]
-    for ax, key in zip(axes, shown, strict=False):
-        _plot_track(ax, histories[key], f"{_drawable(key.source)}, " if several else "", key.track)
-    axes[-1].set_xlabel("seconds")
     names = list(dict.fromkeys(_drawable(key.source) for key in histories))
     title = names[0] if len(names) == 1 else f"{len(names)} videos" if names else ""
     if len(shown) < len(histories):
         title += f": the {len(shown)} people seen longest, of {len(histories)}"
-    figure.suptitle(title, parse_math=False)
-    if shown:
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    else:
-        axes[0].set_title("no face in this video")
     path = Path(path)
     with atomic_write(path) as part, figure_fonts():
+        figure = figure_module.Figure(figsize=(10, 1.6 + 1.9 * max(1, len(shown))), layout="constrained")
+        axes = figure.subplots(max(1, len(shown)), 1, sharex=True, squeeze=False)[:, 0]
+        for ax, key in zip(axes, shown, strict=False):
+            _plot_track(ax, histories[key], f"{_drawable(key.source)}, " if several else "", key.track)
+        axes[-1].set_xlabel("seconds")
+        figure.suptitle(title)
+        if shown:
+            labels = histories[shown[0]].labels
+            add_legend(
+                figure, axes[0].get_lines(), labels, loc="outside lower center", ncols=len(labels), frameon=False
+            )
+        else:
+            axes[0].set_title("no face in this video")
         figure.savefig(part, dpi=100, format=path.suffix.removeprefix(".") or "png")
 
 
@@ -64,11 +66,10 @@ def _plot_track(ax: Any, history: TrackHistory, video: str, track: int) -> None:
         red, green, blue = (v / 255 for v in color(label))
         # A person who is seen in one frame is a point.
         marker = "o" if len(times) == 1 else None
-        ax.plot(times, 100 * probabilities[:, k], color=(red, green, blue), label=label, linewidth=1.5, marker=marker)
+        ax.plot(times, 100 * probabilities[:, k], color=(red, green, blue), linewidth=1.5, marker=marker)
     summary = history.summary()
     mean = summary["probabilities"][summary["label"]]
-    ax.set_title(f"{video}person {track}: {summary['label']}, {100 * mean:.0f} % on average", loc="left", fontsize=10,
-                 parse_math=False)  # fmt: skip
+    ax.set_title(f"{video}person {track}: {summary['label']}, {100 * mean:.0f} % on average", loc="left", fontsize=10)
     ax.set_ylim(0, 100)
     ax.set_yticks((0, 25, 50, 75, 100))
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0f} %")
