@@ -6,9 +6,11 @@ import io
 import random
 import tarfile
 from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,7 +22,8 @@ from moue.runtime.inputs.source import Source
 from moue.scale import tar_shard
 from moue.scale.discover import Entry
 from moue.scale.item import Item
-from moue.scale.parquet_shard import ParquetColumns, count_rows, parquet_items
+from moue.scale.parquet_shard import ParquetColumns, parquet_items, row_groups
+from moue.scale.plan import Planner
 from moue.scale.tar_shard import cut_tar, tar_items
 
 
@@ -141,7 +144,7 @@ def _skipped(path: Path) -> list[tuple[Item, Source]]:
 def test_the_pieces_of_a_parquet_file_have_each_row_once(tmp_path: Path, size: int) -> None:
     images = [image(i) if i != 3 else None for i in range(30)]
     path = str(parquet_of(tmp_path / "a.parquet", {"id": list(range(100, 130)), "jpg": images}))
-    assert count_rows(path, ParquetColumns()) == 30
+    assert row_groups(path, ParquetColumns()) == [8, 8, 8, 6]
     found = [
         source
         for start in range(0, 30, size)
@@ -150,6 +153,22 @@ def test_the_pieces_of_a_parquet_file_have_each_row_once(tmp_path: Path, size: i
     assert [(name, key) for name, key, _ in found] == [(f"{path}#{i}", str(100 + i)) for i in range(30)]
     assert [source.kind for _, _, source in found] == ["unreadable" if i == 3 else "image" for i in range(30)]
     assert [source.content for _, _, source in found] == images
+
+
+@pytest.mark.parametrize(
+    ("part_inputs", "stops"), [(4, [8, 16, 24, 30]), (9, [8, 16, 24, 30]), (16, [16, 30]), (512, [16, 30])]
+)
+def test_the_pieces_of_another_machines_parquet_file_are_whole_row_groups(
+    tmp_path: Path, part_inputs: int, stops: list[int]
+) -> None:
+    path = parquet_of(tmp_path / "a.parquet", {"jpg": [image()] * 30})
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/a.parquet", path.read_bytes())
+    try:
+        units = list(Planner(part_inputs, ParquetColumns()).units([Entry("memory://a.parquet", "parquet")]))
+    finally:
+        memory.rm("/a.parquet")
+    assert [(unit.start, unit.stop) for unit in units] == list(pairwise([0, *stops]))
 
 
 def test_hugging_faces_images_are_read_with_their_paths(tmp_path: Path) -> None:
@@ -161,23 +180,23 @@ def test_hugging_faces_images_are_read_with_their_paths(tmp_path: Path) -> None:
 def test_columns_that_cannot_be_told_are_asked_for(tmp_path: Path) -> None:
     path = str(parquet_of(tmp_path / "a.parquet", {"a": [b"x"], "b": [b"y"], "c": ["z"]}))
     with pytest.raises(UsageError, match=r"several columns of bytes: a, b. Choose one with --image-column"):
-        count_rows(path, ParquetColumns())
+        row_groups(path, ParquetColumns())
     with pytest.raises(UsageError, match=r"has no column 'd'. Its columns: a, b, c"):
-        count_rows(path, ParquetColumns(image="d"))
+        row_groups(path, ParquetColumns(image="d"))
     with pytest.raises(UsageError, match=r"'c' of .* holds no bytes"):
-        count_rows(path, ParquetColumns(image="c"))
-    assert count_rows(path, ParquetColumns(image="b", key="c")) == 1
+        row_groups(path, ParquetColumns(image="c"))
+    assert row_groups(path, ParquetColumns(image="b", key="c")) == [1]
 
 
 def test_a_parquet_file_without_images_or_damaged_has_a_row(tmp_path: Path) -> None:
     path = parquet_of(tmp_path / "a.parquet", {"a": [1]})
-    assert isinstance(entry := count_rows(str(path), ParquetColumns()), Entry)
+    assert isinstance(entry := row_groups(str(path), ParquetColumns()), Entry)
     assert entry.kind == "skipped"
     parquet_of(path, {"a": pa.array([], pa.binary())})
-    assert isinstance(entry := count_rows(str(path), ParquetColumns(image="a")), Entry)
+    assert isinstance(entry := row_groups(str(path), ParquetColumns(image="a")), Entry)
     assert (entry.kind, entry.reason) == ("skipped", "a Parquet file without rows")
     path.write_bytes(path.read_bytes()[:50])
-    assert isinstance(entry := count_rows(str(path), ParquetColumns()), Entry)
+    assert isinstance(entry := row_groups(str(path), ParquetColumns()), Entry)
     assert entry.kind == "unreadable"
 
 
@@ -197,7 +216,7 @@ def test_a_damaged_group_of_rows_takes_no_other_one_along(tmp_path: Path) -> Non
 @pytest.mark.parametrize("kind", [pa.large_binary(), pa.binary_view(), pa.dictionary(pa.int8(), pa.binary())])
 def test_a_column_of_bytes_may_be_stored_in_any_way(tmp_path: Path, kind: Any) -> None:
     path = str(parquet_of(tmp_path / "a.parquet", {"jpg": pa.array([image(), image(1)]).cast(kind)}))
-    assert count_rows(path, ParquetColumns()) == 2
+    assert row_groups(path, ParquetColumns()) == [2]
     assert [s.content for _, _, s in opened(parquet_items(path, 0, 2, ParquetColumns()))] == [image(), image(1)]
 
 
@@ -229,6 +248,6 @@ def test_a_parquet_file_of_a_server_that_sends_no_parts_says_what_to_do(tmp_path
     path = parquet_of(tmp_path / "a.parquet", {"a": [random.Random(0).randbytes(200_000)]})
     with web_server() as server:
         server.answers["/a.parquet"] = content(path.read_bytes(), "application/octet-stream", ranges=False)
-        entry = count_rows(server.url("/a.parquet"), ParquetColumns())
+        entry = row_groups(server.url("/a.parquet"), ParquetColumns())
     assert isinstance(entry, Entry)
     assert str(entry.reason).endswith("sends files only as a whole (no range requests): save it and give its path")

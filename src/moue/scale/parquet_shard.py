@@ -38,15 +38,15 @@ class ParquetColumns:
     """That of the keys."""
 
 
-def count_rows(path: str, columns: ParquetColumns) -> int | Entry:
-    """How many rows a Parquet file has; where none can be read, an entry that says why.
+def row_groups(path: str, columns: ParquetColumns) -> list[int] | Entry:
+    """How many rows each row group of a Parquet file has; where none can be read, an entry that says why.
 
     Raises:
         UsageError: when the column of the images cannot be told, or a named one is not there; when a server cannot be
             reached.
     """
     try:
-        schema, rows = patiently(open_filesystem(path)[0], lambda: _shape(path), RETRIES if is_address(path) else 0)
+        schema, groups = patiently(open_filesystem(path)[0], lambda: _shape(path), RETRIES if is_address(path) else 0)
     except reading_errors() as error:
         if is_address(path) and may_pass(error):
             # Its rows would never be in the plan.
@@ -65,7 +65,7 @@ def count_rows(path: str, columns: ParquetColumns) -> int | Entry:
         raise UsageError(f"{name} has several columns of bytes: {', '.join(found)}. Choose one with --image-column.")
     if not found:
         return Entry(path, "skipped", "a Parquet file without a column of bytes")
-    return rows or Entry(path, "skipped", "a Parquet file without rows")
+    return groups if any(groups) else Entry(path, "skipped", "a Parquet file without rows")
 
 
 def parquet_items(
@@ -77,7 +77,7 @@ def parquet_items(
         path: of the file, or its address.
         start: the first row.
         stop: the row after the last; there is an item for each up to it, even where the file has fewer by now.
-        columns: what :func:`count_rows` has checked.
+        columns: what :func:`row_groups` has checked.
         folder: where a relative path begins, if not in the working folder.
         patient: whether to raise what reading the file raises, as the caller tries again.
     """
@@ -106,9 +106,10 @@ def parquet_items(
         yield failed_item(f"{name}#{number}", why)
 
 
-def _shape(path: str) -> tuple[Any, int]:
+def _shape(path: str) -> tuple[Any, list[int]]:
     with _opened(path) as file:
-        return file.schema_arrow, int(file.metadata.num_rows)
+        metadata = file.metadata
+        return file.schema_arrow, [int(metadata.row_group(i).num_rows) for i in range(metadata.num_row_groups)]
 
 
 def _item(name: str, key: str | None, content: bytes | None) -> Item:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from moue.errors import MoueError, shortened
 from moue.scale.discover import Entry
-from moue.scale.filesystem import shown
-from moue.scale.parquet_shard import ParquetColumns, count_rows
+from moue.scale.filesystem import is_address, shown
+from moue.scale.parquet_shard import ParquetColumns, row_groups
 from moue.scale.storage import ANOTHER, Storage
 from moue.scale.tar_shard import NO_INPUTS, cut_tar
 
@@ -64,7 +66,8 @@ class Planner:
     """Cuts the files of the sources into units.
 
     Args:
-        part_inputs: inputs of a unit at most; shards that cannot be cut are one.
+        part_inputs: inputs of a unit at most, but of a shard, or a row group of another machine's Parquet file, that
+            cannot be cut.
         columns: of Parquet files.
     """
 
@@ -117,13 +120,18 @@ class Planner:
             yield from self._files([Entry(entry.name, "unreadable", reason)])
 
     def _parquet(self, name: str) -> Iterator[Unit]:
-        rows = count_rows(name, self._columns)
-        if isinstance(rows, Entry):
-            yield from self._files([rows])
+        groups = row_groups(name, self._columns)
+        if isinstance(groups, Entry):
+            yield from self._files([groups])
             return
+        ends = list(itertools.accumulate(groups))
         start = 0
-        while start < rows:
-            stop = min(rows, start + self._size())
+        while start < ends[-1]:
+            stop = min(ends[-1], start + self._size())
+            if is_address(name):
+                # A row is reached through those before it in its group, which another machine would send for each unit.
+                whole = bisect_right(ends, stop) - 1
+                stop = ends[max(whole, bisect_right(ends, start))]
             yield self._unit(kind="parquet", inputs=stop - start, path=name, start=start, stop=stop)
             start = stop
 
