@@ -157,7 +157,7 @@ def test_a_timeline_names_its_video_its_people_and_its_axes(video: Path, tmp_pat
 
 
 def test_a_timeline_shows_every_label_as_it_is_written(video: Path, tmp_path: Path) -> None:
-    names = ("_happy", "$\\x$")
+    names = ("_happy", "$\\x$", *"abcde")
     rows = [
         row.replace(predictions=Predictions(row.predictions.probabilities, names))
         for row in stream_video(SquareReader(), video)
