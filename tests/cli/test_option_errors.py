@@ -124,3 +124,14 @@ def test_an_argument_without_an_option_gets_no_option_s_name(
 def test_weights_for_other_models_than_are_given(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*command.split(), "tiny", "default", "-o", "file.onnx", "--weights", "1,2,3"]) == 2
     assert capsys.readouterr().err.startswith("moue: --weights takes one for each of the 2 models. Got 3 instead.")
+
+
+@pytest.mark.parametrize(
+    "command", ["evaluate tiny --data absent", "score absent --out out", "ensemble rank tiny --data absent", "networks"]
+)
+def test_a_terminal_takes_no_binary_results_which_is_said_before_the_work(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert cli.main([*command.split(), "--format", "parquet"]) == 2
+    assert "--format: parquet is binary: send it to a file" in capsys.readouterr().err

@@ -25,11 +25,17 @@ PERCENT = re.compile(r"-?[\d.]+%( ± [\d.]+%)?")
 FORMATS = ("table", "json", "jsonl", "csv", "parquet")
 
 
-def add_format(parser: argparse._ActionsContainer, default: str = "table") -> None:
-    """Add ``--format`` to a command, or to a group of its options."""
+def add_format(parser: argparse._ActionsContainer, default: str = "table", *, prints: bool = True) -> None:
+    """Add ``--format`` to a command, or to a group of its options.
+
+    Args:
+        parser: of the command.
+        default: the format where none is given.
+        prints: whether the command prints its results in any case, so that binary ones cannot be had on a terminal.
+    """
     parser.add_argument(
         "--format",
-        type=_available,
+        type=_printable if prints else _available,
         choices=FORMATS,
         default=default,
         help=f"how to print the results (default: {default})",
@@ -40,6 +46,13 @@ def _available(format: str) -> str:
     """The format; raises now, and not after the work, where its package is not installed."""
     if format == "parquet":
         require("pyarrow", "parquet")
+    return format
+
+
+def _printable(format: str) -> str:
+    """As :func:`_available`; raises on a terminal, too, where the format is binary."""
+    if _available(format) == "parquet" and sys.stdout.isatty():
+        raise UsageError("parquet is binary: send it to a file, as in `moue … --format parquet > rows.parquet`.")
     return format
 
 
@@ -62,8 +75,6 @@ def write(rows: Sequence[Mapping[str, Any]], format: str, value: Any = None, per
     elif format == "csv":
         sys.stdout.write(to_csv(rows))
     elif format == "parquet":
-        if sys.stdout.isatty():
-            raise UsageError("parquet is binary: send it to a file, as in `moue … --format parquet > rows.parquet`.")
         sys.stdout.buffer.write(to_parquet(rows))
     else:
         shown = [{key: in_percent(v) if key in percent else v for key, v in row.items()} for row in rows]

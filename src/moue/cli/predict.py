@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="show the images of a camera or stream in a window, as it is for a camera",
     )
-    add_format(results)
+    add_format(results, prints=False)
 
     add_model(parser)
     add = parser.add_argument_group("processor").add_argument
