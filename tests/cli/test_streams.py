@@ -43,7 +43,7 @@ COMMANDS = ["data info synth:50", "data info absent.csv", "predict --detector no
 @pytest.mark.parametrize(
     ("redirection", "expected", "words"),
     [
-        (">/dev/full", [2, 2, 2], "No space left on device"),
+        (">/dev/full", [2, 2, 2], "moue: standard output: No space left on device"),
         ("2>/dev/full", [0, 2, 3], "50 images"),
         (">&-", [0, 2, 3], "absent.csv does not exist"),
         ("2>&-", [0, 2, 3], "50 images"),
@@ -58,6 +58,14 @@ def test_the_exit_code_says_what_was_done(
     found, printed = codes(COMMANDS, redirection, tmp_path, unbuffered)
     assert found == expected
     assert words in printed
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_of_any_kind_that_cannot_be_written_is_an_error(tmp_path: Path, unbuffered: str) -> None:
+    commands = ["--version", "--help", "completion bash", "networks --format parquet"]
+    found, printed = codes(commands, ">/dev/full", tmp_path, unbuffered)
+    assert found == [2] * len(commands)
+    assert printed.splitlines() == ["moue: standard output: No space left on device"] * len(commands)
 
 
 def test_every_command_ends_so(tmp_path: Path) -> None:

@@ -106,8 +106,7 @@ def _run(argv: Sequence[str]) -> int:
     except (MoueError, OSError, MemoryError) as error:
         if "--debug" in argv:
             raise
-        named = isinstance(error, OSError) and error.filename is None and streams.lost_output() is not None
-        _print_error(f"standard output: {_message(error)}" if named else _message(error))
+        _print_error(_message(error))
         return USAGE_ERROR
 
 
@@ -125,7 +124,7 @@ def _with_output(code: int) -> int:
     error = streams.lost_output()
     if error is None or isinstance(error, BrokenPipeError) or code not in (OK, PARTIAL):
         return code
-    _print_error(f"standard output: {_message(error)}")
+    _print_error(_message(error))
     return USAGE_ERROR
 
 

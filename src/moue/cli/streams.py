@@ -11,7 +11,13 @@ import os
 import re
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
+
+from moue.files import naming_errors
+
+#: What errors call stdout.
+STDOUT = Path("standard output")
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -54,6 +60,14 @@ class Remarks(io.TextIOBase):
         return self._stream.encoding
 
 
+class _Output(io.FileIO):
+    """stdout, whose errors name it."""
+
+    def write(self, data: Any) -> int:
+        with naming_errors(STDOUT):
+            return super().write(data)
+
+
 def prepare() -> None:
     """Make the three streams usable, whatever they are."""
     # A closed descriptor would be given to the next file that is opened, and what libraries print would go into it.
@@ -65,6 +79,12 @@ def prepare() -> None:
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    # A terminal is never full, and that of Windows is no plain file.
+    if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        # Never unbuffered: argparse ignores what it cannot write, which is then left for :func:`lost_output` to find.
+        lines = sys.stdout.line_buffering or sys.stdout.write_through
+        output = _Output(sys.stdout.fileno(), "wb", closefd=False)
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(output), line_buffering=lines)
     # Pipes are UTF-8 everywhere. A file name that is not valid text is shown as an escape instead of ending the run.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -80,7 +100,8 @@ def lost_output() -> OSError | None:
         Why that is impossible, after which stdout discards what is written; None where all is well.
     """
     try:
-        sys.stdout.flush()
+        with naming_errors(STDOUT):
+            sys.stdout.flush()
     except OSError as error:
         # What is still buffered must not fail again when Python ends.
         with suppress(OSError):
