@@ -75,6 +75,24 @@ def test_values_wider_than_eight_bits_are_of_as_many_as_hold_the_largest(white: 
         np.testing.assert_array_equal(read_image(content), expected)
 
 
+@pytest.mark.parametrize("white", [255, 1023, 4095, 65535])
+@pytest.mark.parametrize("opaque", [255, 1023, 65535])
+def test_colors_of_few_bits_are_scaled_before_they_lie_over_white(white: int, opaque: int) -> None:
+    eight = np.dstack([RGB, np.full(RGB.shape[:2], 255, np.uint8)])
+    eight[0, 0, :3] = 255
+    eight[1:, :2, 3] = 0
+    eight[1:, 2:4, 3] = 85
+    wide = (eight.astype(np.uint32) * ([white] * 3 + [opaque]) // 255).astype(np.uint16)
+    if white == 65535:
+        # Only where the colors are of fewer bits can their alpha be of fewer, too.
+        wide[:, :, 3] = eight[:, :, 3] * np.uint16(257)
+    for content in (wide_png(wide), wide_tiff(wide, "<u2"), wide_tiff(wide, ">u2")):
+        np.testing.assert_allclose(read_image(content), read_image(eight), atol=1)
+    gray = np.repeat(eight[:, :, :1], 4, axis=2)
+    gray[:, :, 3] = eight[:, :, 3]
+    np.testing.assert_allclose(read_image(wide_png(wide[:, :, [0, 3]])), read_image(gray), atol=1)
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA", "CMYK", "I;16"])
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
 def test_modes(mode: str, format: str) -> None:

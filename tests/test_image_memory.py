@@ -38,6 +38,7 @@ PHOTOS: dict[str, Callable[[], bytes]] = {
     "16-bit PNG": lambda: saved(sixteen_bits()),
     "16-bit TIFF": lambda: saved(sixteen_bits(), "TIFF", compression="tiff_lzw"),
     "12-bit color in 16-bit PNG": lambda: wide_png(np.full((*SIZE[::-1], 3), 3000, np.uint16)),
+    "12-bit color with alpha in 16-bit PNG": lambda: wide_png(np.full((*SIZE[::-1], 4), 3000, np.uint16)),
     "turned TIFF": lambda: saved(COLOR, "TIFF", compression="tiff_lzw", tiffinfo={274: 6}),
     "float TIFF": lambda: saved(Image.new("F", SIZE, 0.5), "TIFF", compression="tiff_lzw"),
     "JPEG": lambda: saved(COLOR, "JPEG"),

@@ -49,6 +49,18 @@ _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 
 _ORIENTATION = 0x0112
 
+#: Pillow's name for pixels of which all four bytes are kept.
+_GRAY_ALPHA = "RGBA"
+
+#: Pillow's names for pixels of 16 bits a channel that are decoded to their upper bytes, and for their lower ones.
+_LOWER = {
+    **{f"{mode};16B": f"{mode};16L" for mode in ("RGB", "RGBA")},
+    **{f"{mode};16L": f"{mode};16B" for mode in ("RGB", "RGBA")},
+    **{f"{mode};16N": f"{mode};16{'B' if sys.byteorder == 'little' else 'L'}" for mode in ("RGB", "RGBA")},
+    # Nothing decodes the lower bytes of gray with alpha: those of both, as four channels, have all of it.
+    "LA;16B": _GRAY_ALPHA,
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Photo:
@@ -106,12 +118,10 @@ def read_file(file: IO[bytes], max_pixels: int, remedy: str, truncated: Truncate
             check_pixels(*full, _REDUCIBLE * max_pixels, remedy)
             image.draft(None, (full[0] // 2, full[1] // 2))
         end = _EndOfFile(image) if truncated == "read" and image.format in ("JPEG", "MPO") else None
-        is_wide = _swap_bytes(image, swap=False)
+        lower = _lower_tiles(image)
         photo = decode(image, max_pixels, remedy)
-        if is_wide and photo.pixels.max() < 16:
-            # Gives the decoder's memory back before the file is decoded again.
-            image.thumbnail((1, 1), Image.Resampling.NEAREST)
-            _add_low_bytes(photo.pixels, file, max_pixels, remedy)
+        if lower and _is_dark(image):
+            _add_low_bytes(photo.pixels, image, file, lower)
         if reduced:
             width, height = full[::-1] if _orientation(image) >= 5 else full
             photo = replace(photo, width=width, height=height)
@@ -282,44 +292,61 @@ def _wide_converter(image: Image.Image) -> Callable[[Image.Image], NDArray[np.ui
     return lambda strip: convert(np.asarray(strip))[:, :, None]
 
 
-def _swap_bytes(image: Any, swap: bool = True) -> bool:
-    """Make the decoder of an image with 16 bits a channel return the lower byte of each value, not the upper one.
+def _lower_tiles(image: Any) -> list[Any]:
+    """What makes the decoder of an image with 16 bits a channel return the lower byte of each value.
 
     Returns:
-        Whether it is one: RGB in a PNG or TIFF file, of which Pillow keeps the upper bytes alone.
+        For ``image.tile``; empty for any other image. In a PNG or TIFF file with colors or alpha, Pillow keeps the
+        upper bytes alone.
     """
-    swapped = {
-        "RGB;16B": "RGB;16L",
-        "RGB;16L": "RGB;16B",
-        "RGB;16N": f"RGB;16{'B' if sys.byteorder == 'little' else 'L'}",
-    }
     # Before Pillow 11 a tile was a plain tuple.
     tile = getattr(ImageFile, "_Tile", lambda *fields: fields)
     tiles = []
     for name, extents, offset, args in getattr(image, "tile", ()):
         rawmode, *rest = (args,) if isinstance(args, str) else args
-        if rawmode not in swapped:
-            return False
-        tiles.append(tile(name, extents, offset, (swapped[rawmode], *rest) if rest else swapped[rawmode]))
-    if swap:
-        image.tile = tiles
-    return bool(tiles)
+        if rawmode not in _LOWER or "transparency" in image.info:
+            return []
+        tiles.append(tile(name, extents, offset, (_LOWER[rawmode], *rest) if rest else _LOWER[rawmode]))
+    return tiles
 
 
-def _add_low_bytes(pixels: ImageArray, file: IO[bytes], max_pixels: int, remedy: str) -> None:
-    """Complete the upper bytes of 16-bit values that are of 12, 10 or 8 bits, and scale them to 8 bits, in place."""
+def _is_dark(image: Any) -> bool:
+    """Whether the upper bytes of 16-bit colors are so small that the values may be of 12, 10 or 8 bits."""
+    return bool(max(highest for _, highest in image.getextrema()[:3]) < 16)
+
+
+def _add_low_bytes(pixels: ImageArray, image: Image.Image, file: IO[bytes], tiles: list[Any]) -> None:
+    """Put 16-bit values of 12, 10 or 8 bits in the place of their upper bytes, scaled to 8 bits.
+
+    Args:
+        pixels: of the image, upright; they are replaced.
+        image: decoded, with the upper bytes.
+        file: that it is in.
+        tiles: as of :func:`_lower_tiles`.
+    """
     file.seek(0)
-    image = identify(file)
-    _swap_bytes(image)
-    low = decode(image, max_pixels, remedy).pixels
-    highest = max(int(wide.max()) for _, wide in _words(pixels, low))
-    convert = converter(np.dtype(np.uint16), 0, highest)
-    for rows, wide in _words(pixels, low):
-        pixels[rows] = convert(wide)
+    low: Any = identify(file)
+    low.tile = tiles
+    low.load()
+    is_gray = _GRAY_ALPHA in (tiles[0][3], tiles[0][3][0])
+    stored = _as_stored(pixels, _orientation(image))
 
+    def words() -> Iterator[tuple[slice, NDArray[np.uint16]]]:
+        # Smaller strips, as each is held several times and two images are, too.
+        for top, bottom in strips(8 * image.width, image.height):
+            box = (0, top, image.width, bottom)
+            lower = np.asarray(low.crop(box))
+            upper = lower[:, :, ::2] if is_gray else np.asarray(image.crop(box))
+            wide = upper.astype(np.uint16) * 256 + (lower[:, :, 1::2] if is_gray else lower)
+            yield slice(top, bottom), wide[:, :, [0, 0, 0, 1]] if is_gray else wide
 
-def _words(high: ImageArray, low: ImageArray) -> Iterator[tuple[slice, NDArray[np.uint16]]]:
-    """Strips of 16-bit values from their bytes."""
-    for top, bottom in strips(high.shape[1], high.shape[0]):
-        rows = slice(top, bottom)
-        yield rows, high[rows].astype(np.uint16) * 256 + low[rows]
+    highest = np.max([wide.max(axis=(0, 1)) for _, wide in words()], axis=0)
+    colors = converter(np.dtype(np.uint16), 0, highest[:3].max())
+    if image.mode == "RGB":
+        for rows, wide in words():
+            stored[rows] = colors(wide)
+        return
+    alpha = converter(np.dtype(np.uint16), 0, highest[3])
+    for rows, wide in words():
+        both = np.dstack([colors(wide[:, :, :3]), alpha(wide[:, :, 3])])
+        stored[rows] = over_white(Image.fromarray(both))

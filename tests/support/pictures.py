@@ -29,19 +29,20 @@ def png_bomb(width: int, height: int) -> bytes:
 
 
 def wide_png(array: np.ndarray) -> bytes:
-    """A PNG of 16 bits, gray or RGB."""
+    """A PNG of 16 bits: gray ``(H, W)``, or ``(H, W, C)`` of gray with alpha, RGB or RGBA."""
     height, width = array.shape[:2]
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[array.size // (height * width)]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
-    header = struct.pack(">IIBBBBB", width, height, 16, 2 if array.ndim == 3 else 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def wide_tiff(array: np.ndarray, order: str, more: dict[int, int] | None = None) -> bytes:
-    """An uncompressed TIFF of 16 bits, gray or RGB, in either order of bytes, with further tags of one number."""
+    """An uncompressed TIFF of 16 bits, gray, RGB or RGBA, in either order of bytes, with further tags of one number."""
     height, width = array.shape[:2]
     channels = array.size // (height * width)
-    tags = {256: width, 257: height, 258: 16, 259: 1, 262: 2 if channels == 3 else 1, 273: 0}
-    tags |= {277: channels, 278: height, **(more or {})}
+    tags = {256: width, 257: height, 258: 16, 259: 1, 262: 2 if channels > 2 else 1, 273: 0}
+    tags |= {277: channels, 278: height, **({338: 2} if channels == 4 else {}), **(more or {})}
     tags[273] = 8 + 2 + len(tags) * 12 + 4
     short = order[0] + "HHIHH"
     entries = b"".join(struct.pack(short, tag, 3, 1, value, 0) for tag, value in tags.items())
