@@ -76,6 +76,20 @@ def test_it_is_used_from_the_keyboard_alone(page: Page) -> None:
     assert page.evaluate("document.activeElement.id") == "files", "the focus is lost"
 
 
+def test_errors_are_dismissed_from_the_keyboard_one_after_the_other(page: Page) -> None:
+    page.set_input_files("#files", unreadable("a.png"))
+    expect(page.locator(".error")).to_have_count(1)
+    page.evaluate(
+        "document.body.dispatchEvent(new ClipboardEvent('paste', { clipboardData: new DataTransfer(), bubbles: true }))"
+    )
+    expect(page.locator(".error")).to_have_count(2)
+    page.locator(".error button").first.focus()
+    for left in (1, 0):
+        page.keyboard.press("Enter")
+        expect(page.locator(".error")).to_have_count(left)
+    assert page.evaluate("document.activeElement.id") == "files", "the focus is lost"
+
+
 def test_everything_has_a_name_and_progress_is_announced(page: Page, clip: Path) -> None:
     page.set_input_files("#files", photo("a.jpg"))
     page.set_input_files("#files", [clip, clip])
@@ -88,6 +102,8 @@ def test_everything_has_a_name_and_progress_is_announced(page: Page, clip: Path)
             .map((e) => e.outerHTML)"""
     )
     assert not unnamed
+    sliders = "[...document.querySelectorAll('[role=slider]')].map((e) => e.getAttribute('aria-valuenow'))"
+    assert page.evaluate(sliders) == ["0", "0"]
 
 
 def test_nothing_moves_where_people_ask_for_that(page: Page) -> None:

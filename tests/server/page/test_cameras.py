@@ -76,6 +76,50 @@ def test_a_camera_that_is_stopped_before_it_is_allowed_stays_off(browser: Browse
     page.close()
 
 
+def test_a_camera_whose_image_cannot_be_shown_is_turned_off(browser: Browser, address: str) -> None:
+    page = browser.new_page()
+    page.add_init_script(
+        """
+        const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (constraints) => (window.stream = await real(constraints));
+        HTMLMediaElement.prototype.play = async () => { throw new Error("no decoder"); };
+        """
+    )
+    page.goto(address)
+    expect(page.locator("#model option").nth(1)).to_be_attached()
+    page.click("#camera")
+    expect(page.locator("#errors")).to_contain_text("The image of the camera cannot be shown: no decoder.")
+    assert page.evaluate("stream.getTracks().map((track) => track.readyState)") == ["ended"]
+    expect(page.locator("#tools")).to_be_hidden()
+    page.close()
+
+
+def test_a_person_is_followed_in_both_models_whatever_number_each_gives_them(page: Page) -> None:
+    chosen = page.evaluate(
+        """async () => {
+            const { Camera } = await import("./camera.js");
+            const place = document.createElement("div");
+            const stage = { setStatus() {}, stage: place, onstart() {}, onend() {}, onerror() {} };
+            const camera = new Camera(["a", "b"], ["calm", "happy"], "", stage);
+            const probabilities = { calm: 0.6, happy: 0.4 };
+            const face = (track, x) => ({ track, box: [x, 10, 40, 40], label: "calm", probabilities });
+            const row = (faces, timestamp) => ({ status: "ok", width: 200, height: 100, timestamp, faces });
+            const frame = Object.assign(document.createElement("canvas"), { width: 200, height: 100 });
+            const [left, right] = [10, 120];
+            const show = (timestamp) => {
+                camera.show(0, row([face(1, left), face(2, right)], timestamp), frame);
+                camera.show(1, row([face(1, right), face(2, left)], timestamp), frame);
+            };
+            show(0);
+            camera.panels[0].buttons.children[1].click();
+            show(0.1);
+            const chosen = camera.panels.map((panel) => panel.buttons.querySelector("[aria-pressed=true]"));
+            return chosen.map((button) => button.textContent.slice(0, 8));
+        }"""
+    )
+    assert chosen == ["Person 2", "Person 1"]
+
+
 def test_the_page_says_where_browsers_refuse_the_camera(browser: Browser, address: str) -> None:
     page = browser.new_page()
     # As for a page that came over plain HTTP from another machine.

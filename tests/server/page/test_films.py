@@ -335,3 +335,24 @@ def test_lines_and_bars_stand_out_from_their_ground(page: Page, clip: Path, sche
     # The canvas has the legend's colors.
     drawn = set(page.evaluate("strokes"))
     assert {"#{:02x}{:02x}{:02x}".format(*map(int, line[4:-1].split(","))) for line in lines} <= drawn
+
+
+def test_a_film_that_is_cleared_is_freed(page: Page, clip: Path) -> None:
+    read(page, clip, 50)
+    inspector = page.context.new_cdp_session(page)
+    source = {"expression": "import('/timeline.js').then((m) => m.Timeline.prototype)", "awaitPromise": True}
+    prototype = inspector.send("Runtime.evaluate", source)["result"]["objectId"]
+
+    def timelines() -> int:
+        found = inspector.send("Runtime.queryObjects", {"prototypeObjectId": prototype})["objects"]["objectId"]
+        count = {"objectId": found, "functionDeclaration": "function () { return this.length; }", "returnByValue": True}
+        number: int = inspector.send("Runtime.callFunctionOn", count)["result"]["value"]
+        inspector.send("Runtime.releaseObject", {"objectId": found})
+        return number
+
+    assert timelines() >= 1
+    page.click("#clear")
+    expect(page.locator(".card")).to_have_count(0)
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done, 100)))")
+    inspector.send("HeapProfiler.collectGarbage")
+    assert timelines() == 0

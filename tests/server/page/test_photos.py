@@ -109,6 +109,28 @@ def test_the_results_of_two_models_are_matched_by_position(page: Page) -> None:
     assert page.evaluate(script, [[here, there, away], other]) == [other["faces"][1], other["faces"][0], None]
 
 
+def test_a_click_on_a_face_of_the_photo_selects_it(page: Page) -> None:
+    page.set_viewport_size({"width": 1200, "height": 500})
+    page.set_input_files("#files", two_people())
+    buttons = page.locator(".faces button")
+    expect(buttons).to_have_count(2)
+    [row] = saved_rows(page)
+    # The photo is shown whole, hence in the middle of its element.
+    scale, left, top = page.locator(".card canvas").evaluate(
+        """canvas => {
+            const scale = Math.min(canvas.clientWidth / canvas.width, canvas.clientHeight / canvas.height);
+            const [width, height] = [canvas.width * scale, canvas.height * scale];
+            return [scale, (canvas.clientWidth - width) / 2, (canvas.clientHeight - height) / 2];
+        }"""
+    )
+    for selected in (1, 0):
+        x, y, w, h = row["faces"][selected]["box"]
+        at = {"x": left + (x + w / 2) * scale, "y": top + (y + h / 2) * scale}
+        page.locator(".card canvas").click(position=at)  # type: ignore[arg-type]
+        expect(buttons.nth(selected)).to_have_attribute("aria-pressed", "true")
+        expect(buttons.nth(1 - selected)).to_have_attribute("aria-pressed", "false")
+
+
 def test_a_token_is_asked_for_until_it_is_right(browser: Browser, address: str, astronaut: FilePayload) -> None:
     page = browser.new_page()
 
@@ -139,3 +161,33 @@ def test_a_file_s_name_in_the_table_leads_to_its_card(page: Page, astronaut: Fil
     expect(page.locator("#table a")).to_have_text("astronaut.png")
     target = page.locator("#table a").get_attribute("href") or ""
     expect(page.locator(f"article{target} h2")).to_have_text("astronaut.png")
+
+
+def test_a_page_whose_token_was_not_given_is_complete_once_it_is(
+    browser: Browser, address: str, astronaut: FilePayload
+) -> None:
+    page = browser.new_page()
+
+    def require_token(route: Route) -> None:
+        if route.request.headers.get("authorization") == "Bearer right":
+            route.fallback()
+        else:
+            route.fulfill(status=401, json={"detail": "this needs the server's token"})
+
+    page.route("**/v1/**", require_token)
+    page.goto(address)
+    page.fill("#token", "right")
+    page.keyboard.press("Escape")
+    expect(page.locator("#errors")).to_contain_text("This server needs a token.")
+    expect(page.locator("#model option")).to_have_count(0)
+    page.set_input_files("#files", astronaut)
+    expect(page.locator("#token")).to_have_value("")
+    page.fill("#token", "right")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_contain_text("astronaut.png: 1 face")
+    names = page.locator("#model option").all_text_contents()
+    assert len(set(names)) == len(names) > 1
+    assert page.locator("#compare option").all_text_contents() == ["none", *names]
+    [line] = saved_table(page)
+    assert float(line[line["label"]]) > 0
+    page.close()

@@ -28,12 +28,15 @@ function requestToken() {
 async function login() {
   const dialog = document.getElementById("login");
   if (token()) document.getElementById("login-reason").textContent = "That is not the token of this server. Try again.";
+  // What stays where the dialog is closed by Escape.
+  dialog.returnValue = "";
   if (!dialog.open) dialog.showModal();
   await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
   const field = document.getElementById("token");
-  if (!field.value) throw new Error("this server needs a token.");
-  sessionStorage.setItem(TOKEN_KEY, field.value);
+  const { value } = field;
   field.value = "";
+  if (dialog.returnValue !== "ok") throw new Error("this server needs a token.");
+  sessionStorage.setItem(TOKEN_KEY, value);
 }
 
 export function sentence(text) {

@@ -30,7 +30,12 @@ function setStatus(text) {
 
 function showError(message) {
   const line = element("div", { class: "error" }, element("span", { text: sentence(message) }));
-  line.append(element("button", { type: "button", text: "Dismiss", onclick: () => line.remove() }));
+  const dismiss = () => {
+    const next = line.nextElementSibling ?? line.previousElementSibling;
+    line.remove();
+    (next?.querySelector("button") ?? $("files")).focus();
+  };
+  line.append(element("button", { type: "button", text: "Dismiss", onclick: dismiss }));
   $("errors").append(line);
 }
 
@@ -54,17 +59,31 @@ async function loadOptions() {
   limits = await (await request("v1/limits")).json();
   $("cropped").checked = limits.detector === "none";
   available = await (await request("v1/models")).json();
-  for (const model of available) {
-    addColors(model.colors);
-    for (const id of ["model", "compare"]) $(id).append(element("option", { value: model.name, text: model.name }));
-  }
-  $("models").append(...available.flatMap((model) => [element("dt", { text: model.name }), element("dd", { text: aboutOf(model) })]));
+  available.forEach(({ colors }) => addColors(colors));
+  const options = () => available.map(({ name }) => element("option", { value: name, text: name }));
+  $("model").replaceChildren(...options());
+  $("compare").replaceChildren(element("option", { value: "", text: "none" }), ...options());
+  $("models").replaceChildren(...available.flatMap((model) => [element("dt", { text: model.name }), element("dd", { text: aboutOf(model) })]));
   $("model").value = available.find((model) => model.preselected).name;
   $("compare").parentElement.hidden = available.length < 2;
   describeModel();
 }
 
-const ready = loadOptions().catch((error) => showError(error.message));
+// Whether limits and models are known; after a failure they are asked for again, as where the token was not given.
+let loading = null;
+async function isReady() {
+  loading ??= loadOptions();
+  try {
+    await loading;
+    return true;
+  } catch (error) {
+    // Of all that wait for the same request, one reports its error.
+    if (loading) showError(error.message);
+    loading = null;
+    return false;
+  }
+}
+isReady();
 
 function describeModel() {
   const model = available.find(({ name }) => name === $("model").value);
@@ -130,7 +149,7 @@ function unread(source, model, error) {
 }
 
 async function readFiles(files) {
-  await ready;
+  if (!(await isReady())) return;
   if (!queue.running) {
     $("errors").replaceChildren();
     summary = "";
@@ -186,7 +205,7 @@ async function readSample() {
 }
 
 async function startCamera() {
-  await ready;
+  if (!(await isReady())) return;
   $("errors").replaceChildren();
   $("again").hidden = true;
   camera?.stop();
@@ -220,7 +239,7 @@ function offerAgain() {
   describeModel();
   const n = results.files.length + queue.rest.length;
   $("again").hidden = !n && !camera;
-  const model = $("compare").value ? `${$("model").value} and ${$("compare").value}` : $("model").value;
+  const model = chosen().models.join(" and ");
   $("reread").textContent = n ? `Read ${n === 1 ? "the file" : `the ${n} files`} again with ${model}` : `Start the camera again with ${model}`;
 }
 

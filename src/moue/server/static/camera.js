@@ -1,7 +1,7 @@
 // The camera: the newest frame is sent to the server whenever the result of the previous one has arrived.
 
 import { openFrameSocket, sentence } from "./api.js";
-import { drawFaces } from "./drawing.js";
+import { drawFaces, faceAt, matchingFace } from "./drawing.js";
 import { card, element, plural } from "./element.js";
 import { faceIndex, ResultPanel } from "./panel.js";
 import { datedName, png, save } from "./save.js";
@@ -25,12 +25,16 @@ export class Camera {
     this.resultTimes = [];
     this.running = true;
     this.sockets = [];
-    this.track = undefined;
-    this.panels = models.map((model, i) => new ResultPanel(model, (n) => { this.track = this.latest[i]?.faces[n]?.track; }));
+    // Of the person to show, in each model: each numbers the people by itself.
+    this.tracks = models.map(() => undefined);
+    this.panels = models.map((model, i) => new ResultPanel(model, (n) => this.select(i, this.latest[i]?.faces[n])));
     const title = `The last ${TIMELINE_SECONDS} seconds`;
     this.timelines = models.map((model) => new Timeline(models.length > 1 ? `${title}, ${model}` : title));
     this.video = element("video", { muted: true, playsinline: true });
-    this.canvas = element("canvas", { role: "img", "aria-label": "Camera image with the faces found in it" });
+    this.canvas = element("canvas", {
+      role: "img", "aria-label": "Camera image with the faces found in it",
+      onclick: (event) => { if (this.latest[0]) this.select(0, faceAt(event, this.latest[0])); },
+    });
     this.rate = element("span", { class: "muted", id: "rate" });
     this.stopButton = element("button", { type: "button", class: "primary", text: "Stop the camera", onclick: () => this.stop() });
     const download = element("button", { type: "button", text: "Download PNG", onclick: async () => save(await png(this.canvas), datedName(".png", "moue-camera")) });
@@ -54,7 +58,13 @@ export class Camera {
     }
     this.video.srcObject = this.stream;
     this.stream.getVideoTracks()[0].addEventListener("ended", () => this.stop());
-    await this.video.play();
+    try {
+      await this.video.play();
+    } catch (error) {
+      this.running = false;
+      this.release();
+      throw new Error(sentence(`the image of the camera cannot be shown: ${error.message}`));
+    }
     if (!this.running) return;
     this.stage.replaceChildren(this.card);
     this.stage.hidden = false;
@@ -97,6 +107,11 @@ export class Camera {
     socket.addEventListener("close", () => { if (this.running) this.fail("The connection to the server was lost."); });
   }
 
+  // Shows a face of one model, and of the others the one at its place.
+  select(i, face) {
+    if (face) this.tracks = this.latest.map((row, k) => (k === i ? face : row && matchingFace(face, row))?.track);
+  }
+
   fail(message) {
     this.onerror(message);
     this.stop();
@@ -105,12 +120,12 @@ export class Camera {
   // Shows the row of a frame; drawn on that frame, so that the boxes are in the right place.
   show(i, row, frame) {
     this.latest[i] = row;
-    this.panels[i].show(row, faceIndex(row, this.track));
+    this.panels[i].show(row, faceIndex(row, this.tracks[i]));
     this.timelines[i].add(row);
     if (this.modelRows[i].length < MAX_ROWS) this.modelRows[i].push({ ...row, model: this.models[i] });
     if (i > 0) return;
     if (this.modelRows[0].length === 1) this.onstart();
-    drawFaces(this.canvas, frame, this.latest.filter(Boolean), faceIndex(row, this.track));
+    drawFaces(this.canvas, frame, this.latest.filter(Boolean), faceIndex(row, this.tracks[0]));
     const now = performance.now();
     this.resultTimes = [...this.resultTimes.filter((time) => now - time < 2000), now];
     const seconds = (now - this.resultTimes[0]) / 1000;
@@ -133,7 +148,7 @@ export class Camera {
   }
 
   drawTimelines() {
-    this.timelines.forEach((timeline) => timeline.draw(this.track, TIMELINE_SECONDS));
+    this.timelines.forEach((timeline, i) => timeline.draw(this.tracks[i], TIMELINE_SECONDS));
   }
 
   stop() {
@@ -145,7 +160,11 @@ export class Camera {
     this.stopButton.remove();
     if (focused) document.getElementById("camera").focus();
     this.setStatus(`The camera is off; ${plural(this.modelRows[0].length, "frame")} read.`);
-    this.card.append(peopleTable(this.rows, this.labels, ({ track }) => { this.track = track; this.drawTimelines(); }) ?? "");
+    const show = ({ model, track }) => {
+      this.tracks[this.models.indexOf(model)] = track;
+      this.drawTimelines();
+    };
+    this.card.append(peopleTable(this.rows, this.labels, show) ?? "");
     this.onend();
   }
 }

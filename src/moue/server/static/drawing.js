@@ -22,6 +22,17 @@ export function matchingFace(face, row) {
   return nearest;
 }
 
+// The smallest of a row's faces at a click on its image, which is shown whole in the middle of its element; undefined
+// where there is none.
+export function faceAt({ offsetX, offsetY, target }, row) {
+  const { clientWidth, clientHeight } = target;
+  const scale = Math.max(row.width / clientWidth, row.height / clientHeight);
+  const x = row.width / 2 + (offsetX - clientWidth / 2) * scale;
+  const y = row.height / 2 + (offsetY - clientHeight / 2) * scale;
+  const hit = row.faces.filter(({ box: [left, top, w, h] }) => x >= left && x <= left + w && y >= top && y <= top + h);
+  return hit.toSorted((a, b) => a.box[2] * a.box[3] - b.box[2] * b.box[3])[0];
+}
+
 // source: an image, canvas or video; rows: one for each model, of the same image or of frames of one camera; size: of
 // the canvas, where it is not the source's.
 export function drawFaces(canvas, source, rows, selected = 0, { width, height } = source) {

@@ -42,8 +42,15 @@ export function textColor(background) {
   return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff";
 }
 
-export function onSchemeChange(listener) {
-  dark.addEventListener("change", listener);
+// Calls view.redraw() after each change, for as long as somebody else holds the view: what was cleared is freed.
+export function onSchemeChange(view) {
+  const held = new WeakRef(view);
+  const redraw = () => {
+    const shown = held.deref();
+    if (shown) shown.redraw();
+    else dark.removeEventListener("change", redraw);
+  };
+  dark.addEventListener("change", redraw);
 }
 
 function ground() {
@@ -54,7 +61,7 @@ function update() {
   const background = ground();
   Object.values(colors).forEach((value, i) => document.documentElement.style.setProperty(`--expression-${i}`, legible(value, background)));
 }
-onSchemeChange(update);
+dark.addEventListener("change", update);
 
 function rgb(hex) {
   return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));

@@ -1,7 +1,7 @@
 // A card for each photo: the image with its boxes, and the results of one or two models.
 
 import { readImage, sentence } from "./api.js";
-import { drawFaces } from "./drawing.js";
+import { drawFaces, faceAt } from "./drawing.js";
 import { card, element, faceText } from "./element.js";
 import { ResultPanel } from "./panel.js";
 import { png, save, stem } from "./save.js";
@@ -22,7 +22,7 @@ export async function readPhoto(blob, name, models, detector, signal) {
   const shown = { resizeWidth: Math.max(1, Math.round(width * scale)), resizeHeight: Math.max(1, Math.round(height * scale)) };
   const image = await decode(blob, scale < 1 ? shown : {});
   const summary = summarize(name, faces);
-  const canvas = element("canvas", { role: "img", "aria-label": summary });
+  const canvas = element("canvas", { role: "img", "aria-label": summary, onclick: (event) => select(faceAt(event, rows[0])) });
   const panels = models.map((model) => new ResultPanel(model, show));
   let current = 0;
 
@@ -30,6 +30,10 @@ export async function readPhoto(blob, name, models, detector, signal) {
     current = selected;
     if (image) drawFaces(canvas, image, rows, selected);
     panels.forEach((panel, i) => panel.show(rows[i], selected));
+  }
+
+  function select(face) {
+    if (face) show(faces.indexOf(face));
   }
 
   async function download() {

@@ -21,7 +21,7 @@ export class Timeline {
     this.end = 1;
     this.cursor = null;
     this.canvas = element("canvas", {
-      tabindex: 0, role: "slider", "aria-label": `${title}. Arrow keys move along it.`, "aria-valuemin": 0,
+      tabindex: 0, role: "slider", "aria-label": `${title}. Arrow keys move along it.`, "aria-valuemin": 0, "aria-valuenow": 0,
       onpointermove: (event) => this.point(event),
       onpointerdown: (event) => this.point(event),
       // A finger that is lifted leaves, too.
@@ -33,10 +33,13 @@ export class Timeline {
     this.readout = element("span", { class: "readout" });
     this.legend = element("ul", { class: "legend" });
     this.node = element("figure", { class: "timeline" }, element("figcaption", {}, `${title} `, this.readout), this.canvas, this.legend);
-    const redraw = () => { if (this.node.isConnected) this.draw(...this.last); };
     this.last = [];
-    new ResizeObserver(redraw).observe(this.canvas);
-    onSchemeChange(redraw);
+    new ResizeObserver(() => this.redraw()).observe(this.canvas);
+    onSchemeChange(this);
+  }
+
+  redraw() {
+    if (this.node.isConnected) this.draw(...this.last);
   }
 
   add(row) {
