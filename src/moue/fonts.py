@@ -1,11 +1,14 @@
-"""Text of figures (Matplotlib, the extra ``report``), whatever characters a name in them has."""
+"""Text of figures (Matplotlib, the extra ``report``) and of images, whatever characters a name in them has."""
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+from PIL import ImageFont
 
 from moue.errors import require
 
@@ -13,6 +16,45 @@ from moue.errors import require
 LAYOUT_FONT = "DejaVu Sans"
 #: For other scripts, where they are installed.
 FALLBACK_FONTS = ("Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "Noto Sans Arabic", "Noto Sans Devanagari")
+#: Files of fonts, where they are installed, for text of images that Pillow's own font lacks: it has ASCII alone.
+IMAGE_FONTS = (
+    *("DejaVuSans.ttf", "arial.ttf", "Arial Unicode.ttf", "NotoSansCJK-Regular.ttc", "PingFang.ttc", "msyh.ttc"),
+    *("NotoSansArabic-Regular.ttf", "NotoSansDevanagari-Regular.ttf"),
+)
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def image_font(size: int, text: str) -> Font:
+    """The font for a text of an image: Pillow's own, or the installed one that has most of the text's characters.
+
+    Args:
+        size: in pixels.
+        text: what is written; a character that no font has is an empty box.
+    """
+    return _font_of(size, "" if text.isascii() else "".join(sorted(set(text))))
+
+
+@functools.lru_cache(maxsize=256)
+def _font_of(size: int, characters: str) -> Font:
+    own = ImageFont.load_default(size)
+    return min((own, *_installed(size)), key=lambda font: _missing(font, characters)) if characters else own
+
+
+@functools.lru_cache(maxsize=16)
+def _installed(size: int) -> tuple[Font, ...]:
+    found = []
+    for name in IMAGE_FONTS:
+        # Pillow looks in the system's folders.
+        with suppress(OSError):
+            found.append(ImageFont.truetype(name, size))
+    return tuple(found)
+
+
+def _missing(font: Font, characters: str) -> int:
+    """How many characters a font draws as it draws what is no character."""
+    box = bytes(font.getmask("\uffff"))
+    return sum(bytes(font.getmask(character)) == box for character in characters)
 
 
 @contextmanager

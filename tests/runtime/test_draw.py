@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -110,3 +112,23 @@ def test_a_face_that_fills_the_picture_has_its_label_on_it(monkeypatch: pytest.M
     texts.clear()
     result([[0, 0, 40, 100], [44, 0, 40, 100]]).draw(np.zeros((119, 84, 3), np.uint8))
     assert texts == ["1", "2"]
+
+
+def test_labels_beyond_ascii_are_no_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    # matplotlib brings a font, wherever the tests run.
+    installed = Path(find_spec("matplotlib").origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"  # type: ignore
+    monkeypatch.setattr("moue.fonts.IMAGE_FONTS", ("no such font.ttf", str(installed)))
+    fonts: dict[str, Any] = {}
+    write = ImageDraw.ImageDraw.text
+
+    def text(self: Any, at: Any, words: str, **options: Any) -> None:
+        fonts[words] = options["font"]
+        write(self, at, words, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    # A size that no other test draws: fonts are found once for each.
+    names = ("жест", "happy")
+    one = result([[900, 900, 900, 900]]).replace(predictions=Predictions(np.full((1, 2), 0.5, np.float32), names))
+    one.draw(np.zeros((2700, 2700, 3), np.uint8))
+    assert bytes(fonts["жест"].getmask("ж")) != bytes(fonts["жест"].getmask("ш"))
+    assert fonts["happy"].getname() != fonts["жест"].getname(), "ASCII is drawn in the same font on every machine"

@@ -275,7 +275,7 @@ def _error_figures(study: Study) -> list[Figure]:
 
 
 def _tile(study: Study, image: HardImage) -> Tile:
-    lines = (image.truth, f"{image.predicted} {min(image.probability, 0.999):.0%}", study.part.source[image.row])
+    lines = (image.truth, f"{image.predicted} {min(image.probability, 0.99):.0%}", study.part.source[image.row])
     return Tile(study.part.images[image.row], (lines[0], lines[1], lines[2][-20:]))
 
 
@@ -284,7 +284,7 @@ def _explanations(study: Study) -> list[Figure]:
         return []
     tiles = []
     for e in study.explained:
-        tiles.append(Tile(e.image, (e.label, f"{min(e.probability, 0.999):.0%}")))
+        tiles.append(Tile(e.image, (e.label, f"{min(e.probability, 0.99):.0%}")))
         tiles.append(Tile(e.heatmap, ("its evidence", "" if e.faithful else "not faithful")))
     caption = (
         f"What {study.explained_model} goes by: correctly classified images, and beside each what lowers the "

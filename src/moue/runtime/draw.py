@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from moue.fonts import image_font
 from moue.image import MAX_PIXELS, ImageLike, read_photo
 from moue.labels import color
 from moue.runtime.face import Face
@@ -30,7 +30,7 @@ class _Label:
     @property
     def extent(self) -> tuple[int, int]:
         """Width and height in pixels, with the background."""
-        return round(_font(self.size).getlength(self.text) + self.size / 2), round(1.4 * self.size)
+        return round(image_font(self.size, self.text).getlength(self.text) + self.size / 2), round(1.4 * self.size)
 
 
 def draw(
@@ -137,7 +137,7 @@ def _draw_bars(
 ) -> None:
     """A bar a class beside each face that is large enough and has room for it."""
     text = max(MIN_FONT, round(0.7 * size))
-    line, font = round(1.15 * text), _font(text)
+    line = round(1.15 * text)
     taken = np.vstack([boxes, taken])
     for face, box in zip(faces, boxes, strict=True):
         extent = np.array([min(box[2] / 2, 9.0 * size), line * len(face.probabilities)])
@@ -153,7 +153,7 @@ def _draw_bars(
         for label, p in face.probabilities.items():
             pen.rectangle((left, top, left + width, top + line - 2), fill=(0, 0, 0, 110))
             pen.rectangle((left, top, left + width * p, top + line - 2), fill=(*color(label), 200))
-            pen.text((left + 2, top - 1), label, fill=(255, 255, 255), font=font)
+            pen.text((left + 2, top - 1), label, fill=(255, 255, 255), font=image_font(text, label))
             top += line
 
 
@@ -166,9 +166,4 @@ def _draw_label(
     red, green, blue = background
     ink = (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else (255, 255, 255)
     pen.rectangle((x, y, x + width - 1, y + height - 1), fill=(*background, 230))
-    pen.text((x + label.size / 4, y + label.size / 8), label.text, fill=ink, font=_font(label.size))
-
-
-@functools.lru_cache(maxsize=16)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+    pen.text((x + label.size / 4, y + label.size / 8), label.text, fill=ink, font=image_font(label.size, label.text))
