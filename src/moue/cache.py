@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -14,9 +15,14 @@ def cache_dir(*parts: str) -> Path:
     ``$XDG_CACHE_HOME`` or ``~/.cache``, ``~/Library/Caches`` on macOS, ``%LOCALAPPDATA%`` on Windows.
 
     Raises:
-        OSError: when the folder cannot be made.
+        OSError: when the folder cannot be made; FileNotFoundError where there is no home directory for it to be in.
     """
-    folder = _root().joinpath(*parts)
+    try:
+        folder = _root().joinpath(*parts)
+    except RuntimeError as error:
+        # Python's for a user without a home directory, as the numbers that containers run under.
+        where = os.environ.get("MOUE_CACHE") or "~"
+        raise FileNotFoundError(errno.ENOENT, "no such home directory: set MOUE_CACHE to a folder", where) from error
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

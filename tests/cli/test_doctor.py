@@ -117,6 +117,15 @@ def test_a_cache_that_cannot_be_written(
 
 
 @pytest.mark.usefixtures("_installed")
+def test_a_cache_without_a_home_directory(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOUE_CACHE", "~nobody-of-this-name/cache")
+    found, err = diagnosis(capsys, 3)
+    assert found["cache"] == {"path": "~nobody-of-this-name/cache", "ok": False, "megabytes": None}
+    assert "openvino" in found["engines"], "it needs none"
+    assert "set MOUE_CACHE" in err
+
+
+@pytest.mark.usefixtures("_installed")
 def test_telemetry_that_the_user_turned_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "0")
     assert diagnosis(capsys)[0]["telemetry"] == "set by you: HF_HUB_DISABLE_TELEMETRY=0"
