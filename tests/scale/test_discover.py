@@ -121,7 +121,7 @@ def test_other_file_systems_have_files_folders_and_globs() -> None:
 
 def test_names_of_other_file_systems_are_taken_as_they_are(tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
-    names = ("user=ann/a.png", "a#1.png", "a[1].png", "a1.png")
+    names = ("user=ann/a.png", "a#1.png", "a[1].png", "a1.png", "a?b.png")
     for name in (*names, ".cache/b.png"):
         memory.pipe_file(f"/.archive/{name}", b"x")
     try:
@@ -130,6 +130,7 @@ def test_names_of_other_file_systems_are_taken_as_they_are(tmp_path: Path) -> No
         assert {name for name, _ in everything} == {f"memory://.archive/{name}" for name in names}
         assert all(shown(name) == name and open_filesystem(name)[0].isfile(name) for name, _ in everything)
         assert found("memory://.archive/a[1].png") == [("memory://.archive/a1.png", "image")]
+        assert found("memory://.archive/what?.tar") == [("memory://.archive/what?.tar", "tar")]
         (tmp_path / "list.txt").write_text("memory://.archive/a[1].png")
         assert found(tmp_path / "list.txt") == [("memory://.archive/a[1].png", "image")]
         memory.rm("/.archive/a1.png")

@@ -58,7 +58,20 @@ def test_hidden_files_and_links_of_a_tar_file_are_no_inputs(tmp_path: Path) -> N
     assert [name for name, _, _ in tar_sources(path)] == [f"{path}/a.png"]
 
 
-@pytest.mark.parametrize(("mode", "name"), [("w:gz", "a.tgz"), ("w:xz", "a.tar.xz")])
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_a_hard_link_of_a_tar_file_has_a_row_that_says_to_what(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.png").write_bytes(image())
+    (tmp_path / "linked_a.png").hardlink_to(tmp_path / "a.png")
+    with tarfile.open(tmp_path / name, "w:gz" if name.endswith(".gz") else "w") as tar:
+        for file in ("a.png", "linked_a.png"):
+            tar.add(tmp_path / file, file)
+    (_, _, first), (link, key, second) = tar_sources(tmp_path / name)
+    assert (first.kind, first.content) == ("image", image())
+    assert (link, key, second.kind) == (f"{tmp_path / name}/linked_a.png", "linked_a", "skipped")
+    assert second.reason == "a hard link to a.png, which is read under that name"
+
+
+@pytest.mark.parametrize(("mode", "name"), [("w:gz", "a.tgz"), ("w:gz", "what?.tar.gz"), ("w:xz", "a.tar.xz")])
 def test_a_compressed_tar_file_is_one_piece(tmp_path: Path, mode: str, name: str) -> None:
     path = tar_of(tmp_path / name, samples(3), mode)
     assert list(cut_tar(str(path), lambda: 1)) == [(0, None, None)]

@@ -26,6 +26,7 @@ from moue.scale.filesystem import (
     patiently,
     shown,
     unplanned,
+    without_query,
 )
 from moue.signatures import IMAGE_SUFFIXES, SYSTEM_FILES, VIDEO_SUFFIXES
 
@@ -170,9 +171,7 @@ def _entries(source: str, exclude: str | None, in_list: bool = False) -> Iterato
 
 
 def _is_list(name: str) -> bool:
-    if is_address(name):
-        return name.partition("?")[0].lower().endswith(LIST_ENDINGS)
-    return name.lower().endswith(LIST_ENDINGS) and Path(name).is_file()
+    return without_query(name).lower().endswith(LIST_ENDINGS) and (is_address(name) or Path(name).is_file())
 
 
 def _listed_in(name: str) -> Iterator[str]:
@@ -227,7 +226,7 @@ def _remote(address: str, exclude: str | None, in_list: bool) -> Iterator[Entry]
         return
     if paths is None:
         # A single file is opened as what its name says; nothing else tells.
-        yield Entry(address, kind_by_name(address.partition("?")[0]) or "image")
+        yield Entry(address, kind_by_name(without_query(address)) or "image")
         return
     if not paths:
         yield Entry(address, "unreadable", "nothing is there that could be read")

@@ -64,10 +64,19 @@ def is_address(name: str) -> bool:
 
 def shown(name: str) -> str:
     """A path, or an address without its secrets."""
+    return public_name(name) if _may_have_query(name) else name
+
+
+def without_query(name: str) -> str:
+    """A path or address as far as it names a file, whose kind its end tells."""
+    return name.partition("?")[0] if _may_have_query(name) else name
+
+
+def _may_have_query(name: str) -> bool:
     scheme, _, rest = name.partition("://")
     # What looks like a secret in an address of the web is the name of a file here, as in s3://archive/user=ann/#1.jpg
     is_name = scheme.lower() in _NAMES and "::" not in rest and ":" not in rest.partition("/")[0]
-    return name if is_name or not is_address(name) else public_name(name)
+    return is_address(name) and not is_name
 
 
 def make_folder(filesystem: Any, path: str) -> None:

@@ -12,7 +12,7 @@ from typing import IO, Any
 from moue.damage import DECODING_ERRORS, reason
 from moue.runtime.inputs.source import Source
 from moue.scale.discover import kind_by_name
-from moue.scale.filesystem import failure_of, is_address, open_filesystem, reading_errors, shown
+from moue.scale.filesystem import failure_of, is_address, open_filesystem, reading_errors, shown, without_query
 from moue.scale.item import MAX_BYTES, Item, failed_item, source_of
 from moue.signatures import HEAD, SYSTEM_FILES, kind_of
 
@@ -61,8 +61,9 @@ def tar_items(
 ) -> Iterator[Item]:
     """The images and videos of a piece of a tar file.
 
-    Other files, such as a sample's labels, are no inputs. Where the file is damaged, or has fewer inputs than it had,
-    the last item says so; one without any image or video has one item, which is skipped.
+    Other files, such as a sample's labels, are no inputs; a hard link to an image or video is one that is skipped.
+    Where the file is damaged, or has fewer inputs than it had, the last item says so; one without any image or video
+    has one item, which is skipped.
 
     Args:
         path: of the file, or its address.
@@ -101,6 +102,10 @@ def _item(archive: str, file: Any, member: tarfile.TarInfo, head: bytes, patient
 
     @contextmanager
     def opened() -> Iterator[Source]:
+        if member.islnk():
+            # What it leads to lies before it, where a compressed archive is not read again.
+            yield Source(name, "skipped", f"a hard link to {member.linkname}, which is read under that name")
+            return
         if member.size > MAX_BYTES:
             yield Source(name, "unreadable", f"it is larger than {MAX_BYTES:,} bytes")
             return
@@ -130,13 +135,13 @@ def _opened(path: str, folder: str) -> Iterator[Any]:
     """The tar file's content as an open file that can be rewound."""
     filesystem, inside = open_filesystem(path, folder)
     endings = {".tgz": "gzip", ".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
-    compression = endings.get(os.path.splitext(path.lower().partition("?")[0])[1])  # noqa: PTH122 - may be an address
+    compression = endings.get(os.path.splitext(without_query(path).lower())[1])  # noqa: PTH122 - may be an address
     with filesystem.open(inside, "rb", compression=compression) as file:
         yield file
 
 
 def _members(file: IO[bytes], start: int, stop: int | None) -> Iterator[tarfile.TarInfo | str]:
-    """The headers of files, in order; at last a text where the archive is damaged.
+    """The headers of files and of hard links to them, in order; at last a text where the archive is damaged.
 
     ``tarfile`` takes most damage for the archive's end.
     """
@@ -148,7 +153,7 @@ def _members(file: IO[bytes], start: int, stop: int | None) -> Iterator[tarfile.
                     return
                 # It keeps all headers otherwise.
                 tar.members = []  # type: ignore[attr-defined]
-                if member.isreg():
+                if member.isreg() or member.islnk():
                     yield member
             end = tar.offset
     except DECODING_ERRORS as error:
