@@ -40,6 +40,12 @@ def complete(script: str, *words: str) -> set[str]:
         (["moue", "predict", "photo.jpg", "--format", "js"], {"json", "jsonl"}),
         (["moue", "predict", "--model", "fer"], {"ferplus", "ferplus-int8"}),
         (["moue", "train", "study/g"], {"study/googlenet"}),
+        (["moue", "compare", "ful"], {"full"} | {name for name in recipes() if name.startswith("ful")}),
+        (["moue", "report", "run", "fer"], {"ferplus", "ferplus-int8"}),
+        (["moue", "export", "fer"], {"ferplus", "ferplus-int8"}),
+        (["moue", "ensemble", "vote", "fer"], {"ferplus", "ferplus-int8"}),
+        (["moue", "ensemble", "rank", "fer"], {"ferplus", "ferplus-int8"}),
+        (["moue", "ensemble", "concat", "--recipe", "conc"], {"concat"}),
         (["moue", "data", "info", "--labels", "f"], {"fer2013", "ferplus", "folders"}),
         # A file: the shell's own completion is next.
         (["moue", "predict", "--out", ""], set()),

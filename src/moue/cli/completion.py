@@ -104,11 +104,16 @@ def _values(action: argparse.Action) -> list[str]:
     """What an argument takes: its choices, or the names that moue has for it."""
     if action.choices is not None:
         return [str(choice) for choice in action.choices]
-    if action.dest in ("recipe", "recipes"):
+    # As the help calls it: RECIPE|RUN|MODEL takes both.
+    kinds = str(action.metavar or action.dest).upper().split("|")
+    names: list[str] = []
+    if "RECIPE" in kinds:
         from moue.training.recipe import recipes
 
-        return list(recipes())
-    return [*BUNDLED, *EXTRA] if action.dest in ("model", "models", "teacher") else []
+        names += recipes()
+    if "MODEL" in kinds:
+        names += [*BUNDLED, *EXTRA]
+    return names
 
 
 def _bash(found: list[Command]) -> str:

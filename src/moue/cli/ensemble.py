@@ -82,7 +82,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "members", nargs="+", metavar="MODEL", help="two or more run folders or names of `moue models` but ensembles"
     )
     add_training(concat, "RUN", "the run folder to write", "change a setting, as in optim.epochs=5", "time budget")
-    concat.add_argument("--recipe", default="concat", metavar="R", help="a recipe or YAML file (default: concat)")
+    concat.add_argument("--recipe", default="concat", metavar="RECIPE", help="a recipe or YAML file (default: concat)")
     concat.add_argument("--unfreeze", action="store_true", help="train the models' own weights, too")
     concat.add_argument("--resume", action="store_true", help="resume the run in --out")
     concat.set_defaults(workers=None, ray=False)  # Of `train`.

@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources",
         nargs="+",
-        metavar="RUN",
+        metavar="RUN|MODEL",
         help="a finished run's folder; several runs, .onnx files or names of `moue models` are merged into one model",
     )
     parser.add_argument(
