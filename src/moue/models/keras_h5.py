@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,11 @@ def fetch(url: str, md5: str, remedy: str) -> Path:
     """
     name = url.rsplit("/", 1)[-1]
     cached = cache_dir("weights") / name
-    for path in (cached, Path.home() / ".keras" / "models" / name):
+    places = [cached]
+    # Where there is a home directory.
+    with suppress(RuntimeError):
+        places.append(Path.home() / ".keras" / "models" / name)
+    for path in places:
         if path.is_file() and _md5(path) == md5:
             return path
     try:

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moue.errors import Status, UsageError, quoted
-from moue.image import MAX_PIXELS, read_photo
 from moue.runtime.array_equality import ArrayEquality
 from moue.runtime.face import Face
 from moue.runtime.quality import Quality
@@ -263,26 +262,36 @@ class Faces(ArrayEquality):
 
         return to_frame(self)
 
-    def draw(self, image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-        """A copy of the image, uint8 ``(H, W, 3)`` RGB, with the faces marked; see :func:`moue.runtime.draw.draw`."""
+    def draw(self, image: ImageLike, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
+        """A copy of the image, uint8 ``(H, W, 3)`` RGB, with the faces marked; see :func:`moue.runtime.draw.draw`.
+
+        Args:
+            image: the one that was read, as :func:`moue.read_image` takes it.
+            max_pixels: the largest image that is decoded, width times height; 50 million where None.
+
+        Raises:
+            Unreadable: when there is no image to be had from ``image``.
+        """
+        from moue.image import MAX_PIXELS
         from moue.runtime.draw import draw
 
-        return draw(image, self, width=self.width, max_pixels=max_pixels)
+        return draw(image, self, width=self.width, max_pixels=MAX_PIXELS if max_pixels is None else max_pixels)
 
-    def crops(self, image: ImageLike, *, max_pixels: int = MAX_PIXELS) -> list[NDArray[np.uint8]]:
+    def crops(self, image: ImageLike, *, max_pixels: int | None = None) -> list[NDArray[np.uint8]]:
         """Each face cut out of the image, upright and in color, uint8 ``(S, S, 3)`` RGB; see
         :func:`moue.runtime.upright.upright_crop`.
 
         Args:
             image: the one that was read, as :func:`moue.read_image` takes it.
-            max_pixels: the largest image that is decoded, width times height.
+            max_pixels: the largest image that is decoded, width times height; 50 million where None.
 
         Raises:
             Unreadable: when there is no image to be had from ``image``.
         """
+        from moue.image import MAX_PIXELS, read_photo
         from moue.runtime.upright import upright_crop
 
-        pixels = read_photo(image, max_pixels=max_pixels).pixels
+        pixels = read_photo(image, max_pixels=MAX_PIXELS if max_pixels is None else max_pixels).pixels
         return [upright_crop(pixels, face, scale=pixels.shape[1] / (self.width or pixels.shape[1])) for face in self]
 
     def _faces(self, rows: Iterable[int]) -> Iterator[Face]:
