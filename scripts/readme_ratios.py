@@ -15,8 +15,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- ratios: scripts/readme_ratios.py -->", "<!-- /ratios -->"
-
-
 #: What a reader does with faces that are cut out already.
 CROPPED = "cropped faces per second"
 
