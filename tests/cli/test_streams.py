@@ -90,3 +90,33 @@ def test_an_error_is_one_short_line_whatever_is_in_it(tmp_path: Path, capsys: py
         assert error.count("\n") == 1
         assert "\x1b" not in error
         assert len(error) < 2100
+
+
+INTERRUPTED = """
+import signal, sys
+from moue.cli import streams
+
+def interrupt(number, frame):
+    raise KeyboardInterrupt
+
+streams.prepare()
+signal.signal(signal.SIGALRM, interrupt)
+line = interrupts = 0
+while interrupts < 400:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0005)
+        while True:
+            line += 1
+            sys.stdout.write(f"{line}\\n")
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        interrupts += 1
+"""
+
+
+def test_an_interrupt_writes_no_line_twice() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120)
+    assert not done.stderr
+    lines = [int(line) for line in done.stdout.split()]
+    assert len(lines) > 400
+    assert len(set(lines)) == len(lines)

@@ -60,12 +60,19 @@ class Remarks(io.TextIOBase):
         return self._stream.encoding
 
 
-class _Output(io.FileIO):
-    """stdout, whose errors name it."""
+class _Output(io.BufferedWriter):
+    """stdout, whose errors name it.
+
+    The file below is Python's own: an interrupt between its write and the buffer's note of it would write twice.
+    """
 
     def write(self, data: Any) -> int:
         with naming_errors(STDOUT):
             return super().write(data)
+
+    def flush(self) -> None:
+        with naming_errors(STDOUT):
+            super().flush()
 
 
 def prepare() -> None:
@@ -83,8 +90,8 @@ def prepare() -> None:
     if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
         # Never unbuffered: argparse ignores what it cannot write, which is then left for :func:`lost_output` to find.
         lines = sys.stdout.line_buffering or sys.stdout.write_through
-        output = _Output(sys.stdout.fileno(), "wb", closefd=False)
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(output), line_buffering=lines)
+        output = _Output(io.FileIO(sys.stdout.fileno(), "wb", closefd=False))
+        sys.stdout = io.TextIOWrapper(output, line_buffering=lines)
     # Pipes are UTF-8 everywhere. A file name that is not valid text is shown as an escape instead of ending the run.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
