@@ -14,7 +14,7 @@ from moue.data.readers.store import save
 from moue.data.readers.synth import synthetic
 from moue.data.table import ImageTable
 from moue.errors import UsageError
-from moue.search import BEST, Choice, Interval, parse_space, rung_sizes, search
+from moue.search import BEST, STATE, Choice, Interval, parse_space, rung_sizes, search
 from moue.training.config import Config
 from moue.training.recipe import load_recipe
 from moue.training.run_folder import Run
@@ -118,6 +118,22 @@ def test_the_best_third_goes_on_with_more_minutes_and_the_search_resumes(table: 
     assert len(lines) == 5
     with pytest.raises(UsageError, match="another search: its minutes differ"):
         search(config, table, tmp_path / "s", SPACE, 90, trials=4)
+
+
+def test_a_search_of_choices_that_an_older_version_began_goes_on(table: ImageTable, tmp_path: Path) -> None:
+    config = Config().override(changes=SETTINGS)
+    space, _ = parse_space(["optim.lr=0.001,0.01"])
+    trials = search(config, table, tmp_path / "s", space, 60, trials=2)
+    state = json.loads((tmp_path / "s" / STATE).read_text())
+    # It knew neither this setting nor what was drawn.
+    del state["settings"], state["recipe"]["data"]["duplicates"]
+    (tmp_path / "s" / STATE).write_text(json.dumps(state))
+    again = search(config, table, tmp_path / "s", space, 60, trials=2)
+    assert [(t.number, t.accuracy) for t in again] == [(t.number, t.accuracy) for t in trials]
+    for damaged in ({}, {**state, "recipe": 7}):
+        (tmp_path / "s" / STATE).write_text(json.dumps(damaged))
+        with pytest.raises(UsageError, match="is damaged"):
+            search(config, table, tmp_path / "s", space, 60, trials=2)
 
 
 def test_mistakes_are_found_before_the_first_training(table: ImageTable, tmp_path: Path) -> None:

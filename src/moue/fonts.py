@@ -32,7 +32,9 @@ def image_font(size: int, text: str) -> Font:
         size: in pixels.
         text: what is written; a character that no font has is an empty box.
     """
-    return _font_of(size, "" if text.isascii() else "".join(sorted(set(text))))
+    # An installed font may be laid out by Raqm, which takes no end of a line.
+    own = text.isascii() or not text.isprintable()
+    return _font_of(size, "" if own else "".join(sorted(set(text))))
 
 
 @functools.lru_cache(maxsize=256)

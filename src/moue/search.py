@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moue.damage import read_json
+from moue.damage import decoding, read_json
 from moue.data.table import ImageTable
 from moue.errors import DataError, TrainingError, UsageError, quoted, require
 from moue.files import atomic_write, require_run_directory
@@ -293,7 +293,17 @@ def _require_same_search(
         with atomic_write(path) as part:
             part.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
         return
-    saved = read_json(path, lambda why: UsageError(f"{path} is damaged ({why}). Choose another --out."), 1 << 20)
+
+    def damaged(why: str) -> UsageError:
+        return UsageError(f"{path} is damaged ({why}). Choose another --out.")
+
+    saved = read_json(path, damaged, 1 << 20)
+    with decoding(path, damaged):
+        # A setting that is newer than the search had its default.
+        saved["recipe"] = json.loads(json.dumps(Config.from_dict(dict(saved["recipe"])).to_dict(), default=str))
+    if "settings" not in saved and all(isinstance(values, Choice) for values in space.values()):
+        # Choices were always drawn so.
+        saved["settings"] = asked["settings"]
     if different := [key for key in asked if saved.get(key) != asked[key]]:
         raise UsageError(f"{out} holds another search: its {', '.join(different)} differ. Choose another --out.")
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import ImageDraw
 
 from moue.labels import FER2013, color
+from moue.runtime.draw import draw
 from moue.runtime.results import Faces, Predictions
 
 
@@ -132,3 +133,8 @@ def test_labels_beyond_ascii_are_no_boxes(monkeypatch: pytest.MonkeyPatch) -> No
     one.draw(np.zeros((2700, 2700, 3), np.uint8))
     assert bytes(fonts["жест"].getmask("ж")) != bytes(fonts["жест"].getmask("ш"))
     assert fonts["happy"].getname() != fonts["жест"].getname(), "ASCII is drawn in the same font on every machine"
+
+
+def test_a_caption_of_several_lines_may_have_any_letters() -> None:
+    image = np.zeros((90, 90, 3), np.uint8)
+    assert draw(image, [], caption="Größe\n2").any()

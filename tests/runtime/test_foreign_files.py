@@ -66,6 +66,15 @@ def test_a_shell_expands_to_the_folder_of_the_results_too(photos: Path) -> None:
         assert sources(photos / "out") == ["a.jpg", "z.jpg"]
 
 
+def test_a_pattern_that_matches_results_alone_is_a_usage_error(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(photos)
+    assert main(["predict", "*.jpg", "--out", ".", "--detector", "none"]) == 2
+    assert "all that *.jpg matches lies in .: choose another folder" in capsys.readouterr().err
+    assert sorted(path.name for path in photos.iterdir()) == ["a.jpg", "z.jpg"]
+
+
 def test_only_the_folder_of_the_results_is_a_usage_error(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "photos", "--out", "./photos", "--detector", "none"]) == 2
     assert "photos is what is read: choose another folder" in capsys.readouterr().err

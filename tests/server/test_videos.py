@@ -312,6 +312,19 @@ def test_damaged_sound_is_told_to_the_client_and_not_to_the_log(
     assert not recwarn.list
 
 
+def test_a_file_that_cannot_be_deleted_ends_no_other_job(
+    client: TestClient, video: bytes, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, "in use", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", busy)
+        first = finish(client, client.post("/v1/videos", content=video).json()["id"])
+    second = finish(client, client.post("/v1/videos", content=video).json()["id"])
+    assert [first["status"], second["status"]] == ["done", "done"]
+
+
 MOUNTED = """
 import sys, time
 from pathlib import Path

@@ -132,37 +132,46 @@ def person_statistics(rows: Rows, pooled: bool, resamples: int, rng: np.random.G
         hits, totals = above.sum(1, keepdims=True), totals.sum(1, keepdims=True)
     # Groups lie one after the other, so that each is a run of the persons, in their order or shuffled.
     order = np.argsort(rows.groups[first], kind="stable")
-    sizes = np.bincount(rows.groups[first])
+    both, difference = np.hstack([hits, totals]), _Differences(np.bincount(rows.groups[first]))
     orders = (order if i == 0 else rng.permutation(n_persons) for i in range(1 + resamples))
-    return np.array([_largest_difference(hits[chosen], totals[chosen], sizes) for chosen in orders])
+    return np.array([difference.largest(both[chosen]) for chosen in orders])
 
 
-def _largest_difference(hits: NDArray[np.float64], rows: NDArray[np.float64], sizes: NDArray[np.int64]) -> float:
-    """The largest difference of two groups' mean shares, in its standard errors.
+class _Differences:
+    """Differences of groups in their standard errors.
 
     Args:
-        hits: ``(P, C)`` of each person and class, the persons of a group one after the other.
-        rows: ``(P, C)``.
         sizes: ``(G,)``, persons of each group.
     """
-    starts = np.cumsum(sizes) - sizes
-    of_group = np.add.reduceat(rows, starts)
-    known: NDArray[np.bool_] = of_group > 0
-    shares = np.divide(np.add.reduceat(hits, starts), of_group, out=np.zeros(of_group.shape), where=known)
-    # Each class that a group has counts the same, and in it each row.
-    weights = np.divide(1, of_group * known.sum(1, keepdims=True), out=np.zeros(of_group.shape), where=known)
-    residuals = (hits - rows * np.repeat(shares, sizes, axis=0)) * np.repeat(weights, sizes, axis=0)
-    variance = np.add.reduceat(residuals.sum(1) ** 2, starts)
-    means = shares.sum(1) / np.maximum(known.sum(1), 1)
-    a, b = np.triu_indices(len(sizes), 1)
-    there = np.asarray(known.any(axis=1))
-    both = np.flatnonzero(there[a] & there[b])
-    a, b = a[both], b[both]
-    difference = np.abs(means[a] - means[b])
-    # Where nobody differs from anybody, a difference of any size is beyond chance, and none is none.
-    error = np.sqrt(variance[a] + variance[b])
-    ratio = np.divide(difference, error, out=np.where(difference > 1e-12, np.inf, 0.0), where=error > 1e-12)
-    return float(ratio.max(initial=0))
+
+    def __init__(self, sizes: NDArray[np.int64]) -> None:
+        self._starts = np.cumsum(sizes) - sizes
+        self._group = np.repeat(np.arange(len(sizes)), sizes)
+        self._pairs = np.triu_indices(len(sizes), 1)
+
+    def largest(self, persons: NDArray[np.float64]) -> float:
+        """The largest difference of two groups' mean shares, in its standard errors.
+
+        Args:
+            persons: ``(P, 2 C)``: hits and rows of each person and class, the persons of a group one after the other.
+        """
+        hits, rows = np.split(persons, 2, axis=1)
+        group_hits, group_rows = np.split(np.add.reduceat(persons, self._starts), 2, axis=1)
+        known = group_rows > 0
+        shares = np.divide(group_hits, group_rows, out=np.zeros(known.shape), where=known)
+        # Each class that a group has counts the same, and in it each row.
+        classes = np.asarray(known.sum(axis=1))
+        weights = np.divide(1, group_rows * classes[:, None], out=np.zeros(known.shape), where=known)
+        residuals = ((hits - rows * shares[self._group]) * weights[self._group]).sum(axis=1)
+        variance = np.add.reduceat(residuals**2, self._starts)
+        means = shares.sum(axis=1) / np.maximum(classes, 1)
+        a, b = self._pairs
+        compared = np.flatnonzero((classes[a] > 0) & (classes[b] > 0))
+        a, b = a[compared], b[compared]
+        # Where nobody differs from anybody, a difference of any size is beyond chance, and none is none.
+        difference, error = np.abs(means[a] - means[b]), np.sqrt(variance[a] + variance[b])
+        ratio = np.divide(difference, error, out=np.where(difference > 1e-12, np.inf, 0.0), where=error > 1e-12)
+        return float(ratio.max(initial=0))
 
 
 def _one_group_each(persons: NDArray[np.int64], groups: NDArray[np.int64]) -> bool:

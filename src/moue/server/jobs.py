@@ -224,7 +224,9 @@ class JobQueue:
             if job.cancelled.is_set():
                 status, reason = "cancelled", None
             job.status, job.reason, job.finished = status, reason, time.monotonic()
-        job.upload.unlink(missing_ok=True)
+        # It goes with the job's folder at the latest; the thread must not end by it.
+        with contextlib.suppress(OSError):
+            job.upload.unlink(missing_ok=True)
         if job.cancelled.is_set():
             self._delete(job)
 

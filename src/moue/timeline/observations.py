@@ -210,6 +210,9 @@ class _Builder:
 
 def _number(column: str, value: Any) -> float:
     """A number or truth value as moue writes it, or as spreadsheets do: TRUE, and 0,5 in many countries."""
+    # Most are numbers as they are: rows in memory, JSON and Parquet.
+    if isinstance(value, (int, float)) and math.isfinite(value):
+        return float(value)
     text = str(value).strip().lower()
     try:
         number = {"true": 1.0, "false": 0.0}.get(text)

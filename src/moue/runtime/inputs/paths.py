@@ -40,7 +40,7 @@ def expand(
         are "unreadable". A file that is named itself is always tried.
 
     Raises:
-        UsageError: see :func:`require_list`.
+        UsageError: see :func:`require_list`; when all that a glob matches lies in ``exclude``.
     """
     # As NumPy's text is one, too, but not shown as one.
     text = str(os.fspath(name))
@@ -62,13 +62,7 @@ def expand(
         except UsageError as error:
             yield Source(public_name(text), "unreadable", str(error))
     elif _is_pattern(text):
-        matches = glob.glob(text, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-        matches = [m for m in matches if "**" not in text or not _through_link(m, text)]
-        found = sorted((m for m in matches if exclude is None or not _lies_in(m, exclude)), key=natural)
-        if not found:
-            yield Source(text, "unreadable", "nothing matches this pattern")
-        for path in found:
-            yield from _path(path, exclude)
+        yield from _matching(text, exclude)
     else:
         yield from _path(text, exclude)
 
@@ -154,10 +148,24 @@ def _path(path: str, exclude: Path | None) -> Iterator[Source]:
         yield Source(path, "video" if is_video(path) else "image")
 
 
+def _matching(pattern: str, exclude: Path | None) -> Iterator[Source]:
+    """The inputs of a glob, in natural order."""
+    matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+    matches = [m for m in matches if "**" not in pattern or not _through_link(m, pattern)]
+    folder = None if exclude is None else Path(os.path.realpath(exclude))
+    found = sorted((m for m in matches if folder is None or not _lies_in(m, folder)), key=natural)
+    if matches and not found:
+        raise UsageError(f"all that {pattern} matches lies in {exclude}: choose another folder for the results.")
+    if not found:
+        yield Source(pattern, "unreadable", "nothing matches this pattern")
+    for path in found:
+        yield from _path(path, exclude)
+
+
 def _lies_in(path: str, folder: Path) -> bool:
-    """Whether a path is a folder, or lies in it."""
-    inside, outside = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
-    return outside == inside or outside in inside.parents
+    """Whether a path is a folder, or lies in it, which is given as it is without links."""
+    inside = Path(os.path.realpath(path))
+    return folder == inside or folder in inside.parents
 
 
 def _is_pattern(text: str) -> bool:
