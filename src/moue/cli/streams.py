@@ -63,7 +63,8 @@ class Remarks(io.TextIOBase):
 class _Output(io.BufferedWriter):
     """stdout, whose errors name it.
 
-    The file below is Python's own: an interrupt between its write and the buffer's note of it would write twice.
+    The file below it is io.FileIO itself: with one whose write is Python code, an interrupt between that and the
+    buffer's note of it would write twice.
     """
 
     def write(self, data: Any) -> int:

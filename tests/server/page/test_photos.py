@@ -131,16 +131,17 @@ def test_a_click_on_a_face_of_the_photo_selects_it(page: Page) -> None:
         expect(buttons.nth(1 - selected)).to_have_attribute("aria-pressed", "false")
 
 
+def require_token(route: Route) -> None:
+    """A server whose token is "right"."""
+    if route.request.headers.get("authorization") == "Bearer right":
+        route.fallback()
+    else:
+        route.fulfill(status=401, json={"detail": "this needs the server's token"})
+
+
 def test_a_token_is_asked_for_until_it_is_right(browser: Browser, address: str, astronaut: FilePayload) -> None:
     page = browser.new_page()
-
-    def respond(route: Route) -> None:
-        if route.request.headers.get("authorization") == "Bearer right":
-            route.continue_()
-        else:
-            route.fulfill(status=401, json={"detail": "this needs the server's token"})
-
-    page.route("**/v1/faces**", respond)
+    page.route("**/v1/faces**", require_token)
     page.goto(address)
     expect(page.locator("#model option").nth(1)).to_be_attached()
     page.select_option("#compare", "tiny_doubtful")
@@ -167,13 +168,6 @@ def test_a_page_whose_token_was_not_given_is_complete_once_it_is(
     browser: Browser, address: str, astronaut: FilePayload
 ) -> None:
     page = browser.new_page()
-
-    def require_token(route: Route) -> None:
-        if route.request.headers.get("authorization") == "Bearer right":
-            route.fallback()
-        else:
-            route.fulfill(status=401, json={"detail": "this needs the server's token"})
-
     page.route("**/v1/**", require_token)
     page.goto(address)
     page.fill("#token", "right")
